@@ -1,0 +1,1 @@
+"""What is labeled, and how much: datasets, their images, splits and label regimes."""

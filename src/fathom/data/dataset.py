@@ -1,0 +1,110 @@
+"""The dataset as the protocol sees it: images, labels, a fixed test split, and how it wants to be measured."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Int, UInt8
+from torch import Tensor
+
+
+class Images(Protocol):
+    """Images of one size, reached by index: in memory, on the device, or in a memory map."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where `take` puts its result."""
+        ...
+
+    def take(self, ids: Int[Tensor, "b"]) -> UInt8[Tensor, "b 3 h w"]:
+        """The images at `ids` (0 to len - 1, on any device), RGB, on `device`."""
+        ...
+
+    def to(self, device: torch.device) -> "Images":
+        """The same images, taken on `device` (moved there where they fit in memory)."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """One image classification dataset.
+
+    Args:
+        name: Canonical call-string it was built from.
+        images: Train images (n of them); the order is fixed by content or official file, never by file system.
+        labels: Class of each train image, 0 to c - 1; int64 [n].
+        test_images: The fixed test split.
+        test_labels: int64 [t].
+        class_names: c names.
+        metric: Main test metric: `accuracy` or `balanced_accuracy`.
+        balanced: Whether the classes are of (nearly) equal size. Decides how starting sets are drawn and whether
+            training oversamples.
+        role: `development` (may be tuned on) or `roll-out` (never tuned on).
+        val_split: Train images set aside for validation before anything else, drawn anew by each seed.
+        mean, std: Channel statistics for normalization, in [0, 1].
+        augment: Family of augmentations: `cifar` (flip, crop), `digits` (shift; a mirrored digit is no digit),
+            `isic`, `imagenet` (see `learn.augment`).
+        groups: Group of each train image (lesion, patient, track), int64 [n]; images of a group stay on one side
+            of a split. None where there are none.
+        test_groups: The same for the test split, in the same numbering.
+        long_tail: rho: the train part of a split is thinned to an exponential decay from 1 to 1/rho; None to keep all.
+        regimes: What the named regimes change for this dataset, for example `{"high": {"rounds": 5}}`.
+        ids: A name for each train image that outlives the order (file name, official index); None for the index.
+        source: Where the data is from: citation, address, license.
+        revision: Short hash of labels, test labels, groups and pixels: what "the same data" means.
+        notes: What a reader of the report must know.
+    """
+
+    name: str
+    images: Images
+    labels: np.ndarray[Any, np.dtype[np.int64]]
+    test_images: Images
+    test_labels: np.ndarray[Any, np.dtype[np.int64]]
+    class_names: tuple[str, ...]
+    metric: str
+    balanced: bool
+    val_split: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    augment: str
+    role: str = "development"
+    groups: np.ndarray[Any, np.dtype[np.int64]] | None = None
+    test_groups: np.ndarray[Any, np.dtype[np.int64]] | None = None
+    long_tail: float | None = None
+    regimes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    ids: tuple[str, ...] | None = None
+    source: str = ""
+    revision: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def num_classes(self) -> int:
+        """c, the number of classes."""
+        return len(self.class_names)
+
+
+@dataclass(frozen=True)
+class DataRoot:
+    """Where datasets are found, and whether they may be fetched.
+
+    Args:
+        path: Folder of the official files (`--data` or `FATHOM_DATA`).
+        cache: Folder for decoded images (`FATHOM_CACHE`, default `path/.fathom-cache`).
+        download: Whether absent files may be downloaded.
+        quiet: No progress bars.
+    """
+
+    path: Path
+    cache: Path
+    download: bool = False
+    quiet: bool = False

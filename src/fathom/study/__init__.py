@@ -1,0 +1,1 @@
+"""What the runs say: designs, curves, tests, figures and the report. Free of torch."""
