@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 PROTOCOL = 1  # raised whenever the same RunSpec would give other numbers
 FORMAT = 1  # raised whenever a stored file changes its shape
@@ -135,6 +135,7 @@ class Round(_Record):
         notes: What a reader must know, for example a last round that found fewer samples than the query size.
         seconds: Wall-clock of `train`, `predict`, `query`, `total`. A clock reading: never part of the digest.
         finished: UTC time of the commit, ISO 8601. A clock reading too.
+        environment: Which of the store's environments computed it. Kept with the clock readings.
     """
 
     round: int
@@ -150,8 +151,9 @@ class Round(_Record):
     notes: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     finished: str = ""
+    environment: str = ""
 
-    CLOCK = ("seconds", "finished")
+    CLOCK: ClassVar = ("seconds", "finished", "environment")
 
     def content(self) -> dict[str, Any]:
         """Everything that is not a clock reading: what two runs of one RunSpec agree on."""
@@ -176,6 +178,7 @@ class Study(_Record):
         title: One line for the report.
         description: A paragraph for the report.
         baseline: Query method that gains are measured against.
+        ceiling: Seeds of each setting for which a classifier is trained on the whole pool; 0 for none.
     """
 
     name: str
@@ -183,6 +186,7 @@ class Study(_Record):
     title: str = ""
     description: str = ""
     baseline: str = "random"
+    ceiling: int = 1
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:

@@ -104,7 +104,7 @@ class Entry:
         module: Dotted module name.
         path: Its source file.
         attribute: Name in the module.
-        summary: First line of its docstring.
+        doc: Its docstring.
         options: The decorator's keyword arguments.
         parameters: Name -> default of what a call-string may set.
     """
@@ -114,9 +114,14 @@ class Entry:
     module: str
     path: Path
     attribute: str
-    summary: str
+    doc: str
     options: dict[str, Any] = field(default_factory=dict)
     parameters: dict[str, Value] = field(default_factory=dict)
+
+    @property
+    def summary(self) -> str:
+        """First line of the docstring."""
+        return self.doc.split("\n")[0]
 
     def load(self) -> Any:
         """Import the member.
@@ -246,7 +251,7 @@ def _scan(module: str, path: Path, prefix: str) -> list[Entry]:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             for kind, name, options in _decorators(node, path):
                 entries.append(
-                    Entry(kind, prefix + name, module, path, node.name, _summary(node), options, _parameters(node, options))
+                    Entry(kind, prefix + name, module, path, node.name, (ast.get_docstring(node) or "").strip(), options, _parameters(node, options))
                 )
     return entries
 
@@ -281,10 +286,6 @@ def _parameters(node: ast.FunctionDef | ast.ClassDef, options: dict[str, Any]) -
     if "draws" in common:
         common["draws"] = options.get("draws", 0)
     return common | own
-
-
-def _summary(node: ast.FunctionDef | ast.ClassDef) -> str:
-    return (ast.get_docstring(node) or "").strip().split("\n")[0]
 
 
 def _module(name: str, path: Path) -> ModuleType:

@@ -20,6 +20,7 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -258,13 +259,14 @@ class Store:
     # -------------------------------------------------------------------------------------------------- writing
 
     def clean(self) -> None:
-        """Remove temporary files of processes that died. Call it while no other process writes to this store."""
-        for path in self.root.rglob(".tmp-*"):
-            path.unlink(missing_ok=True)
+        """Remove temporary files that processes of this machine left when they died."""
+        for path in self.root.rglob(f".tmp-{socket.gethostname()}-*"):
+            if not _alive(int(path.name.removeprefix(f".tmp-{socket.gethostname()}-").split("-")[0])):
+                path.unlink(missing_ok=True)
 
     def _write(self, path: Path, data: bytes, *, replace: bool = False) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".tmp-{socket.gethostname()}-{os.getpid()}-", dir=path.parent)
         temporary = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:
@@ -347,6 +349,16 @@ def _sync_folder(path: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _crash_point(name: str) -> None:

@@ -1,0 +1,401 @@
+"""The command line: verbs only. Each verb calls a room and prints what it gives (as JSON with --json)."""
+
+import json
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+import fathom
+from fathom import registry
+from fathom.records import FathomError
+
+if TYPE_CHECKING:
+    from fathom.run.backends import Outcome
+
+app = App(
+    name="fathom",
+    version=fathom.__version__,
+    help="How much active learning is worth, measured by the protocol of Lüth et al. (NeurIPS 2023).",
+    help_epilogue="Begin with: fathom run quickstart",
+)
+out = Console(soft_wrap=True, highlight=False)
+err = Console(stderr=True, highlight=False)
+
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON for scripts.")]
+Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", help="Print nothing but the result.")]
+Plugin = Annotated[list[Path] | None, Parameter(name="--plugin", negative="", help="File with query methods of your own.")]
+Data = Annotated[Path | None, Parameter(name="--data", help="Folder of the datasets [default: FATHOM_DATA, else ./data].")]
+Download = Annotated[bool, Parameter(name="--download", negative="", help="Fetch datasets that are not there.")]
+Device = Annotated[str, Parameter(name="--device", help="auto, cpu, cuda or cuda:N.")]
+
+
+# ------------------------------------------------------------------------------------------------------ look up
+
+
+@app.command(name="list")
+def list_(
+    what: Literal["all", "studies", "datasets", "regimes", "paradigms", "queries"] = "all",
+    /,
+    *,
+    json: Json = False,
+    plugin: Plugin = None,
+) -> None:
+    """What there is: studies, datasets, regimes, paradigms, query methods.
+
+    Args:
+        what: One kind, or all.
+    """
+    _plugins(plugin)
+    kinds = {"datasets": "dataset", "regimes": "regime", "paradigms": "paradigm", "queries": "query"}
+    rows: list[dict[str, Any]] = []
+    if what in ("all", "studies"):
+        from fathom.study.design import designs
+
+        rows += [{"kind": "study", "name": name, "summary": summary} for name, summary in designs().items()]
+    for plural, kind in kinds.items():
+        if what in ("all", plural):
+            rows += [_row(entry) for entry in registry.index()[kind].values()]
+    if json:
+        _print_json(rows)
+        return
+    table = Table("kind", "name", "what it is", "parameters", box=None, header_style="bold", pad_edge=False)
+    for row in rows:
+        table.add_row(row["kind"], f"[cyan]{row['name']}", escape(row["summary"]), _parameters(row.get("parameters", {})))
+    out.print(table)
+
+
+@app.command
+def show(name: str, /, *, json: Json = False, plugin: Plugin = None) -> None:
+    """A study's runs, or a member's description and parameters.
+
+    Args:
+        name: Study (name or path of a TOML file), dataset, regime, paradigm or query method.
+    """
+    from fathom.study.design import designs, load_study
+
+    _plugins(plugin)
+    members = [m[name] for m in registry.index().values() if name in m]
+    if members and name not in designs():
+        _show_members(members, json)
+        return
+    study = load_study(name)
+    if json:
+        _print_json({**study.to_json(), "runs": [{"key": r.key, **r.to_json()} for r in study.runs]})
+        return
+    out.print(f"[bold]{escape(study.title or study.name)}[/]\n{escape(study.description)}\n")
+    table = Table("dataset", "regime", "paradigm", "queries", "seeds", box=None, header_style="bold", pad_edge=False)
+    for setting in study.settings:
+        runs = [r for r in study.runs if r.setting == setting]
+        queries, seeds = dict.fromkeys(r.query for r in runs), dict.fromkeys(r.seed for r in runs)
+        table.add_row(*map(escape, setting), escape(", ".join(queries)), ", ".join(map(str, seeds)))
+    out.print(table)
+    out.print(f"\n{len(study.runs)} runs. What they cost: fathom plan {escape(shlex.quote(name))}")
+
+
+@app.command
+def plan(
+    study: str,
+    /,
+    *,
+    probe: bool = True,
+    data: Data = None,
+    download: Download = False,
+    device: Device = "auto",
+    workers: int | None = None,
+    json: Json = False,
+    plugin: Plugin = None,
+) -> None:
+    """What a study takes: runs, trainings, labels, disk, and time from a short probe on this machine.
+
+    Args:
+        study: Name of a built-in study, or path of a TOML file.
+        probe: Measure the time of training and prediction for some seconds.
+        workers: Worker processes the time is divided by [default: as fathom run].
+    """
+    from fathom.run.plan import make_plan
+
+    _plugins(plugin)
+    with _status("Loading data and probing this machine", json):
+        made = make_plan(study, data=data, download=download, device=device, workers=workers, probe=probe)
+    if json:
+        _print_json(asdict(made))
+        return
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for label, value in made.lines():
+        table.add_row(f"[dim]{label}", escape(value))
+    out.print(table)
+
+
+# --------------------------------------------------------------------------------------------------------- run
+
+
+@app.command
+def run(
+    study: str,
+    /,
+    *,
+    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+    workers: int | None = None,
+    threads: int = 1,
+    data: Data = None,
+    download: Download = False,
+    device: Device = "auto",
+    report: bool = True,
+    extend: Annotated[bool, Parameter(negative="")] = False,
+    accept_environment: Annotated[bool, Parameter(negative="")] = False,
+    quiet: Quiet = False,
+    json: Json = False,
+    plugin: Plugin = None,
+) -> int:
+    """Run a study, or go on where it stopped: the same command again finishes it.
+
+    Args:
+        study: Name of a built-in study, or path of a TOML file.
+        out: Folder for the results [default: runs/NAME].
+        workers: Worker processes [default: one per core, one per GPU]; 0 works in this process.
+        threads: CPU threads of each worker; part of what decides the numbers.
+        report: Write the report at the end.
+        extend: Accept a study that adds runs to the one in the folder.
+        accept_environment: Accept other package versions, device or threads than the folder's results have.
+    """
+    from fathom.run.backends import Interrupted
+    from fathom.run.backends import run as run_study
+    from fathom.study.design import load_study
+
+    _plugins(plugin)
+    the_study = load_study(study)
+    folder = out or Path("runs") / the_study.name
+    silent = quiet or json
+    try:
+        with _bar(f"{the_study.name}: {len(the_study.runs)} runs", silent) as progress:
+            outcome = run_study(
+                the_study,
+                folder,
+                data=data,
+                download=download,
+                device=device,
+                threads=threads,
+                workers=workers,
+                extend=extend,
+                accept_environment=accept_environment,
+                quiet=silent,
+                progress=progress,
+            )
+    except Interrupted as stop:
+        safe = f"{stop.outcome.committed} of {stop.outcome.trainings} trainings are safe in {folder}"
+        err.print(f"Stopped. {safe}. To go on, type the same command again:\n  {_command()}", markup=False)
+        return stop.exit_code
+    page = _write_report(folder, silent) if report and outcome.complete else None
+    if json:
+        _print_json({**asdict(outcome), "finished": outcome.finished, "report": str(page) if page else None})
+    return _tell(outcome, page, json=json, quiet=quiet)
+
+
+def _tell(outcome: "Outcome", page: Path | None, *, json: bool, quiet: bool) -> int:
+    """Say how a study ended; returns the exit status."""
+    if not json and not quiet:
+        out.print(
+            f"{outcome.complete} of {outcome.runs} runs complete, {outcome.committed} of {outcome.trainings} trainings, "
+            f"{outcome.seconds:.0f} s"
+        )
+    for failure in outcome.failures:
+        err.print(f"[red]failed[/] {escape(failure['what'])}: {escape(failure['message'])}")
+    if outcome.failures:
+        err.print(f"{len(outcome.failures)} failed; they stay visible in the report. Details: {outcome.out}/failures")
+    if page and not json:
+        print(page)  # last line, plain, for scripts
+    return 0 if outcome.finished else 3
+
+
+@app.command
+def status(folder: Path, /, *, json: Json = False) -> None:
+    """How far a study is.
+
+    Args:
+        folder: The study's folder.
+    """
+    from fathom.store import Store
+
+    store = Store.open(folder)
+    rows = []
+    for spec in store.study.runs:
+        regime, rounds = store.regime(spec), store.rounds(spec)
+        total = regime.rounds if regime else None
+        rows.append({"key": spec.key, **spec.to_json(), "rounds": len(rounds), "of": total})
+    failures = store.failures()
+    if json:
+        shared = {kind: len(store.records(f"shared/{kind}")) for kind in ("search", "hparams", "first", "ceiling")}
+        _print_json({"study": store.study.name, "runs": rows, "shared": shared, "failures": failures})
+        return
+    table = Table("dataset", "regime", "paradigm", "query", "rounds done, by seed", box=None, header_style="bold")
+    for cell in dict.fromkeys((r["dataset"], r["regime"], r["paradigm"], r["query"]) for r in rows):
+        mine = [r for r in rows if (r["dataset"], r["regime"], r["paradigm"], r["query"]) == cell]
+        table.add_row(*map(escape, cell), "  ".join(f"{r['rounds']}/{r['of'] or '?'}" for r in mine))
+    out.print(table)
+    complete = sum(r["rounds"] == r["of"] for r in rows)
+    out.print(f"{complete} of {len(rows)} runs complete")
+    for failure in failures:
+        out.print(f"[red]failed[/] {escape(failure['what'])}: {escape(failure['message'])}")
+
+
+@app.command
+def report(folder: Path, /, *, quiet: Quiet = False, json: Json = False) -> None:
+    """Write the report: one HTML file, results.csv and .parquet, figures as SVG and PDF, LaTeX tables.
+
+    Args:
+        folder: The study's folder.
+    """
+    page = _write_report(folder, quiet or json)
+    if json:
+        _print_json({"report": str(page)})
+    else:
+        print(page)
+
+
+# ------------------------------------------------------------------------------------------------------- checks
+
+
+@app.command(name="check-data")
+def check_data(
+    dataset: str, /, *, data: Data = None, download: Download = False, json: Json = False, plugin: Plugin = None
+) -> int:
+    """Counts per class, sizes, duplicates, unreadable files, group leaks. Exit status 1 where there is an error.
+
+    Args:
+        dataset: For example digits, cifar10, "folder(path=images)" or "table(path=data.csv)".
+    """
+    from fathom.data.check import check_data as check
+    from fathom.run.backends import data_root
+
+    _plugins(plugin)
+    with _status("Reading every image", json):
+        found = check(dataset, data_root(data, download=download, quiet=json))
+    if json:
+        _print_json(found.to_json())
+    else:
+        _print_data_report(found)
+    return 1 if any(p["severity"] == "error" for p in found.to_json()["problems"]) else 0
+
+
+@app.command(name="check-query")
+def check_query(query: str, /, *, json: Json = False, plugin: Plugin = None) -> int:
+    """Whether a query method keeps the contract: pure, reproducible, distinct picks, declared needs.
+
+    Args:
+        query: Call-string such as bald(draws=20) or my_al/margin, or a .py file: then every method in it.
+    """
+    from fathom.testing import check_query as check
+
+    _plugins(plugin)
+    names = [query]
+    if query.endswith(".py"):
+        prefix = registry.add_file(query)
+        names = [name for name in registry.index()["query"] if name.startswith(f"{prefix}/")]
+    results = {name: [str(finding) for finding in check(name)] for name in names}
+    if json:
+        _print_json(results)
+    else:
+        for name, findings in results.items():
+            for finding in findings:
+                out.print(f"[red]{escape(name)}[/]: {escape(finding)}")
+            if not findings:
+                out.print(f"[green]{escape(name)}[/]: keeps the contract")
+    return 1 if any(results.values()) else 0
+
+
+# ------------------------------------------------------------------------------------------------------ printing
+
+
+def _row(entry: registry.Entry) -> dict[str, Any]:
+    row = {"kind": entry.kind, "name": entry.name, "summary": entry.summary, "parameters": entry.parameters}
+    return row | ({"needs": entry.options} if entry.kind == "query" else {})
+
+
+def _parameters(parameters: dict[str, Any]) -> str:
+    from fathom.callstring import spell
+
+    return escape(", ".join(f"{k}={spell(v)}" for k, v in parameters.items()))
+
+
+def _show_members(members: list[registry.Entry], as_json: bool) -> None:
+    if as_json:
+        _print_json([{**_row(entry), "doc": entry.doc} for entry in members])
+        return
+    for entry in members:
+        out.print(f"[bold]{entry.kind} [cyan]{entry.name}[/]  [dim]{escape(str(entry.path))}[/]\n\n{escape(entry.doc)}\n")
+        out.print(f"Parameters: {_parameters(entry.parameters) or '(none)'}")
+
+
+def _print_data_report(found: Any) -> None:
+    for line in found.lines():
+        out.print(line, markup=False)
+    for problem in found.to_json()["problems"]:
+        color = "red" if problem["severity"] == "error" else "yellow"
+        out.print(f"[{color}]{problem['severity']}[/] {escape(problem['message'])}")
+
+
+def _write_report(folder: Path, silent: bool) -> Path:
+    from fathom.study.report import report as write
+
+    with _status("Writing the report", silent):
+        return write(folder)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1, ensure_ascii=False, default=str))
+
+
+@contextmanager
+def _status(what: str, silent: bool) -> Iterator[None]:
+    if silent or not err.is_terminal:
+        yield
+        return
+    with err.status(f"{what} ..."):
+        yield
+
+
+@contextmanager
+def _bar(what: str, silent: bool) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar over trainings with rate and time left; plain lines where standard error is no terminal."""
+    if silent:
+        yield lambda committed, total: None
+        return
+    from fathom.progress import bar
+
+    with bar(what, err) as tell:
+        yield tell
+
+
+def _plugins(paths: list[Path] | None) -> None:
+    for path in paths or []:
+        registry.add_file(path)
+
+
+def _command() -> str:
+    return shlex.join(["fathom", *sys.argv[1:]])
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one message on standard error and a non-zero exit status."""
+    try:
+        code = app()
+    except FathomError as error:
+        err.print("[bold red]error:[/] " + escape(str(error)), soft_wrap=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        err.print("Stopped before anything was trained.")
+        sys.exit(130)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

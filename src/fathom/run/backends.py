@@ -1,0 +1,269 @@
+"""The engine: `run` checks a study against data, store and machine, then has workers do its jobs.
+
+Local engine: worker processes of one thread each on the CPU (so that a result does not depend on how many there are),
+one process per GPU where there are GPUs. Workers commit through the store; the parent only watches it.
+"""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fathom import registry
+from fathom.data.dataset import DataRoot
+from fathom.records import FathomError, Study
+from fathom.run.environment import check, describe, find_device
+from fathom.run.jobs import Job, done, jobs_of, trainings
+from fathom.run.lab import Lab
+from fathom.run.worker import Orders, work
+from fathom.store import Store
+
+Progress = Callable[[int, int], None]  # (trainings committed, trainings in all)
+
+
+class Interrupted(Exception):
+    """Ctrl-C or a signal ended the work; what was committed is safe."""
+
+    def __init__(self, outcome: "Outcome", exit_code: int) -> None:
+        super().__init__("interrupted")
+        self.outcome, self.exit_code = outcome, exit_code
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a call of `run` ended.
+
+    Args:
+        out: The study's folder.
+        runs, complete: Runs in the study; runs with all rounds committed.
+        trainings, committed: Trainings in the study after sharing; those committed.
+        failures: What failed in this call (see `Store.failures`).
+        seconds: Wall-clock of this call.
+    """
+
+    out: str
+    runs: int
+    complete: int
+    trainings: int
+    committed: int
+    failures: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def finished(self) -> bool:
+        return self.complete == self.runs and self.committed == self.trainings
+
+
+def data_root(data: str | Path | None = None, *, download: bool = False, quiet: bool = False) -> DataRoot:
+    """Where datasets are: `data`, else FATHOM_DATA, else ./data; decoded images under FATHOM_CACHE."""
+    path = Path(data or os.environ.get("FATHOM_DATA") or "data").expanduser()
+    cache = Path(os.environ.get("FATHOM_CACHE") or path / ".fathom-cache").expanduser()
+    return DataRoot(path, cache, download=download, quiet=quiet)
+
+
+def run(
+    study: str | Path | Study,
+    out: str | Path,
+    *,
+    data: str | Path | None = None,
+    download: bool = False,
+    device: str = "auto",
+    threads: int = 1,
+    workers: int | None = None,
+    extend: bool = False,
+    accept_environment: bool = False,
+    quiet: bool = True,
+    progress: Progress = lambda committed, total: None,
+) -> Outcome:
+    """Run a study, or go on where it stopped.
+
+    Args:
+        study: A `Study`, the name of a built-in one, or the path of a study file.
+        out: Folder for the results; the same folder again goes on where it stopped.
+        data: Folder of the datasets' official files (default: FATHOM_DATA, else ./data).
+        download: Fetch datasets that are not there.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`.
+        threads: CPU threads of a worker. Part of what decides the numbers.
+        workers: Worker processes; None: one per core on the CPU, one per GPU; 0: work in this process.
+        extend: Accept a study that adds runs to the one in `out`.
+        accept_environment: Accept other package versions, device type or threads than the results in `out` have.
+        quiet: No progress of image decoding and downloads.
+        progress: Called with (trainings committed, trainings in all).
+
+    Returns:
+        How it ended; failed runs are in it, they raise nothing.
+
+    Raises:
+        FathomError: Study, data, regime, store or machine do not fit; nothing was trained.
+        Interrupted: Ctrl-C or SIGTERM; what was committed is safe.
+    """
+    from fathom.study.design import load_study
+
+    began = time.perf_counter()
+    the_study = load_study(study)
+    where = find_device(device)
+    root = data_root(data, download=download, quiet=quiet)
+    store = Store(out)
+    store.begin(the_study, extend=extend)
+    environment = describe(where, threads)
+    lab = Lab(store, root, where, environment.name)
+    jobs = prepare(the_study, lab)
+    check(store, environment, accept=accept_environment)
+    store.clean()
+    watch = _Watch(store, jobs, began, progress)
+    with _signals(watch):
+        if workers == 0:
+            torch.set_num_threads(threads)
+            work(lab, jobs, watch.session, lambda job: watch.look())
+        else:
+            orders = Orders(
+                out=str(store.root),
+                data=str(root.path),
+                cache=str(root.cache),
+                download=False,
+                device=str(where),
+                threads=threads,
+                environment=environment.name,
+                session=watch.session,
+                plugins=registry.added_files(),
+                jobs=[dataclasses.asdict(job) for job in jobs],
+            )
+            _local(orders, workers or default_workers(where, threads), watch)
+    store.clean()
+    return watch.outcome()
+
+
+def prepare(study: Study, lab: Lab) -> list[Job]:
+    """Check every dataset, regime and call-string of a study before anything trains; returns its jobs.
+
+    Raises:
+        FathomError: Something does not fit.
+    """
+    for spec in study.runs:
+        lab.store.begin_run(spec, lab.start_of(spec).regime)
+    return jobs_of(study, lab)
+
+
+def default_workers(device: torch.device, threads: int) -> int:
+    """One worker per GPU; on the CPU as many as its cores carry."""
+    if device.type == "cuda":
+        return torch.cuda.device_count() if device.index is None else 1
+    return max(1, len(os.sched_getaffinity(0)) // threads if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+@dataclass
+class _Watch:
+    """The parent's view of the work: what is committed, and how it ends."""
+
+    store: Store
+    jobs: list[Job]
+    began: float
+    progress: Progress
+    session: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    total: int = 0
+    _whole: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.total = sum(trainings(job, self.store) for job in self.jobs)
+
+    def committed(self) -> int:
+        """Trainings committed so far."""
+        count = 0
+        for job in self.jobs:
+            if job.name in self._whole or done(self.store, job):
+                self._whole.add(job.name)
+                count += trainings(job, self.store)
+            elif job.kind == "run":
+                count += max(0, len(self.store.rounds(job.spec)) - 1)
+        return count
+
+    def look(self) -> None:
+        self.progress(self.committed(), self.total)
+
+    def outcome(self) -> Outcome:
+        self.look()
+        runs = [job for job in self.jobs if job.kind == "run"]
+        return Outcome(
+            out=str(self.store.root),
+            runs=len(runs),
+            complete=sum(self.store.complete(job.spec) for job in runs),
+            trainings=self.total,
+            committed=self.committed(),
+            failures=[f for f in self.store.failures() if f["session"] == self.session],
+            seconds=time.perf_counter() - self.began,
+        )
+
+
+# ------------------------------------------------------------------------------------------------- local engine
+
+
+def _local(orders: Orders, count: int, watch: _Watch) -> None:
+    """Start worker processes and watch the store until they have left."""
+    processes: list[subprocess.Popen[str]] = []
+    try:
+        for i in range(count):
+            processes.append(_start_worker(orders, i))
+        while any(p.poll() is None for p in processes):
+            watch.look()
+            time.sleep(0.5)
+    finally:
+        for process in processes:
+            if process.poll() is None:
+                process.kill()  # nothing is lost: a commit is there whole or not at all
+            process.wait()
+    if crashed := [p.returncode for p in processes if p.returncode]:
+        raise FathomError(
+            f"{len(crashed)} of {count} workers died (exit status {', '.join(map(str, crashed))}; -9 usually means that "
+            "memory ran out: give --workers a smaller number). What was committed is safe; run the same command again"
+        )
+
+
+def _start_worker(orders: Orders, number: int) -> "subprocess.Popen[str]":
+    device = orders.device
+    if device == "cuda":
+        device = f"cuda:{number % torch.cuda.device_count()}"
+    environment = {**os.environ, "OMP_NUM_THREADS": str(orders.threads), "MKL_NUM_THREADS": str(orders.threads)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fathom.run.worker"],
+        stdin=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,  # Ctrl-C reaches the parent alone, which ends its workers
+    )
+    assert process.stdin is not None
+    process.stdin.write(json.dumps(dataclasses.asdict(dataclasses.replace(orders, device=device))) + "\n")
+    process.stdin.flush()
+    return process
+
+
+@contextmanager
+def _signals(watch: _Watch) -> Iterator[None]:
+    """Turn Ctrl-C (exit status 130) and SIGTERM (75: try again) into `Interrupted`."""
+
+    def terminate(*_: object) -> None:
+        raise SystemExit(75)
+
+    try:
+        before = signal.signal(signal.SIGTERM, terminate)
+    except ValueError:  # not in the main thread, as in some notebooks
+        before = None
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as stop:
+        watch.store.clean()
+        code = 75 if isinstance(stop, SystemExit) else 130
+        raise Interrupted(watch.outcome(), code) from None
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,126 @@
+"""What computes: the versions and the device that decide the numbers, and the machine, for the record."""
+
+import hashlib
+import os
+import platform
+import subprocess
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import fathom
+from fathom.records import PROTOCOL, FathomError, digest
+from fathom.registry import added_files
+from fathom.store import Store
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where a study is computed.
+
+    Args:
+        decides: What other numbers would come from if it changed: protocol, package versions, device type, threads.
+        machine: What does not decide but is told: processor, cores, commit, time.
+    """
+
+    decides: dict[str, Any]
+    machine: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return digest(self.decides, 12)
+
+
+def find_device(wanted: str) -> torch.device:
+    """`auto` (the first GPU, else the CPU), `cpu`, `cuda`, `cuda:1`.
+
+    Raises:
+        FathomError: The device is not here.
+    """
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(wanted)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        here = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+        reason = str(error).split("\n")[0]
+        raise FathomError(f"device {wanted!r} cannot be used ({reason}). Here: {', '.join(here)}") from None
+    return device
+
+
+def describe(device: torch.device, threads: int) -> Environment:
+    """The environment of this process."""
+    decides: dict[str, Any] = {
+        "protocol": PROTOCOL,
+        "torch": torch.__version__,
+        "device": device.type,
+        "threads": threads if device.type == "cpu" else 0,
+        "plugins": {Path(p).name: hashlib.sha256(Path(p).read_bytes()).hexdigest()[:12] for p in added_files()},
+    }
+    decides |= {name: _version(name) for name in ("torchvision", "numpy", "scikit-learn")}
+    machine = {
+        "fathom": fathom.__version__,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu(),
+        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    return Environment(decides, machine)
+
+
+def check(store: Store, environment: Environment, *, accept: bool) -> None:
+    """Write the environment down; refuse one that would mix other numbers into the results here.
+
+    Raises:
+        FathomError: Earlier rounds were computed under another environment, with the difference.
+    """
+    known = store.records("environments")
+    if known and environment.name not in known and not accept:
+        old = next(iter(known.values()))[0]
+        new = environment.decides
+        lines = [f"  {k}: {old.get(k)} -> {new.get(k)}" for k in sorted(old | new) if old.get(k) != new.get(k)]
+        raise FathomError(
+            f"the results in {store.root} were computed in another environment:\n" + "\n".join(lines) + "\n"
+            "Go back to it, name a new folder with --out, or mix the two and have the report say so with "
+            "--accept-environment"
+        )
+    if environment.name not in known:
+        store.put(f"environments/{environment.name}", environment.decides, environment.machine)
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "absent"
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or "unknown"
+
+
+def _commit() -> str:
+    """Commit of the checkout this package runs from; `modified` where files differ from it; empty for a wheel."""
+    folder = Path(fathom.__file__).parent
+    try:
+        git = ["git", "-C", str(folder)]
+        tracked = subprocess.run([*git, "ls-files", "__init__.py"], capture_output=True, text=True, timeout=10)
+        if tracked.returncode or not tracked.stdout.strip():
+            return ""
+        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, timeout=10)
+        dirty = subprocess.run([*git, "status", "--porcelain", "."], capture_output=True, text=True, timeout=10)
+        return head.stdout.strip() + (" (modified)" if dirty.stdout.strip() else "")
+    except (OSError, subprocess.TimeoutExpired):
+        return ""

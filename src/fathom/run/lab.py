@@ -1,0 +1,109 @@
+"""What one worker process has open: store, device, and the datasets and paradigms it has loaded."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from fathom.data import load
+from fathom.data.dataset import DataRoot, Dataset
+from fathom.data.regimes import build as build_regime
+from fathom.learn import build as build_paradigm
+from fathom.learn.task import Paradigm
+from fathom.records import FathomError, RunSpec, digest
+from fathom.run.start import Start
+from fathom.store import Store
+
+
+@dataclass
+class Lab:
+    """One worker's open things.
+
+    Args:
+        store: Where results go.
+        data: Where datasets are found.
+        device: What trains.
+        environment: Name of the environment record that this worker computes under.
+    """
+
+    store: Store
+    data: DataRoot
+    device: torch.device
+    environment: str = ""
+    _datasets: dict[str, Dataset] = field(default_factory=dict)
+    _starts: dict[tuple[str, str, int], Start] = field(default_factory=dict)
+
+    def dataset(self, text: str) -> Dataset:
+        """The dataset, its images on the device; checked against what the store knows of it.
+
+        Raises:
+            FathomError: It cannot be loaded, or its content is not what earlier results were computed on.
+        """
+        if text not in self._datasets:
+            loaded = load(text, self.data)
+            self._check(text, loaded)
+            on_device = {"images": loaded.images.to(self.device), "test_images": loaded.test_images.to(self.device)}
+            self._datasets[text] = dataclasses.replace(loaded, **on_device)
+        return self._datasets[text]
+
+    def paradigm(self, text: str) -> Paradigm:
+        return build_paradigm(text)
+
+    def start(self, dataset: str, regime: str, seed: int) -> Start:
+        """Split, starting set and validation set of a seed.
+
+        Raises:
+            FathomError: The regime does not fit the dataset.
+        """
+        key = (dataset, regime, seed)
+        if key not in self._starts:
+            loaded = self.dataset(dataset)
+            self._starts[key] = Start.draw(loaded, build_regime(regime, loaded), seed, self.device)
+        return self._starts[key]
+
+    def start_of(self, spec: RunSpec) -> Start:
+        return self.start(spec.dataset, spec.regime, spec.seed)
+
+    def _check(self, text: str, loaded: Dataset) -> None:
+        facts = facts_of(text, loaded)
+        name = f"datasets/{digest(text, 12)}"
+        if (known := self.store.get(name)) and known[0] != facts:
+            changed = sorted(k for k in facts if known[0].get(k) != facts[k])
+            lines = [f"  {k}: {_brief(known[0].get(k))} -> {_brief(facts[k])}" for k in changed]
+            raise FathomError(
+                f"dataset {text} is not the one that the results in {self.store.root} were computed on:\n"
+                + "\n".join(lines)
+                + "\nBring the old data back, or name a new folder with --out"
+            )
+        self.store.put(name, facts)
+
+
+def facts_of(text: str, d: Dataset) -> dict[str, Any]:
+    """What a report says of a dataset, JSON-plain."""
+    import numpy as np
+
+    c = d.num_classes
+    return {
+        "name": text,
+        "class_names": list(d.class_names),
+        "metric": d.metric,
+        "balanced": d.balanced,
+        "role": d.role,
+        "train": len(d.labels),
+        "test": len(d.test_labels),
+        "val_split": d.val_split,
+        "class_counts": np.bincount(d.labels, minlength=c).tolist(),
+        "test_class_counts": np.bincount(d.test_labels, minlength=c).tolist(),
+        "size": list(d.images.size),
+        "source": d.source,
+        "revision": d.revision,
+        "notes": list(d.notes),
+        "long_tail": d.long_tail,
+        "groups": d.groups is not None,
+    }
+
+
+def _brief(value: Any) -> str:
+    text = str(value)
+    return text if len(text) < 80 else text[:77] + "..."

@@ -1,0 +1,41 @@
+"""The oracle: the only holder of labels during a run. It bills each label once."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from fathom.records import FathomError
+
+Labels = np.ndarray[Any, np.dtype[np.int64]]
+
+
+class Oracle:
+    """Answers with the true class, and keeps the bill.
+
+    Args:
+        labels: Class of every train image of the dataset.
+    """
+
+    def __init__(self, labels: Labels) -> None:
+        self._labels = labels
+        self._bought: set[int] = set()
+
+    def label(self, ids: Iterable[int]) -> Labels:
+        """The classes of the samples with these dataset ids; a label bought before is not billed again.
+
+        Raises:
+            FathomError: An id is outside the dataset.
+        """
+        wanted = np.fromiter(ids, np.int64)
+        if wanted.size and (wanted.min() < 0 or wanted.max() >= len(self._labels)):
+            raise FathomError(
+                f"the oracle was asked for sample {wanted.max()}; expected dataset ids 0 to {len(self._labels) - 1}"
+            )
+        self._bought.update(wanted.tolist())
+        return self._labels[wanted]
+
+    @property
+    def paid(self) -> int:
+        """Labels bought so far."""
+        return len(self._bought)

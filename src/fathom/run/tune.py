@@ -1,0 +1,91 @@
+"""P4: HPs are chosen once, on the starting budget and the validation set, and shared by all query methods.
+
+Every entry of the paradigm's grid is trained on the starting sets of seeds 0 to `search - 1`; the entry with the best
+mean validation score is the setting's choice, for every seed and every query method. The search seeds are fixed, so
+that a study that adds seeds keeps its HPs. The whole table is stored beside the choice.
+
+Source: paper Sec. 2.3 (P4) and Sec. 3, "Hyperparameter selection"; study.md 3.7 for the published grids.
+"""
+
+import statistics
+import time
+from typing import Any
+
+from fathom.records import FathomError, NonFiniteError, digest
+from fathom.run.lab import Lab
+from fathom.streams import Streams
+
+Setting = tuple[str, str, str]
+
+
+def search_key(setting: Setting, hparams: dict[str, Any], seed: int) -> str:
+    """Name of the record of one training of the search."""
+    return f"shared/search/{digest([*setting, hparams, seed], 16)}"
+
+
+def choice_key(setting: Setting) -> str:
+    """Name of the record of a setting's choice."""
+    return f"shared/hparams/{digest(list(setting), 16)}"
+
+
+def grid_of(lab: Lab, setting: Setting) -> list[dict[str, Any]]:
+    """The HPs to choose from."""
+    start = lab.start(setting[0], setting[1], 0)
+    labels = start.dataset.labels[start.start_ids]
+    return lab.paradigm(setting[2]).grid(start.task(start.start_ids.tolist(), labels))
+
+
+def train_arm(lab: Lab, setting: Setting, hparams: dict[str, Any], seed: int) -> None:
+    """Train one entry of the grid on one starting set and commit its validation score.
+
+    An entry that diverges is an outcome of the search, not a failure of the study: it is stored without a score.
+    """
+    began = time.perf_counter()
+    start, paradigm = lab.start(setting[0], setting[1], seed), lab.paradigm(setting[2])
+    task = start.task(start.start_ids.tolist(), start.dataset.labels[start.start_ids])
+    content = {**_named(setting), "hparams": hparams, "seed": seed, "val_score": None, "failure": ""}
+    try:
+        state = paradigm.prepare(task, Streams(seed)("pretrain"))
+        content["val_score"] = paradigm.fit(task, hparams, state, Streams(seed)).val_score
+    except NonFiniteError as error:
+        content["failure"] = str(error)
+    clock = {"seconds": time.perf_counter() - began, "environment": lab.environment}
+    lab.store.put(search_key(setting, hparams, seed), content, clock)
+
+
+def choose(lab: Lab, setting: Setting) -> None:
+    """Commit the choice: the best mean validation score, the earlier entry of the grid on a tie.
+
+    Raises:
+        FathomError: Every entry of the grid diverged.
+    """
+    paradigm, grid = lab.paradigm(setting[2]), grid_of(lab, setting)
+    seeds = list(range(paradigm.search)) if len(grid) > 1 else []
+    table = []
+    for hparams in grid:
+        found = [lab.store.get(search_key(setting, hparams, seed)) for seed in seeds]
+        scores = [content["val_score"] for content, _ in filter(None, found)]
+        mean = statistics.fmean(scores) if scores and None not in scores else None
+        table.append({"hparams": hparams, "scores": scores, "mean": mean})
+    finite = [row["mean"] for row in table if row["mean"] is not None]
+    if seeds and not finite:
+        raise FathomError(f"every HP of {setting[2]} on {setting[0]} diverged; give it a smaller lr, e.g. (lr=0.01)")
+    best = next(row for row in table if not seeds or row["mean"] == max(finite))
+    metric = lab.dataset(setting[0]).metric
+    content = {**_named(setting), "seeds": seeds, "metric": metric, "recipe": paradigm.recipe_name}
+    lab.store.put(choice_key(setting), content | {"table": table, "chosen": best["hparams"]})
+
+
+def chosen(lab: Lab, setting: Setting) -> dict[str, Any]:
+    """The HPs of a setting, as stored; never chosen a second time.
+
+    Raises:
+        FathomError: They have not been chosen yet.
+    """
+    if found := lab.store.get(choice_key(setting)):
+        return dict(found[0]["chosen"])
+    raise FathomError(f"the HPs of {' '.join(setting)} are not chosen yet; start the study with fathom run")
+
+
+def _named(setting: Setting) -> dict[str, Any]:
+    return dict(zip(("dataset", "regime", "paradigm"), setting, strict=True))
