@@ -3,14 +3,21 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
+from fathom.records import FathomError
 
+METRICS = ("accuracy", "balanced_accuracy")
+ROLES = ("development", "roll-out")
+AUGMENT = ("cifar", "digits", "isic", "imagenet")
+
+
+@runtime_checkable
 class Images(Protocol):
     """Images of one size, reached by index: in memory, on the device, or in a memory map."""
 
@@ -91,6 +98,58 @@ class Dataset:
     def num_classes(self) -> int:
         """c, the number of classes."""
         return len(self.class_names)
+
+    def __post_init__(self) -> None:
+        """Refuse what would train and give nonsense, such as labels that do not fit the images.
+
+        Raises:
+            FathomError: Parts do not fit together, or a field has a value nobody would understand.
+        """
+        for what, given, allowed in (
+            ("metric", self.metric, METRICS),
+            ("role", self.role, ROLES),
+            ("augment", self.augment, AUGMENT),
+        ):
+            if given not in allowed:
+                raise FathomError(f"dataset {self.name}: {what} is {given!r}; expected one of: {', '.join(allowed)}")
+        if self.num_classes < 2 or len(set(self.class_names)) != self.num_classes:
+            raise FathomError(
+                f"dataset {self.name}: expected two or more classes of different names, "
+                f"got {list(self.class_names[:10])}"
+            )
+        if not 0 < self.val_split < len(self.labels):
+            raise FathomError(
+                f"dataset {self.name}: val_split is {self.val_split}; expected 1 to {len(self.labels) - 1} images held "
+                f"out of {len(self.labels)} train images"
+            )
+        if self.long_tail is not None and not self.long_tail >= 1:
+            raise FathomError(
+                f"dataset {self.name}: rho is {self.long_tail}; expected 1 or more, the largest class over the smallest"
+            )
+        self._check_split("train", self.images, self.labels, self.groups)
+        self._check_split("test", self.test_images, self.test_labels, self.test_groups)
+        if missing := sorted(set(range(self.num_classes)) - set(np.unique(self.labels).tolist())):
+            names = ", ".join(self.class_names[c] for c in missing[:10])
+            raise FathomError(
+                f"dataset {self.name}: no train image of {len(missing)} of {self.num_classes} classes: {names}. "
+                "Leave these classes out, or give more images"
+            )
+
+    def _check_split(self, split: str, images: Images, labels: Any, groups: Any) -> None:
+        where = f"dataset {self.name}, {split} split"
+        if not len(labels):
+            raise FathomError(f"{where}: no images; expected at least one")
+        if labels.dtype != np.int64 or labels.ndim != 1 or len(images) != len(labels):
+            raise FathomError(
+                f"{where}: {len(images)} images and labels of shape {labels.shape}, {labels.dtype}; expected one int64 "
+                "label for each image"
+            )
+        if labels.min() < 0 or labels.max() >= self.num_classes:
+            raise FathomError(
+                f"{where}: labels from {labels.min()} to {labels.max()}; expected 0 to {self.num_classes - 1}"
+            )
+        if groups is not None and groups.shape != labels.shape:
+            raise FathomError(f"{where}: {len(groups)} groups for {len(labels)} images; expected one for each")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,144 @@
+"""MNIST and Fashion-MNIST, read from the official idx files (checksums of torchvision)."""
+
+import gzip
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fathom.data.dataset import DataRoot, Dataset
+from fathom.data.images import TensorImages
+from fathom.data.official import fetch, first, md5_of, partial_notes, revision
+from fathom.data.splits import Ids
+from fathom.records import FathomError
+from fathom.registry import dataset
+
+TRAIN, TEST, VAL_SPLIT = 60_000, 10_000, 5_000
+
+
+@dataset("mnist")
+def mnist(root: DataRoot, *, train_size: int = 0, test_size: int = 0) -> Dataset:
+    """MNIST: 60,000 + 10,000 handwritten digits of 28 x 28 pixels in 10 (nearly) balanced classes.
+
+    Args:
+        root: Holds `MNIST/raw` with the four official files, `.gz` or unpacked.
+        train_size: Take only the first n train images, for smoke runs (0: all); a twelfth is then held out.
+        test_size: Take only the first n test images (0: all).
+
+    Raises:
+        FathomError: Files are absent and may not be downloaded, or are damaged.
+
+    Source: LeCun et al. 1998. 5,000 held-out images are ours, so that all three regimes fit as for CIFAR-10; the study
+        held out 100, for its check of BatchBALD alone.
+    """
+    source = "Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, Gradient-Based Learning Applied to Document Recognition, 1998"
+    return _load("mnist", root, train_size, test_size, (0.1307, 0.3081), "digits", source)
+
+
+@dataset("fashion-mnist")
+def fashion_mnist(root: DataRoot, *, train_size: int = 0, test_size: int = 0) -> Dataset:
+    """Fashion-MNIST: 60,000 + 10,000 pictures of clothes of 28 x 28 pixels in 10 balanced classes.
+
+    Arguments as for `mnist`; the files are in `FashionMNIST/raw`.
+
+    Source: Xiao et al. 2017. 5,000 held-out images are ours, as for `mnist`.
+    """
+    source = "H. Xiao, K. Rasul, R. Vollgraf, Fashion-MNIST, arXiv:1708.07747, 2017; MIT license"
+    return _load("fashion-mnist", root, train_size, test_size, (0.2860, 0.3530), "cifar", source)
+
+
+# ------------------------------------------------------------------------------------------------------- helpers
+
+
+def _load(
+    name: str,
+    root: DataRoot,
+    train_size: int,
+    test_size: int,
+    statistics: tuple[float, float],
+    augment: str,
+    source: str,
+) -> Dataset:
+    from torchvision import datasets
+
+    official: Any = datasets.MNIST if name == "mnist" else datasets.FashionMNIST
+    train = first(name, "train_size", train_size, TRAIN)
+    test = first(name, "test_size", test_size, TEST)
+    md5s = dict(official.resources)
+    images, labels = _split(name, root, official, md5s, "train", train, TRAIN)
+    test_images, test_labels = _split(name, root, official, md5s, "t10k", test, TEST)
+    mean, std = statistics
+    return Dataset(
+        name=name,
+        images=images,
+        labels=labels,
+        test_images=test_images,
+        test_labels=test_labels,
+        class_names=tuple(c.split(" - ")[-1] for c in official.classes),
+        metric="accuracy",
+        balanced=True,
+        val_split=max(1, VAL_SPLIT * train // TRAIN),
+        mean=(mean,) * 3,
+        std=(std,) * 3,
+        augment=augment,
+        source=source,
+        revision=revision(images, test_images, labels, test_labels),
+        notes=partial_notes(train, TRAIN, test, TEST),
+    )
+
+
+def _split(
+    name: str, root: DataRoot, official: Any, md5s: dict[str, str], split: str, n: int, total: int
+) -> tuple[TensorImages, Ids]:
+    folder = f"{official.__name__}/raw"
+    arrays = []
+    for kind, shape in (("images-idx3", (total, 28, 28)), ("labels-idx1", (total,))):
+        file = f"{split}-{kind}-ubyte"
+        array = _find(root, root.path / folder / file, md5s[f"{file}.gz"], shape)
+        if array is None:
+            fetch(name, root, folder, lambda path: _download(path, official))
+            array = _find(root, root.path / folder / file, md5s[f"{file}.gz"], shape)
+        if array is None:
+            raise FathomError(f"the download of dataset {name} ended without {file}; run the same command again")
+        arrays.append(array[:n])
+    pixels = torch.from_numpy(np.repeat(arrays[0][:, None], 3, axis=1))
+    return TensorImages(pixels), arrays[1].astype(np.int64)
+
+
+def _find(root: DataRoot, path: Path, md5: str, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.uint8]] | None:
+    """An official file's array, from the packed file (whose checksum is known) or the unpacked one (whose size is).
+
+    None where neither is there, or what is there is damaged and may be downloaded again.
+    """
+    packed = path.with_name(f"{path.name}.gz")
+    reasons = []
+    if packed.is_file():
+        data = packed.read_bytes()
+        if md5_of(data) == md5:
+            return _idx(gzip.decompress(data), shape)
+        reasons.append(f"{packed} is damaged or not the official file: its checksum is not {md5}")
+    if path.is_file():
+        array = _idx(path.read_bytes(), shape)
+        if array is not None:
+            return array
+        reasons.append(f"{path} is damaged: expected an idx file of {' x '.join(map(str, shape))} bytes")
+    if reasons and not root.download:
+        raise FathomError(
+            f"{'; '.join(reasons)}. Delete it and put the official file there, or allow the download with --download"
+        )
+    return None
+
+
+def _idx(data: bytes, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.uint8]] | None:
+    """The bytes of an idx file as an array, or None where they are not a whole file of that shape.
+
+    Source: LeCun, the MNIST database: two zeros, type 8 (bytes), the number of axes, their lengths (big-endian).
+    """
+    head = 4 + 4 * len(shape)
+    if data[:head] != struct.pack(f">HBB{len(shape)}I", 0, 8, len(shape), *shape):
+        return None
+    if len(data) != head + int(np.prod(shape)):
+        return None
+    return np.frombuffer(data, np.uint8, offset=head).reshape(shape)

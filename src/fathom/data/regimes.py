@@ -1,0 +1,204 @@
+"""Label regimes: how much is labeled (paper Sec. 3), and whether it fits a dataset."""
+
+from typing import Any
+
+import numpy as np
+
+from fathom import registry
+from fathom.callstring import Call, parse, spell
+from fathom.data.dataset import Dataset
+from fathom.data.splits import Ids, largest_start, largest_validation
+from fathom.records import FathomError, LabelRegime
+from fathom.registry import regime
+
+ROUNDS = 10
+VAL_FACTOR = 5  # validation labels for each label of the starting budget
+
+
+def build(text: str, dataset: Dataset) -> LabelRegime:
+    """The label regime of a call-string on a dataset; its name is the canonical call-string.
+
+    Raises:
+        FathomError: Unknown regime or parameter, or a value that is no positive whole number.
+    """
+    entry, call = registry.find("regime", text)
+    made = entry.load()(dataset, **dict(call.arguments))
+    if not isinstance(made, LabelRegime):
+        raise FathomError(f"regime {text!r} ({entry.path}) gave {type(made).__name__}; expected a LabelRegime")
+    sizes = {"start": made.start, "query_size": made.query_size, "rounds": made.rounds, "val_size": made.val_size}
+    for key, value in sizes.items():
+        _positive(str(call), key, value)
+    return LabelRegime(str(call), **sizes)
+
+
+@regime("low")
+def low(
+    dataset: Dataset,
+    *,
+    start: int | None = None,
+    query_size: int | None = None,
+    rounds: int | None = None,
+    val_size: int | None = None,
+) -> LabelRegime:
+    """Low-label regime: 5 labels a class to start with and in each query, 10 rounds.
+
+    An argument of the call-string comes before what the dataset changes, and that before the rule. `query_size` follows
+    `start`, `val_size` is 5 x `start`, unless they are given.
+
+    Source: Lüth et al. 2023, Sec. 3.
+    """
+    return _regime("low", 5, dataset, start=start, query_size=query_size, rounds=rounds, val_size=val_size)
+
+
+@regime("mid")
+def mid(
+    dataset: Dataset,
+    *,
+    start: int | None = None,
+    query_size: int | None = None,
+    rounds: int | None = None,
+    val_size: int | None = None,
+) -> LabelRegime:
+    """Mid-label regime: 25 labels a class to start with and in each query, 10 rounds. Arguments as for `low`.
+
+    Source: Lüth et al. 2023, Sec. 3. Validation is 5 x start as in the paper; the study's launcher took 2,500 labels
+        for CIFAR-10, left over from an earlier regime: `mid(val_size=2500)`.
+    """
+    return _regime("mid", 25, dataset, start=start, query_size=query_size, rounds=rounds, val_size=val_size)
+
+
+@regime("high")
+def high(
+    dataset: Dataset,
+    *,
+    start: int | None = None,
+    query_size: int | None = None,
+    rounds: int | None = None,
+    val_size: int | None = None,
+) -> LabelRegime:
+    """High-label regime: 100 labels a class to start with and in each query, 10 rounds. Arguments as for `low`.
+
+    Source: Lüth et al. 2023, Sec. 3.
+    """
+    return _regime("high", 100, dataset, start=start, query_size=query_size, rounds=rounds, val_size=val_size)
+
+
+@regime("custom")
+def custom(
+    dataset: Dataset,
+    *,
+    start: int | None = None,
+    query_size: int | None = None,
+    rounds: int | None = None,
+    val_size: int | None = None,
+) -> LabelRegime:
+    """A regime of your own sizes: `custom(start=200, query_size=50, rounds=8)`. Arguments as for `low`.
+
+    Raises:
+        FathomError: `start` is not given.
+    """
+    if start is None:
+        raise FathomError("regime custom needs the size of the starting set: custom(start=200)")
+    return _regime("custom", 1, dataset, start=start, query_size=query_size, rounds=rounds, val_size=val_size)
+
+
+def check_regime(dataset: Dataset, regime: LabelRegime, train_ids: Ids, val_ids: Ids) -> None:
+    """Refuse, before anything trains, a regime that does not fit the split of a seed.
+
+    Only the last query may find fewer samples than the query size (it takes the rest of the pool).
+
+    Args:
+        dataset: The dataset.
+        regime: The regime.
+        train_ids, val_ids: The split of the run's seed, so that the classes' counts are exact.
+
+    Raises:
+        FathomError: It does not fit: why, and the call-string of the largest regime that would.
+    """
+    pool = np.bincount(dataset.labels[train_ids], minlength=dataset.num_classes)
+    held_out = np.bincount(dataset.labels[val_ids], minlength=dataset.num_classes)
+    start = largest_start(dataset, pool, regime.start)
+    val_size = largest_validation(dataset, held_out, regime.val_size)
+    query_size = start if regime.query_size == regime.start else regime.query_size
+    rounds = _largest_rounds(start or 1, query_size or 1, len(train_ids), regime.rounds)
+    problems = []
+    if start < regime.start:
+        problems.append(
+            f"a starting set of {regime.start} labels cannot be drawn: {_counts(dataset, pool, 'the pool')}"
+        )
+    if val_size < regime.val_size:
+        problems.append(
+            f"a validation set of {regime.val_size} labels cannot be drawn: "
+            f"{_counts(dataset, held_out, 'the held-out part')}"
+        )
+    if start == regime.start and rounds < regime.rounds:
+        problems.append(
+            f"{regime.rounds} rounds need {regime.final} training labels, the pool has {len(train_ids)} images"
+        )
+    if start < dataset.num_classes:
+        # One label of each class is the least that a classifier of these classes can be trained on.
+        needed = f"{dataset.num_classes} classes need a starting set of {dataset.num_classes} labels or more"
+        reason = "; ".join(problems) or f"a starting set of {regime.start} labels is too small"
+        fits = largest_start(dataset, pool, dataset.num_classes) == dataset.num_classes
+        advice = (
+            f"type {_with(regime, start=dataset.num_classes)}" if fits else "leave out the rare classes or add images"
+        )
+        raise FathomError(f"regime {regime.name} does not fit dataset {dataset.name}: {reason}; {needed}: {advice}")
+    if problems:
+        fitting = {"start": start, "query_size": query_size, "rounds": rounds, "val_size": val_size}
+        raise FathomError(
+            f"regime {regime.name} does not fit dataset {dataset.name}: {'; '.join(problems)}. The largest that fits "
+            f"(start {start}, query size {query_size}, {rounds} rounds, {val_size} validation labels): "
+            f"type {_with(regime, **fitting)}"
+        )
+
+
+# ------------------------------------------------------------------------------------------------------- helpers
+
+
+def _regime(name: str, per_class: int, dataset: Dataset, **given: int | None) -> LabelRegime:
+    for key, value in given.items():
+        if value is not None:
+            _positive(name, key, value)
+    changed = dict(dataset.regimes.get(name, {}))
+    if given["start"] is not None:
+        # What the dataset says of these belongs to its own start; they follow the one that is given.
+        changed.pop("query_size", None)
+        changed.pop("val_size", None)
+    sizes = changed | {key: value for key, value in given.items() if value is not None}
+    start = sizes.get("start", per_class * dataset.num_classes)
+    return LabelRegime(
+        name=name,
+        start=start,
+        query_size=sizes.get("query_size", start),
+        rounds=sizes.get("rounds", ROUNDS),
+        val_size=sizes.get("val_size", VAL_FACTOR * start),
+    )
+
+
+def _positive(name: str, key: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        shown = spell(value) if isinstance(value, bool | int | float | str | tuple) else repr(value)
+        raise FathomError(f"regime {name}: {key} is {shown}; expected a whole number of 1 or more")
+
+
+def _largest_rounds(start: int, query_size: int, pool: int, rounds: int) -> int:
+    """Rounds of which every query but the last is full, and the last finds at least one sample."""
+    queries = -(-(pool - start) // query_size)
+    return max(1, min(rounds, queries + 1))
+
+
+def _counts(dataset: Dataset, counts: Ids, where: str) -> str:
+    rare = int(counts.argmin())
+    return f"{where} has {int(counts.sum())} images, of class {dataset.class_names[rare]!r} only {int(counts[rare])}"
+
+
+def _with(regime: LabelRegime, **sizes: int) -> Call:
+    """The call-string of `regime` with other sizes; sizes that the call-string gives anyway are not repeated."""
+    call = parse(regime.name)
+    arguments = dict(call.arguments)
+    moved = sizes.get("start", regime.start) != regime.start
+    for key, value in sizes.items():
+        if moved or value != getattr(regime, key):
+            arguments[key] = value
+    return Call.make(call.name, arguments)
