@@ -3,6 +3,7 @@
     fathom.run("quickstart", "out")      # run a study (by name, path or `Study`), or go on where it stopped
     fathom.table("out")                  # pandas frame, one row a committed round
     fathom.report("out")                 # write the HTML report, its figures and tables
+    fathom.plan("quickstart")            # what it takes, before it is run
 
 A query method is a function with a decorator: `fathom.score` or `fathom.selection` (see docs/adding.md).
 """
@@ -13,7 +14,8 @@ __version__ = "0.1.0"
 
 # Names are looked up on first use, so that `import fathom` needs neither torch nor pandas.
 _LAZY = {
-    "run": ("fathom.run.backends", "run"),
+    "run": ("fathom.run", ""),  # the room itself, which is callable
+    "plan": ("fathom.api", "plan"),
     "table": ("fathom.store", "table"),
     "report": ("fathom.study.report", "report"),
     "load_study": ("fathom.study.design", "load_study"),
@@ -32,7 +34,8 @@ if TYPE_CHECKING:
     from fathom.registry import regime as regime
     from fathom.registry import score as score
     from fathom.registry import selection as selection
-    from fathom.run.backends import run as run
+    from fathom.api import plan as plan
+    from fathom.api import run as run
     from fathom.store import table as table
     from fathom.study.design import load_study as load_study
     from fathom.study.report import report as report
@@ -46,4 +49,5 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     module, attribute = _LAZY[name]
-    return getattr(import_module(module), attribute)
+    found = import_module(module)
+    return getattr(found, attribute) if attribute else found

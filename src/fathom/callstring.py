@@ -45,7 +45,9 @@ def parse(text: str) -> Call:
     """
     match = _CALL.fullmatch(text) if isinstance(text, str) else None
     if not match:
-        raise FathomError(f"not a call-string: {text!r}. Expected name or name(key=value, ...), e.g. low(query_size=50)")
+        raise FathomError(
+            f"not a call-string: {text!r}. Expected name or name(key=value, ...), e.g. low(query_size=50)"
+        )
     name, inside = match.group(1), match.group(2) or ""
     arguments: dict[str, Value] = {}
     at = 0
@@ -92,4 +94,8 @@ def spell(value: Value) -> str:
         return value if _BARE.fullmatch(value) and _scalar(value) == value else json.dumps(value, ensure_ascii=False)
     if isinstance(value, float):
         return repr(value)
-    return {True: "true", False: "false", None: "none"}[value] if value is None or value is True or value is False else str(value)
+    return (
+        {True: "true", False: "false", None: "none"}[value]
+        if value is None or value is True or value is False
+        else str(value)
+    )

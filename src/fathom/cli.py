@@ -32,8 +32,12 @@ err = Console(stderr=True, highlight=False)
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON for scripts.")]
 Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", help="Print nothing but the result.")]
-Plugin = Annotated[list[Path] | None, Parameter(name="--plugin", negative="", help="File with query methods of your own.")]
-Data = Annotated[Path | None, Parameter(name="--data", help="Folder of the datasets [default: FATHOM_DATA, else ./data].")]
+Plugin = Annotated[
+    list[Path] | None, Parameter(name="--plugin", negative="", help="File with query methods of your own.")
+]
+Data = Annotated[
+    Path | None, Parameter(name="--data", help="Folder of the datasets [default: FATHOM_DATA, else ./data].")
+]
 Download = Annotated[bool, Parameter(name="--download", negative="", help="Fetch datasets that are not there.")]
 Device = Annotated[str, Parameter(name="--device", help="auto, cpu, cuda or cuda:N.")]
 
@@ -69,7 +73,9 @@ def list_(
         return
     table = Table("kind", "name", "what it is", "parameters", box=None, header_style="bold", pad_edge=False)
     for row in rows:
-        table.add_row(row["kind"], f"[cyan]{row['name']}", escape(row["summary"]), _parameters(row.get("parameters", {})))
+        table.add_row(
+            row["kind"], f"[cyan]{row['name']}", escape(row["summary"]), _parameters(row.get("parameters", {}))
+        )
     out.print(table)
 
 
@@ -121,7 +127,7 @@ def plan(
         probe: Measure the time of training and prediction for some seconds.
         workers: Worker processes the time is divided by [default: as fathom run].
     """
-    from fathom.run.plan import make_plan
+    from fathom.api import plan as make_plan
 
     _plugins(plugin)
     with _status("Loading data and probing this machine", json):
@@ -204,8 +210,8 @@ def _tell(outcome: "Outcome", page: Path | None, *, json: bool, quiet: bool) -> 
     """Say how a study ended; returns the exit status."""
     if not json and not quiet:
         out.print(
-            f"{outcome.complete} of {outcome.runs} runs complete, {outcome.committed} of {outcome.trainings} trainings, "
-            f"{outcome.seconds:.0f} s"
+            f"{outcome.complete} of {outcome.runs} runs complete, "
+            f"{outcome.committed} of {outcome.trainings} trainings, {outcome.seconds:.0f} s"
         )
     for failure in outcome.failures:
         err.print(f"[red]failed[/] {escape(failure['what'])}: {escape(failure['message'])}")
@@ -331,7 +337,9 @@ def _show_members(members: list[registry.Entry], as_json: bool) -> None:
         _print_json([{**_row(entry), "doc": entry.doc} for entry in members])
         return
     for entry in members:
-        out.print(f"[bold]{entry.kind} [cyan]{entry.name}[/]  [dim]{escape(str(entry.path))}[/]\n\n{escape(entry.doc)}\n")
+        out.print(
+            f"[bold]{entry.kind} [cyan]{entry.name}[/]  [dim]{escape(str(entry.path))}[/]\n\n{escape(entry.doc)}\n"
+        )
         out.print(f"Parameters: {_parameters(entry.parameters) or '(none)'}")
 
 

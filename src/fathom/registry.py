@@ -152,12 +152,10 @@ def add_file(path: str | Path) -> str:
     taken = _files.get(path.stem)
     if (taken and taken != path) or path.stem in {p.name for p in entry_points(group="fathom")}:
         raise FathomError(f"the prefix {path.stem}/ is taken already; rename {path.name}")
+    if not _scan(path.stem, path, ""):
+        raise FathomError(f"{path} registers nothing; decorate a function with @fathom.score or @fathom.selection")
     _files[path.stem] = path
     index.cache_clear()
-    if not any(e.path == path for kind in KINDS for e in index()[kind].values()):
-        del _files[path.stem]
-        index.cache_clear()
-        raise FathomError(f"{path} registers nothing; decorate a function with @fathom.score or @fathom.selection")
     return path.stem
 
 
@@ -251,7 +249,16 @@ def _scan(module: str, path: Path, prefix: str) -> list[Entry]:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             for kind, name, options in _decorators(node, path):
                 entries.append(
-                    Entry(kind, prefix + name, module, path, node.name, (ast.get_docstring(node) or "").strip(), options, _parameters(node, options))
+                    Entry(
+                        kind,
+                        prefix + name,
+                        module,
+                        path,
+                        node.name,
+                        (ast.get_docstring(node) or "").strip(),
+                        options,
+                        _parameters(node, options),
+                    )
                 )
     return entries
 
@@ -280,7 +287,9 @@ def _parameters(node: ast.FunctionDef | ast.ClassDef, options: dict[str, Any]) -
     if isinstance(node, ast.FunctionDef):
         pairs = [(a.arg, d) for a, d in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)]
     else:
-        pairs = [(f.target.id, f.value) for f in node.body if isinstance(f, ast.AnnAssign) and isinstance(f.target, ast.Name)]
+        pairs = [
+            (f.target.id, f.value) for f in node.body if isinstance(f, ast.AnnAssign) and isinstance(f.target, ast.Name)
+        ]
     own = {name: ast.literal_eval(default) if default is not None else None for name, default in pairs}
     common = dict(QUERY_PARAMETERS.get(options.get("method", ""), {}))
     if "draws" in common:

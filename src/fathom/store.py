@@ -17,10 +17,6 @@ commit and nothing else.
 
 import contextlib
 import hashlib
-import json
-import os
-import signal
-import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -29,14 +25,11 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from fathom.records import FORMAT, FathomError, LabelRegime, Round, RunSpec, Study, digest, unique
+from fathom import files
+from fathom.records import FathomError, LabelRegime, Round, RunSpec, Study, digest, unique
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-class DamagedError(Exception):
-    """A stored file cannot be read back as it was written."""
 
 
 class Store:
@@ -78,10 +71,12 @@ class Store:
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            probe = tempfile.TemporaryFile(dir=self.root)
-            probe.close()
+            with tempfile.TemporaryFile(dir=self.root):
+                pass
         except OSError as error:
-            raise FathomError(f"cannot write to {self.root}: {error.strerror}. Name another folder with --out") from None
+            raise FathomError(
+                f"cannot write to {self.root}: {error.strerror}. Name another folder with --out"
+            ) from None
         with self.lock("study", wait=True):
             if not (self.root / "study.json").is_file():
                 if any(p.name != ".locks" for p in self.root.iterdir()):
@@ -92,7 +87,7 @@ class Store:
             if removed or (added and not extend):
                 raise FathomError(_refusal(self.root, self.study.runs, study.runs))
             if added:
-                self._write(self.root / "study.json", _envelope(study.to_json(), {}), replace=True)
+                files.write(self.root / "study.json", files.pack(study.to_json(), {}), replace=True)
                 self.__dict__.pop("study", None)
 
     @cached_property
@@ -129,7 +124,9 @@ class Store:
             content, clock = found
             previous = content.pop("previous")
             if previous != (digest(rounds[-1].content()) if rounds else ""):
-                self._quarantine(self.root / f"runs/{spec.key}/round-{len(rounds):02d}.json", "does not follow its round")
+                self._quarantine(
+                    self.root / f"runs/{spec.key}/round-{len(rounds):02d}.json", "does not follow its round"
+                )
                 break
             rounds.append(Round.from_json({**content, **clock}))
         return rounds
@@ -144,7 +141,7 @@ class Store:
         """
         path = self.root / f"{name}.json"
         try:
-            self._write(path, _envelope(content, clock or {}))
+            files.write(path, files.pack(content, clock or {}))
         except FileExistsError:
             found = self.get(name)
             if found is None:  # it was damaged and is in quarantine now
@@ -159,10 +156,10 @@ class Store:
         """(content, clock) of a record, or None where it is absent or was damaged (then it is in quarantine)."""
         path = self.root / f"{name}.json"
         try:
-            return _read(path)
+            return files.read(path)
         except FileNotFoundError:
             return None
-        except DamagedError as error:
+        except files.DamagedError as error:
             self._quarantine(path, str(error))
             return None
 
@@ -181,7 +178,7 @@ class Store:
         from safetensors.numpy import save
 
         data = save(dict(tensors))
-        self._write(self.root / f"{name}.safetensors", data, replace=True)
+        files.write(self.root / f"{name}.safetensors", data, replace=True)
         return hashlib.sha256(data).hexdigest()
 
     def get_tensors(self, name: str, sha256: str) -> dict[str, Any] | None:
@@ -202,7 +199,7 @@ class Store:
         """Write a failed attempt down."""
         for attempt in range(1000):
             try:
-                return self._write(self.root / f"failures/{task}-{attempt}.json", _envelope(content, clock))
+                return files.write(self.root / f"failures/{task}-{attempt}.json", files.pack(content, clock))
             except FileExistsError:
                 continue
         raise FathomError(f"{task} failed a thousand times; see {self.root / 'failures'}")
@@ -260,36 +257,7 @@ class Store:
 
     def clean(self) -> None:
         """Remove temporary files that processes of this machine left when they died."""
-        for path in self.root.rglob(f".tmp-{socket.gethostname()}-*"):
-            if not _alive(int(path.name.removeprefix(f".tmp-{socket.gethostname()}-").split("-")[0])):
-                path.unlink(missing_ok=True)
-
-    def _write(self, path: Path, data: bytes, *, replace: bool = False) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".tmp-{socket.gethostname()}-{os.getpid()}-", dir=path.parent)
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                _crash_point("before-fsync")
-                os.fsync(file.fileno())
-            _crash_point("after-fsync")
-            if replace:
-                temporary.replace(path)
-            else:
-                _link(temporary, path)
-            _crash_point("after-link")
-        except FileExistsError:
-            raise
-        except OSError as error:
-            raise FathomError(
-                f"cannot write {path} ({len(data)} bytes): {error.strerror}. What was committed before is safe; make "
-                "room or give permission, then run the same command again"
-            ) from error
-        finally:
-            temporary.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+        files.clean(self.root)
 
     def _quarantine(self, path: Path, reason: str) -> None:
         """Take a damaged file out of the way, visibly."""
@@ -304,72 +272,6 @@ class Store:
 def table(out: str | Path) -> "pd.DataFrame":
     """The tidy table of the study in folder `out`: one row a committed round."""
     return Store.open(out).table()
-
-
-# -------------------------------------------------------------------------------------------------------- files
-
-
-def _envelope(content: Mapping[str, Any], clock: Mapping[str, Any]) -> bytes:
-    record = {"format": FORMAT, "content": content, "sha256": digest(content), "clock": clock}
-    record["clock_sha256"] = digest(clock)
-    return (json.dumps(record, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n").encode()
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    data = path.read_bytes()
-    try:
-        record = json.loads(data)
-        if record["format"] > FORMAT:
-            raise FathomError(f"{path} was written by a newer Fathom: upgrade with pip install -U fathom-al")
-        content, clock = record["content"], record["clock"]
-        sound = record["sha256"] == digest(content) and record["clock_sha256"] == digest(clock)
-    except (ValueError, KeyError, TypeError) as error:
-        raise DamagedError(f"cannot be read ({type(error).__name__})") from None
-    if not sound:
-        raise DamagedError("SHA-256 differs")
-    return content, clock
-
-
-def _link(temporary: Path, path: Path) -> None:
-    """Give the file its name, if the name is free."""
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without hard links: the task's lock still keeps writers apart
-        if path.exists():
-            raise FileExistsError(path) from None
-        temporary.replace(path)
-
-
-def _sync_folder(path: Path) -> None:
-    if os.name == "posix":
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
-
-
-def _crash_point(name: str) -> None:
-    """Die here if the environment asks for it: `FATHOM_CRASH_AT=after-link:3` kills at the third passage (tests)."""
-    if wanted := os.environ.get("FATHOM_CRASH_AT"):
-        point, _, count = wanted.partition(":")
-        if point == name:
-            left = int(count or 1) - 1
-            os.environ["FATHOM_CRASH_AT"] = f"{point}:{left}"
-            if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
 
 
 # ------------------------------------------------------------------------------------------------------ refusal
@@ -390,5 +292,7 @@ def _refusal(root: Path, old: tuple[RunSpec, ...], new: tuple[RunSpec, ...]) -> 
             come = ", ".join(str(v) for v in there if v not in here) or "(none)"
             lines.append(f"  {name}: {gone} -> {come}")
     lines.append(f"  {len(removed)} runs here are not in the new study, {len(added)} new runs are not here")
-    lines.append("Name a new folder with --out" + ("" if removed else ", or add the new runs to this one with --extend"))
+    lines.append(
+        "Name a new folder with --out" + ("" if removed else ", or add the new runs to this one with --extend")
+    )
     return "\n".join(lines)

@@ -114,9 +114,7 @@ class Paradigm(Protocol):
         """What is computed once for a dataset and seed without labels (an encoder, features), or None."""
         ...
 
-    def fit(
-        self, task: Task, hparams: HParams, state: Any, streams: Streams, *, dropout: float = 0.0
-    ) -> Classifier:
+    def fit(self, task: Task, hparams: HParams, state: Any, streams: Streams, *, dropout: float = 0.0) -> Classifier:
         """Train from scratch on the labeled images.
 
         Args:
@@ -133,4 +131,16 @@ class Paradigm(Protocol):
 
     def restore(self, task: Task, state: Mapping[str, Tensor], *, dropout: float = 0.0) -> Classifier:
         """The classifier that `Classifier.state` was taken of."""
+        ...
+
+    def images(self, m: int) -> int:
+        """Images trained on in all epochs with m labels: what a plan's time is reckoned from."""
+        ...
+
+    def validated(self, v: int) -> int:
+        """Images predicted for validation in all epochs with v validation images."""
+        ...
+
+    def probe(self, images: int) -> "Paradigm":
+        """A cut-down copy whose `fit` trains on about `images` images in one epoch: for measuring speed only."""
         ...

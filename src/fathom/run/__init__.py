@@ -4,6 +4,7 @@ The package is callable, so that `fathom.run("quickstart", "out")` works althoug
 """
 
 import sys
+from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,10 @@ if TYPE_CHECKING:
 
 class _CallableRoom(ModuleType):
     def __call__(self, study: Any, out: Any, **options: Any) -> "Outcome":
-        """Run a study, or go on where it stopped: see `fathom.run.backends.run`."""
-        from fathom.run.backends import run
-
-        return run(study, out, **options)
+        """Run a study, or go on where it stopped: see `fathom.api.run`."""
+        # Looked up by name: the rooms below do not import the API, this call only forwards to it.
+        outcome: Outcome = import_module("fathom.api").run(study, out, **options)
+        return outcome
 
 
 sys.modules[__name__].__class__ = _CallableRoom

@@ -73,7 +73,7 @@ def data_root(data: str | Path | None = None, *, download: bool = False, quiet: 
 
 
 def run(
-    study: str | Path | Study,
+    study: Study,
     out: str | Path,
     *,
     data: str | Path | None = None,
@@ -89,7 +89,7 @@ def run(
     """Run a study, or go on where it stopped.
 
     Args:
-        study: A `Study`, the name of a built-in one, or the path of a study file.
+        study: The study.
         out: Folder for the results; the same folder again goes on where it stopped.
         data: Folder of the datasets' official files (default: FATHOM_DATA, else ./data).
         download: Fetch datasets that are not there.
@@ -108,17 +108,14 @@ def run(
         FathomError: Study, data, regime, store or machine do not fit; nothing was trained.
         Interrupted: Ctrl-C or SIGTERM; what was committed is safe.
     """
-    from fathom.study.design import load_study
-
     began = time.perf_counter()
-    the_study = load_study(study)
     where = find_device(device)
     root = data_root(data, download=download, quiet=quiet)
     store = Store(out)
-    store.begin(the_study, extend=extend)
+    store.begin(study, extend=extend)
     environment = describe(where, threads)
     lab = Lab(store, root, where, environment.name)
-    jobs = prepare(the_study, lab)
+    jobs = prepare(study, lab)
     check(store, environment, accept=accept_environment)
     store.clean()
     watch = _Watch(store, jobs, began, progress)
@@ -224,8 +221,8 @@ def _local(orders: Orders, count: int, watch: _Watch) -> None:
             process.wait()
     if crashed := [p.returncode for p in processes if p.returncode]:
         raise FathomError(
-            f"{len(crashed)} of {count} workers died (exit status {', '.join(map(str, crashed))}; -9 usually means that "
-            "memory ran out: give --workers a smaller number). What was committed is safe; run the same command again"
+            f"{len(crashed)} of {count} workers died (exit status {', '.join(map(str, crashed))}; -9 usually means "
+            "that memory ran out: give --workers a smaller number). What was committed is safe; run the same command again"
         )
 
 

@@ -12,9 +12,7 @@ BINS = 15  # of the expected calibration error
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def measure(
-    log_probs: Float[Tensor, "t k c"], labels: Int[Tensor, "t"]
-) -> tuple[dict[str, float], list[float | None]]:
+def measure(log_probs: Float[Tensor, "t k c"], labels: Int[Tensor, "t"]) -> tuple[dict[str, float], list[float | None]]:
     """All metrics of a test set.
 
     The prediction is the mean probability over the k draws. Classes absent from the test set have no recall and take

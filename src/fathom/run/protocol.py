@@ -165,7 +165,9 @@ def _query(
     size = min(start.regime.query_size, len(pool_ids))
     notes = []
     if size < start.regime.query_size:
-        notes.append(f"the pool held only {size} samples, fewer than the query size {start.regime.query_size}; took all")
+        notes.append(
+            f"the pool held only {size} samples, fewer than the query size {start.regime.query_size}; took all"
+        )
     if size == 0:
         return [], None, notes
     candidates = method.candidates(len(pool_ids), streams("query"))

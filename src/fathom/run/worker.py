@@ -44,9 +44,7 @@ def work(lab: Lab, jobs: list[Job], session: str, after_job: Callable[[Job], Non
             return
 
 
-def _next(
-    lab: Lab, jobs: list[Job], finished: set[str], failed: set[str], session: str
-) -> tuple[Job | None, bool]:
+def _next(lab: Lab, jobs: list[Job], finished: set[str], failed: set[str], session: str) -> tuple[Job | None, bool]:
     """Do the first job that can be had: (the job or None, whether a job is left that may become free)."""
     waiting = False
     for job in jobs:
@@ -64,12 +62,9 @@ def _next(
         with lab.store.lock(job.name) as mine:
             if not mine:
                 continue
-            if done(lab.store, job):  # by another process, between our look and our lock
-                finished.add(job.name)
-            elif _attempt(lab, job, session):
-                finished.add(job.name)
-            else:
-                failed.add(job.name)
+            # Another process may have done it between our look and our lock.
+            ended_well = done(lab.store, job) or _attempt(lab, job, session)
+            (finished if ended_well else failed).add(job.name)
             return job, True
     return None, waiting
 

@@ -1,0 +1,41 @@
+# The two commands: `make quickstart` runs a study and ends with the path of its report; `make test` runs the tests.
+# Both make their own environment (.venv) from requirements.lock the first time, and again only when it changes.
+
+PYTHON ?= python3
+UV ?= uv
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: quickstart test check lock clean
+
+quickstart: $(READY)
+	@$(BIN)/fathom run quickstart --out runs/quickstart
+
+test: $(READY)
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest tests/test_house.py tests/test_docs.py
+
+# Pinned versions without registry addresses, for every platform and Python from 3.11 on.
+lock:
+	$(BIN)/python -m uv pip compile pyproject.toml --group test --group check --universal --python-version 3.11 \
+		--no-emit-index-url --no-header --no-annotate --upgrade -q -o requirements.lock
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Fathom needs Python 3.11 or newer: make PYTHON=python3.12")'
+	@test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) $(VENV) 2>/dev/null || $(PYTHON) -m venv $(VENV)
+	@$(UV) --version >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@if $(UV) --version >/dev/null 2>&1; then uv="$(UV)"; else uv="$(BIN)/python -m uv"; fi; \
+	  echo "installing the pinned packages into $(VENV)" >&2; \
+	  $$uv pip install --quiet --python $(BIN)/python -r requirements.lock && \
+	  $$uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist

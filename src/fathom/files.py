@@ -1,0 +1,130 @@
+"""Files that are whole or absent: temporary name, fsync, link into place; a SHA-256 that every read checks."""
+
+import json
+import os
+import signal
+import socket
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fathom.records import FORMAT, FathomError, digest
+
+
+class DamagedError(Exception):
+    """A stored file cannot be read back as it was written."""
+
+
+def pack(content: Mapping[str, Any], clock: Mapping[str, Any]) -> bytes:
+    """The bytes of a record: content and clock readings, each with its SHA-256."""
+    record = {"format": FORMAT, "content": content, "sha256": digest(content), "clock": clock}
+    record["clock_sha256"] = digest(clock)
+    lines = [f'"{key}": {json.dumps(value, sort_keys=True, allow_nan=False)}' for key, value in record.items()]
+    return ("{" + ",\n ".join(lines) + "}\n").encode()
+
+
+def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(content, clock) of a record.
+
+    Raises:
+        FileNotFoundError: It is not there.
+        DamagedError: It is not what was written.
+        FathomError: It was written by a newer version.
+    """
+    data = path.read_bytes()
+    try:
+        record = json.loads(data)
+        if record["format"] > FORMAT:
+            raise FathomError(f"{path} was written by a newer Fathom: upgrade with pip install -U fathom-al")
+        content, clock = record["content"], record["clock"]
+        sound = record["sha256"] == digest(content) and record["clock_sha256"] == digest(clock)
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedError(f"cannot be read ({type(error).__name__})") from None
+    if not sound:
+        raise DamagedError("SHA-256 differs")
+    return content, clock
+
+
+def _link(temporary: Path, path: Path) -> None:
+    """Give the file its name, if the name is free."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links: the task's lock still keeps writers apart
+        if path.exists():
+            raise FileExistsError(path) from None
+        temporary.replace(path)
+
+
+def _sync_folder(path: Path) -> None:
+    if os.name == "posix":
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _crash_point(name: str) -> None:
+    """Die here if the environment asks for it: `FATHOM_CRASH_AT=after-link:3` kills at the third passage (tests)."""
+    if wanted := os.environ.get("FATHOM_CRASH_AT"):
+        point, _, count = wanted.partition(":")
+        if point == name:
+            left = int(count or 1) - 1
+            os.environ["FATHOM_CRASH_AT"] = f"{point}:{left}"
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+def write(path: Path, data: bytes, *, replace: bool = False) -> None:
+    """Write a file whole or not at all; without `replace` the first writer wins.
+
+    Raises:
+        FileExistsError: The name is taken.
+        FathomError: No room, no permission.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".tmp-{socket.gethostname()}-{os.getpid()}-", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            _crash_point("before-fsync")
+            os.fsync(file.fileno())
+        _crash_point("after-fsync")
+        if replace:
+            temporary.replace(path)
+        else:
+            _link(temporary, path)
+        _crash_point("after-link")
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise FathomError(
+            f"cannot write {path} ({len(data)} bytes): {error.strerror}. What was committed before is safe; make "
+            "room or give permission, then run the same command again"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def clean(root: Path) -> None:
+    """Remove temporary files that processes of this machine left when they died."""
+    prefix = f".tmp-{socket.gethostname()}-"
+    for path in root.rglob(f"{prefix}*"):
+        if not _alive(int(path.name.removeprefix(prefix).split("-")[0])):
+            path.unlink(missing_ok=True)

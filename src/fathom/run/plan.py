@@ -1,0 +1,209 @@
+"""What a study takes before it is run: trainings before and after sharing, labels, disk, time by a short probe."""
+
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fathom.data.images import Subset
+from fathom.learn.task import Paradigm
+from fathom.query.method import build as build_method
+from fathom.records import LabelRegime, RunSpec, Study, unique
+from fathom.run.backends import data_root, default_workers, prepare
+from fathom.run.environment import find_device
+from fathom.run.jobs import Job, trainings
+from fathom.run.lab import Lab
+from fathom.run.protocol import dropout_of
+from fathom.run.tune import grid_of
+from fathom.store import Store
+from fathom.streams import Streams
+
+PROBE_IMAGES = 512  # training images of a probe, and images it predicts
+ROUND_BYTES = 2_500  # a committed round without what it queried (measured)
+QUERIED_BYTES = 40  # one queried sample: id, class, score (measured)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study takes.
+
+    Args:
+        study: Its name.
+        experiments: Runs: dataset x regime x paradigm x query method x seed.
+        trainings: Trainings of the runs if nothing were shared.
+        trainings_shared: The same, round 0 shared by the query methods of a seed.
+        trainings_search: Trainings that choose the HPs.
+        trainings_ceiling: Full-data trainings.
+        labels: Labels that all runs would buy, validation sets included; each run pays for itself.
+        labels_a_run: The same for the most expensive run.
+        disk_bytes: Size of the finished store.
+        seconds: Time on this machine with `workers`, from the probe; None without one.
+        workers: Worker processes the time is for.
+        device: What would train.
+        rates: Measured images a second, by `dataset, paradigm`: training and prediction.
+        notes: What the design cannot show, and the like.
+    """
+
+    study: str
+    experiments: int
+    trainings: int
+    trainings_shared: int
+    trainings_search: int
+    trainings_ceiling: int
+    labels: int
+    labels_a_run: int
+    disk_bytes: int
+    seconds: float | None
+    workers: int
+    device: str
+    rates: dict[str, dict[str, float]]
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        """All trainings that will be done."""
+        return self.trainings_shared + self.trainings_search + self.trainings_ceiling
+
+    def lines(self) -> list[tuple[str, str]]:
+        """(label, value) for a person."""
+        shared = f"{self.trainings_shared} after sharing round 0 ({self.trainings} without)"
+        rows = [
+            ("runs", str(self.experiments)),
+            ("trainings", f"{shared}, {self.trainings_search} to choose HPs, {self.trainings_ceiling} on all labels"),
+            ("labels", f"{self.labels_a_run} at most by one run, {self.labels} by all runs, each paying for itself"),
+            ("disk", f"{self.disk_bytes / 1e6:.0f} MB"),
+        ]
+        if self.seconds is not None:
+            rows.append(("time", f"about {_span(self.seconds)} with {self.workers} workers on {self.device}"))
+        rows += [(f"  {name}", f"{r['train']:.0f} images/s training, {r['predict']:.0f} predicting") for name, r in
+                 self.rates.items()]  # fmt: skip
+        return rows + [("note", note) for note in self.notes]
+
+
+def make_plan(
+    study: Study,
+    *,
+    data: str | Path | None = None,
+    download: bool = False,
+    device: str = "auto",
+    workers: int | None = None,
+    probe: bool = True,
+) -> Plan:
+    """Count a study's work and, with `probe`, time some seconds of it on this machine.
+
+    Raises:
+        FathomError: Study, data or a regime do not fit; the same checks as before a run.
+    """
+    where = find_device(device)
+    count = workers or default_workers(where, 1)
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder) / "plan")
+        store.begin(study)
+        lab = Lab(store, data_root(data, download=download), where)
+        jobs = prepare(study, lab)
+        regimes = {spec: lab.start_of(spec).regime for spec in study.runs}
+        work = Counter(
+            {kind: sum(trainings(j, store) for j in jobs if j.kind == kind) for kind in ("search", "ceiling")}
+        )
+        rates = _rates(lab, study) if probe else {}
+        return Plan(
+            study=study.name,
+            experiments=len(study.runs),
+            trainings=sum(regime.rounds for regime in regimes.values()),
+            trainings_shared=sum(trainings(j, store) for j in jobs if j.kind in ("first", "run")),
+            trainings_search=work["search"],
+            trainings_ceiling=work["ceiling"],
+            labels=sum(_labels(lab, spec, r) for spec, r in regimes.items()),
+            labels_a_run=max((_labels(lab, spec, r) for spec, r in regimes.items()), default=0),
+            disk_bytes=sum(_run_bytes(r) for r in regimes.values()) + _weights(lab, jobs),
+            seconds=sum(_seconds(lab, job, rates) for job in jobs) / max(1, min(count, len(jobs))) if probe else None,
+            workers=count,
+            device=str(where) if where.type != "cuda" else torch.cuda.get_device_name(where),
+            rates=rates,
+        )
+
+
+def _labels(lab: Lab, spec: RunSpec, regime: LabelRegime) -> int:
+    """Labels one run buys, its validation set included."""
+    start = lab.start_of(spec)
+    return len(start.val_ids) + min(regime.final, len(start.train_ids))
+
+
+def _run_bytes(regime: LabelRegime) -> int:
+    return regime.rounds * ROUND_BYTES + (regime.rounds - 1) * regime.query_size * QUERIED_BYTES
+
+
+def _weights(lab: Lab, jobs: list[Job]) -> int:
+    """Bytes of the round-0 classifiers that are kept."""
+    sizes: dict[tuple[str, str], int] = {}
+    total = 0
+    for job in jobs:
+        if job.kind == "first":
+            key = (job.setting[0], job.setting[2])
+            if key not in sizes:
+                sizes[key] = sum(t.numel() * t.element_size() for t in _probe(lab, job.setting)[0].state().values())
+            total += sizes[key]
+    return total
+
+
+# ------------------------------------------------------------------------------------------------------- probe
+
+
+def _probe(lab: Lab, setting: tuple[str, str, str]) -> tuple[Any, Any, Paradigm]:
+    """A classifier trained for a moment, its task and the cut-down paradigm."""
+    start = lab.start(setting[0], setting[1], 0)
+    task = start.task(start.start_ids.tolist(), start.dataset.labels[start.start_ids])
+    short = lab.paradigm(setting[2]).probe(PROBE_IMAGES)
+    state = short.prepare(task, Streams(0)("pretrain"))
+    return short.fit(task, grid_of(lab, setting)[0], state, Streams(0)), task, short
+
+
+def _rates(lab: Lab, study: Study) -> dict[str, dict[str, float]]:
+    """Images a second in training and prediction, by `dataset, paradigm`, on one worker."""
+    rates = {}
+    for setting in unique(study.settings):
+        name = f"{setting[0]}, {setting[2]}"
+        if name in rates:
+            continue
+        _probe(lab, setting)  # warms up: allocator, kernels, caches
+        began = time.perf_counter()
+        classifier, task, short = _probe(lab, setting)
+        trained = time.perf_counter()
+        some = Subset(task.pool, torch.arange(min(PROBE_IMAGES, len(task.pool)), device=lab.device))
+        list(classifier.stream(some, 0, Streams(0)("draws")))
+        if lab.device.type == "cuda":
+            torch.cuda.synchronize()
+        ended = time.perf_counter()
+        seen = short.images(len(task.labels))
+        rates[name] = {"train": seen / (trained - began), "predict": len(some) / (ended - trained)}
+    return rates
+
+
+def _seconds(lab: Lab, job: Job, rates: dict[str, dict[str, float]]) -> float:
+    """Expected seconds of a job on one worker: images trained on and predicted, at the measured rates."""
+    if job.kind == "choose":
+        return 0.0
+    paradigm, start = lab.paradigm(job.setting[2]), lab.start(job.setting[0], job.setting[1], max(job.seed, 0))
+    rate, regime = rates[f"{job.setting[0]}, {job.setting[2]}"], start.regime
+    validated = paradigm.validated(len(start.val_ids))
+    if job.kind != "run":
+        labels = len(start.train_ids) if job.kind == "ceiling" else regime.start
+        return paradigm.images(labels) / rate["train"] + validated / rate["predict"]
+    budgets = [regime.start + i * regime.query_size for i in range(1, regime.rounds)]
+    seconds = sum(paradigm.images(budget) / rate["train"] + validated / rate["predict"] for budget in budgets)
+    method = build_method(job.query)
+    predicted = regime.rounds * len(start.dataset.test_labels)
+    if method.predictions:
+        predicted += (regime.rounds - 1) * len(start.train_ids)
+    # Heads repeated for dropout draws cost little beside the encoder; the query itself is not probed.
+    return seconds + predicted / rate["predict"] * (1.1 if dropout_of(paradigm, method) else 1.0)
+
+
+def _span(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,130 @@
+"""Call-strings round-trip and are safe; members are found by reading source; errors name the nearest name."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fathom import registry
+from fathom.callstring import Call, parse
+from fathom.records import FathomError
+
+SCALARS = st.one_of(
+    st.booleans(),
+    st.integers(-(10**9), 10**9),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.none(),
+    st.text(alphabet=st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), min_size=1),
+)
+
+
+@given(st.dictionaries(st.from_regex(r"[a-z_][a-z0-9_]*", fullmatch=True), SCALARS, max_size=4))
+@settings(derandomize=True, max_examples=200, deadline=None)
+def test_call_strings_round_trip(arguments: dict[str, object]) -> None:
+    call = Call.make("name", arguments)  # type: ignore[arg-type]
+    assert parse(str(call)) == call
+    assert str(parse(str(call))) == str(call)
+
+
+@pytest.mark.parametrize(
+    ("text", "canonical"),
+    [
+        ("low", "low"),
+        (" low( ) ", "low"),
+        ("low(rounds=3,query_size=50)", "low(query_size=50, rounds=3)"),
+        ("standard(lr=5e-3)", "standard(lr=0.005)"),
+        ("standard(lr=0.1|0.01)", "standard(lr=0.1|0.01)"),
+        ("folder(path=/a b/c.d)", "folder(path=/a b/c.d)"),
+        ('folder(path="a,(b)=c|d")', 'folder(path="a,(b)=c|d")'),
+        ("my_al/margin(x=true)", "my_al/margin(x=true)"),
+        ('x(a="1")', 'x(a="1")'),
+    ],
+)
+def test_one_spelling(text: str, canonical: str) -> None:
+    assert str(parse(text)) == canonical
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "Low!", "low(", "low)", "low(5)", "low(a=1,a=2)", "low(a=)", "a/b/c", "os.system('x')", "__import__(x=1)"],
+)
+def test_what_is_no_call_string_is_refused(text: str) -> None:
+    with pytest.raises(FathomError):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "message"),
+    [
+        ("query", "entropie", "Did you mean 'entropy'"),
+        ("query", "bald(drawz=3)", "Did you mean 'draws'"),
+        ("query", "bald(draws=many)", "expects int"),
+        ("regime", "lo", "Did you mean 'low'"),
+        ("dataset", "cifar-10", "Did you mean 'cifar10'"),
+        ("paradigm", "standard(epochs=1.5)", "expects int"),
+    ],
+)
+def test_errors_name_the_nearest(kind: str, text: str, message: str) -> None:
+    with pytest.raises(FathomError, match=message):
+        registry.find(kind, text)
+
+
+def test_index_needs_no_torch() -> None:
+    code = "import sys; from fathom.registry import index; assert index()['query']; print('torch' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.strip() == "False"
+
+
+PLUGIN = '''
+from fathom import score
+
+@score("upside-down")
+def upside_down(view, *, strength=2.0):
+    """Query what the classifier is surest of."""
+    return strength * view.log_probs.exp().mean(1).amax(1)
+'''
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Path:
+    path = tmp_path / "my_al.py"
+    path.write_text(PLUGIN)
+    return path
+
+
+def test_a_file_is_a_plugin(plugin: Path) -> None:
+    try:
+        assert registry.add_file(plugin) == "my_al"
+        entry, call = registry.find("query", "my_al/upside-down(strength=3)")
+        assert entry.summary == "Query what the classifier is surest of."
+        assert entry.parameters["strength"] == 2.0
+        assert call.arguments == (("strength", 3),)
+        assert entry.load().__name__ == "upside_down"
+    finally:
+        registry._files.clear()
+        registry.index.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("query.py", PLUGIN, "taken already"),
+        ("my-al.py", PLUGIN, "rename"),
+        ("empty.py", "x = 1", "registers nothing"),
+        ("broken.py", "def f(:", "cannot read"),
+        ("shout.py", PLUGIN.replace("upside-down", "UPSIDE"), "kebab-case"),
+        ("notes.txt", PLUGIN, "not a Python file"),
+    ],
+)
+def test_bad_plugins_are_refused_before_anything_runs(tmp_path: Path, name: str, text: str, message: str) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    try:
+        with pytest.raises(FathomError, match=message):
+            registry.add_file(path)
+    finally:
+        registry._files.clear()
+        registry.index.cache_clear()
