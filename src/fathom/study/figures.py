@@ -1,0 +1,272 @@
+"""Figures: budget curves, gains, the penalty matrix, what was bought. SVG for the page, SVG and PDF for the paper.
+
+Drawn without pyplot, so nothing global changes; the same table gives the same bytes.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+
+from fathom.study.inline import FAINT, FILL, INK, inline
+from fathom.study.penalty import Penalty
+from fathom.study.style import Look
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+WIDTH = 4.4  # inches: fits a phone without shrinking, two fit side by side on a desk
+
+STYLE: Any = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9.5,
+    "axes.titlesize": 9.5,
+    "axes.labelsize": 9.5,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.facecolor": "none",
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.6,
+    "figure.facecolor": "none",
+    "legend.frameon": False,
+    "svg.fonttype": "none",  # text stays text: it can be searched, read aloud, and takes the page's color
+    "svg.hashsalt": "fathom",
+    "pdf.fonttype": 42,  # TrueType, embedded
+    "path.simplify": False,
+}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One figure in the forms it is needed in.
+
+    Args:
+        name: File stem.
+        svg, pdf: The files' bytes.
+        inline: The SVG as part of a page.
+        alt: What it shows, for those who do not see it.
+    """
+
+    name: str
+    svg: bytes
+    pdf: bytes
+    inline: str
+    alt: str
+
+
+# ------------------------------------------------------------------------------------------------------- figures
+
+
+def curve_figure(
+    name: str, curves: "pd.DataFrame", looks: Mapping[str, Look], metric: str, ceiling: float | None = None
+) -> Drawing:
+    """Budget curves of one setting: mean over seeds, band = 95 % t-interval, dashed line = full-data classifier.
+
+    Args:
+        name: File stem.
+        curves: Rows of `budget_curves` of one setting.
+        looks: Looks by call-string.
+        metric: What the score is.
+        ceiling: Mean score of the classifier trained on the whole pool, a fraction.
+    """
+    with _figure(3.1) as (figure, axes):
+        for query, rows in curves.groupby("query", sort=False):
+            _line(axes, rows, looks[str(query)])
+        if ceiling is not None:
+            axes.axhline(100 * ceiling, color=INK, lw=0.9, ls=(0, (5, 4)), label="full data")
+        _frame(axes, "labeled training samples", f"{metric.replace('_', ' ')} (%)", curves["budget"])
+        _legend(figure, axes)
+        return _drawing(figure, name, f"Budget curves: {_spoken(curves, looks)}", looks)
+
+
+def gain_figure(name: str, curves: "pd.DataFrame", looks: Mapping[str, Look], baseline: str, metric: str) -> Drawing:
+    """Gain over the baseline at each budget, paired by seed; bars = 95 % t-interval of the paired difference.
+
+    Args:
+        name: File stem.
+        curves: Rows of one setting as `budget_curves` gives them, of paired differences.
+        looks: Looks by call-string.
+        baseline: What the differences are to.
+        metric: What the score is.
+    """
+    with _figure(3.1) as (figure, axes):
+        queries = list(curves["query"].unique())
+        budgets = sorted(curves["budget"].unique())
+        step = min(np.diff(budgets), default=1.0)
+        for place, query in enumerate(queries):
+            rows = curves[curves["query"] == query]
+            shift = (place - (len(queries) - 1) / 2) * 0.11 * step
+            look = looks[query]
+            x, y = rows["budget"].to_numpy() + shift, 100 * rows["mean"].to_numpy()
+            bars = 100 * (rows["high"] - rows["low"]).to_numpy() / 2
+            axes.errorbar(x, y, yerr=np.nan_to_num(bars), fmt="none", ecolor=look.light, elinewidth=1.1, alpha=0.75)
+            axes.plot(x, y, color=look.light, lw=1.1, marker=look.marker, ms=4, mew=0, label=look.label)
+        axes.axhline(0, color=INK, lw=0.9)
+        _frame(axes, "labeled training samples", f"gain over {looks[baseline].label} (points)", curves["budget"])
+        _legend(figure, axes)
+        alt = f"Gain in {metric.replace('_', ' ')} over {looks[baseline].label}: {_spoken(curves, looks, sign=True)}"
+        return _drawing(figure, name, alt, looks)
+
+
+def penalty_figure(name: str, penalty: Penalty, looks: Mapping[str, Look]) -> Drawing:
+    """The pairwise penalty matrix as a heat-map: row beats column, in settings; pale and bracketed = inside the band.
+
+    Args:
+        name: File stem.
+        penalty: The matrix.
+        looks: Looks by call-string.
+    """
+    size = len(penalty.queries)
+    labels = [looks[q].label for q in penalty.queries]
+    with _figure(1.0 + 0.42 * (size + 1), spines=False) as (figure, axes):
+        most = max(1.0, float(penalty.settings.max(initial=0)))
+        for i in range(size):
+            for j in range(size):
+                if i != j:
+                    _cell(axes, j, i, float(penalty.raw[i, j]), most, bool(penalty.outside[i, j]))
+        for j, value in enumerate(penalty.overall()):
+            axes.text(j, size + 0.15, f"{value:.2f}", ha="center", va="center", fontsize=9, fontweight="bold")
+        axes.axhline(size - 0.42, color=INK, lw=0.6)
+        axes.set(xlim=(-0.5, size - 0.5), ylim=(size + 0.6, -0.5))
+        axes.set_xticks(range(size), labels, rotation=30, ha="left", rotation_mode="anchor")
+        axes.set_yticks([*range(size), size + 0.15], [*labels, "penalty"])
+        axes.tick_params(length=0, labeltop=True, labelbottom=False)
+        pairs = [(penalty.raw[i, j], labels[i], labels[j]) for i in range(size) for j in range(size) if i != j]
+        said = "; ".join(f"{a} beats {b}: {v:.2f}" for v, a, b in sorted(pairs, reverse=True) if v > 0)
+        return _drawing(figure, name, f"Pairwise penalty matrix. {said or 'No method beats another'}.", looks)
+
+
+def bought_figure(
+    name: str,
+    pool: Sequence[int],
+    bought: Mapping[str, Sequence[int]],
+    classes: Sequence[str],
+    looks: Mapping[str, Look],
+) -> Drawing:
+    """Classes of what each method bought (bars) against the classes of the train images (line), one panel a method.
+
+    Args:
+        name: File stem.
+        pool: Train images of each class.
+        bought: Call-string -> labels bought of each class, over rounds and seeds.
+        classes: Class names.
+        looks: Looks by call-string.
+    """
+    columns = 2 if len(bought) > 1 else 1
+    rows = -(-len(bought) // columns)
+    share = np.asarray(pool) / max(1, sum(pool))
+    own = {query: np.asarray(counts) / max(1, sum(counts)) for query, counts in bought.items()}
+    x = np.arange(len(classes))
+    named = len(classes) <= 12
+    top = 115 * max([share.max(), *(s.max() for s in own.values())])
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, 0.35 + 1.15 * rows + (0.55 if named else 0.25)), layout="constrained")
+        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for axes, (query, part) in zip(grid.flat, own.items(), strict=False):
+            look = looks[query]
+            axes.bar(x, 100 * part, color=look.light, alpha=0.75, width=0.74)
+            axes.step(np.append(x, x[-1] + 1) - 0.5, 100 * np.append(share, share[-1]), where="post", color=INK, lw=0.9)
+            axes.set_title(look.label, loc="left", pad=2)
+            axes.set_ylim(0, top)
+            axes.yaxis.set_major_locator(MaxNLocator(3))
+            axes.grid(axis="y")
+            if named:
+                axes.set_xticks(x, [c if len(c) < 12 else c[:10] + "…" for c in classes], rotation=90, fontsize=7.5)
+        for axes in list(grid.flat)[len(own) :]:
+            axes.set_visible(False)
+        _label_bottom(grid, len(own), named)
+        figure.supylabel("share of labels (%)", fontsize=9)
+        far = {looks[q].label: 50 * float(np.abs(part - share).sum()) for q, part in own.items()}
+        said = "; ".join(f"{q} {v:.0f} %" for q, v in far.items())
+        return _drawing(figure, name, f"Classes bought. Share that differs from the pool: {said}.", looks)
+
+
+# --------------------------------------------------------------------------------------------------------- parts
+
+
+@contextmanager
+def _figure(height: float, spines: bool = True) -> Iterator[tuple[Figure, Axes]]:
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        axes = figure.subplots()
+        if not spines:
+            axes.spines[:].set_visible(False)
+        yield figure, axes
+
+
+def _line(axes: Axes, rows: "pd.DataFrame", look: Look) -> None:
+    x, y = rows["budget"].to_numpy(), 100 * rows["mean"].to_numpy()
+    if (rows["n"] > 1).any():
+        low, high = 100 * rows["low"].to_numpy(), 100 * rows["high"].to_numpy()
+        axes.fill_between(x, low, high, color=look.light, alpha=0.13, lw=0)
+    axes.plot(x, y, color=look.light, lw=1.5, marker=look.marker, ms=4.5, mew=0, label=look.label)
+
+
+def _frame(axes: Axes, below: str, left: str, budgets: "pd.Series[Any]") -> None:
+    axes.set(xlabel=below, ylabel=left)
+    axes.grid(axis="y")
+    ticks = sorted(set(budgets))
+    if len(ticks) <= 12:
+        every = 1 if len(ticks) <= 6 else 2
+        axes.set_xticks(ticks[::every], [f"{t:,.0f}".replace(",", " ") for t in ticks[::every]])
+    axes.yaxis.set_major_locator(MaxNLocator(6))
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside upper left", ncols=3, handlelength=1.8, columnspacing=1.2)
+
+
+def _label_bottom(grid: Any, used: int, named: bool) -> None:
+    """Class names under the last panel of each column, also where the last row is not full."""
+    columns = grid.shape[1]
+    for number in range(used):
+        bottom = number + columns >= used
+        grid.flat[number].tick_params(labelbottom=bottom and named, bottom=bottom and named)
+
+
+def _cell(axes: Axes, x: int, y: int, value: float, most: float, outside: bool) -> None:
+    depth = value / most
+    alpha = (0.12 + 0.6 * depth if outside else 0.07) if value else 0.0
+    axes.add_patch(Rectangle((x - 0.46, y - 0.42), 0.92, 0.84, color=FILL, alpha=alpha, lw=0))
+    text = f"{value:.2f}" if outside or not value else f"({value:.2f})"
+    axes.text(x, y, text, ha="center", va="center", fontsize=9, alpha=1 if outside else 0.6)
+
+
+def _spoken(curves: "pd.DataFrame", looks: Mapping[str, Look], sign: bool = False) -> str:
+    """The ends of the curves in words."""
+    ends = curves.sort_values("budget", kind="stable").groupby("query", sort=False).last()
+    told = [f"{looks[str(q)].label} {100 * v:{'+' if sign else ''}.1f}" for q, v in ends["mean"].items()]
+    return f"at {curves['budget'].max():.0f} labels {', '.join(told)}."
+
+
+# --------------------------------------------------------------------------------------------------------- output
+
+
+def _drawing(figure: Figure, name: str, alt: str, looks: Mapping[str, Look]) -> Drawing:
+    svg, pdf = BytesIO(), BytesIO()
+    figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+    figure.savefig(pdf, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
+    data = svg.getvalue()
+    return Drawing(name, data, pdf.getvalue(), inline(data.decode(), name, alt, looks), alt)

@@ -1,0 +1,83 @@
+"""How a query method looks everywhere: one color, marker and label in figures, tables and legends.
+
+The colors keep the study's (BALD blue, Core-Set green, Entropy orange, BADGE purple, Random red, BatchBALD cyan), moved
+so far apart in lightness that they stay apart under the common color deficiencies; the marker says the same again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fathom.callstring import parse
+from fathom.records import FathomError
+
+
+@dataclass(frozen=True)
+class Look:
+    """Looks of one query method.
+
+    Args:
+        label: Its name as in the paper, with the parameters of its call-string.
+        light, dark: Color on a light and on a dark page.
+        marker: A matplotlib marker.
+        number: Its place in the study; names the CSS variable `--q<number>`.
+    """
+
+    label: str
+    light: str
+    dark: str
+    marker: str
+    number: int
+
+
+LABELS = {
+    "random": "Random",
+    "entropy": "Entropy",
+    "least-confidence": "Least Confidence",
+    "margin": "Margin",
+    "variation-ratios": "Variation Ratios",
+    "bald": "BALD",
+    "batch-bald": "BatchBALD",
+    "core-set": "Core-Set",
+    "badge": "BADGE",
+}
+COLORS = {
+    "random": ("#c1272d", "#ff7b72"),
+    "entropy": ("#d98200", "#f2b046"),
+    "bald": ("#1f6fb4", "#67b0f2"),
+    "core-set": ("#0b8f6c", "#3fcf9f"),
+    "badge": ("#7d4bb0", "#c39bf0"),
+    "batch-bald": ("#1797b0", "#5fd4e8"),
+    "margin": ("#8a5a2b", "#cfa070"),
+    "least-confidence": ("#b8478f", "#f08fce"),
+    "variation-ratios": ("#6b7d1e", "#b7cc57"),
+}
+SPARE = [("#4a5568", "#a9b4c4"), ("#93294f", "#ef86ad"), ("#2f6f5f", "#7cc7b4"), ("#5a5ac9", "#a2a2ff")]
+MARKERS = {"random": "o", "entropy": "s", "bald": "^", "core-set": "D", "badge": "P", "batch-bald": "v"}
+SPARE_MARKERS = ["X", "<", ">", "p", "h", "*", "d"]
+
+
+def label(query: str) -> str:
+    """The name of a query method for people: `Core-Set`, `BALD (draws=20)`; a visitor's as it is written."""
+    try:
+        call = parse(query)
+    except FathomError:
+        return query
+    name = LABELS.get(call.name, call.name)
+    return name + str(call).removeprefix(call.name).replace("(", " (")
+
+
+def looks(queries: Sequence[str]) -> dict[str, Look]:
+    """The looks of a study's query methods, by call-string. A variation of a known one takes a spare color."""
+    found: dict[str, Look] = {}
+    taken: set[str] = set()
+    spare = 0
+    for number, query in enumerate(queries):
+        name = query.split("(")[0]
+        if name in COLORS and name not in taken:
+            taken.add(name)
+            (light, dark), marker = COLORS[name], MARKERS.get(name, SPARE_MARKERS[number % len(SPARE_MARKERS)])
+        else:
+            (light, dark), marker = SPARE[spare % len(SPARE)], SPARE_MARKERS[spare % len(SPARE_MARKERS)]
+            spare += 1
+        found[query] = Look(label(query), light, dark, marker, number)
+    return found
