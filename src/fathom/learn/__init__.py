@@ -1,1 +1,17 @@
 """How a classifier is trained on what is labeled: networks, augmentation, the training loop, the paradigms."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fathom.learn.builder import build as build
+
+__all__ = ["build"]
+
+
+def __getattr__(name: str) -> Any:
+    """`build` on first use, so that a listing of this package needs no torch."""
+    if name != "build":
+        raise AttributeError(f"module 'fathom.learn' has no attribute {name!r}")
+    from fathom.learn.builder import build
+
+    return build

@@ -4,9 +4,9 @@ A family says what kind of image it is for (`Dataset.augment`), a strength how m
 
 | family | standard | randaugment | randaugment-mc | test |
 |---|---|---|---|---|
-| cifar | flip, crop (black edge) | flip, crop (mirrored edge), RandAugment | the same, cutout of half a side | as it is |
-| digits | shift by an eighth of a side | shift, one mild geometric operation | shift, two strong geometric operations | as it is |
-| isic | flips, jitter, rotation, affine map, crop | with RandAugment before the crop | with RandAugment at the end | resized |
+| cifar | flip, crop (black edge) | flip, crop (mirrored edge), RandAugment | ditto, cutout of half a side | as is |
+| digits | shift by up to an eighth | shift, one mild geometric operation | shift, two strong ones | as is |
+| isic | flips, jitter, rotation, affine, crop | RandAugment before the crop | RandAugment at the end | resized |
 | imagenet | random resized crop, flip | with RandAugment | with RandAugment | middle |
 
 Source: Lüth et al., 2023, and its code; `digits` is ours: a mirrored or inverted digit is another sign, or none, and a
@@ -88,6 +88,10 @@ class Augmentation:
         """The images as they are validated, tested and queried."""
         return self._normalize(self.family.test(x))
 
+    def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) of what the network sees of images of `size`."""
+        return self.family.size(size)
+
     def _normalize(self, x: UInt8[Tensor, "b 3 y z"]) -> Float[Tensor, "b 3 y z"]:
         x = x.contiguous(memory_format=torch.channels_last)
         return x.to(torch.float32).mul_(self._scale).add_(self._shift)
@@ -135,8 +139,9 @@ def _isic(x: UInt8[Tensor, "b 3 h w"], strength: str, generator: torch.Generator
     """Skin lesions have no up: flips and any rotation. The order of the steps is that of the published transforms."""
     size = _isic_size((x.shape[2], x.shape[3]))
     b, (h, w) = len(x), x.shape[2:]
-    flips = {k: _uniform((b,), generator) < 0.5 for k in ("mirrored", "upended")}
-    x = pixels.crop(x, torch.zeros((b, 2), dtype=torch.int64, device=x.device), (h, w), **flips)
+    mirrored, upended = (_uniform((b,), generator) < 0.5 for _ in range(2))
+    corner = torch.zeros((b, 2), dtype=torch.int64, device=x.device)
+    x = pixels.crop(x, corner, (h, w), mirrored=mirrored, upended=upended)
     room = torch.stack([_integers(b, side - s + 1, generator) for side, s in zip((h, w), size, strict=True)], 1)
     randaugment = STRENGTHS[strength]
     if strength == "randaugment-mc" and randaugment is not None:
@@ -168,8 +173,8 @@ def _random_affine(count: int, h: int, w: int, generator: torch.Generator) -> Fl
 def _jitter(x: UInt8[Tensor, "b 3 h w"], generator: torch.Generator) -> UInt8[Tensor, "b 3 h w"]:
     """Color jitter (.02, .02, .02, .01): brightness, contrast, saturation, hue.
 
-    Source: `torchvision.transforms.ColorJitter`; ours in a fixed order: it draws one for each image, which at a strength
-        of 0.02 moves a pixel by a level at most and would cost four times the work.
+    Source: `torchvision.transforms.ColorJitter`; ours in a fixed order: it draws an order for each image, which at a
+        strength of 0.02 moves a pixel by a level or two and would cost four times the work.
     """
     bright, contrast, color = (_uniform((3, len(x)), generator) * 0.04 + 0.98).unbind(0)
     hue = ((_uniform((len(x),), generator) * 0.02 - 0.01) * 255).trunc().to(torch.int32)
@@ -203,8 +208,8 @@ def _imagenet(x: UInt8[Tensor, "b 3 h w"], strength: str, generator: torch.Gener
 def _random_box(count: int, h: int, w: int, generator: torch.Generator) -> Float[Tensor, "b 4"]:
     """Boxes of 8 to 100 % of the area, sides 3:4 to 4:3 (log-uniform), whole pixels: (top, left, height, width).
 
-    Source: `torchvision.transforms.RandomResizedCrop`: the first of ten proposals that fits, else the whole image (ours:
-        it would cut a middle part where the image is more oblong than 4:3).
+    Source: `torchvision.transforms.RandomResizedCrop`: the first of ten proposals that fits; ours where none does: the
+        whole image, where it would cut a middle part if the image is more oblong than 4:3.
     """
     area, ratio = _uniform((2, count, 10), generator).to(torch.float64).unbind(0)
     area, ratio = h * w * (0.08 + 0.92 * area), ((2 * ratio - 1) * torch.log(torch.tensor(4 / 3))).exp()

@@ -92,6 +92,7 @@ class Classifier(Protocol):
         ...
 
 
+@runtime_checkable
 class Paradigm(Protocol):
     """A way to train. Implementations are frozen dataclasses; their fields are their call-string parameters.
 

@@ -1,0 +1,29 @@
+"""Call-string -> paradigm."""
+
+from typing import Any
+
+from fathom.learn.task import Paradigm
+from fathom.records import FathomError
+from fathom.registry import find
+
+
+def build(text: str) -> Paradigm:
+    """The training paradigm of a call-string, for example `standard(dropout=0.5)`.
+
+    Raises:
+        FathomError: Unknown name or parameter, or a value that the paradigm refuses.
+    """
+    entry, call = find("paradigm", text)
+    try:
+        member: Any = entry.load()(**dict(call.arguments))
+    except TypeError as error:
+        raise FathomError(f"paradigm {entry.name!r} ({entry.path}) cannot be built from {text!r}: {error}") from error
+    if not isinstance(member, Paradigm):
+        missing = [name for name in _METHODS if not hasattr(member, name)]
+        raise FathomError(
+            f"paradigm {entry.name!r} ({entry.path}) lacks {', '.join(missing)}; see fathom.learn.task.Paradigm"
+        )
+    return member
+
+
+_METHODS = ("search", "recipe_name", "grid", "prepare", "fit", "restore", "probe", "images", "validated")

@@ -1,0 +1,153 @@
+"""The networks: an encoder that gives features, and a linear head that gives logits."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from fathom.records import FathomError
+from fathom.streams import Stream
+
+IMAGENET_STEM = 96  # pixels of the shorter side from which ResNet-18 keeps its 7x7 stem with max-pooling
+SMALL = 32  # pixels below which a ResNet-18 has nothing left to pool, and `auto` means the small network
+
+
+class Network(nn.Module):
+    """Encoder, dropout, linear head. Features are the input of the last linear layer.
+
+    Args:
+        encoder: Images [b, 3, h, w] -> features [b, d].
+        dim: d.
+        num_classes: c.
+        dropout: Probability of dropout on the features, in [0, 1).
+    """
+
+    def __init__(self, encoder: nn.Module, dim: int, num_classes: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.encoder, self.head = encoder, nn.Linear(dim, num_classes)
+        self.dim, self.num_classes, self.dropout = dim, num_classes, dropout
+
+    def encode(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
+        """Features, without dropout."""
+        features: Tensor = self.encoder(x)
+        return features
+
+    def forward(self, x: Float[Tensor, "b 3 h w"], generator: torch.Generator | None = None) -> Float[Tensor, "b c"]:
+        """Logits. With a generator (on the device of x), ordinary dropout: a mask of its own for each image."""
+        features = self.encode(x)
+        if generator is not None and self.dropout > 0:
+            keep = torch.rand(features.shape, generator=generator, device=x.device) >= self.dropout
+            features = features * keep / (1 - self.dropout)
+        logits: Tensor = self.head(features)
+        return logits
+
+    def masks(self, draws: int, stream: Stream) -> Float[Tensor, "k d"]:
+        """k consistent dropout masks, shared by all images: the same stream gives the same on every device.
+
+        Source: Kirsch et al., 2019 (BatchBALD), Sec. 4: joint entropies need the draws to be of one function each.
+        """
+        uniform = torch.rand((draws, self.dim), generator=stream.torch())
+        return ((uniform >= self.dropout) / (1 - self.dropout)).to(self.head.weight.device)
+
+    def log_probs(
+        self, features: Float[Tensor, "b d"], masks: Float[Tensor, "k d"] | None = None
+    ) -> Float[Tensor, "b k c"]:
+        """Log-probabilities in nats, of each mask; without masks, of the plain softmax (k = 1).
+
+        A mask on the features is a mask on the columns of the head's weight, so all draws are one matrix product.
+        """
+        weight, bias = self.head.weight.float(), self.head.bias.float()
+        if masks is None:
+            return (features @ weight.T + bias).unsqueeze(1).log_softmax(2)
+        stacked = (masks.unsqueeze(1) * weight).flatten(0, 1)
+        return (features @ stacked.T).view(len(features), len(masks), -1).add_(bias).log_softmax(2)
+
+
+def build_network(
+    name: str, size: tuple[int, int], num_classes: int, dropout: float, stream: Stream, device: torch.device
+) -> Network:
+    """A network with fresh weights from `stream`: the same on every device, and no other randomness is touched.
+
+    Args:
+        name: `resnet18`, `cnn`, or `auto`: resnet18 from 32 pixels, else cnn.
+        size: (height, width) of its input, pixels.
+        num_classes: c.
+        dropout: Probability of dropout before the head, in [0, 1).
+        stream: The stream `init`.
+        device: Where it shall be.
+
+    Raises:
+        FathomError: Unknown name, or images too small.
+    """
+    builders: dict[str, Callable[[int], tuple[nn.Module, int]]] = {"resnet18": _resnet18, "cnn": _cnn}
+    if name not in ("auto", *builders):
+        raise FathomError(f"unknown network {name!r}; expected auto, {' or '.join(builders)}")
+    if not 0 <= dropout < 1:
+        raise FathomError(f"dropout is a probability in [0, 1), got {dropout}")
+    if min(size) < 4:
+        raise FathomError(f"images of {size[0]}x{size[1]} pixels are too small for a network; at least 4x4 are needed")
+    if name == "auto":
+        name = "resnet18" if min(size) >= SMALL else "cnn"
+    with torch.device("meta"):  # built without weights, so that no initializer draws from the global generator
+        encoder, dim = builders[name](min(size))
+        network = Network(encoder, dim, num_classes, dropout)
+    network = network.to_empty(device="cpu")
+    initialize(network, stream.torch())
+    return network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+@torch.no_grad()
+def initialize(network: nn.Module, generator: torch.Generator) -> None:
+    """Fresh weights, as torchvision's ResNet sets them, from an explicit generator.
+
+    Convolutions: He et al., 2015, normal, fan out. Normalization: 1 and 0. Linear layers: uniform in
+    ±1/sqrt(fan in), weight and bias.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
+            if module.bias is not None:
+                module.bias.zero_()
+        elif isinstance(module, nn.Linear):
+            bound = 1 / math.sqrt(module.in_features)
+            for parameter in (module.weight, module.bias):
+                parameter.uniform_(-bound, bound, generator=generator)
+        elif isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
+            module.reset_running_stats()
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+        elif next(module.parameters(recurse=False), None) is not None:
+            raise TypeError(f"no initializer for {type(module).__name__}")
+
+
+def _resnet18(side: int) -> tuple[nn.Module, int]:
+    """He et al., 2016; for small images with a 3x3 stem of stride 1 and no max-pooling, as for CIFAR."""
+    from torchvision.models import resnet18
+
+    encoder = resnet18(weights=None)
+    if side < IMAGENET_STEM:
+        encoder.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)
+        encoder.maxpool = nn.Identity()
+    encoder.fc = nn.Identity()
+    return encoder, 512
+
+
+def _cnn(side: int) -> tuple[nn.Module, int]:
+    """Ours, for images a ResNet-18 is too much for: 3x3 convolutions, halved down to 4 pixels or less, 128 features.
+
+    Two convolutions at 8 pixels, three at 28 and 32, four at 64: widths 32, 64, 128, 128.
+    """
+    widths = (32, 64, 128)
+    layers: list[nn.Module] = []
+    channels = 3
+    for i in range(max(2, math.ceil(math.log2(side / 4)))):
+        width = widths[min(i, 2)]
+        layers += [nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+        channels = width
+        if side > 4:
+            layers.append(nn.MaxPool2d(2))
+            side //= 2
+    layers += [nn.AdaptiveAvgPool2d(side), nn.Flatten(), nn.Linear(channels * side * side, 128), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers), 128

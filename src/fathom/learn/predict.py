@@ -1,0 +1,135 @@
+"""The one way to predict: validation, test set and pool, in large chunks, on the device."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from fathom.learn.augment import Augmentation
+from fathom.learn.network import Network
+from fathom.learn.task import Images, Prediction
+from fathom.records import FathomError
+from fathom.streams import Stream
+
+HELD = 2**30  # bytes of images that are kept on the device as they are trained on or validated with
+DRAWS = 50  # dropout draws that make a validation prediction (Lüth et al., 2023, code)
+
+
+def taker(images: Images) -> Callable[[Int[Tensor, "b"]], UInt8[Tensor, "b 3 h w"]]:
+    """`images.take`, from a copy on the device where that is small: an epoch then reads no file and copies no batch."""
+    h, w = images.size
+    if len(images) * 3 * h * w > HELD:
+        return images.take
+    held = images.take(torch.arange(len(images), device=images.device))
+    return lambda ids: held[ids]
+
+
+def autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """bfloat16 arithmetic on CUDA devices that have it; elsewhere float32 (bfloat16 training is slower on a CPU)."""
+    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.autocast("cuda", torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on an accelerator or in the host."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def chunk_size(device: torch.device, size: tuple[int, int]) -> int:
+    """Images that are predicted at once: as many as keep the device busy; halved where memory runs out."""
+    pixels = size[0] * size[1]
+    return max(1, min(4096, 2**24 // pixels)) if device.type == "cuda" else max(1, min(512, 2**18 // pixels))
+
+
+def predict(
+    network: Network,
+    take: Callable[[Tensor], Tensor],
+    count: int,
+    augmentation: Augmentation,
+    masks: Float[Tensor, "k d"] | None,
+    chunk: int,
+) -> Iterator[Prediction]:
+    """Predictions for images 0 to `count` - 1, in order, in chunks.
+
+    The network encodes each image once; the draws repeat the head alone. Chunks change a result by rounding at most.
+
+    Args:
+        network: In whatever mode; it predicts in evaluation mode.
+        take: Ids -> uint8 images.
+        count: Images.
+        augmentation: Its test transform is applied.
+        masks: Consistent dropout masks; None for the plain softmax.
+        chunk: Images at once, halved for good when the device's memory runs out.
+
+    Raises:
+        FathomError: Not even one image fits into memory.
+    """
+    device = network.head.weight.device
+    start = 0
+    while start < count:
+        ids = torch.arange(start, min(start + chunk, count), device=device)
+        try:
+            prediction = _predict(network, take(ids), augmentation, masks)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if chunk == 1:
+                raise FathomError("one image does not fit into memory; free memory or use a smaller network") from error
+            prediction, chunk = None, max(1, min(chunk, len(ids)) // 2)
+        if prediction is None:  # after the handler, so that the failed attempt's tensors are gone
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
+            continue
+        yield prediction
+        start += len(ids)
+
+
+@torch.no_grad()
+def _predict(
+    network: Network, x: UInt8[Tensor, "b 3 h w"], augmentation: Augmentation, masks: Float[Tensor, "k d"] | None
+) -> Prediction:
+    network.eval()
+    with autocast(x.device):
+        features = network.encode(augmentation.test(x))
+    features = features.float()
+    return Prediction(network.log_probs(features, masks), features)
+
+
+@dataclass(eq=False)
+class TrainedClassifier:
+    """A trained network with what it needs to predict (`learn.task.Classifier`).
+
+    Args:
+        network: In its best epoch's state.
+        augmentation: For the test transform.
+        val_score: The task's metric on the validation set at that epoch, in [0, 1].
+        history: One row an epoch.
+    """
+
+    network: Network
+    augmentation: Augmentation
+    val_score: float = float("nan")
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    def stream(self, images: Images, draws: int, stream: Stream) -> Iterator[Prediction]:
+        """Predictions in chunks, in order of `images`, on their device.
+
+        Args:
+            images: What to predict.
+            draws: k, dropout draws with masks shared by all images; 0 for the plain softmax (k = 1).
+            stream: Of the masks: the same stream gives the same masks, on every device.
+        """
+        masks = self.network.masks(draws, stream) if draws else None
+        chunk = chunk_size(images.device, images.size)
+        return predict(self.network, images.take, len(images), self.augmentation, masks, chunk)
+
+    def state(self) -> dict[str, Tensor]:
+        """All weights and buffers, on the CPU."""
+        return {
+            name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, tensor in self.network.state_dict().items()
+        }

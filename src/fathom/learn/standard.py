@@ -1,0 +1,257 @@
+"""Standard training (ST): from scratch, on the labeled images alone."""
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from fathom.learn.augment import STRENGTHS, Augmentation
+from fathom.learn.fit import Optimization, fit, validation
+from fathom.learn.network import Network, build_network
+from fathom.learn.plan import (
+    LAST_BATCH,
+    batch_sizes,
+    batches,
+    class_weights,
+    epoch_plan,
+    oversampling_weights,
+)
+from fathom.learn.predict import DRAWS, TrainedClassifier, autocast, taker
+from fathom.learn.task import HParams, Task
+from fathom.records import FathomError
+from fathom.registry import paradigm
+from fathom.streams import Stream, Streams
+
+LARGE = 96  # pixels from which a mini-batch of the study has 512 images, else 1,024
+
+# What `recipe=short` changes, where a field still has the study's value.
+SHORT: dict[str, Any] = {
+    "epochs": 6,
+    "epoch_size": 640,
+    "batch_size": 64,
+    "warmup": 1,
+    "lr": (0.1, 0.03),
+    "weight_decay": (0.0005,),
+    "augmentation": ("standard",),
+}
+
+
+@paradigm("standard")
+@dataclass(frozen=True)
+class Standard:
+    """Standard training: a classifier from scratch on the labeled set, the best validation epoch kept.
+
+    Args:
+        epochs: Epochs.
+        epoch_size: Samples an epoch at least; fewer labels are repeated.
+        batch_size: Samples a mini-batch; 0 for the study's: 1,024 below 96 pixels, 512 from there.
+        warmup: Epochs of linear warm-up, before half a cosine to 0.
+        lr: Learning rates to choose from (P4); one value pins it.
+        weight_decay: Weight decays to choose from.
+        augmentation: Strengths to choose from: `standard`, `randaugment`, `randaugment-mc`.
+        momentum: Of SGD (Nesterov).
+        network: `resnet18`, `cnn`, or `auto`: resnet18 from 32 pixels, else cnn.
+        dropout: Before the head: `bayesian` (0.5 for query methods that need draws), `all` (0.5), or a probability.
+        imbalance: `oversample`, `weighted` (cross-entropy), `none`, or `auto`: oversample unless classes are balanced.
+        last_batch: What becomes of a last mini-batch too small for BatchNorm: `merge`, `drop`, `keep`.
+        search: Starting sets that HPs are chosen on.
+        recipe: `study`, or `short`: 60 steps of 64 and a grid of two, for small images on a CPU.
+
+    Source: Lüth et al., 2023, Sec. 3 and code; weight decay and the last mini-batch are ours (see `fit`, `plan`).
+    """
+
+    epochs: int = 200
+    epoch_size: int = 5500
+    batch_size: int = 0
+    warmup: int = 10
+    lr: int | float | tuple[int | float, ...] = (0.1, 0.01)
+    weight_decay: int | float | tuple[int | float, ...] = (0.005, 0.0005)
+    augmentation: str | tuple[str, ...] = ("standard", "randaugment-mc")
+    momentum: int | float = 0.9
+    network: str = "auto"
+    dropout: str | int | float = "bayesian"
+    imbalance: str = "auto"
+    last_batch: str = "merge"
+    search: int = 3
+    recipe: str = "study"
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained, before anything is.
+
+        Raises:
+            FathomError: A value is out of its range.
+        """
+        words = {
+            "imbalance": ("auto", "oversample", "weighted", "none"),
+            "last_batch": LAST_BATCH,
+            "recipe": ("study", "short"),
+            "network": ("auto", "resnet18", "cnn"),
+        }
+        for name, allowed in words.items():
+            _expect(getattr(self, name) in allowed, name, f"one of {', '.join(allowed)}", getattr(self, name))
+        for name in ("epochs", "epoch_size", "search"):
+            _expect(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        _expect(self.batch_size == 0 or self.batch_size >= 2, "batch_size", "0 or at least 2", self.batch_size)
+        _expect(self.warmup >= 0, "warmup", "at least 0 epochs", self.warmup)
+        _expect(0 <= self.momentum < 1, "momentum", "a number in [0, 1)", self.momentum)
+        _expect(all(v > 0 for v in _grid_of(self.lr)), "lr", "positive learning rates", self.lr)
+        _expect(all(v >= 0 for v in _grid_of(self.weight_decay)), "weight_decay", "numbers from 0", self.weight_decay)
+        for strength in _grid_of(self.augmentation):
+            _expect(strength in STRENGTHS, "augmentation", f"one of {', '.join(STRENGTHS)}", strength)
+        word = isinstance(self.dropout, str)
+        fits = self.dropout in ("bayesian", "all") if word else 0 <= float(self.dropout) < 1
+        _expect(fits, "dropout", "bayesian, all or a probability in [0, 1)", self.dropout)
+
+    @property
+    def recipe_name(self) -> str:
+        """`study` for the published recipe, else what was shortened."""
+        plan, study = self._resolved(), type(self)()
+        changed = [
+            f"{name}={getattr(plan, name)}"
+            for name in ("epochs", "epoch_size", "batch_size", "warmup", "network")
+            if getattr(plan, name) != getattr(study, name)
+        ]
+        if not changed:
+            return "study"
+        return f"{self.recipe if self.recipe != 'study' else 'changed'} ({', '.join(changed)})"
+
+    def grid(self, task: Task) -> list[dict[str, Any]]:
+        """All combinations of learning rate, weight decay and augmentation, in the order they are given."""
+        plan = self._resolved()
+        values = (_grid_of(plan.lr), _grid_of(plan.weight_decay), _grid_of(plan.augmentation))
+        return [dict(zip(("lr", "weight_decay", "augmentation"), v, strict=True)) for v in itertools.product(*values)]
+
+    def prepare(self, task: Task, stream: Stream) -> None:
+        """Nothing: standard training starts from scratch."""
+
+    def fit(
+        self, task: Task, hparams: HParams, state: Any, streams: Streams, *, dropout: float = 0.0
+    ) -> TrainedClassifier:
+        """Train from scratch on the labeled images.
+
+        On a CPU the result is the same to the bit for the same streams and number of threads.
+
+        Args:
+            task: The round's task.
+            hparams: One entry of `grid`.
+            state: None.
+            streams: The round's streams; uses `init`, `order`, `augment`, `dropout`.
+            dropout: Probability of dropout before the head, in [0, 1).
+
+        Raises:
+            NonFiniteError: A loss, weight or buffer is not finite.
+            FathomError: Nothing is labeled, the validation set is empty, or memory does not suffice.
+        """
+        if not len(task.labels) or not len(task.val_labels):
+            raise FathomError(
+                f"training needs labeled images and a validation set; got {len(task.labels)} and {len(task.val_labels)}"
+            )
+        plan, device = self._resolved(), task.images.device
+        augmentation = _augmentation(task, str(hparams["augmentation"]))
+        network = plan._build(task, augmentation, dropout, streams("init"))
+        sizes = plan._batch_sizes(len(task.labels), augmentation.output_size(task.images.size))
+        masks = network.masks(DRAWS, streams("dropout").at("validation")) if dropout else None
+        validate = validation(network, task.val_images, task.val_labels, augmentation, task.metric, masks)
+        losses = _Losses(task, network, augmentation, sizes, plan._imbalance(task), streams, device)
+        optimization = Optimization(
+            float(hparams["lr"]), float(hparams["weight_decay"]), plan.epochs, plan.warmup, plan.momentum
+        )
+        score, history = fit(network, losses, len(sizes), optimization, validate)
+        return TrainedClassifier(network, augmentation, score, history)
+
+    def restore(self, task: Task, state: Mapping[str, Tensor], *, dropout: float = 0.0) -> TrainedClassifier:
+        """The classifier that `state` was taken of.
+
+        Raises:
+            FathomError: The state is not one of this paradigm's network on this task.
+        """
+        augmentation = _augmentation(task, "standard")
+        network = self._resolved()._build(task, augmentation, dropout, Stream(0, ("restore",)))
+        try:
+            network.load_state_dict(dict(state))
+        except RuntimeError as error:
+            raise FathomError(f"the stored weights do not fit the network of this run: {error}") from error
+        return TrainedClassifier(network, augmentation)
+
+    def probe(self, images: int) -> "Standard":
+        """The same recipe cut down to one epoch of about `images` samples, for measuring speed."""
+        return replace(self._resolved(), epochs=1, epoch_size=images, warmup=0)
+
+    def images(self, m: int) -> int:
+        """Images trained on in all epochs with m labels."""
+        plan = self._resolved()
+        return plan.epochs * max(m, plan.epoch_size)
+
+    def validated(self, v: int) -> int:
+        """Images predicted for validation in all epochs with v validation images."""
+        return self._resolved().epochs * v
+
+    def _resolved(self) -> "Standard":
+        """The same with the fields of a short recipe written out."""
+        if self.recipe == "study":
+            return self
+        defaults = {f.name: f.default for f in fields(self)}
+        short = {name: value for name, value in SHORT.items() if getattr(self, name) == defaults[name]}
+        return replace(self, **short, recipe="study")
+
+    def _build(self, task: Task, augmentation: Augmentation, dropout: float, stream: Stream) -> Network:
+        size = augmentation.output_size(task.images.size)
+        return build_network(self.network, size, task.num_classes, dropout, stream, task.images.device)
+
+    def _batch_sizes(self, labeled: int, size: tuple[int, int]) -> list[int]:
+        batch = self.batch_size or (1024 if min(size) < LARGE else 512)
+        return batch_sizes(max(labeled, self.epoch_size), batch, self.last_batch)
+
+    def _imbalance(self, task: Task) -> str:
+        if self.imbalance != "auto":
+            return self.imbalance
+        return "none" if task.balanced else "oversample"
+
+
+class _Losses:
+    """The losses of an epoch: cross-entropy on augmented mini-batches of the labeled images."""
+
+    def __init__(
+        self,
+        task: Task,
+        network: Network,
+        augmentation: Augmentation,
+        sizes: list[int],
+        imbalance: str,
+        streams: Streams,
+        device: torch.device,
+    ) -> None:
+        self.network, self.augmentation, self.sizes = network, augmentation, sizes
+        self.length = sum(sizes)
+        self.take, self.labels, self.device = taker(task.images), task.labels, device
+        counted = task.labels.cpu()
+        self.weights = oversampling_weights(counted, task.num_classes) if imbalance == "oversample" else None
+        balanced = class_weights(counted, task.num_classes) * len(counted)
+        self.class_weights = balanced.float().to(device) if imbalance == "weighted" else None
+        self.order, self.masks, self.draws = streams("order"), streams("dropout"), streams("augment")
+
+    def __call__(self, epoch: int) -> Iterator[Tensor]:
+        order = epoch_plan(len(self.labels), self.length, self.order.at(epoch).torch(), self.weights).to(self.device)
+        augment, dropout = (s.at(epoch).torch(self.device) for s in (self.draws, self.masks))
+        for ids in batches(order, self.sizes):
+            x = self.augmentation.train(self.take(ids), augment)
+            with autocast(self.device):
+                logits = self.network(x, dropout)
+            yield cross_entropy(logits.float(), self.labels[ids], self.class_weights)
+
+
+def _augmentation(task: Task, strength: str) -> Augmentation:
+    return Augmentation(task.augment, strength, task.mean, task.std, task.images.device)
+
+
+def _grid_of(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _expect(holds: bool, name: str, what: str, got: object) -> None:
+    if not holds:
+        raise FathomError(f"standard: {name} must be {what}; got {got}")
