@@ -24,7 +24,12 @@ def load(text: str, root: "fathom.data.dataset.DataRoot") -> "fathom.data.datase
     from fathom.records import FathomError
 
     entry, call = registry.find("dataset", text)
-    made = entry.load()(root, **dict(call.arguments))
+    # A whole number may stand for a fraction, as in rho=50: the builder is still given what its signature says.
+    arguments = {
+        key: float(value) if isinstance(entry.parameters[key], float) and isinstance(value, int) else value
+        for key, value in call.arguments
+    }
+    made = entry.load()(root, **arguments)
     if not isinstance(made, Dataset):
         raise FathomError(f"dataset {text!r} ({entry.path}) gave {type(made).__name__}; expected a Dataset")
     return replace(made, name=str(call))

@@ -107,6 +107,24 @@ def _split(
     return TensorImages(pixels), arrays[1].astype(np.int64)
 
 
+def _download(path: Path, official: Any) -> None:
+    """The packed files alone, each with its checksum. Not `official(download=True)`: that takes any unpacked file for
+    whole, also one that was cut off."""
+    from torchvision.datasets.utils import download_url
+
+    raw = path / official.__name__ / "raw"
+    for file, md5 in official.resources:
+        failures = []
+        for mirror in official.mirrors:
+            try:
+                download_url(f"{mirror}{file}", raw, file, md5)
+                break
+            except (OSError, RuntimeError) as error:
+                failures.append(f"{mirror}{file}: {error}")
+        else:
+            raise OSError("; ".join(failures))
+
+
 def _find(root: DataRoot, path: Path, md5: str, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.uint8]] | None:
     """An official file's array, from the packed file (whose checksum is known) or the unpacked one (whose size is).
 
