@@ -1,9 +1,13 @@
 """What a query method may see, and what it gives back. No pool labels, no model, no ids: cheating is untypable."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from fathom.query.blocks import row_blocks, wide
 
 
 @dataclass(frozen=True, eq=False)
@@ -11,19 +15,52 @@ class PoolView:
     """The pool as the current classifier sees it. Rows are positions, 0 to n - 1; they name no image.
 
     Args:
-        log_probs: Log-probabilities of the classes in each of k dropout draws (k = 1 without draws), nats.
+        log_probs: Log-probabilities of the classes in each of k dropout draws (k = 1 without draws), nats; [n, 0, c]
+            where the method needs no prediction.
         features: Input of the last linear layer, without dropout; [n, 0] where the method does not need it.
-        labeled_features: The same for the m training samples; [0, 0] where not needed.
+        labeled_features: The same for the m training samples, [m, d]; [0, 0] where not needed.
         labeled_labels: Their classes; [0] where not needed.
     """
 
     log_probs: Float[Tensor, "n k c"]
     features: Float[Tensor, "n d"]
-    labeled_features: Float[Tensor, "m d"]
+    labeled_features: Float[Tensor, "m _"]
     labeled_labels: Int[Tensor, "m"]
 
     def __len__(self) -> int:
         return self.log_probs.shape[0]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are, and where positions and scores belong."""
+        return self.log_probs.device
+
+    def mean_probs(self) -> Float[Tensor, "n c"]:
+        """Mean of the draws' probabilities, the Bayesian prediction. Rows sum to one, in float64.
+
+        In float32 a confident row is one-hot and equal to every other such row; renormalized in float64 it keeps the
+        small probabilities apart, and scores of confident samples stay in order.
+        """
+        n, k, c = self.log_probs.shape
+        if k == 1:
+            probs = self.log_probs[:, 0].to(wide(self.device)).exp()
+        else:
+            probs = torch.empty(n, c, dtype=wide(self.device), device=self.device)
+            for rows in row_blocks(n, k * c, self.device):
+                probs[rows] = self.log_probs[rows].exp().sum(1, dtype=probs.dtype)
+        return probs.div_(probs.sum(1, keepdim=True))
+
+
+def concatenate(views: Sequence[PoolView]) -> PoolView:
+    """The whole pool of its chunks; the labeled part is the same in each of them. One chunk is not copied."""
+    if len(views) == 1:
+        return views[0]
+    return PoolView(
+        log_probs=torch.cat([v.log_probs for v in views]),
+        features=torch.cat([v.features for v in views]),
+        labeled_features=views[0].labeled_features,
+        labeled_labels=views[0].labeled_labels,
+    )
 
 
 @dataclass(frozen=True, eq=False)

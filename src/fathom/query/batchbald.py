@@ -1,0 +1,188 @@
+"""BatchBALD: the batch whose labels together tell most about the weights, found greedily.
+
+Given the labels of the batch so far, one more label tells I(y; w | batch) = H(y | batch) - E_w H(y | w). The first term
+is an average over the configurations of the batch, c^b of them, and that is the cost. It can only grow when the batch
+tells less: with a smaller batch, or with configurations merged (entropy is concave). So what a sample was worth
+at an earlier step is an upper bound, and what it is worth given a few hundred merged configurations is a close one.
+Only samples whose bounds reach above the best value found are computed in full.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from fathom.query.blocks import row_blocks, wide
+from fathom.query.scores import bald, floored
+from fathom.query.view import PoolView, Selection
+from fathom.records import FathomError
+from fathom.registry import selection
+from fathom.streams import Stream
+
+MERGED = (128, 512)  # configurations that a sample's bound is computed with before its value is
+REFINED = (512, 64, 16)  # samples that are brought to the next of these levels at a time
+ROUNDS = 3  # of k-means, to merge configurations
+
+
+@selection("batch-bald", draws=50)
+def batch_bald(view: PoolView, size: int, stream: Stream, *, num_samples: int = 40_000) -> Selection:
+    """Query the batch of samples whose labels jointly tell most about the weights (greedy joint mutual information).
+
+    Scores are the information that each pick adds to the batch before it, in nats. Draws must be consistent: draw j of
+    every sample is of the same weights.
+
+    Args:
+        view: The pool with k draws.
+        size: Samples to pick.
+        stream: Of sampled configurations and ties.
+        num_samples: The joint entropy is exact while the batch has at most so many configurations (c^b); beyond, so
+            many configurations are sampled, equally many from each draw. From then on the greedy choice is right up to
+            the error of sampling.
+
+    Raises:
+        FathomError: `num_samples` is smaller than k.
+
+    Source: Kirsch et al. 2019, Algorithm 1, Eq. 11 and 12; 40,000 as in the study. Ours: lazy evaluation with the
+    bounds above; conditional instead of joint entropies, which saves the cancellation of large sums; and sampled
+    configurations that are extended by each pick instead of drawn anew.
+    """
+    n, k, _ = view.log_probs.shape
+    if num_samples < k:
+        raise FathomError(f"batch-bald: num_samples must be at least the {k} draws; got {num_samples}")
+    search = _Search(view, torch.randperm(n, generator=stream.at("ties").torch()).to(view.device))
+    joint = _Joint(k, num_samples, stream, view)
+    picks: list[Tensor] = []
+    gains: list[Tensor] = []
+    for _ in range(size):
+        if picks:
+            joint.add(search.log_probs(picks[-1][None])[0])
+        pick, gain = search.best(joint)
+        picks.append(pick)
+        gains.append(gain)
+    return Selection(search.order[torch.stack(picks)], torch.stack(gains))
+
+
+class _Configurations:
+    """Configurations of the labels of a batch, and the posterior that each leaves on the draws."""
+
+    def __init__(self, posterior: Float[Tensor, "m k"], weights: Float[Tensor, "m"]) -> None:
+        self.posterior, self.weights = posterior, weights
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+    def entropy(self, probs: Float[Tensor, "b k c"]) -> Float[Tensor, "b"]:
+        """H(y | configuration) of b samples, averaged over configurations; nats."""
+        b, k, c = probs.shape
+        columns = probs.permute(1, 0, 2).reshape(k, b * c)
+        total = torch.zeros(b * c, dtype=self.weights.dtype, device=probs.device)
+        for rows in row_blocks(len(self), b * c, probs.device):
+            mixed = self.posterior[rows] @ columns
+            logs = mixed.clamp_min(torch.finfo(mixed.dtype).tiny).log_()
+            total -= self.weights[rows].to(mixed.dtype) @ mixed.mul_(logs)
+        return total.reshape(b, c).sum(1)
+
+    def merged(self, count: int, generator: torch.Generator) -> "_Configurations":
+        """At most `count` configurations, each the weighted mean of similar ones: k-means on root posteriors."""
+        places = self.posterior.sqrt()
+        seeds = torch.multinomial(self.weights.cpu(), count, generator=generator).to(places.device)
+        centers = places[seeds]
+        for turn in range(ROUNDS):
+            nearest = torch.empty_like(self.weights, dtype=torch.long)
+            for rows in row_blocks(len(self), count, places.device):
+                squares = torch.einsum("mk,mk->m", centers, centers)
+                nearest[rows] = torch.addmm(squares, places[rows], centers.T, alpha=-2).argmin(1)
+            weights, centers = self._means(places if turn < ROUNDS - 1 else self.posterior, nearest, count)
+        used = weights > 0
+        return _Configurations(centers[used], weights[used])
+
+    def _means(self, rows: Float[Tensor, "m k"], groups: Int[Tensor, "m"], count: int) -> tuple[Tensor, Tensor]:
+        """Weight and weighted mean of each group, by a product with its (sparse) membership: the same on every run."""
+        order = torch.argsort(groups, stable=True)
+        sizes = torch.bincount(groups, minlength=count)
+        weighted = self.weights[order, None] * torch.cat([rows, torch.ones_like(rows[:, :1])], 1)[order]
+        sums = torch.segment_reduce(weighted, "sum", lengths=sizes)
+        mass = sums[:, -1]
+        return mass, (sums[:, :-1] / mass.clamp_min(1e-300)[:, None]).to(rows.dtype)
+
+
+class _Joint:
+    """The labels of the batch so far: all their configurations, or a sample of them."""
+
+    def __init__(self, k: int, most: int, stream: Stream, view: PoolView) -> None:
+        self.most, self.stream, self.dtype = most, stream, view.log_probs.dtype
+        self.members: list[Tensor] = []  # log-probabilities [k, c] of each pick
+        self.log_joint = torch.zeros(1, k, dtype=wide(view.device), device=view.device)  # log p(configuration | draw)
+        self.exact = True
+
+    def add(self, log_probs: Float[Tensor, "k c"]) -> None:
+        """One more pick."""
+        k, c = log_probs.shape
+        self.members.append(log_probs.to(self.log_joint.dtype))
+        if not self.exact:
+            self._sample(len(self.members) - 1)
+        elif len(self.log_joint) * c <= self.most:
+            self.log_joint = (self.log_joint[:, None, :] + self.members[-1].T).reshape(-1, k)
+        else:
+            self.exact = False
+            self.log_joint = self.log_joint.new_zeros(self.most // k * k, k)
+            for member in range(len(self.members)):
+                self._sample(member)
+
+    def _sample(self, member: int) -> None:
+        """Extend each sampled configuration, which belongs to one draw, by a label from that draw."""
+        log_probs = self.members[member]
+        generator = self.stream.at("configurations", member).torch()
+        each = len(self.log_joint) // len(log_probs)
+        labels = torch.multinomial(log_probs.exp().cpu(), each, replacement=True, generator=generator)
+        self.log_joint += log_probs.T[labels.reshape(-1).to(log_probs.device)]
+
+    def ladder(self) -> list[_Configurations]:
+        """The configurations merged to a few, to some, and all of them."""
+        m, k = self.log_joint.shape
+        if self.exact:
+            weights = (self.log_joint.logsumexp(1) - math.log(k)).exp()
+        else:
+            weights = torch.full_like(self.log_joint[:, 0], 1 / m)
+        full = _Configurations(self.log_joint.softmax(1).to(self.dtype), weights)
+        generator = self.stream.at("merge", len(self.members)).torch()
+        return [full.merged(count, generator) for count in MERGED if 2 * count <= int((weights > 0).sum())] + [full]
+
+
+class _Search:
+    """The pool in random order (so that ties are), with an upper bound for the gain of each sample."""
+
+    def __init__(self, view: PoolView, order: Int[Tensor, "n"]) -> None:
+        self.view, self.order = view, order
+        self.bounds = bald(view)[order]
+        noise = torch.empty_like(self.bounds)  # E_w H(y | w), which no pick changes
+        for rows in row_blocks(len(order), view.log_probs[0].numel(), view.device):
+            log_probs = floored(view.log_probs[rows])
+            noise[rows] = -(log_probs * log_probs.exp()).sum(2, dtype=noise.dtype).mean(1)
+        self.noise = noise[order]
+
+    def log_probs(self, rows: Int[Tensor, "b"]) -> Float[Tensor, "b k c"]:
+        return floored(self.view.log_probs[self.order[rows]])
+
+    def best(self, joint: _Joint) -> tuple[Int[Tensor, ""], Float[Tensor, ""]]:
+        """The sample that adds most to the batch, never to be found again, and what it adds in nats.
+
+        A sample climbs the ladder from merged configurations to all, whenever its bound is among the highest. The one
+        with the highest bound is the best once it is at the top.
+        """
+        ladder = joint.ladder() if joint.members else []
+        steps = REFINED[len(REFINED) - len(ladder) :]
+        level = torch.zeros_like(self.bounds, dtype=torch.uint8)
+        while True:
+            top = self.bounds.topk(min(REFINED[0], len(self.bounds))).indices
+            levels = level[top].tolist()
+            if levels[0] == len(ladder):
+                gain = self.bounds[top[0]].clone()
+                self.bounds[top[0]] = -torch.inf
+                return top[0], gain
+            lowest = min(levels[: REFINED[-1]])
+            rows = top[level[top] == lowest][: steps[lowest]]
+            gains = ladder[lowest].entropy(self.log_probs(rows).exp()) - self.noise[rows]
+            self.bounds[rows] = torch.minimum(self.bounds[rows], gains)
+            level[rows] = lowest + 1

@@ -1,0 +1,237 @@
+"""Batches that spread over the pool: Core-Set (farthest first) and BADGE (k-means++ on gradients).
+
+Both pick greedily by the squared distance of each sample to its nearest center, which every pick can only shorten. So
+an old distance is an upper bound, and that is what makes both fast: distances to the picks are folded into the pool
+seldom, many picks in one matrix product (`Points.nearest`), and in between only the few samples that could be picked
+are looked at.
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from fathom.query.points import Points
+from fathom.query.view import PoolView, Selection
+from fathom.records import FathomError
+from fathom.registry import selection
+from fathom.streams import Stream
+
+CPU_ACTIVE = 2**20  # elements of the active set: 4 MiB of float32 stay in a cache
+DEVICE_ACTIVE = 2**24
+BATCH = 256  # proposals at a time
+
+
+# ------------------------------------------------------------------------------------------------------- Core-Set
+
+
+@selection("core-set", features=True, labeled=True)
+def core_set(view: PoolView, size: int, stream: Stream) -> Selection:
+    """Query the samples that are farthest from everything labeled, one after the other (k-center greedy).
+
+    Euclidean distance of features. Scores are the distance of each pick to the nearest labeled or picked sample before
+    it. Without labeled samples the first pick is the most central one, the nearest to the mean of the pool (ours;
+    elsewhere it is random), and its score is that distance.
+
+    Source: Sener and Savarese 2018, Algorithm 1 (without the outlier refinement, as in the study). Ours: features are
+    centered first, which keeps float32 from cancellation; ties in random order.
+    """
+    order = torch.randperm(len(view), generator=stream.torch()).to(view.device)  # equal distances: the first in here
+    features = _single(view.features)
+    mean = features.mean(0, keepdim=True)
+    points = Points((features[order] - mean,))
+    if len(view.labeled_features):
+        bounds = points.nearest(Points((view.labeled_features.to(mean) - mean,)))
+        picks, reach = farthest_first(points, size, bounds)
+    else:
+        first = points.squares.argmin().reshape(1)
+        bounds = points.nearest(points.take(first)).index_fill_(0, first, -1)
+        picks, reach = farthest_first(points, size - 1, bounds)
+        picks, reach = torch.cat([first, picks]), torch.cat([points.squares[first], reach])
+    return Selection(order[picks], reach.sqrt())
+
+
+def farthest_first(
+    points: Points, size: int, bounds: Float[Tensor, "n"]
+) -> tuple[Int[Tensor, "q"], Float[Tensor, "q"]]:
+    """Pick the point farthest from all centers, make it a center, and so on; exact.
+
+    The points with the largest bounds are the active set, small enough for a cache. Picking inside it is right as long
+    as its farthest point is at least as far as the largest bound outside, since bounds only shrink.
+
+    Args:
+        points: n points.
+        size: Picks, at most as many as points with a bound of 0 or more.
+        bounds: Squared distance of each point to the nearest center so far; -1 for a point never to be picked.
+
+    Returns:
+        The picks in order, and the squared distance of each to the nearest center when it was picked.
+    """
+    bounds, picks, values = bounds.clone(), [bounds.new_zeros(0, dtype=torch.long)], [bounds.new_zeros(0)]
+    width = sum(f.shape[1] for f in points.factors)
+    active = max(64, (CPU_ACTIVE if points.device.type == "cpu" else DEVICE_ACTIVE) // max(1, width))
+    left = size
+    while left:
+        reach, inside = bounds.topk(min(active + 1, len(points)))
+        outside = -1.0
+        if len(inside) > active:
+            outside, reach, inside = float(reach[-1]), reach[:-1].clone(), inside[:-1]
+        near, new = points.take(inside), []
+        while left:
+            value, best = reach.max(0)
+            if float(value) < outside:
+                break
+            new.append(best)
+            values.append(value[None])
+            reach = torch.minimum(reach, near.nearest(near.take(best[None])))
+            reach[best] = -1
+            left -= 1
+        chosen = torch.stack(new)
+        picks.append(inside[chosen])
+        if left:
+            bounds = torch.minimum(bounds, points.nearest(near.take(chosen))).index_fill_(0, picks[-1], -1)
+    return torch.cat(picks), torch.cat(values)
+
+
+# ---------------------------------------------------------------------------------------------------------- BADGE
+
+
+@selection("badge", features=True)
+def badge(view: PoolView, size: int, stream: Stream, *, sampler: str = "rejection") -> Selection:
+    """Query by k-means++ on the gradients that the last layer would get from the model's own prediction as label.
+
+    The gradient of the cross-entropy in the weights of a linear last layer is (p - onehot(argmax p)) x h, h the input
+    of that layer; the bias is left out. The first pick has the largest gradient norm, each further one is drawn with
+    probability proportional to its squared distance to the nearest pick (that distance is its score). No sample
+    is picked twice; where all that is left coincides with picks, the rest is drawn at random. With several
+    draws, p is their mean.
+
+    Args:
+        view: The pool with features.
+        size: Samples to pick.
+        stream: Of the draws.
+        sampler: `rejection` draws from old, larger distances and corrects by rejection; `inverse` brings all distances
+            up to date after each pick and inverts their cumulated sum. Both have the same distribution; the second
+            is slower and picks what explicit gradients would for the same uniform numbers.
+
+    Raises:
+        FathomError: `sampler` is neither.
+
+    Source: Ash et al. 2020, Algorithm 1, first center as in the authors' code. Ours: distinct picks; and h is the true
+    input of the last layer, where the study's code took the encoder's features below a two-layer head.
+    """
+    if sampler not in ("rejection", "inverse"):
+        raise FathomError(f"badge: sampler expects rejection or inverse; got {sampler!r}")
+    points, scale = gradients(view)
+    rng = stream.numpy()
+    largest = (points.squares == points.squares.max()).nonzero()[:, 0].cpu().numpy()
+    spread = spread_by_rejection if sampler == "rejection" else spread_by_inversion
+    picks, values = spread(points, size, int(rng.choice(largest)), rng)
+    scores = torch.from_numpy(values) * scale**2
+    return Selection(torch.from_numpy(picks).to(view.device), scores.to(points.squares))
+
+
+def gradients(view: PoolView) -> tuple[Points, float]:
+    """The last layer's gradients in factored form, divided by a scale that keeps their squares from underflow.
+
+    The scale changes no probability: D^2 sampling depends on ratios only.
+    """
+    residual = view.mean_probs()
+    top = residual.argmax(1, keepdim=True)
+    residual.scatter_(1, top, 0.0).scatter_(1, top, -residual.sum(1, keepdim=True))
+    features = _single(view.features)
+    scales = [float(t.abs().amax()) or 1.0 for t in (residual, features)]
+    return Points(((residual / scales[0]).to(features.dtype), features / scales[1])), scales[0] * scales[1]
+
+
+def _single(features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    """Features of at least single precision."""
+    return features.to(torch.promote_types(features.dtype, torch.float32))
+
+
+def spread_by_inversion(
+    points: Points, size: int, first: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """k-means++ (D^2 sampling) in its plain form: one uniform number and one pass over the points a pick."""
+    picks, values = [first], [float(points.squares[first])]
+    bounds = np.full(len(points), np.inf)
+    while len(picks) < size:
+        bounds = np.minimum(bounds, _fold(points, picks[-1:]))
+        bounds[picks[-1]] = 0
+        mass = np.cumsum(bounds)
+        if mass[-1] <= 0:
+            break
+        pick = int(np.searchsorted(mass, rng.random() * mass[-1], side="right"))
+        picks.append(pick)
+        values.append(float(bounds[pick]))
+    return _filled(picks, values, size, len(points), rng)
+
+
+def spread_by_rejection(
+    points: Points, size: int, first: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """k-means++ (D^2 sampling) from upper bounds U >= D^2: propose with probability U / sum U, accept with D^2 / U.
+
+    Given that a proposal is accepted, it is sample i with probability D^2_i / sum D^2, whatever U was, so the form is
+    exact. Proposals are made and measured in batches; a rejected one brings its own bound up to date. All bounds are
+    brought up to date once rejections have cost as many inner products as that would, at most twice the least work.
+    """
+    picks, values = [first], [float(points.squares[first])]
+    bounds = _fold(points, picks)
+    bounds[first] = 0
+    pending: list[int] = []  # picks not yet folded into the bounds
+    rejected = 0
+    while len(picks) < size:
+        if pending and rejected * (BATCH + len(pending)) >= len(points) * len(pending):
+            bounds = np.minimum(bounds, _fold(points, pending))
+            bounds[pending] = 0
+            pending, rejected = [], 0
+        mass = np.cumsum(bounds)
+        if mass[-1] <= 0:
+            break
+        batch = min(BATCH, 16 + 2 * (size - len(picks)))
+        proposed = np.searchsorted(mass, rng.random(batch) * mass[-1], side="right").clip(max=len(points) - 1)
+        accepted, gained = _accept(points, proposed, pending, bounds, rng.random(batch), size - len(picks))
+        picks += accepted
+        values += gained
+        pending += accepted
+        rejected += batch - len(accepted)
+    return _filled(picks, values, size, len(points), rng)
+
+
+def _accept(
+    points: Points, proposed: np.ndarray, pending: list[int], bounds: np.ndarray, uniform: np.ndarray, most: int
+) -> tuple[list[int], list[float]]:
+    """Accept or reject proposals one after the other; their bounds are brought up to date in place."""
+    near = points.take(torch.from_numpy(proposed).to(points.device))
+    thresholds = uniform * bounds[proposed]
+    current = bounds[proposed]
+    if pending:
+        folded = near.nearest(points.take(torch.tensor(pending, device=points.device)))
+        current = np.minimum(current, folded.cpu().numpy())
+    between = near.squared_distances(near).cpu().numpy()
+    accepted: list[int] = []
+    gained: list[float] = []
+    for i, pick in enumerate(proposed):
+        if thresholds[i] < current[i] and len(accepted) < most:
+            accepted.append(int(pick))
+            gained.append(float(current[i]))
+            current = np.minimum(current, between[:, i])
+            current[proposed == pick] = 0
+    bounds[proposed] = current
+    return accepted, gained
+
+
+def _fold(points: Points, centers: list[int]) -> np.ndarray:
+    """Squared distance of every point to the nearest of some of them, float64, in memory."""
+    rows = torch.tensor(centers, device=points.device)
+    return points.nearest(points.take(rows)).cpu().numpy().astype(np.float64)
+
+
+def _filled(
+    picks: list[int], values: list[float], size: int, n: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """The picks, filled up at random with others (at distance 0) where the distances of all others are 0."""
+    others = np.setdiff1d(np.arange(n), picks)
+    fill = rng.choice(others, size - len(picks), replace=False) if size > len(picks) else others[:0]
+    return np.concatenate([np.array(picks, dtype=np.int64), fill]), np.array(values + [0.0] * len(fill))

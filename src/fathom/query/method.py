@@ -1,0 +1,252 @@
+"""A query method ready for use: built from a call-string, told what it needs, checked in what it gives back."""
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from fathom.query.sampling import SAMPLINGS, choose
+from fathom.query.view import PoolView, Selection, concatenate
+from fathom.records import FathomError, NonFiniteError
+from fathom.registry import QUERY_PARAMETERS, find
+from fathom.streams import Stream
+
+
+@dataclass(frozen=True)
+class QueryMethod:
+    """One query method with its parameters.
+
+    Args:
+        text: Canonical call-string, for example `bald(draws=20, subsample=10000)`.
+        kind: `score` (a number for each sample, chunk by chunk) or `selection` (sees the whole pool).
+        draws: Dropout draws it needs (k); 0 for the plain softmax (k = 1).
+        features: Whether it needs the features of the pool.
+        labeled: Whether it needs features and classes of the labeled samples.
+        predictions: Whether it needs the classifier at all.
+        function: The registered function with its own parameters set.
+        subsample: How many random samples of the pool are considered at all; 0 for all.
+        sampling, beta, stratify: How a score becomes a batch (see `query.sampling.choose`).
+    """
+
+    text: str
+    kind: str
+    draws: int
+    features: bool
+    labeled: bool
+    predictions: bool
+    function: Callable[..., Any] = field(repr=False)
+    subsample: int = 0
+    sampling: str = "top"
+    beta: float = 1.0
+    stratify: bool = False
+
+    def candidates(self, n: int, stream: Stream) -> Int[Tensor, "b"] | None:
+        """The positions that need to be predicted at all, sorted; None for the whole pool of `n`."""
+        if not 0 < self.subsample < n:
+            return None
+        order = torch.randperm(n, generator=stream.at("subsample").torch())
+        return order[: self.subsample].sort().values
+
+    def select(self, chunks: Iterable[PoolView], size: int, stream: Stream) -> Selection:
+        """Choose the samples to label next.
+
+        A score is applied to one chunk at a time and only its numbers are kept; a selection gets all chunks as one
+        view. The scores of a score method are those of the picks, without the noise of sampling.
+
+        Args:
+            chunks: Views that part the pool in order; their labeled parts are the same.
+            size: Query size, 1 to n samples.
+            stream: Of the choice, its ties and noise.
+
+        Returns:
+            `size` distinct positions in the pool, in the order they were picked.
+
+        Raises:
+            NonFiniteError: A score, or what it was given, is not finite; nothing is selected.
+            FathomError: The pool is too small, or the method broke its contract.
+        """
+        with _exact_arithmetic():
+            if self.kind == "selection":
+                return self._select_whole(list(chunks), size, stream)
+            scores, strata = [], []
+            for view in chunks:
+                scores.append(self._scores(view))
+                if self.stratify:
+                    strata.append(view.mean_probs().argmax(1))
+            self._check_size(size, sum(len(s) for s in scores))
+            return choose(
+                torch.cat(scores),
+                size,
+                stream,
+                sampling=self.sampling,
+                beta=self.beta,
+                strata=torch.cat(strata) if self.stratify else None,
+            )
+
+    def _scores(self, view: PoolView) -> Tensor:
+        self._check_view(view)
+        versions = _versions(view)
+        scores = self.function(view)
+        self._check_untouched(view, versions)
+        if not isinstance(scores, Tensor) or scores.shape != (len(view),) or not scores.is_floating_point():
+            raise FathomError(f"{self.text} must give one floating-point number for each of {len(view)} samples; "
+                              f"got {_describe(scores)}")  # fmt: skip
+        if scores.device != view.device:
+            raise FathomError(f"{self.text} must give its scores on {view.device}; they are on {scores.device}")
+        if bad := int((~torch.isfinite(scores)).sum()):
+            raise NonFiniteError(
+                f"{self.text}: {bad} of {len(view)} scores are not finite, nothing was selected. "
+                "Look at the classifier's training (loss, learning rate), or at the score where a probability is 0"
+            )
+        return scores
+
+    def _select_whole(self, chunks: list[PoolView], size: int, stream: Stream) -> Selection:
+        self._check_size(size, sum(len(view) for view in chunks))
+        view = concatenate(chunks)
+        chunks.clear()  # not kept beside their copy
+        self._check_view(view)
+        versions = _versions(view)
+        picked = self.function(view, size, stream)
+        self._check_untouched(view, versions)
+        scores = picked.scores if isinstance(picked, Selection) else None
+        positions = picked.positions if isinstance(picked, Selection) else picked
+        positions = self._check_positions(positions, size, view)
+        if scores is None:
+            return Selection(positions)
+        if not isinstance(scores, Tensor) or scores.shape != positions.shape or scores.device != view.device:
+            raise FathomError(f"{self.text} must give {size} scores on {view.device} or none; got {_describe(scores)}")
+        if bad := int((~torch.isfinite(scores)).sum()):
+            raise NonFiniteError(
+                f"{self.text}: the scores of {bad} of {size} picks are not finite, nothing was selected"
+            )
+        return Selection(positions, scores)
+
+    def _check_positions(self, positions: Any, size: int, view: PoolView) -> Tensor:
+        """Distinct rows of the view, as many as asked for, as int64."""
+        if not isinstance(positions, Tensor) or positions.ndim != 1 or positions.device != view.device:
+            raise FathomError(
+                f"{self.text} must give a 1-d tensor of positions on {view.device}; got {_describe(positions)}"
+            )
+        if positions.is_floating_point() or positions.is_complex() or positions.dtype == torch.bool:
+            raise FathomError(f"{self.text} must give integer positions; got {positions.dtype}")
+        if len(positions) != size:
+            raise FathomError(f"{self.text} must give exactly {size} positions; got {len(positions)}")
+        rows: Tensor = positions.long()
+        if outside := int(((rows < 0) | (rows >= len(view))).sum()):
+            raise FathomError(f"{self.text} must give positions from 0 to {len(view) - 1}; {outside} lie outside")
+        if twice := size - len(torch.unique(rows)):
+            raise FathomError(f"{self.text} must give distinct positions; {twice} of {size} are repetitions")
+        return rows
+
+    def _check_size(self, size: int, n: int) -> None:
+        if size < 1:
+            raise FathomError(f"{self.text}: the query size must be at least 1 sample; got {size}")
+        if size > n:
+            hint = f" Only {self.subsample} were considered (subsample)." if 0 < self.subsample == n else ""
+            raise FathomError(f"{self.text}: cannot query {size} samples from a pool of {n}.{hint} Ask for at most {n}")
+
+    def _check_view(self, view: PoolView) -> None:
+        """The view has what the method needs, and no NaN in it."""
+        n, k, _ = view.log_probs.shape
+        if self.predictions and k != max(1, self.draws):
+            raise FathomError(f"{self.text} needs {max(1, self.draws)} draws of each prediction; the view has {k}")
+        needed = {"features": self.features, "labeled_features": self.labeled and len(view.labeled_features) > 0}
+        for part in (name for name, need in needed.items() if need):
+            tensor = getattr(view, part)
+            if tensor.shape[1] == 0 or (self.features and tensor.shape[1] != view.features.shape[1]):
+                raise FathomError(f"{self.text} needs {part} of the classifier; the view has {list(tensor.shape)}")
+            if bad := int((~torch.isfinite(tensor)).any(1).sum()):
+                raise NonFiniteError(
+                    f"{self.text}: {bad} of {len(tensor)} rows of {part} are not finite, nothing selected"
+                )
+        if self.predictions and (bad := int(view.log_probs.isnan().flatten(1).any(1).sum())):
+            raise NonFiniteError(f"{self.text}: the predictions of {bad} of {n} samples are NaN, nothing was selected")
+
+    def _check_untouched(self, view: PoolView, versions: list[int]) -> None:
+        if _versions(view) != versions:
+            raise FathomError(f"{self.text} changed the view it was given in place; it must work on copies")
+
+
+def build(text: str) -> QueryMethod:
+    """The query method of a call-string, for example `bald(draws=20, sampling=power)`.
+
+    Raises:
+        FathomError: Unknown name or parameter, or a value that the method cannot have.
+    """
+    entry, call = find("query", text)
+    kind, needed = entry.options["method"], int(entry.options.get("draws", 0))
+    common = QUERY_PARAMETERS[kind] | {"draws": needed}
+    given: dict[str, Any] = dict(call.arguments)
+    settings: dict[str, Any] = {name: given.get(name, default) for name, default in common.items()}
+    _check_settings(text, settings, needed)
+    function = entry.load()
+    own = {name for name, p in inspect.signature(function).parameters.items() if p.kind is p.KEYWORD_ONLY}
+    if taken := sorted(own & set(common)):
+        raise FathomError(f"query method {entry.name!r}: rename its {', '.join(taken)}, which every {kind} method has")
+    return QueryMethod(
+        text=str(call),
+        kind=kind,
+        features=bool(entry.options.get("features", False)),
+        labeled=bool(entry.options.get("labeled", False)),
+        predictions=bool(entry.options.get("predictions", True)),
+        function=partial(function, **{name: value for name, value in given.items() if name in own}),
+        **settings,
+    )
+
+
+def _check_settings(text: str, settings: dict[str, Any], needed: int) -> None:
+    """Settings that every method has: no value that would be ignored, since it would name a second, equal run."""
+    draws, subsample, beta = settings["draws"], settings["subsample"], settings.get("beta", 1.0)
+    if needed == 0 and draws != 0:
+        raise FathomError(f"{text}: draws is for methods that need dropout draws; this one uses the plain softmax")
+    if needed > 0 and (draws is None or draws < 2):
+        raise FathomError(f"{text}: draws must be at least 2, since the method compares draws; got {draws}")
+    if subsample is None or subsample < 0:
+        raise FathomError(f"{text}: subsample must be a number of samples, or 0 for the whole pool; got {subsample}")
+    if settings.get("sampling", "top") not in SAMPLINGS:
+        raise FathomError(f"{text}: unknown sampling {settings['sampling']!r}. Expected one of: {', '.join(SAMPLINGS)}")
+    if beta is None or not beta > 0:
+        raise FathomError(f"{text}: beta must be above 0; got {beta}")
+    if settings.get("sampling", "top") == "top" and beta != 1.0:
+        raise FathomError(
+            f"{text}: beta has no effect on sampling=top; choose power, softmax or softrank, or leave it out"
+        )
+    if settings.get("stratify", False) is None:
+        raise FathomError(f"{text}: stratify must be true or false")
+
+
+@contextmanager
+def _exact_arithmetic() -> Iterator[None]:
+    """No gradients, and full float32 products whatever training has set: distances are differences of large sums."""
+    precision = torch.get_float32_matmul_precision()
+    autocast = [kind for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)]
+    try:
+        if precision != "highest":
+            torch.set_float32_matmul_precision("highest")
+        with torch.no_grad():
+            for kind in autocast:
+                torch.set_autocast_enabled(kind, False)
+            yield
+    finally:
+        for kind in autocast:
+            torch.set_autocast_enabled(kind, True)
+        if precision != "highest":
+            torch.set_float32_matmul_precision(precision)
+
+
+def _versions(view: PoolView) -> list[int]:
+    """Torch's counts of in-place changes; inference tensors have none, and cannot be changed here."""
+    tensors = (view.log_probs, view.features, view.labeled_features, view.labeled_labels)
+    return [-1 if t.is_inference() else t._version for t in tensors]
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"{value.dtype} {list(value.shape)} on {value.device}"
+    return type(value).__name__

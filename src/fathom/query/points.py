@@ -1,0 +1,88 @@
+"""Points and their squared distances, for query methods that spread a batch over the pool.
+
+A point is the outer product of one row of each factor. One factor is the plain case (features); with two, a point is
+the gradient (p - onehot) x features of a linear last layer. Inner products of outer products factor, <g x h, g' x h'>
+= <g, g'> <h, h'>, so the product is never formed: memory O(n(c + d)) instead of O(n c d).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, reduce
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+CENTERS = 512  # centers a matrix product takes at a time
+CPU_ELEMENTS = 2**20  # elements of one block of products: small enough for a cache, large enough to be compute bound
+DEVICE_ELEMENTS = 2**27
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """n points in factored form.
+
+    Squared distances come from |x|^2 + |c|^2 - 2<x, c>. What is below 8 epsilon |x|^2 is rounding and counts as 0: in
+    float32, points nearer than a thousandth of their norm are one point.
+    """
+
+    factors: tuple[Float[Tensor, "n _"], ...]
+
+    def __len__(self) -> int:
+        return self.factors[0].shape[0]
+
+    @property
+    def device(self) -> torch.device:
+        return self.factors[0].device
+
+    @cached_property
+    def squares(self) -> Float[Tensor, "n"]:
+        """|x|^2 of each point."""
+        return _product([torch.einsum("nd,nd->n", f, f) for f in self.factors])
+
+    def take(self, rows: Int[Tensor, "b"]) -> "Points":
+        """The points at `rows`."""
+        return Points(tuple(f[rows] for f in self.factors))
+
+    def squared_distances(self, centers: "Points") -> Float[Tensor, "n b"]:
+        """From every point to every center; for few of either."""
+        crossed = self.squares[:, None] + _product(
+            [f @ c.T for f, c in zip(self.factors, centers.factors, strict=True)]
+        ).mul_(-2).add_(centers.squares)
+        return self._snap(crossed, self.squares[:, None])
+
+    def nearest(self, centers: "Points") -> Float[Tensor, "n"]:
+        """Squared distance of every point to the nearest of the centers, one matrix product a block."""
+        out = torch.empty_like(self.squares)
+        elements = CPU_ELEMENTS if self.device.type == "cpu" else DEVICE_ELEMENTS
+        step = max(1, elements // min(CENTERS, len(centers)))
+        groups = [_Group(centers, start) for start in range(0, len(centers), CENTERS)]
+        for start in range(0, len(self), step):
+            rows = slice(start, start + step)
+            parts = [f[rows] for f in self.factors]
+            out[rows] = torch.stack([group.least(parts) for group in groups]).amin(0)
+        return self._snap(out.add_(self.squares), self.squares)
+
+    def _snap(self, distances: Tensor, squares: Tensor) -> Tensor:
+        rounding = 8 * torch.finfo(squares.dtype).eps
+        return distances.masked_fill_(distances <= rounding * squares, 0)
+
+
+class _Group:
+    """Some of the centers, laid out for matrix products."""
+
+    def __init__(self, centers: Points, start: int) -> None:
+        rows = slice(start, start + CENTERS)
+        self.factors = [f[rows].T for f in centers.factors]
+        self.squares = centers.squares[rows]
+
+    def least(self, parts: Sequence[Tensor]) -> Tensor:
+        """For a block of points x, the least |c|^2 - 2<x, c> over the group's centers c."""
+        if len(parts) == 1:
+            return torch.addmm(self.squares, parts[0], self.factors[0], alpha=-2).amin(1)
+        inner = _product([p @ f for p, f in zip(parts[1:], self.factors[1:], strict=True)])
+        return torch.addcmul(self.squares, parts[0] @ self.factors[0], inner, value=-2).amin(1)
+
+
+def _product(tensors: Sequence[Tensor]) -> Tensor:
+    return reduce(torch.mul, tensors)

@@ -1,0 +1,17 @@
+"""Random sampling: what every other query method has to beat."""
+
+import torch
+
+from fathom.query.view import PoolView, Selection
+from fathom.registry import selection
+from fathom.streams import Stream
+
+
+@selection("random", predictions=False)
+def random(view: PoolView, size: int, stream: Stream) -> Selection:
+    """Query samples uniformly at random, without looking at them.
+
+    Source: Lüth et al. 2023, Sec. 2.2 ("Random").
+    """
+    order = torch.randperm(len(view), generator=stream.torch())
+    return Selection(order[:size].to(view.device))
