@@ -1,0 +1,211 @@
+"""What is in a dataset, and what is wrong with it, before anything is trained on it."""
+
+import hashlib
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from fathom import registry
+from fathom.data import load
+from fathom.data.cache import attempt
+from fathom.data.dataset import DataRoot, Dataset
+from fathom.data.decode import Facts, UnreadableError, read
+from fathom.data.folder import assign, read_listing
+from fathom.data.images import chunks
+from fathom.data.listing import Listing, Problem, nfc, problem
+from fathom.data.scan import SUFFIXES, walk
+
+RAW = {"folder": ("path",), "table": ("path", "outside", "leaks")}  # looked at file by file, and what says which files
+
+
+@dataclass
+class DataReport:
+    """What `check_data` found. JSON-plain by `to_json`.
+
+    Args:
+        dataset: Call-string.
+        train, test: Images in each split (labeled or not).
+        classes: Images of each class: `{"cat": {"train": 40, "test": 10}}`.
+        sizes: Images of each size as stored, `{"640x480": 12}` (width x height), most frequent first.
+        modes: Images of each pixel format (Pillow's names) and file format, `{"RGB JPEG": 12}`.
+        groups: Number of groups, or None where there are none.
+        problems: What is wrong; `error` means that the dataset cannot be used.
+        notes: What the dataset itself remarks.
+    """
+
+    dataset: str
+    train: int = 0
+    test: int = 0
+    classes: dict[str, dict[str, int]] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    modes: dict[str, int] = field(default_factory=dict)
+    groups: int | None = None
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the dataset can be used."""
+        return not any(p.severity == "error" for p in self.problems)
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain values; a problem's message holds its examples too."""
+        plain = asdict(self)
+        plain["problems"] = [{**asdict(p), "message": str(p), "examples": list(p.examples)} for p in self.problems]
+        return plain
+
+    def lines(self) -> list[str]:
+        """The report for people, without the problems."""
+        width = max([len(name) for name in self.classes] + [5])
+        head = f"{self.dataset}: {self.train} train and {self.test} test images in {len(self.classes)} classes"
+        lines = [head + (f", {self.groups} groups" if self.groups is not None else "")]
+        lines.append(f"  {'class':<{width}}  {'train':>8}  {'test':>8}")
+        for name, counts in self.classes.items():
+            lines.append(f"  {name:<{width}}  {counts['train']:>8}  {counts['test']:>8}")
+        for what, counts in (("sizes", self.sizes), ("formats", self.modes)):
+            shown = ", ".join(f"{key} ({n})" for key, n in list(counts.items())[:8])
+            more = f", and {len(counts) - 8} others" if len(counts) > 8 else ""
+            lines.append(f"{what}: {shown}{more}")
+        return lines + [f"note: {note}" for note in self.notes]
+
+
+def check_data(text: str, root: DataRoot) -> DataReport:
+    """Look at every image of a dataset: counts, sizes, exact duplicates, unreadable files, group leaks.
+
+    Folders and tables are looked at file by file, each decoded completely; bad files do not stop it. Of other datasets,
+    whose files are checked by their official sums, the images are looked at as they are trained on.
+
+    Args:
+        text: Call-string of the dataset.
+        root: Where datasets are found.
+
+    Raises:
+        FathomError: The dataset is unknown or its files are absent.
+    """
+    entry, call = registry.find("dataset", text)
+    if entry.module == "fathom.data.folder" and entry.name in RAW:
+        arguments: dict[str, Any] = {**entry.parameters, **dict(call.arguments)}
+        listing = read_listing(entry.name, root, **{key: arguments[key] for key in RAW[entry.name]})
+        report = _check_listing(str(call), listing, arguments["test_fraction"], entry.name, root)
+    else:
+        report = _check_loaded(load(text, root))
+    report.problems.sort(key=lambda p: p.severity)  # errors first
+    return report
+
+
+# --------------------------------------------------------------------------------------------- one's own images
+
+
+def _check_listing(name: str, listing: Listing, test_fraction: float, kind: str, root: DataRoot) -> DataReport:
+    report = DataReport(name, problems=list(listing.problems))
+    if kind == "table":
+        listed = set(listing.names)
+        if unlisted := [n for n in _images_below(listing) if n not in listed]:
+            report.problems.append(problem("warning", "unlisted", "images that the table does not list", unlisted))
+    if not listing.paths:
+        return report
+    assigned = assign(listing, test_fraction)
+    report.groups = None if assigned.groups is None else len(np.unique(assigned.groups))
+    _count(report, assigned.class_names, assigned.labels[~assigned.test], assigned.labels[assigned.test])
+    sizes: Counter[str] = Counter()
+    modes: Counter[str] = Counter()
+    unreadable: list[str] = []
+    hashes: list[str | None] = []
+    for file, found in zip(listing.names, attempt(_look, listing.paths, "decoding", root.quiet), strict=True):
+        if isinstance(found, UnreadableError):
+            unreadable.append(f"{file}: {found}")
+            hashes.append(None)
+            continue
+        sha256, facts = found
+        hashes.append(sha256)
+        sizes[f"{facts.width}x{facts.height}"] += 1
+        modes[f"{facts.mode} {facts.format}".strip()] += 1
+    report.sizes, report.modes = dict(sizes.most_common()), dict(modes.most_common())
+    if unreadable:
+        report.problems.append(problem("error", "unreadable", "files that cannot be read as images", unreadable))
+    names = [
+        f"{file} ({'test' if test else 'train'}, {label})"
+        for file, test, label in zip(listing.names, assigned.test, listing.labels, strict=True)
+    ]
+    _duplicates(report, hashes, names, assigned.labels, assigned.test)
+    return report
+
+
+def _look(path: Any) -> tuple[str, Facts]:
+    """Digest of the decoded pixels (the same picture in another file or format is the same picture), and the facts."""
+    image, facts = read(path)
+    return hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest(), facts
+
+
+def _images_below(listing: Listing) -> list[str]:
+    found = [path for path in walk(listing.root) if path.suffix.lower() in SUFFIXES]
+    return [nfc(path.relative_to(listing.root).as_posix()) for path in found]
+
+
+# ------------------------------------------------------------------------------------------------ loaded datasets
+
+
+def _check_loaded(dataset: Dataset) -> DataReport:
+    report = DataReport(dataset.name, notes=list(dataset.notes))
+    _count(report, dataset.class_names, dataset.labels, dataset.test_labels)
+    hashes: list[str | None] = []
+    names: list[str] = []
+    for split, images, labels in (
+        ("train", dataset.images, dataset.labels),
+        ("test", dataset.test_images, dataset.test_labels),
+    ):
+        size = f"{images.size[1]}x{images.size[0]}"
+        report.sizes[size] = report.sizes.get(size, 0) + len(images)
+        for ids in chunks(images):
+            batch = images.take(ids).cpu().numpy()
+            hashes += [hashlib.sha256(image.tobytes()).hexdigest() for image in batch]
+        own = dataset.ids if split == "train" and dataset.ids else [f"#{i}" for i in range(len(labels))]
+        names += [f"{split} {n} ({dataset.class_names[c]})" for n, c in zip(own, labels, strict=True)]
+    report.modes = {"RGB": len(hashes)}
+    if dataset.groups is not None:
+        report.groups = len(np.unique(dataset.groups))
+        if dataset.test_groups is not None and len(leaks := np.intersect1d(dataset.groups, dataset.test_groups)):
+            report.groups = len(np.union1d(dataset.groups, dataset.test_groups))
+            concerned = [f"group {g}" for g in leaks]
+            report.problems.append(problem("error", "group-leak", "groups in both train and test", concerned))
+    labels = np.concatenate([dataset.labels, dataset.test_labels])
+    _duplicates(report, hashes, names, labels, np.arange(len(labels)) >= len(dataset.labels))
+    return report
+
+
+# ------------------------------------------------------------------------------------------------------- helpers
+
+
+def _count(report: DataReport, class_names: tuple[str, ...], train: Any, test: Any) -> None:
+    report.train, report.test = len(train), len(test)
+    counts = [np.bincount(labels, minlength=len(class_names)).tolist() for labels in (train, test)]
+    report.classes = {name: {"train": counts[0][c], "test": counts[1][c]} for c, name in enumerate(class_names)}
+    for side in ("train", "test"):
+        if absent := [name for name, n in report.classes.items() if not n[side]]:
+            severity = "error" if side == "train" else "warning"
+            report.problems.append(problem(severity, f"no-{side}-image", f"classes without a {side} image", absent))
+
+
+def _duplicates(report: DataReport, hashes: list[str | None], names: list[str], labels: Any, test: Any) -> None:
+    """Report equal pictures, the worst kind of each set alone: with several labels, then across the split."""
+    same: dict[str, list[int]] = {}
+    for i, sha256 in enumerate(hashes):
+        if sha256 is not None:
+            same.setdefault(sha256, []).append(i)
+    kinds = {
+        "duplicate-label": "equal images with different labels",
+        "duplicate-split": "equal images in both train and test",
+        "duplicate": "equal images within a split",
+    }
+    found: dict[str, list[str]] = {kind: [] for kind in kinds}
+    for members in same.values():
+        if len(members) > 1:
+            contrary = len({int(labels[i]) for i in members}) > 1
+            across = len({bool(test[i]) for i in members}) > 1
+            kind = "duplicate-label" if contrary else "duplicate-split" if across else "duplicate"
+            found[kind].append(" = ".join(names[i] for i in members[:4]) + (" = ..." if len(members) > 4 else ""))
+    for kind, message in kinds.items():
+        if found[kind]:
+            report.problems.append(problem("warning", kind, message, found[kind]))
