@@ -81,6 +81,20 @@ def budget_curves(frame: "pd.DataFrame", axis: str = "budget", level: float = 0.
     return pd.DataFrame(rows, columns=columns)
 
 
+def gain_curves(frame: "pd.DataFrame", baseline: str, axis: str = "budget", level: float = 0.95) -> "pd.DataFrame":
+    """Mean difference to the baseline, paired by seed, at each round; columns as `budget_curves`, in its units.
+
+    Seeds that the baseline or the method lacks at a round do not count there; `n` says how many do.
+    """
+    differences = frame.copy()
+    if not frame.empty:
+        keys = [*SETTING, "seed", "round"]
+        reference = frame[frame["query"] == baseline].set_index(keys)["score"]
+        differences["score"] = frame["score"].to_numpy() - reference.reindex(frame.set_index(keys).index).to_numpy()
+        differences = differences[(frame["query"] != baseline) & differences["score"].notna()]
+    return budget_curves(differences, axis, level)
+
+
 def run_areas(frame: "pd.DataFrame", rounds: Mapping[str, int] | None = None, axis: str = "budget") -> "pd.DataFrame":
     """One row a run: its area under the budget curve, its first and its final score.
 

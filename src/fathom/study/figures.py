@@ -239,10 +239,10 @@ def _legend(figure: Figure, axes: Axes) -> None:
 
 
 def _label_bottom(grid: Any, used: int, named: bool) -> None:
-    """Class names under the last panel of each column, also where the last row is not full."""
+    """Class names under the last row only: the columns share their axis."""
     columns = grid.shape[1]
     for number in range(used):
-        bottom = number + columns >= used
+        bottom = number // columns == (used - 1) // columns
         grid.flat[number].tick_params(labelbottom=bottom and named, bottom=bottom and named)
 
 

@@ -1,0 +1,45 @@
+"""Gains across settings: datasets are the sample, so a claim about query methods rests on how many there are."""
+
+import numpy as np
+
+from fathom.study.inference import sign_flip, t_interval
+from fathom.study.numbers import gain, number, p_value
+from fathom.study.reading import Reading
+from fathom.study.style import label
+from fathom.study.tables import Cell, Table
+
+MIN_DATASETS = 6  # below, an exact two-sided test cannot reach .05
+
+
+def across_table(reading: Reading) -> Table | None:
+    """Gain in AUBC over datasets, each the mean of its regimes; None with fewer than two datasets.
+
+    Datasets are the sample: regimes and seeds of one dataset are not independent of each other.
+    """
+    gains = reading.gains
+    if gains.empty or gains["dataset"].nunique() < 2:
+        return None
+    rows = []
+    for (query, paradigm), part in gains[gains["n"] > 0].groupby(["query", "paradigm"], sort=False):
+        values = part.groupby("dataset", sort=False)["aubc"].mean().to_numpy(dtype=np.float64)
+        band, look = t_interval(values), reading.looks[str(query)]
+        emphasis = "up" if band.low > 0 else "down" if band.high < 0 else ""
+        test = sign_flip(values) if len(values) >= MIN_DATASETS else None
+        spread = f"{number(100 * part['aubc'].min(), 1, sign=True)} to {number(100 * part['aubc'].max(), 1, sign=True)}"
+        rows.append(
+            [
+                Cell(look.label, look.label, look.number),
+                Cell(str(paradigm), str(paradigm)),
+                Cell(str(len(values)), float(len(values))),
+                Cell(gain(band.mean, band.low, band.high), band.mean, emphasis=emphasis),
+                Cell(spread, float(part["aubc"].min())),
+                Cell(p_value(test.p, len(values)) if test else "", test.p if test else None),
+            ]
+        )
+    caption = (
+        f"Gain in AUBC over {label(reading.baseline)} (points), averaged over the regimes of a dataset; mean and 95 % "
+        "t-interval over datasets, and the range over settings."
+    )
+    note = f"p: exact sign-flip test over datasets, not corrected; {MIN_DATASETS} datasets or more, as fewer cannot reach .05."
+    columns = ["Method", "Paradigm", "Datasets", "Mean gain", "Range over settings", "p"]
+    return Table("across", caption, columns, rows, note)

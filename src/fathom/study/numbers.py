@@ -1,0 +1,52 @@
+"""How numbers are written in tables and sentences."""
+
+import math
+
+from fathom.study.inference import MIN_SEEDS
+
+DASH = "\u2013"
+MINUS = "\u2212"
+
+
+def number(value: float, digits: int = 1, *, sign: bool = False) -> str:
+    """A number with a real minus; a dash where it is undefined."""
+    if value is None or not math.isfinite(value):
+        return DASH
+    text = f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
+    return f"{0:.{digits}f}" if float(text) == 0 else text.replace("-", MINUS)
+
+
+def percent(mean: float, low: float, high: float, digits: int = 1) -> str:
+    """`83.4 ± 1.0` of fractions, in percent; without an interval the mean alone."""
+    if not math.isfinite(mean):
+        return DASH
+    half = (high - low) / 2
+    return number(100 * mean, digits) + (f" ± {number(100 * half, digits)}" if math.isfinite(half) else "")
+
+
+def gain(mean: float, low: float, high: float, digits: int = 1) -> str:
+    """`+1.7 [+1.3, +2.1]` of fractions, in percentage points."""
+    if not math.isfinite(mean):
+        return DASH
+    text = number(100 * mean, digits, sign=True)
+    if math.isfinite(low):
+        text += f" [{number(100 * low, digits, sign=True)}, {number(100 * high, digits, sign=True)}]"
+    return text
+
+
+def duration(seconds: float) -> str:
+    """`0.4 s`, `12 s`, `3.5 min`, `2.1 h`."""
+    if not math.isfinite(seconds):
+        return DASH
+    for limit, size, unit in ((99.5, 1, "s"), (5400, 60, "min"), (math.inf, 3600, "h")):
+        if seconds < limit:
+            value = seconds / size
+            return f"{value:.0f} {unit}" if value >= 10 else f"{value:.2g} {unit}"
+    raise AssertionError("unreachable")
+
+
+def p_value(value: float, seeds: int) -> str:
+    """`.032`, `< .001`; a dash where there is none or too few seeds carry it."""
+    if seeds < MIN_SEEDS or not math.isfinite(value):
+        return DASH
+    return "< .001" if value < 0.001 else f"{value:.3f}".removeprefix("0")

@@ -1,0 +1,191 @@
+"""What the runs show, in plain words, and never more than they show."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from fathom.records import unique
+from fathom.study.inference import MIN_SEEDS, minimum_p, t_interval
+from fathom.study.numbers import gain, number, p_value, percent
+from fathom.study.reading import Reading, Setting
+from fathom.study.style import label
+
+
+def headline(reading: Reading) -> list[str]:
+    """The sentences at the head of the report, a paragraph a training paradigm."""
+    if reading.frame.empty:
+        return ["No round is committed yet, so there is nothing to compare."]
+    gains = reading.gains
+    if gains.empty or not (gains["n"] > 0).any():
+        return [_no_gains(reading)]
+    paragraphs = []
+    paradigms = unique(gains["paradigm"])
+    for paradigm in paradigms:
+        part = gains[(gains["paradigm"] == paradigm) & (gains["n"] > 0)]
+        if not part.empty:
+            named = f"With {paradigm}: " if len(paradigms) > 1 else ""
+            paragraphs.append(named + _of_paradigm(reading, part))
+    return [*paragraphs, _caveat(reading)]
+
+
+def _no_gains(reading: Reading) -> str:
+    base = label(reading.baseline)
+    if reading.baseline not in reading.queries:
+        return f"The baseline {base} was not run, so gains cannot be measured; curves and areas stand alone."
+    if len(reading.queries) == 1:
+        return f"Only {base} was run; there is nothing to compare it with."
+    return f"No seed is complete for both {base} and another method yet, so there is no gain to speak of."
+
+
+def _of_paradigm(reading: Reading, part: Any) -> str:
+    base = label(reading.baseline)
+    mean = part.groupby("query", sort=False)["aubc"].mean().sort_values(ascending=False, kind="stable")
+    best = str(mean.index[0])
+    settings = len(part.groupby(["dataset", "regime"], sort=False))
+    if mean.iloc[0] > 0:
+        first = f"{label(best)} gained the most over {base}: {_amount(part[part['query'] == best], settings)}"
+    else:
+        first = f"No method gained over {base} on average; nearest was {label(best)}: "
+        first += _amount(part[part["query"] == best], settings)
+    sentences = [first + _after_the_fact(len(mean)), *_signs(part, base, settings), *_reach(reading, part)]
+    return " ".join(sentences)
+
+
+def _amount(rows: Any, settings: int) -> str:
+    if settings == 1:
+        row = rows.iloc[0]
+        text = f"{number(100 * row['aubc'], 1, sign=True)} points of AUBC"
+        if row["n"] < 2:
+            return f"{text} in a single seed, without an interval"
+        low, high = (number(100 * row[f"aubc_{end}"], 1, sign=True) for end in ("low", "high"))
+        return f"{text} (95 % t-interval {low} to {high}, {row['n']} seeds, paired)"
+    low, high = (number(100 * v, 1, sign=True) for v in (rows["aubc"].min(), rows["aubc"].max()))
+    mean = number(100 * rows["aubc"].mean(), 1, sign=True)
+    return f"{mean} points of AUBC on average over {len(rows)} settings ({low} to {high})"
+
+
+def _after_the_fact(methods: int) -> str:
+    return f". It was picked out of {methods} after the fact, which flatters it." if methods > 1 else "."
+
+
+def _signs(part: Any, base: str, settings: int) -> Iterator[str]:
+    """Which methods' intervals lie wholly above or below zero, and in how many settings."""
+    sized = part[part["n"] >= 2]
+    for rows, words in ((sized[sized["aubc_low"] > 0], "above"), (sized[sized["aubc_high"] < 0], "below")):
+        counts = rows.groupby("query", sort=False).size()
+        if len(counts):
+            told = [
+                label(str(q)) + (f" ({n} of {settings} settings)" if settings > 1 else "") for q, n in counts.items()
+            ]
+            yield f"The interval lies wholly {words} {base} for {_list(told)}."
+    if len(sized) and not ((sized["aubc_low"] > 0) | (sized["aubc_high"] < 0)).any():
+        yield f"No interval excludes zero: none of these differences can be told from {base} here."
+
+
+def _reach(reading: Reading, part: Any) -> Iterator[str]:
+    """How far the baseline's last budget is from the full-data classifier, where there is one setting to say it of."""
+    settings = unique(zip(part["dataset"], part["regime"], part["paradigm"], strict=True))
+    ceiling = reading.ceiling_score(settings[0]) if len(settings) == 1 else None
+    regime = reading.regime(settings[0])
+    if ceiling is None or regime is None:
+        return
+    final = reading.means[reading.means["query"] == reading.baseline]["final"]
+    metric = reading.metric(settings[0]).replace("_", " ")
+    if len(final) == 1 and np.isfinite(final.iloc[0]):
+        yield (
+            f"At {regime.final} labels {label(reading.baseline)} reaches {number(100 * final.iloc[0])} % {metric}; "
+            f"with all labels the same training reaches {number(100 * ceiling)} %."
+        )
+
+
+def _caveat(reading: Reading) -> str:
+    """What these runs cannot carry."""
+    gains = reading.gains[reading.gains["n"] > 0]
+    fewest = int(gains["n"].min())
+    if fewest < 2:
+        return "With one seed there is no interval and no test: this is a look, not a measurement."
+    if fewest < MIN_SEEDS:
+        return (
+            f"With {fewest} seeds this describes sizes; it does not test. The smallest p that an exact test of "
+            f"{fewest} pairs can give is {minimum_p(fewest):g}, and the intervals are not corrected for several methods."
+        )
+    passed = gains[gains["aubc_holm"] < 0.05]
+    tested = f"Tested by paired t with Holm's correction over the methods of each setting ({fewest} seeds or more), "
+    if passed.empty:
+        return tested + "no gain or loss in AUBC is significant at .05."
+    told = [f"{label(str(r['query']))} on {r['dataset']}, {r['regime']} ({gain(r['aubc'], np.nan, np.nan)} points, "
+            f"p {_equals(p_value(r['aubc_holm'], fewest))})" for r in passed.head(6).to_dict("records")]  # fmt: skip
+    more = f" and {len(passed) - 6} more" if len(passed) > 6 else ""
+    return tested + f"these differ from {label(reading.baseline)} at .05: {_list(told)}{more}."
+
+
+def _equals(text: str) -> str:
+    return text if text.startswith("<") else f"= {text}"
+
+
+def _list(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+# ------------------------------------------------------------------------------------------------------- warnings
+
+
+def warnings(reading: Reading) -> list[tuple[str, str]]:
+    """(title, text) of what must be known before a number is read."""
+    found = []
+    for recipe, settings in reading.shortened.items():
+        where = "all settings" if len(settings) == len(reading.hparams) else _list([" · ".join(s) for s in settings])
+        found.append(("Shortened recipe", f"{recipe} ({where}). Not for claims about the published setting."))
+    unfinished = sum(not r.complete for r in reading.runs)
+    if unfinished:
+        text = (
+            f"{unfinished} of {len(reading.runs)} runs are not complete. Means cover the complete runs and say their n."
+        )
+        found.append(("Incomplete", text))
+    standing = [f for f in reading.failures if not f["mended"]]
+    if standing:
+        found.append(("Failures", f"{len(standing)} attempts failed and were not made good; they are listed below."))
+    if reading.baseline not in reading.queries:
+        found.append(("No baseline", f"The baseline {reading.baseline} is not among the query methods of this study."))
+    if len(reading.environments) > 1:
+        text = f"The rounds were computed in {len(reading.environments)} environments; numbers may differ between them."
+        found.append(("Mixed environments", text))
+    if damaged := len(reading.quarantine):
+        found.append(("Quarantine", f"{damaged} damaged files were set aside; run the study again to redo their work."))
+    if note := _confounded(reading):
+        found.append(("Two classifiers", note))
+    return found
+
+
+def _confounded(reading: Reading) -> str | None:
+    """The note that methods with dropout train another classifier than those without."""
+    for setting in reading.store.study.settings:
+        bayesian, plain = reading.dropout(setting)
+        if bayesian and plain and reading.baseline in [*bayesian, *plain]:
+            names, others = _list([label(q) for q in bayesian]), _list([label(q) for q in plain])
+            return (
+                f"{names} train with dropout and predict by averaging draws, as published; {others} do not. A "
+                "difference between the two groups is one of query method and classifier together, from round 0 on. "
+                "Set dropout=all in the paradigm to compare query methods alone."
+            )
+    return None
+
+
+def setting_facts(reading: Reading, setting: Setting) -> str:
+    """One line on a setting: budgets, labels, test set."""
+    facts, regime = reading.facts.get(setting[0]), reading.regime(setting)
+    parts = []
+    if regime:
+        parts.append(f"{regime.start} labels at the start, {regime.query_size} a query, {regime.rounds} rounds")
+        parts.append(f"{regime.final} in the last, {regime.val_size} more for validation")
+    if facts:
+        images = f"{facts['train']:,} train and {facts['test']:,} test images".replace(",", "\u202f")
+        parts.append(f"{images}, {len(facts['class_names'])} classes")
+    scores = reading.ceiling(setting)
+    if scores:
+        values = [r["metrics"][reading.metric(setting)] for r in scores]
+        band = t_interval(values)
+        text = percent(band.mean, band.low, band.high)
+        parts.append(f"full data ({scores[0]['budget']:,} labels): {text} %".replace(",", "\u202f"))
+    return "; ".join(parts) + "." if parts else ""
