@@ -108,7 +108,8 @@ def _caveat(reading: Reading) -> str:
     if fewest < MIN_SEEDS:
         return (
             f"With {fewest} seeds this describes sizes; it does not test. The smallest p that an exact test of "
-            f"{fewest} pairs can give is {minimum_p(fewest):g}, and the intervals are not corrected for several methods."
+            f"{fewest} pairs can give is {minimum_p(fewest):g}; and the intervals are not corrected for the number of "
+            "methods."
         )
     passed = gains[gains["aubc_holm"] < 0.05]
     tested = f"Tested by paired t with Holm's correction over the methods of each setting ({fewest} seeds or more), "

@@ -1,0 +1,288 @@
+"""The report of a study: one HTML file that needs nothing else, with its numbers, figures and LaTeX tables beside it."""
+
+import base64
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+import fathom
+from fathom.records import PROTOCOL, FathomError
+from fathom.study import curves, figures
+from fathom.study.across import across_table
+from fathom.study.figures import Drawing
+from fathom.study.latex import latex
+from fathom.study.numbers import duration
+from fathom.study.reading import Reading, Setting
+from fathom.study.style import label
+from fathom.study.tables import Table, hparam_table, penalty_table, pending_table, setting_table, times_table
+from fathom.study.words import headline, setting_facts, warnings
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing in the page: its SVG and its caption."""
+
+    drawing: Drawing
+    caption: str
+
+    @property
+    def inline(self) -> Markup:
+        return Markup(self.drawing.inline)  # noqa: S704 - our own SVG; names in it are escaped by matplotlib
+
+
+def report(out: str | Path) -> Path:
+    """Write the report of the study in folder `out`, complete or not.
+
+    Writes `OUT/report/report.html`, `results.csv`, `results.parquet`, `figures/*.svg` and `.pdf`, `tables/*.tex`.
+
+    Returns:
+        The path of the HTML file.
+
+    Raises:
+        FathomError: `out` holds no study, or cannot be written to.
+    """
+    reading = Reading.of(out)
+    page = Page(reading)
+    folder = Path(out) / "report"
+    html = page.html()
+    files: dict[str, bytes] = {"report.html": html.encode()}
+    files |= {"results.csv": _csv(reading), "results.parquet": _parquet(reading)}
+    for drawing in page.drawings:
+        files |= {f"figures/{drawing.name}.svg": drawing.svg, f"figures/{drawing.name}.pdf": drawing.pdf}
+    files |= {f"tables/{table.name}.tex": latex(table).encode() for table in page.tables}
+    try:
+        for name, data in files.items():
+            _write(folder / name, data)
+        for path in [*(folder / "figures").glob("*"), *(folder / "tables").glob("*")]:
+            if path.relative_to(folder).as_posix() not in files:
+                path.unlink()  # of an earlier report, of settings that are no longer there
+    except OSError as error:
+        raise FathomError(
+            f"cannot write the report to {folder}: {error.strerror}. Make room or give permission"
+        ) from error
+    return folder / "report.html"
+
+
+class Page:
+    """The page in the making; collects the drawings and tables that are also written as files.
+
+    Args:
+        reading: The study's results.
+    """
+
+    def __init__(self, reading: Reading) -> None:
+        self.reading = reading
+        self.drawings: list[Drawing] = []
+        self.tables: list[Table] = []
+
+    def html(self) -> str:
+        """The whole page."""
+        r = self.reading
+        loader = Environment(
+            loader=FileSystemLoader(TEMPLATES),
+            autoescape=True,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            undefined=StrictUndefined,
+        )
+        script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
+        return loader.get_template("report.html.j2").render(
+            study=r.store.study,
+            headline=headline(r),
+            warnings=warnings(r),
+            strip=_strip(r),
+            looks=r.looks.values(),
+            finished=str(r.frame["finished"].max())[:10] if len(r.frame) else "",
+            across=self._kept(across_table(r)),
+            sections=[self._section(number, setting) for number, setting in enumerate(r.store.study.settings)],
+            penalty=self._penalty(),
+            times=self._kept(times_table(r)),
+            pending=pending_table(r),
+            failures=r.failures,
+            quarantine=r.quarantine,
+            damage=r.damage,
+            notes=r.notes,
+            environments=[list(_spoken(e)) for e in r.environments],
+            version=fathom.__version__,
+            protocol=PROTOCOL,
+            results="results.csv",
+            script=Markup(script),  # noqa: S704 - our own file
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        )
+
+    # ------------------------------------------------------------------------------------------------- settings
+
+    def _section(self, number: int, setting: Setting) -> dict[str, Any]:
+        r = self.reading
+        stem = _stem(number, setting)
+        record, facts = r.hparams.get(setting, {}), r.facts.get(setting[0], {})
+        return {
+            "id": f"s{number}",
+            "title": " · ".join(setting),
+            "short": self._short(setting),
+            "facts": setting_facts(r, setting),
+            "figures": list(self._curves(stem, setting)),
+            "table": self._kept(setting_table(r, setting, stem)),
+            "bought": self._bought(stem, setting),
+            "hparams": self._kept(hparam_table(r, setting, f"{stem}-hparams")),
+            "recipe": record.get("recipe", "study"),
+            "dropout_note": record.get("dropout_note", ""),
+            "source": facts.get("source", ""),
+            "revision": facts.get("revision", ""),
+            "role": facts.get("role", ""),
+            "notes": facts.get("notes", []),
+        }
+
+    def _short(self, setting: Setting) -> str:
+        """Dataset and whatever else tells the setting from the others."""
+        settings = self.reading.store.study.settings
+        parts = [setting[0]] + [setting[i] for i in (1, 2) if len({s[i] for s in settings}) > 1]
+        return ", ".join(parts)
+
+    def _curves(self, stem: str, setting: Setting) -> Iterator[Figure]:
+        r = self.reading
+        frame = _rows(r, setting)
+        if frame.empty:
+            return
+        metric, scores = r.metric(setting), r.ceiling(setting)
+        means = curves.budget_curves(frame)
+        text = f"Mean over {_count(means)}; {_band(means)}."
+        if scores:
+            text += f" Dashed: trained on all labels ({len(scores)} seed{'s' if len(scores) > 1 else ''})."
+        figure = figures.curve_figure(f"{stem}-curves", means, r.looks, metric, r.ceiling_score(setting))
+        yield self._drawn(figure, text)
+        differences = curves.gain_curves(frame, r.baseline)
+        if not differences.empty:
+            text = f"Gain over {label(r.baseline)} at each budget, paired by seed, {_count(differences)}; "
+            text += "bars: 95 % t-interval, not corrected." if (differences["n"] > 1).any() else "no interval."
+            figure = figures.gain_figure(f"{stem}-gains", differences, r.looks, r.baseline, metric)
+            yield self._drawn(figure, text)
+
+    def _bought(self, stem: str, setting: Setting) -> Figure | None:
+        bought, facts = self.reading.bought(setting), self.reading.facts.get(setting[0])
+        if not bought or not facts:
+            return None
+        names = facts["class_names"]
+        drawing = figures.bought_figure(f"{stem}-classes", facts["class_counts"], bought, names, self.reading.looks)
+        text = "Bars: classes of the labels each method bought, all rounds and seeds. Line: classes of the train images"
+        return self._drawn(drawing, text + (", before the long tail is cut." if facts.get("long_tail") else "."))
+
+    # --------------------------------------------------------------------------------------------------- penalty
+
+    def _penalty(self) -> dict[str, Any] | None:
+        r = self.reading
+        if len(r.queries) < 2 or r.frame.empty:
+            return None
+        p = r.penalty
+        if len(p.queries) < 2:
+            return None
+        settings, seeds, budgets = len(p.seeds), _range(p.seeds), _range(p.budgets)
+        text = (
+            f"A cell says in what share of the budgets the row beats the column, summed over {settings} "
+            f"setting{'s' if settings > 1 else ''}: two-sided paired t-tests by seed at α = {p.alpha:g}, n = {seeds} seeds, "
+            f"{budgets} budgets each, round 0 left out because nothing has been queried there. Such tests find “wins” "
+            f"between identical methods too. The null band measures that: with the methods' names shuffled within each "
+            f"seed ({p.draws:,} times), the largest cell of the whole matrix stays at or below {p.band:.2f} in 95 % of the "
+            "shuffles. Cells in parentheses lie inside the band and prove nothing."
+        )
+        drawing = figures.penalty_figure("penalty", p, r.looks)
+        caption = "Row beats column; the last line is the overall penalty of the column (lower is better)."
+        table = penalty_table(r)
+        self.tables.append(table)
+        return {"text": text, "figure": self._drawn(drawing, caption), "table": table, "refused": p.refused}
+
+    # ----------------------------------------------------------------------------------------------------- parts
+
+    def _drawn(self, drawing: Drawing, caption: str) -> Figure:
+        self.drawings.append(drawing)
+        return Figure(drawing, caption)
+
+    def _kept(self, table: Table | None) -> Table | None:
+        if table is not None:
+            self.tables.append(table)
+        return table
+
+
+def _strip(r: Reading) -> list[tuple[str, str, str]]:
+    done = sum(run.complete for run in r.runs)
+    seeds = sorted({run.spec.seed for run in r.runs})
+    queried = int(r.frame["queried"].sum()) if len(r.frame) else 0
+    return [
+        ("Runs", str(done), f"of {len(r.runs)}"),
+        ("Settings", str(len(r.store.study.settings)), ""),
+        ("Query methods", str(len(r.queries)), ""),
+        ("Seeds", str(len(seeds)), ""),
+        ("Rounds", str(len(r.frame)), ""),
+        ("Labels queried", f"{queried:,}".replace(",", "\u202f"), ""),
+        ("Compute", duration(r.seconds) if r.seconds else "0 s", ""),
+    ]
+
+
+def _stem(number: int, setting: Setting) -> str:
+    """File stem of a setting: its names without parameters, and its number, which keeps variations apart."""
+    names = [part.split("(")[0].replace("/", "-") for part in setting]
+    return f"{number:02d}-" + "-".join(names)
+
+
+def _rows(r: Reading, setting: Setting) -> Any:
+    f = r.frame
+    if f.empty:
+        return f
+    return f[(f["dataset"] == setting[0]) & (f["regime"] == setting[1]) & (f["paradigm"] == setting[2])]
+
+
+def _count(frame: Any) -> str:
+    n = _range(frame["n"])
+    return f"{n} seed{'' if n == '1' else 's'}"
+
+
+def _band(frame: Any) -> str:
+    return "band: 95 % t-interval over seeds" if (frame["n"] > 1).any() else "no band, as one seed has no interval"
+
+
+def _range(values: Any) -> str:
+    low, high = min(values, default=0), max(values, default=0)
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _spoken(environment: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """An environment as terms, in a readable order."""
+    first = ("device_name", "device", "threads", "cpu", "cores", "system", "fathom", "commit", "protocol", "python")
+    for key in [*(k for k in first if k in environment), *(k for k in environment if k not in first)]:
+        value = environment[key]
+        if isinstance(value, dict):
+            value = ", ".join(f"{k} {v}" for k, v in value.items()) or "none"
+        yield key.replace("_", " "), str(value)
+
+
+# ---------------------------------------------------------------------------------------------------------- files
+
+
+def _csv(r: Reading) -> bytes:
+    return str(r.frame.to_csv(index=False)).encode()
+
+
+def _parquet(r: Reading) -> bytes:
+    buffer = BytesIO()
+    r.frame.to_parquet(buffer, index=False)
+    return buffer.getvalue()
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file whole: a reader sees the old report or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
