@@ -20,8 +20,8 @@ from fathom.records import FathomError
 from fathom.registry import selection
 from fathom.streams import Stream
 
-MERGED = (128, 512)  # configurations that a sample's bound is computed with before its value is
-REFINED = (512, 64, 16)  # samples that are brought to the next of these levels at a time
+MERGED = (512, 128)  # configurations that are merged to, from all of them and from there
+REFINED = (512, 64, 16)  # samples looked at together: with few configurations, some, all
 ROUNDS = 3  # of k-means, to merge configurations
 
 
@@ -84,27 +84,37 @@ class _Configurations:
         return total.reshape(b, c).sum(1)
 
     def merged(self, count: int, generator: torch.Generator) -> "_Configurations":
-        """At most `count` configurations, each the weighted mean of similar ones: k-means on root posteriors."""
-        places = self.posterior.sqrt()
-        seeds = torch.multinomial(self.weights.cpu(), count, generator=generator).to(places.device)
-        centers = places[seeds]
-        for turn in range(ROUNDS):
-            nearest = torch.empty_like(self.weights, dtype=torch.long)
-            for rows in row_blocks(len(self), count, places.device):
-                squares = torch.einsum("mk,mk->m", centers, centers)
-                nearest[rows] = torch.addmm(squares, places[rows], centers.T, alpha=-2).argmin(1)
-            weights, centers = self._means(places if turn < ROUNDS - 1 else self.posterior, nearest, count)
-        used = weights > 0
-        return _Configurations(centers[used], weights[used])
+        """At most `count` configurations, each the weighted mean of similar ones.
 
-    def _means(self, rows: Float[Tensor, "m k"], groups: Int[Tensor, "m"], count: int) -> tuple[Tensor, Tensor]:
-        """Weight and weighted mean of each group, by a product with its (sparse) membership: the same on every run."""
-        order = torch.argsort(groups, stable=True)
-        sizes = torch.bincount(groups, minlength=count)
-        weighted = self.weights[order, None] * torch.cat([rows, torch.ones_like(rows[:, :1])], 1)[order]
-        sums = torch.segment_reduce(weighted, "sum", lengths=sizes)
-        mass = sums[:, -1]
-        return mass, (sums[:, :-1] / mass.clamp_min(1e-300)[:, None]).to(rows.dtype)
+        Similar are those whose root posteriors are near: k-means, fitted to a sample of them.
+        """
+        places = self.posterior.sqrt()
+        sample = torch.multinomial(self.weights.cpu(), 8 * count, replacement=True, generator=generator)
+        fitted = places[sample.to(places.device)]
+        centers = fitted[:count]
+        for _ in range(ROUNDS):
+            mass, sums = _group_sums(fitted, _nearest(fitted, centers), count)
+            centers = torch.where(mass[:, None] > 0, sums / mass.clamp_min(1)[:, None], centers)
+        rows = torch.cat([self.posterior, torch.ones_like(self.posterior[:, :1])], 1) * self.weights[:, None]
+        _, sums = _group_sums(rows, _nearest(places, centers), count)
+        weights = sums[:, -1]
+        used = weights > 0
+        return _Configurations((sums[used, :-1] / weights[used, None]).to(places.dtype), weights[used])
+
+
+def _nearest(places: Float[Tensor, "m k"], centers: Float[Tensor, "g k"]) -> Int[Tensor, "m"]:
+    """The nearest center of each place."""
+    nearest = torch.empty(len(places), dtype=torch.long, device=places.device)
+    squares = torch.einsum("gk,gk->g", centers, centers)
+    for rows in row_blocks(len(places), len(centers), places.device):
+        nearest[rows] = torch.addmm(squares, places[rows], centers.T, alpha=-2).argmin(1)
+    return nearest
+
+
+def _group_sums(rows: Float[Tensor, "m k"], groups: Int[Tensor, "m"], count: int) -> tuple[Tensor, Tensor]:
+    """How many rows each group has, and their sum; in fixed order, so that it is the same on every run."""
+    sizes = torch.bincount(groups, minlength=count)
+    return sizes, torch.segment_reduce(rows[torch.argsort(groups, stable=True)], "sum", lengths=sizes)
 
 
 class _Joint:
@@ -138,8 +148,12 @@ class _Joint:
         labels = torch.multinomial(log_probs.exp().cpu(), each, replacement=True, generator=generator)
         self.log_joint += log_probs.T[labels.reshape(-1).to(log_probs.device)]
 
-    def ladder(self) -> list[_Configurations]:
-        """The configurations merged to a few, to some, and all of them."""
+    def ladder(self, columns: int) -> list[_Configurations]:
+        """The configurations merged to a few, to some, and all of them; merged only as far as that costs less.
+
+        Args:
+            columns: Width of the work that merging may save: samples times classes.
+        """
         m, k = self.log_joint.shape
         if self.exact:
             weights = (self.log_joint.logsumexp(1) - math.log(k)).exp()
@@ -147,7 +161,11 @@ class _Joint:
             weights = torch.full_like(self.log_joint[:, 0], 1 / m)
         full = _Configurations(self.log_joint.softmax(1).to(self.dtype), weights)
         generator = self.stream.at("merge", len(self.members)).torch()
-        return [full.merged(count, generator) for count in MERGED if 2 * count <= int((weights > 0).sum())] + [full]
+        ladder = [full]
+        for count in MERGED:
+            if 2 * count <= int((ladder[0].weights > 0).sum()) and 2 * ROUNDS * count <= columns:
+                ladder.insert(0, ladder[0].merged(count, generator))
+        return ladder
 
 
 class _Search:
@@ -171,7 +189,7 @@ class _Search:
         A sample climbs the ladder from merged configurations to all, whenever its bound is among the highest. The one
         with the highest bound is the best once it is at the top.
         """
-        ladder = joint.ladder() if joint.members else []
+        ladder = joint.ladder(self.view.log_probs[:, 0].numel()) if joint.members else []
         steps = REFINED[len(REFINED) - len(ladder) :]
         level = torch.zeros_like(self.bounds, dtype=torch.uint8)
         while True:

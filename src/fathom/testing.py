@@ -1,0 +1,165 @@
+"""The contract that every query method must keep, for authors of extensions as for the built-in methods.
+
+from fathom.testing import check_query
+
+def test_my_method():
+    check_query("my_al/density-margin(beta=2.0)")
+"""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fathom.query.method import QueryMethod, build
+from fathom.query.view import PoolView, Selection
+from fathom.records import FathomError
+from fathom.registry import find
+from fathom.streams import Stream
+
+CHUNK = 7  # samples; divides no pool of the cases
+
+
+def check_query(text: str, device: torch.device | str = "cpu") -> None:
+    """Run a query method on pools that have caught others out, and say all that is wrong with it.
+
+    Args:
+        text: Call-string of a registered method.
+        device: Where the pools are.
+
+    Raises:
+        FathomError: The method breaks the contract; the message lists every finding (see `query_findings`).
+    """
+    if findings := query_findings(text, device):
+        lines = "\n".join(f"  - {finding}" for finding in findings)
+        raise FathomError(f"query method {text!r} breaks its contract in {len(findings)} places:\n{lines}")
+
+
+def query_findings(text: str, device: torch.device | str = "cpu") -> list[str]:
+    """All that is wrong with a query method; empty if it keeps the contract.
+
+    For pools large and small, with few and many classes, without labeled samples, of equal samples, with certain
+    predictions and with features of zero, given no more than it declared to need, the method must: finish; give as
+    many distinct positions as asked for (all of them if asked for all) and finite scores, on the pool's device; give
+    the same for the same stream, whether the pool comes whole or in chunks; change neither its inputs nor the
+    global random state; and have a line of documentation.
+
+    Raises:
+        FathomError: The method cannot be built: unknown name or parameter, or it cannot be imported.
+    """
+    method = build(text)
+    entry, _ = find("query", text)
+    findings = [] if entry.summary else [f"{entry.attribute} has no docstring; its first line is what lists show"]
+    for case in _cases(method, torch.device(device)):
+        findings += [f"{case.name}: {finding}" for finding in _examine(method, case)]
+    return findings
+
+
+# ---------------------------------------------------------------------------------------------------------- cases
+
+
+@dataclass(frozen=True)
+class _Case:
+    name: str
+    view: PoolView
+    size: int
+
+
+def _cases(method: QueryMethod, device: torch.device) -> Iterator[_Case]:
+    def case(
+        name: str, size: int, n: int = 40, c: int = 4, m: int = 10, sharp: float = 1.0, alike: bool = False,
+        flat: bool = False, dtype: torch.dtype = torch.float32,
+    ) -> _Case:  # fmt: skip
+        draws = max(1, method.draws) if method.predictions else 0
+        rng = torch.Generator().manual_seed(n + 1000 * c + m)
+        logits = torch.randn(n, draws, c, generator=rng)
+        features = torch.randn(n, 6, generator=rng)
+        labeled = torch.randn(m, 6, generator=rng)
+        if alike:
+            logits, features = logits[:1].expand_as(logits), features[:1].expand_as(features)
+        if flat:
+            features, labeled = torch.zeros_like(features), torch.zeros_like(labeled)
+        view = PoolView(
+            log_probs=(sharp * logits).log_softmax(2).to(device, dtype).clone(),
+            features=features.to(device, dtype).clone() if method.features else torch.zeros(n, 0, device=device),
+            labeled_features=labeled.to(device, dtype) if method.labeled else torch.zeros(0, 0, device=device),
+            labeled_labels=torch.randint(c, (m if method.labeled else 0,), generator=rng).to(device),
+        )
+        return _Case(name, view, size)
+
+    yield case("an ordinary pool", 6)
+    yield case("no labeled samples", 6, m=0)
+    yield case("a pool of one sample", 1, n=1)
+    yield case("the whole pool queried", 9, n=9)
+    yield case("two classes", 6, c=2)
+    yield case("a hundred classes", 3, n=24, c=100)
+    yield case("all samples alike", 10, alike=True)
+    yield case("certain predictions", 10, sharp=1e4)
+    yield case("features of zero", 6, flat=True)
+    yield case("double precision", 6, dtype=torch.float64)
+
+
+# --------------------------------------------------------------------------------------------------------- checks
+
+
+def _examine(method: QueryMethod, case: _Case) -> Iterator[str]:
+    stream = Stream(0, ("query", 0))
+    before = _snapshot(case.view)
+    size = min(case.size, method.subsample) if method.subsample else case.size
+    try:
+        with _global_state() as touched:
+            first = method.select([case.view], size, stream)
+    except FathomError as error:
+        yield str(error)
+        return
+    except Exception as error:  # whatever a method does wrong is a finding, and the next case is still looked at
+        yield f"{method.text} raised {type(error).__name__}: {error}"
+        return
+    yield from touched
+    if changed := [f.name for f in fields(case.view) if not torch.equal(before[f.name], getattr(case.view, f.name))]:
+        yield f"{method.text} changed its input: {', '.join(changed)}"
+        return
+    if not _same(first, method.select([case.view], size, stream)):
+        yield f"{method.text} gives other picks for the same stream; draw from stream.numpy() or stream.torch()"
+    elif not _same(first, method.select(_chunks(case.view), size, stream)):
+        yield f"{method.text} gives other picks when the pool comes in chunks; a score must not look at other samples"
+
+
+def _snapshot(view: PoolView) -> dict[str, Tensor]:
+    return {f.name: getattr(view, f.name).clone() for f in fields(view)}
+
+
+def _chunks(view: PoolView) -> Iterator[PoolView]:
+    for start in range(0, len(view), CHUNK):
+        rows = slice(start, start + CHUNK)
+        yield PoolView(view.log_probs[rows], view.features[rows], view.labeled_features, view.labeled_labels)
+
+
+def _same(a: Selection, b: Selection) -> bool:
+    """Equal picks; scores equal but for the rounding of products of other shapes."""
+    if not torch.equal(a.positions, b.positions) or (a.scores is None) != (b.scores is None):
+        return False
+    return a.scores is None or b.scores is None or torch.allclose(a.scores, b.scores, rtol=1e-4, atol=1e-7)
+
+
+@contextmanager
+def _global_state() -> Iterator[list[str]]:
+    """Collects a finding for each global random state that was drawn from, and puts it back."""
+    findings: list[str] = []
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002 - it is what is guarded
+    yield findings
+    after = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
+    hint = "uses the global random state of {}; draw from the stream it is given"
+    if not torch.equal(states[0], after[0]):
+        findings.append(hint.format("torch"))
+        torch.set_rng_state(states[0])
+    if str(states[1]) != str(after[1]):
+        findings.append(hint.format("NumPy"))
+        np.random.set_state(states[1])  # noqa: NPY002
+    if states[2] != after[2]:
+        findings.append(hint.format("Python"))
+        random.setstate(states[2])
