@@ -40,6 +40,6 @@ def across_table(reading: Reading) -> Table | None:
         f"Gain in AUBC over {label(reading.baseline)} (points), averaged over the regimes of a dataset; mean and 95 % "
         "t-interval over datasets, and the range over settings."
     )
-    note = f"p: exact sign-flip test over datasets, not corrected; from {MIN_DATASETS} datasets, as fewer cannot reach .05."
+    note = f"p: exact sign-flip test over datasets, not corrected; below {MIN_DATASETS} datasets it cannot reach .05."
     columns = ["Method", "Paradigm", "Datasets", "Mean gain", "Range over settings", "p"]
     return Table("across", caption, columns, rows, note)

@@ -266,6 +266,8 @@ def _spoken(curves: "pd.DataFrame", looks: Mapping[str, Look], sign: bool = Fals
 
 def _drawing(figure: Figure, name: str, alt: str, looks: Mapping[str, Look]) -> Drawing:
     svg, pdf = BytesIO(), BytesIO()
+    figure.draw_without_rendering()  # lays out once; both files take the same layout
+    figure.set_layout_engine("none")
     figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
     figure.savefig(pdf, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
     data = svg.getvalue()

@@ -1,4 +1,4 @@
-"""The report of a study: one HTML file that needs nothing else, with its numbers, figures and LaTeX tables beside it."""
+"""The report of a study: one HTML file that needs nothing else; beside it its numbers, figures and LaTeX tables."""
 
 import base64
 import hashlib
@@ -22,7 +22,7 @@ from fathom.study.numbers import duration
 from fathom.study.reading import Reading, Setting
 from fathom.study.style import label
 from fathom.study.tables import Table, hparam_table, penalty_table, pending_table, setting_table, times_table
-from fathom.study.words import headline, setting_facts, warnings
+from fathom.study.words import headline, penalty_words, setting_facts, span, warnings
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -36,7 +36,7 @@ class Figure:
 
     @property
     def inline(self) -> Markup:
-        return Markup(self.drawing.inline)  # noqa: S704 - our own SVG; names in it are escaped by matplotlib
+        return Markup(self.drawing.inline)  # our own SVG; matplotlib escapes the names in it
 
 
 def report(out: str | Path) -> Path:
@@ -115,7 +115,7 @@ class Page:
             version=fathom.__version__,
             protocol=PROTOCOL,
             results="results.csv",
-            script=Markup(script),  # noqa: S704 - our own file
+            script=Markup(script),
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         )
 
@@ -185,20 +185,11 @@ class Page:
         p = r.penalty
         if len(p.queries) < 2:
             return None
-        settings, seeds, budgets = len(p.seeds), _range(p.seeds), _range(p.budgets)
-        text = (
-            f"A cell says in what share of the budgets the row beats the column, summed over {settings} "
-            f"setting{'s' if settings > 1 else ''}: two-sided paired t-tests by seed at α = {p.alpha:g}, n = {seeds} seeds, "
-            f"{budgets} budgets each, round 0 left out because nothing has been queried there. Such tests find “wins” "
-            f"between identical methods too. The null band measures that: with the methods' names shuffled within each "
-            f"seed ({p.draws:,} times), the largest cell of the whole matrix stays at or below {p.band:.2f} in 95 % of the "
-            "shuffles. Cells in parentheses lie inside the band and prove nothing."
-        )
         drawing = figures.penalty_figure("penalty", p, r.looks)
         caption = "Row beats column; the last line is the overall penalty of the column (lower is better)."
         table = penalty_table(r)
         self.tables.append(table)
-        return {"text": text, "figure": self._drawn(drawing, caption), "table": table, "refused": p.refused}
+        return {"text": penalty_words(p), "figure": self._drawn(drawing, caption), "table": table, "refused": p.refused}
 
     # ----------------------------------------------------------------------------------------------------- parts
 
@@ -241,17 +232,12 @@ def _rows(r: Reading, setting: Setting) -> Any:
 
 
 def _count(frame: Any) -> str:
-    n = _range(frame["n"])
+    n = span(frame["n"])
     return f"{n} seed{'' if n == '1' else 's'}"
 
 
 def _band(frame: Any) -> str:
     return "band: 95 % t-interval over seeds" if (frame["n"] > 1).any() else "no band, as one seed has no interval"
-
-
-def _range(values: Any) -> str:
-    low, high = min(values, default=0), max(values, default=0)
-    return str(low) if low == high else f"{low} to {high}"
 
 
 def _spoken(environment: dict[str, Any]) -> Iterator[tuple[str, str]]:

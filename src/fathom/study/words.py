@@ -1,6 +1,6 @@
 """What the runs show, in plain words, and never more than they show."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy as np
 from fathom.records import unique
 from fathom.study.inference import MIN_SEEDS, minimum_p, t_interval
 from fathom.study.numbers import gain, number, p_value, percent
+from fathom.study.penalty import Penalty
 from fathom.study.reading import Reading, Setting
 from fathom.study.style import label
 
@@ -190,3 +191,22 @@ def setting_facts(reading: Reading, setting: Setting) -> str:
         text = percent(band.mean, band.low, band.high)
         parts.append(f"full data ({scores[0]['budget']:,} labels): {text} %".replace(",", "\u202f"))
     return "; ".join(parts) + "." if parts else ""
+
+
+def penalty_words(p: Penalty) -> str:
+    """How to read a pairwise penalty matrix, with its n, alpha and null band."""
+    settings = f"{len(p.seeds)} setting{'s' if len(p.seeds) > 1 else ''}"
+    start = "round 0 included" if p.include_start else "round 0 left out because nothing has been queried there"
+    return (
+        f"A cell says in what share of the budgets the row beats the column, summed over {settings}: two-sided paired "
+        f"t-tests by seed at alpha = {p.alpha:g}, n = {span(p.seeds)} seeds, {span(p.budgets)} budgets each, {start}. "
+        "Such tests find “wins” between identical methods too. The null band measures that: with the methods' names "
+        f"shuffled within each seed ({p.draws:,} times), the largest cell of the whole matrix stays at or below "
+        f"{p.band:.2f} in 95 % of the shuffles. Cells in parentheses lie inside the band and prove nothing."
+    )
+
+
+def span(values: Iterable[int]) -> str:
+    """`3`, or `2 to 3`."""
+    known = list(values) or [0]
+    return str(min(known)) if min(known) == max(known) else f"{min(known)} to {max(known)}"
