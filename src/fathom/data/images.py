@@ -143,7 +143,9 @@ class Subset:
         nbytes = len(self) * 3 * self.size[0] * self.size[1]
         if not resident and device.type != "cpu" and _fits(nbytes, device):
             return TensorImages(_gather(self, device))
-        return Subset(moved, self.ids.to(device) if resident else self.ids)
+        subset = Subset(moved, self.ids)
+        subset.ids = self.ids.to(device) if resident else self.ids
+        return subset
 
 
 def pixels_sha256(images: Images) -> str:

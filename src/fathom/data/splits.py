@@ -78,9 +78,8 @@ def starting_set(dataset: Dataset, train_ids: Ids, regime: LabelRegime, stream: 
 
     Source: Lüth et al. 2023, Sec. 3, and study code (5 of each class).
     """
-    shuffled: Ids = stream.numpy().permutation(train_ids)
     floor, cap = _start_shape(dataset, regime.start)
-    return np.take(shuffled, _draw(dataset.labels[shuffled], regime.start, floor, cap))
+    return _draw(dataset.labels, train_ids, regime.start, floor, cap, stream)
 
 
 def validation_set(dataset: Dataset, val_ids: Ids, regime: LabelRegime, stream: Stream) -> Ids:
@@ -88,7 +87,7 @@ def validation_set(dataset: Dataset, val_ids: Ids, regime: LabelRegime, stream: 
 
     All of them where the regime asks for as many. Balanced held-out images (a balanced dataset, or a long tail, which
     only thins the train part): the first n/C of each class in the order of the split. Imbalanced: 25 of each class
-    (n/C where that is fewer, all where fewer are held out), the rest at random.
+    (n/C where that is fewer, all where fewer are held out), the rest uniformly at random.
 
     Args:
         dataset: The dataset.
@@ -101,8 +100,7 @@ def validation_set(dataset: Dataset, val_ids: Ids, regime: LabelRegime, stream: 
     if regime.val_size == len(val_ids):
         return val_ids.copy()
     floor, cap = _val_shape(dataset, regime.val_size)
-    order: Ids = val_ids if cap is not None else stream.numpy().permutation(val_ids)
-    return np.take(order, _draw(dataset.labels[order], regime.val_size, floor, cap))
+    return _draw(dataset.labels, val_ids, regime.val_size, floor, cap, stream if cap is None else None)
 
 
 def fixed_test_split(labels: Ids, fraction: float, groups: Ids | None = None) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -166,16 +164,22 @@ def _val_shape(dataset: Dataset, size: int) -> tuple[int, int | None]:
     return min(VAL_FLOOR, share), None
 
 
-def _draw(labels: Ids, size: int, floor: int, cap: int | None) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Positions, in order: the first `floor` of each class, and the first others (to `cap` of a class) up to `size`."""
-    ranks = _ranks(labels)
-    sure = ranks < floor
-    free = ~sure if cap is None else ~sure & (ranks < cap)
-    extra = np.flatnonzero(free)[: max(0, size - int(sure.sum()))]
-    picked = np.sort(np.concatenate([np.flatnonzero(sure), extra]))
-    if len(picked) != size:
-        raise FathomError(f"{size} images were asked for, {len(picked)} can be drawn; check_regime says what fits")
-    return picked
+def _draw(labels: Ids, ids: Ids, size: int, floor: int, cap: int | None, stream: Stream | None) -> Ids:
+    """`floor` ids of each class, and others (to `cap` of a class) up to `size`: at random, or the first without stream.
+
+    The others are drawn from an order of their own. In one order for both, those of a class that come after its first
+    few come late: rare classes, which wait longest for their first few, would be drawn too seldom.
+    """
+    order = ids if stream is None else stream.numpy().permutation(ids)
+    ranks = _ranks(labels[order])
+    sure = order[ranks < floor]
+    others = order[(ranks >= floor) & (ranks < (len(ids) if cap is None else cap))]
+    if stream is not None:
+        others = stream.at("others").numpy().permutation(others)
+    drawn: Ids = np.concatenate([sure, others[: max(0, size - len(sure))]])
+    if len(drawn) != size:
+        raise FathomError(f"{size} images were asked for, {len(drawn)} can be drawn; check_regime says what fits")
+    return drawn
 
 
 def _largest(counts: Ids, size: int, shape: Any, *, strict: bool) -> int:
