@@ -6,6 +6,7 @@ never waits for the device: losses are collected there and looked at together wh
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -97,14 +98,15 @@ def fit(
     for epoch in range(optimization.epochs):
         network.train()
         seen: list[Tensor] = []
-        for step, loss in enumerate(_guarded(losses(epoch)), epoch * steps):
-            lr = optimization.lr * factor(step)
-            _step(optimizer, loss, lr)
-            seen.append(loss.detach())
+        with _memory_advice():
+            for step, loss in enumerate(losses(epoch), epoch * steps):
+                lr = optimization.lr * factor(step)
+                _step(optimizer, loss, lr)
+                seen.append(loss.detach())
         if len(seen) != steps:
             raise RuntimeError(f"an epoch of {steps} steps gave {len(seen)} losses")
         row = _close_epoch(epoch, seen, tensors, network, validate)
-        history.append({"epoch": epoch, "lr": lr, **row})
+        history.append({"epoch": float(epoch), "lr": lr, **row})
         if validate is not None and math.isfinite(row["val_loss"]) and row["val_score"] > best[0]:
             best = (row["val_score"], {name: t.clone() for name, t in network.state_dict().items()})
     if validate is None:
@@ -118,12 +120,19 @@ def fit(
     return best[0], history
 
 
-def _guarded(losses: Iterator[Tensor]) -> Iterator[Tensor]:
-    """The same losses; memory that runs out becomes advice. The batch is never made smaller behind the user's back."""
+@contextmanager
+def _memory_advice() -> Iterator[None]:
+    """Memory that runs out becomes advice: the batch is never made smaller behind the user's back."""
     try:
-        yield from losses
+        yield
     except (RuntimeError, MemoryError) as error:
-        raise _advice(error) from error
+        if not is_out_of_memory(error):
+            raise
+        raise FathomError(
+            "the device's memory does not suffice for one training step. Set a smaller batch_size, for example "
+            "standard(batch_size=256) (it changes the recipe, so it is part of the run's name), use fewer workers on "
+            "one device, or a device with more memory"
+        ) from error
 
 
 def _step(optimizer: torch.optim.Optimizer, loss: Tensor, lr: float) -> None:
@@ -131,21 +140,8 @@ def _step(optimizer: torch.optim.Optimizer, loss: Tensor, lr: float) -> None:
     for group in optimizer.param_groups:
         group["lr"] = lr
     optimizer.zero_grad(set_to_none=True)
-    try:
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-    except (RuntimeError, MemoryError) as error:
-        raise _advice(error) from error
-
-
-def _advice(error: BaseException) -> BaseException:
-    if not is_out_of_memory(error):
-        return error
-    return FathomError(
-        "the device's memory does not suffice for one training step. Set a smaller batch_size, for example "
-        "standard(batch_size=256) (it changes the recipe, so it is part of the run's name), use fewer workers on one "
-        "device, or a device with more memory"
-    )
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
 
 
 def _close_epoch(

@@ -55,7 +55,8 @@ class Standard:
         augmentation: Strengths to choose from: `standard`, `randaugment`, `randaugment-mc`.
         momentum: Of SGD (Nesterov).
         network: `resnet18`, `cnn`, or `auto`: resnet18 from 32 pixels, else cnn.
-        dropout: Before the head: `bayesian` (0.5 for query methods that need draws), `all` (0.5), or a probability.
+        dropout: Before the head: `auto` or `bayesian` (0.5 for query methods that need draws), `all` (0.5), or a
+            probability for every method. Read back, `auto` is `bayesian`.
         imbalance: `oversample`, `weighted` (cross-entropy), `none`, or `auto`: oversample unless classes are balanced.
         last_batch: What becomes of a last mini-batch too small for BatchNorm: `merge`, `drop`, `keep`.
         search: Starting sets that HPs are chosen on.
@@ -73,7 +74,7 @@ class Standard:
     augmentation: str | tuple[str, ...] = ("standard", "randaugment-mc")
     momentum: int | float = 0.9
     network: str = "auto"
-    dropout: str | int | float = "bayesian"
+    dropout: str | int | float = "auto"
     imbalance: str = "auto"
     last_batch: str = "merge"
     search: int = 3
@@ -96,12 +97,15 @@ class Standard:
         for name in ("epochs", "epoch_size", "search"):
             _expect(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
         _expect(self.batch_size == 0 or self.batch_size >= 2, "batch_size", "0 or at least 2", self.batch_size)
-        _expect(self.warmup >= 0, "warmup", "at least 0 epochs", self.warmup)
+        plan = self._resolved()
+        _expect(0 <= plan.warmup < plan.epochs, "warmup", f"at least 0 and below the {plan.epochs} epochs", plan.warmup)
         _expect(0 <= self.momentum < 1, "momentum", "a number in [0, 1)", self.momentum)
         _expect(all(v > 0 for v in _grid_of(self.lr)), "lr", "positive learning rates", self.lr)
         _expect(all(v >= 0 for v in _grid_of(self.weight_decay)), "weight_decay", "numbers from 0", self.weight_decay)
         for strength in _grid_of(self.augmentation):
             _expect(strength in STRENGTHS, "augmentation", f"one of {', '.join(STRENGTHS)}", strength)
+        if self.dropout == "auto":
+            object.__setattr__(self, "dropout", "bayesian")
         word = isinstance(self.dropout, str)
         fits = self.dropout in ("bayesian", "all") if word else 0 <= float(self.dropout) < 1
         _expect(fits, "dropout", "bayesian, all or a probability in [0, 1)", self.dropout)

@@ -71,6 +71,7 @@ class Prediction:
     features: Float[Tensor, "n d"]
 
 
+@runtime_checkable
 class Classifier(Protocol):
     """A trained classifier."""
 

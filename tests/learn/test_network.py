@@ -1,0 +1,118 @@
+"""Networks: stems, weights from a stream, consistent masks."""
+
+import math
+
+import pytest
+import torch
+from torchvision.models import resnet18
+
+from fathom.learn.network import Network, build_network, initialize
+from fathom.records import FathomError
+from fathom.streams import Stream
+
+CPU = torch.device("cpu")
+
+
+def network(name: str = "cnn", side: int = 8, dropout: float = 0.0, seed: int = 0, classes: int = 10) -> Network:
+    return build_network(name, (side, side), classes, dropout, Stream(seed, ("init",)), CPU)
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "dim"),
+    [("auto", 8, 128), ("auto", 28, 128), ("cnn", 64, 128), ("auto", 32, 512), ("auto", 96, 512)],
+)
+def test_features_are_the_input_of_the_last_linear_layer(name: str, side: int, dim: int):
+    net = network(name, side, classes=7).eval()
+    x = torch.randn(3, 3, side, side, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        features, logits = net.encode(x), net(x)
+    assert features.shape == (3, dim)
+    torch.testing.assert_close(logits, features @ net.head.weight.T + net.head.bias)
+
+
+def test_resnet_has_the_published_stems():
+    small, large = network("resnet18", 32), network("resnet18", 96)
+    assert (small.encoder.conv1.kernel_size, small.encoder.conv1.stride) == ((3, 3), (1, 1))
+    assert isinstance(small.encoder.maxpool, torch.nn.Identity)
+    assert (large.encoder.conv1.kernel_size, large.encoder.conv1.stride) == ((7, 7), (2, 2))
+    count = sum(p.numel() for p in large.parameters())
+    assert count == sum(p.numel() for p in resnet18(num_classes=10).parameters())
+
+
+def test_weights_are_drawn_from_the_stream_and_from_nothing_else():
+    before = torch.get_rng_state()
+    first, again, other = network(seed=1), network(seed=1), network(seed=2)
+    assert torch.equal(torch.get_rng_state(), before)
+    for name, a in first.state_dict().items():
+        assert torch.equal(a, again.state_dict()[name]), name
+        assert a.ndim < 2 or not torch.equal(a, other.state_dict()[name]), name
+
+
+def test_weights_have_torchvisions_distribution():
+    ours = network("resnet18", 96, seed=3).state_dict()
+    torch.manual_seed(0)
+    for name, theirs in resnet18(num_classes=10).state_dict().items():
+        mine = ours[name.replace("fc.", "head.") if name.startswith("fc.") else f"encoder.{name}"].double()
+        if theirs.ndim < 2 and not name.startswith("fc"):
+            assert torch.equal(mine, theirs.double()), name
+        elif theirs.numel() > 2000:
+            error = 5 * theirs.double().std() / math.sqrt(theirs.numel())
+            assert abs(mine.mean() - theirs.double().mean()) < 2 * error, name
+            assert float(mine.std()) == pytest.approx(float(theirs.double().std()), rel=0.08), name
+    assert ours["head.weight"].abs().max() <= 1 / math.sqrt(512)
+
+
+def test_a_layer_without_initializer_is_not_left_to_chance():
+    with pytest.raises(TypeError, match="no initializer for Bilinear"):
+        initialize(torch.nn.Sequential(torch.nn.Bilinear(2, 2, 2)), torch.Generator())
+
+
+def test_masks_are_shared_and_the_head_is_repeated_over_them():
+    net = network(dropout=0.5).eval()
+    masks = net.masks(50, Stream(5, ("draws",)))
+    assert masks.shape == (50, 128)
+    assert set(masks.unique().tolist()) == {0.0, 2.0}
+    assert abs((masks > 0).float().mean() - 0.5) < 0.03
+    assert torch.equal(masks, net.masks(50, Stream(5, ("draws",))))
+    assert not torch.equal(masks, net.masks(50, Stream(6, ("draws",))))
+    features = torch.randn(9, 128, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        got = net.log_probs(features, masks)
+        for k in range(50):
+            torch.testing.assert_close(got[:, k], net.head(features * masks[k]).log_softmax(1), atol=1e-5, rtol=1e-5)
+
+
+def test_without_masks_one_plain_softmax():
+    net = network(dropout=0.5).eval()
+    features = torch.randn(9, 128, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        got = net.log_probs(features)
+        assert got.shape == (9, 1, 10)
+        torch.testing.assert_close(got[:, 0], net.head(features).log_softmax(1))
+
+
+def test_training_dropout_has_a_mask_for_each_image_and_its_own_generator():
+    net = network(dropout=0.5).eval()  # in evaluation mode only the dropout can differ
+    x = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)).expand(64, -1, -1, -1)
+    before = torch.get_rng_state()
+    with torch.no_grad():
+        first, again = (net(x, torch.Generator().manual_seed(1)) for _ in range(2))
+        other, plain = net(x, torch.Generator().manual_seed(2)), net(x)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert len(first.unique(dim=0)) > 60
+    assert (first.mean(0) - plain[0]).abs().max() < 5 * (first.std(0) / 8).max()  # scaled so that the mean stays
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "dropout", "message"),
+    [
+        ("vgg", 32, 0.0, "expected auto, resnet18 or cnn"),
+        ("cnn", 3, 0.0, "at least 4x4"),
+        ("cnn", 8, 1.0, r"probability in \[0, 1\), got 1"),
+    ],
+)
+def test_mistakes_are_explained(name: str, side: int, dropout: float, message: str):
+    with pytest.raises(FathomError, match=message):
+        network(name, side, dropout)
