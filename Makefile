@@ -7,6 +7,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# Without byte code caches every process would compile torch anew, which takes seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: quickstart test check lock clean
 
 quickstart: $(READY)

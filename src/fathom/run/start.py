@@ -10,7 +10,8 @@ import torch
 
 from fathom.data.dataset import Dataset
 from fathom.data.images import Subset
-from fathom.data.splits import check_regime, starting_set, train_val_split, validation_set
+from fathom.data.regimes import check_regime
+from fathom.data.splits import starting_set, train_val_split, validation_set
 from fathom.learn.task import Task
 from fathom.records import LabelRegime
 from fathom.run.oracle import Oracle
@@ -49,7 +50,7 @@ class Start:
             FathomError: The regime does not fit the dataset, with the largest that would.
         """
         streams = Streams(seed)
-        train, held_out = train_val_split(dataset, streams("split"), streams("long-tail"))
+        train, held_out = train_val_split(dataset, streams("split"))
         check_regime(dataset, regime, train, held_out)
         start = starting_set(dataset, train, regime, streams("start"))
         val = validation_set(dataset, held_out, regime, streams("validation"))
