@@ -1,5 +1,8 @@
 """RandAugment and cutout against Pillow, image by image, with the same parameters."""
 
+import importlib
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -62,6 +65,22 @@ def test_a_mixed_batch_equals_pillow_image_by_image():
             if draw.active[step, i]:
                 name = OPERATIONS[int(draw.operation[step, i])]
                 one = one_operation(one, name, int(draw.strength[step, i]), int(draw.sign[step, i]))
+        assert torch.equal(got[i], back(one)), i
+
+
+def test_photographs_equal_pillow(real_data: Path, monkeypatch: pytest.MonkeyPatch):
+    """FixMatch's RandAugment on CIFAR-10 images, each with the parameters it drew."""
+    monkeypatch.syspath_prepend(str(real_data))
+    loaded = importlib.import_module("unpack_data").load_cifar("cifar10", "train", 300)[0]
+    x = torch.from_numpy(np.ascontiguousarray(loaded.transpose(0, 3, 1, 2)))
+    augment = RandAugment(2, 10, 1.0)
+    draw = augment.draw(300, torch.Generator().manual_seed(0))
+    got = augment.apply(x, draw)
+    for i, image in enumerate(x):
+        one = pil(image)
+        for step in range(2):
+            name = OPERATIONS[int(draw.operation[step, i])]
+            one = one_operation(one, name, int(draw.strength[step, i]), int(draw.sign[step, i]))
         assert torch.equal(got[i], back(one)), i
 
 
