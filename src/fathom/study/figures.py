@@ -138,7 +138,10 @@ def penalty_figure(name: str, penalty: Penalty, looks: Mapping[str, Look]) -> Dr
     """
     size = len(penalty.queries)
     labels = [looks[q].label for q in penalty.queries]
-    with _figure(1.0 + 0.42 * (size + 1), spines=False) as (figure, axes):
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, 1.0 + 0.42 * (size + 1)), layout="constrained")
+        axes = figure.subplots()
+        axes.spines[:].set_visible(False)
         most = max(1.0, float(penalty.settings.max(initial=0)))
         for i in range(size):
             for j in range(size):
@@ -178,9 +181,12 @@ def bought_figure(
     own = {query: np.asarray(counts) / max(1, sum(counts)) for query, counts in bought.items()}
     x = np.arange(len(classes))
     named = len(classes) <= 12
+    shown = [c if len(c) < 12 else f"{c[:10]}…" for c in classes]
     top = 115 * max([share.max(), *(s.max() for s in own.values())])
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, 0.35 + 1.15 * rows + (0.55 if named else 0.25)), layout="constrained")
+        below = 0.12 + (0.085 * max(map(len, shown)) if named else 0.0)
+        figure = Figure(figsize=(WIDTH, 1.15 * rows + below))
+        _margins(figure, left=0.58, right=0.06, bottom=below, top=0.25, hspace=0.42, wspace=0.08)
         grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         for axes, (query, part) in zip(grid.flat, own.items(), strict=False):
             look = looks[query]
@@ -191,7 +197,7 @@ def bought_figure(
             axes.yaxis.set_major_locator(MaxNLocator(3))
             axes.grid(axis="y")
             if named:
-                axes.set_xticks(x, [c if len(c) < 12 else c[:10] + "…" for c in classes], rotation=90, fontsize=7.5)
+                axes.set_xticks(x, shown, rotation=90, fontsize=7.5)
         for axes in list(grid.flat)[len(own) :]:
             axes.set_visible(False)
         _label_bottom(grid, len(own), named)
@@ -205,13 +211,19 @@ def bought_figure(
 
 
 @contextmanager
-def _figure(height: float, spines: bool = True) -> Iterator[tuple[Figure, Axes]]:
+def _figure(height: float) -> Iterator[tuple[Figure, Axes]]:
+    """A figure with one panel below a legend of two lines. Margins in inches: computing them takes most of the time."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        figure = Figure(figsize=(WIDTH, height))
         axes = figure.subplots()
-        if not spines:
-            axes.spines[:].set_visible(False)
+        _margins(figure, left=0.58, right=0.06, bottom=0.47, top=0.52)
         yield figure, axes
+
+
+def _margins(figure: Figure, *, left: float, right: float, bottom: float, top: float, **gaps: float) -> None:
+    width, height = figure.get_size_inches()
+    edges = {"left": left / width, "right": 1 - right / width, "bottom": bottom / height, "top": 1 - top / height}
+    figure.subplots_adjust(**edges, **gaps)
 
 
 def _line(axes: Axes, rows: "pd.DataFrame", look: Look) -> None:
@@ -233,9 +245,27 @@ def _frame(axes: Axes, below: str, left: str, budgets: "pd.Series[Any]") -> None
 
 
 def _legend(figure: Figure, axes: Axes) -> None:
+    """A legend above the panel, read line by line; long ones grow the figure upwards."""
     handles, labels = axes.get_legend_handles_labels()
-    if handles:
-        figure.legend(handles, labels, loc="outside upper left", ncols=3, handlelength=1.8, columnspacing=1.2)
+    if not handles:
+        return
+    columns = 3 if max(map(len, labels)) < 14 else 2 if max(map(len, labels)) < 26 else 1
+    lines = -(-len(handles) // columns)
+    grow = max(0, lines - 2) * 0.19
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + grow)
+    _margins(figure, left=0.58, right=0.06, bottom=0.47, top=0.52 + grow)
+    order = [i for column in range(columns) for i in range(column, len(handles), columns)]  # they fill by column
+    figure.legend(
+        [handles[i] for i in order],
+        [labels[i] for i in order],
+        loc="upper left",
+        bbox_to_anchor=(0.1, 1.0),
+        ncols=columns,
+        handlelength=1.8,
+        columnspacing=1.2,
+        borderaxespad=0.1,
+    )
 
 
 def _label_bottom(grid: Any, used: int, named: bool) -> None:

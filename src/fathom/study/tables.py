@@ -1,14 +1,16 @@
 """The report's tables as plain data: shown in the page, sorted by its script, written as LaTeX by `latex`."""
 
 import math
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from fathom.records import RunSpec
 from fathom.study.inference import MIN_SEEDS
 from fathom.study.numbers import DASH, MINUS, duration, gain, number, p_value, percent
 from fathom.study.reading import STEPS, Reading, Setting
 from fathom.study.style import label
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Table:
         columns: Headers.
         rows: Cells.
         note: Below the table.
+        text: Leading columns that hold words, not numbers.
     """
 
     name: str
@@ -45,7 +48,7 @@ class Table:
     columns: list[str]
     rows: list[list[Cell]]
     note: str = ""
-    mono: list[int] = field(default_factory=list)
+    text: int = 1
 
 
 def _emphasis(low: float, high: float) -> str:
@@ -75,17 +78,15 @@ def setting_table(reading: Reading, setting: Setting, name: str) -> Table:
         f"Mean over seeds ± half the 95 % t-interval, in % {reading.metric(setting).replace('_', ' ')}; gains over "
         f"{base} in points, paired by seed, with their 95 % t-interval (not corrected for several methods)."
     )
-    columns = [
-        "Method",
-        "Seeds",
-        "AUBC",
-        "Final",
-        f"AUBC {MINUS} {base}",
-        f"Final {MINUS} {base}",
-        "p (Holm)",
-        "Labels saved",
-    ]
-    return Table(name, caption, columns, rows, _setting_note(reading, setting))
+    columns = ["Method", "Seeds", "AUBC", "Final", f"AUBC {MINUS} {base}", f"Final {MINUS} {base}", "p", "Labels saved"]
+    tested = max(reading.seeds(setting, q) for q in reading.queries) >= MIN_SEEDS
+    if not tested:  # a column of dashes says less than the note
+        columns, rows = _without(columns, 6), [_without(row, 6) for row in rows]
+    return Table(name, caption, columns, rows, _setting_note(reading, tested))
+
+
+def _without(items: list[T], place: int) -> list[T]:
+    return items[:place] + items[place + 1 :]
 
 
 def _gain_cells(reading: Reading, setting: Setting, query: str, found: dict[str, Any] | None) -> list[Cell]:
@@ -111,18 +112,13 @@ def _saving_cell(reading: Reading, setting: Setting, query: str) -> Cell:
     return Cell(text, found.saving)
 
 
-def _setting_note(reading: Reading, setting: Setting) -> str:
-    most = max((reading.seeds(setting, q) for q in reading.queries), default=0)
-    notes = []
-    if most < MIN_SEEDS:
-        notes.append(f"No p-values: fewer than {MIN_SEEDS} seeds.")
-    else:
-        notes.append("p: two-sided paired t-test of the AUBC gain, Holm-corrected over the methods of this setting.")
-    notes.append(
-        f"Labels saved: at the score that is 90 % of {label(reading.baseline)}'s rise; in brackets the range of the "
-        "paired bootstrap over seeds; ≤ where the method never gets there, “never” where a resample does not."
+def _setting_note(reading: Reading, tested: bool) -> str:
+    test = "p: two-sided paired t-test of the AUBC gain, Holm-corrected over the methods of this setting."
+    return (
+        (test if tested else f"No p-values: fewer than {MIN_SEEDS} seeds.")
+        + f" Labels saved: at 90 % of {label(reading.baseline)}'s rise; in brackets the range of the paired bootstrap "
+        "over seeds; ≤ where the method never gets there, “never” where a resample does not."
     )
-    return " ".join(notes)
 
 
 def _of(frame: Any, setting: Setting) -> dict[str, dict[str, Any]]:
@@ -150,9 +146,10 @@ def penalty_table(reading: Reading) -> Table:
         rows.append([*cells, Cell(str(wins[i]), float(wins[i])), Cell(str(losses[i]), float(losses[i]))])
     caption = (
         "Overall penalty: the share of settings and budgets in which the other methods beat it, summed over settings "
-        "and averaged over the other methods. Lower is better."
+        "and averaged over the other methods. Lower is better. Holm: the same with corrected tests. Wins and losses: "
+        "cells above the null band."
     )
-    columns = ["Method", "Penalty", "Penalty (Holm)", "Wins above the band", "Losses above the band"]
+    columns = ["Method", "Penalty", "Holm", "Wins", "Losses"]
     return Table("penalty", caption, columns, rows)
 
 
@@ -205,7 +202,9 @@ def times_table(reading: Reading) -> Table | None:
         whole = float(part["seconds_total"].sum())
         rows.append([*row, Cell(duration(whole), whole)])
     caption = "Wall-clock: median of a round by step (round 0 left out), the share spent on anything else, all rounds."
-    return Table("times", caption, ["Method", "Setting", *[s.capitalize() for s in steps], "Else", "All rounds"], rows)
+    return Table(
+        "times", caption, ["Method", "Setting", *[s.capitalize() for s in steps], "Else", "All rounds"], rows, text=2
+    )
 
 
 def pending_table(reading: Reading, limit: int = 60) -> Table | None:
@@ -220,7 +219,7 @@ def pending_table(reading: Reading, limit: int = 60) -> Table | None:
     left = len(open_runs) - limit
     note = f"… and {left} more." if left > 0 else ""
     columns = ["Dataset", "Regime", "Paradigm", "Method", "Seed", "State"]
-    return Table("pending", f"{len(open_runs)} of {len(reading.runs)} runs are not complete.", columns, rows, note)
+    return Table("pending", f"{len(open_runs)} of {len(reading.runs)} runs are not complete.", columns, rows, note, 4)
 
 
 def _spec_cells(spec: RunSpec) -> list[Cell]:

@@ -167,8 +167,9 @@ def _confounded(reading: Reading) -> str | None:
         if bayesian and plain and reading.baseline in [*bayesian, *plain]:
             names, others = _list([label(q) for q in bayesian]), _list([label(q) for q in plain])
             return (
-                f"{names} train with dropout and predict by averaging draws, as published; {others} do not. A "
-                "difference between the two groups is one of query method and classifier together, from round 0 on. "
+                f"The classifiers of {names} have dropout and average over draws, as published; those of {others} have "
+                "none. A difference between the two groups is one of query method and classifier together, from round "
+                "0 on. "
                 "Set dropout=all in the paradigm to compare query methods alone."
             )
     return None
