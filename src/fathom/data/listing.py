@@ -107,8 +107,9 @@ def locate(text: str, base: Path, what: str) -> Path:
 
 
 def nfc(text: str) -> str:
-    """One spelling of an accented letter, whichever the file system prefers."""
-    return unicodedata.normalize("NFC", text)
+    """One spelling of an accented letter, whichever the file system prefers; bytes that are no UTF-8 as `\\xe9`."""
+    readable = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return unicodedata.normalize("NFC", readable)
 
 
 def fill(listing: Listing, items: list[Item], *, splits: bool, groups: bool = False) -> None:

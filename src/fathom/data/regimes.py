@@ -11,6 +11,7 @@ from fathom.data.splits import Ids, largest_start, largest_validation
 from fathom.records import FathomError, LabelRegime
 from fathom.registry import regime
 
+SIZES = ("start", "query_size", "rounds", "val_size")
 ROUNDS = 10
 VAL_FACTOR = 5  # validation labels for each label of the starting budget
 
@@ -22,10 +23,13 @@ def build(text: str, dataset: Dataset) -> LabelRegime:
         FathomError: Unknown regime or parameter, or a value that is no positive whole number.
     """
     entry, call = registry.find("regime", text)
+    for key, value in call.arguments:
+        if key in SIZES:
+            _positive(call.name, key, value)
     made = entry.load()(dataset, **dict(call.arguments))
     if not isinstance(made, LabelRegime):
         raise FathomError(f"regime {text!r} ({entry.path}) gave {type(made).__name__}; expected a LabelRegime")
-    sizes = {"start": made.start, "query_size": made.query_size, "rounds": made.rounds, "val_size": made.val_size}
+    sizes = {key: getattr(made, key) for key in SIZES}
     for key, value in sizes.items():
         _positive(str(call), key, value)
     return LabelRegime(str(call), **sizes)
@@ -157,9 +161,6 @@ def check_regime(dataset: Dataset, regime: LabelRegime, train_ids: Ids, val_ids:
 
 
 def _regime(name: str, per_class: int, dataset: Dataset, **given: int | None) -> LabelRegime:
-    for key, value in given.items():
-        if value is not None:
-            _positive(name, key, value)
     changed = dict(dataset.regimes.get(name, {}))
     if given["start"] is not None:
         # What the dataset says of these belongs to its own start; they follow the one that is given.

@@ -1,0 +1,128 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.data.make import class_folders, photo, root, save
+
+from fathom.data.check import check_data
+from fathom.records import FathomError
+
+
+def check(path, kind="folder", **options):
+    options = "".join(f", {key}={str(value).lower()}" for key, value in options.items())
+    return check_data(f'{kind}(path="{path}"{options})', root(path.parent))
+
+
+def kinds(report):
+    return {p.kind: p for p in report.problems}
+
+
+def test_a_sound_folder(tmp_path):
+    report = check(class_folders(tmp_path / "pets", {"cat": 8, "dog": 12}))
+    assert report.ok
+    assert not report.problems
+    assert (report.train, report.test) == (15, 5)
+    assert report.classes == {"cat": {"train": 6, "test": 2}, "dog": {"train": 9, "test": 3}}
+    assert report.sizes == {"12x10": 20}
+    assert report.modes == {"RGB PNG": 20}
+    assert not (tmp_path / "cache").exists()  # looks, and writes nothing
+
+
+def test_all_that_is_wrong_is_found_at_once(tmp_path):
+    path = class_folders(tmp_path / "pets", {"cat": 8, "dog": 8})
+    save(path / "whole.jpg", width=200, height=200)
+    whole = (path / "whole.jpg").read_bytes()
+    (path / "whole.jpg").unlink()
+    (path / "cat/truncated.jpg").write_bytes(whole[: len(whole) // 2])
+    (path / "cat/empty.png").write_bytes(b"")
+    (path / "dog/text.jpg").write_text("dog")
+    shutil.copy(path / "cat/000.png", path / "cat/copy.png")
+    shutil.copy(path / "cat/001.png", path / "dog/also.png")
+    photo(12, 10, seed=3).save(path / "cat/other-format.bmp")  # the same pixels as cat/002.png
+    photo(30, 30).convert("L").save(path / "dog/grey.png")
+    (path / "dog/notes.md").write_text("")
+    report = check(path)
+    assert not report.ok
+    found = kinds(report)
+    assert found["unreadable"].count == 3
+    text = "\n".join(found["unreadable"].examples)
+    for part in ("cat/truncated.jpg: OSError", "cat/empty.png: the file is empty", "dog/text.jpg: not an image"):
+        assert part in text
+    assert found["not-an-image"].examples == ("dog/notes.md",)
+    assert "cat/001.png" in found["duplicate-label"].examples[0]
+    assert "dog/also.png" in found["duplicate-label"].examples[0]
+    copies = [e for k in ("duplicate", "duplicate-split") if k in found for e in found[k].examples]
+    assert len(copies) == 2
+    assert any("cat/000.png" in c and "cat/copy.png" in c for c in copies)
+    assert any("cat/002.png" in c and "other-format.bmp" in c for c in copies)
+    assert report.modes == {"RGB PNG": 18, "RGB BMP": 1, "L PNG": 1}
+    assert [p.severity for p in report.problems] == sorted(p.severity for p in report.problems)  # errors first
+    plain = json.loads(json.dumps(report.to_json()))
+    assert plain["classes"] == report.classes
+    assert {p["severity"] for p in plain["problems"]} == {"error", "warning"}
+    assert "cat/empty.png" in plain["problems"][0]["message"]
+    cat = report.classes["cat"]
+    assert [str(cat["train"]), str(cat["test"])] in [line.split()[1:] for line in report.lines()]
+
+
+def test_equal_images_across_a_given_split(tmp_path):
+    class_folders(tmp_path / "pets/train", {"cat": 3, "dog": 3})
+    save(tmp_path / "pets/test/cat/x.png", seed=501)
+    save(tmp_path / "pets/test/dog/x.png", seed=502)
+    shutil.copy(tmp_path / "pets/train/cat/000.png", tmp_path / "pets/test/cat/seen.png")
+    found = kinds(check(tmp_path / "pets"))
+    assert found["duplicate-split"].count == 1
+    assert "train, cat" in found["duplicate-split"].examples[0]
+    assert "test, cat" in found["duplicate-split"].examples[0]
+
+
+def test_a_table_and_its_files(tmp_path):
+    rows = ["path,label,split,group"]
+    for i in range(8):
+        save(tmp_path / f"{i}.png", seed=i, width=12, height=12)
+        rows.append(f"{i}.png,{'ab'[i % 2]},{'test' if i < 2 else 'train'},g{i // 3}")
+    save(tmp_path / "unlisted.png", seed=50)
+    rows += ["gone.png,a,train,g9", "7.png,a,train,g9"]
+    (tmp_path / "data.csv").write_text("\n".join(rows))
+    report = check(tmp_path / "data.csv", "table")
+    found = kinds(report)
+    assert set(found) == {"missing-file", "duplicate-path", "group-leak", "unlisted", "duplicate-label"}
+    assert found["group-leak"].examples == ("g0",)
+    assert found["unlisted"].examples == ("unlisted.png",)
+    assert found["missing-file"].examples == ("row 10: gone.png",)
+    assert report.groups == 4
+    assert kinds(check(tmp_path / "data.csv", "table", leaks="warn"))["group-leak"].severity == "warning"
+
+
+def test_a_table_that_cannot_be_read_is_reported(tmp_path):
+    (tmp_path / "data.csv").write_text("image,class\n")
+    report = check(tmp_path / "data.csv", "table")
+    assert not report.ok
+    assert kinds(report)["columns"].message.endswith("image, class")
+    assert report.lines()
+
+
+def test_registered_datasets(tmp_path):
+    report = check_data("digits-lt(rho=5)", root(tmp_path))
+    assert report.ok
+    assert (report.train, report.test) == (1438, 359)
+    assert report.sizes == {"8x8": 1797}
+    assert sum(c["train"] for c in report.classes.values()) == 1438
+    assert not np.any([p.kind == "duplicate-label" for p in report.problems])
+
+
+def test_absent_data_is_an_error_of_its_own(tmp_path):
+    with pytest.raises(FathomError, match="--download"):
+        check_data("cifar10", root(tmp_path))
+    with pytest.raises(FathomError, match="unknown dataset"):
+        check_data("cifar11", root(tmp_path))
+
+
+def test_a_bomb_does_not_stop_it(tmp_path):
+    path = class_folders(tmp_path / "pets", {"cat": 4, "dog": 4})
+    Image.new("1", (20_000, 10_000)).save(path / "cat/bomb.png")
+    found = kinds(check(path))
+    assert found["unreadable"].count == 1
+    assert "pixels" in found["unreadable"].examples[0]
