@@ -9,8 +9,8 @@ A family says what kind of image it is for (`Dataset.augment`), a strength how m
 | isic | flips, jitter, rotation, affine, crop | RandAugment before the crop | RandAugment at the end | resized |
 | imagenet | random resized crop, flip | with RandAugment | with RandAugment | middle |
 
-Source: Lüth et al., 2023, and its code. Ours: `imagenet` with `randaugment` draws from the pool of the others (theirs is
-another one, and paints a single gray pixel); and `digits`: a mirrored or inverted digit is another sign, or none, and
+Source: Lüth et al., 2023, and its code. Ours: `imagenet` with `randaugment` draws from the pool of the others (theirs
+is another one, and paints a single gray pixel); and `digits`: a mirrored or inverted digit is another sign or none, and
 a gray square hides it whole at 8 pixels, so only shifts, small rotations and shears are left.
 """
 
