@@ -17,6 +17,7 @@ from fathom.records import FathomError
 from fathom.registry import selection
 from fathom.streams import Stream
 
+LEAST_ACTIVE = 64  # samples
 CPU_ACTIVE = 2**20  # elements of the active set: 4 MiB of float32 stay in a cache
 DEVICE_ACTIVE = 2**24
 BATCH = 256  # proposals at a time
@@ -69,7 +70,7 @@ def farthest_first(
     """
     bounds, picks, values = bounds.clone(), [bounds.new_zeros(0, dtype=torch.long)], [bounds.new_zeros(0)]
     width = sum(f.shape[1] for f in points.factors)
-    active = max(64, (CPU_ACTIVE if points.device.type == "cpu" else DEVICE_ACTIVE) // max(1, width))
+    active = max(LEAST_ACTIVE, (CPU_ACTIVE if points.device.type == "cpu" else DEVICE_ACTIVE) // max(1, width))
     left = size
     while left:
         reach, inside = bounds.topk(min(active + 1, len(points)))
@@ -182,7 +183,7 @@ def spread_by_rejection(
     pending: list[int] = []  # picks not yet folded into the bounds
     rejected = 0
     while len(picks) < size:
-        if pending and rejected * (BATCH + len(pending)) >= len(points) * len(pending):
+        if _worth_folding(rejected, len(pending), len(points)):
             bounds = np.minimum(bounds, _fold(points, pending))
             bounds[pending] = 0
             pending, rejected = [], 0
@@ -197,6 +198,11 @@ def spread_by_rejection(
         pending += accepted
         rejected += batch - len(accepted)
     return _filled(picks, values, size, len(points), rng)
+
+
+def _worth_folding(rejected: int, pending: int, n: int) -> bool:
+    """Whether rejected proposals have cost as many inner products as it would to bring all bounds up to date."""
+    return pending > 0 and rejected * (BATCH + pending) >= n * pending
 
 
 def _accept(

@@ -5,6 +5,7 @@ the gradient (p - onehot) x features of a linear last layer. Inner products of o
 = <g, g'> <h, h'>, so the product is never formed: memory O(n(c + d)) instead of O(n c d).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
@@ -22,8 +23,8 @@ DEVICE_ELEMENTS = 2**27
 class Points:
     """n points in factored form.
 
-    Squared distances come from |x|^2 + |c|^2 - 2<x, c>. What is below 8 epsilon |x|^2 is rounding and counts as 0: in
-    float32, points nearer than a thousandth of their norm are one point.
+    Squared distances come from |x|^2 + |c|^2 - 2<x, c>. What rounding may leave of equal points, (16 + sqrt(width))
+    epsilon |x|^2, counts as 0: of 512 features in float32, points nearer than 0.2 % of their norm are one point.
     """
 
     factors: tuple[Float[Tensor, "n _"], ...]
@@ -38,7 +39,7 @@ class Points:
     @cached_property
     def squares(self) -> Float[Tensor, "n"]:
         """|x|^2 of each point."""
-        return _product([torch.einsum("nd,nd->n", f, f) for f in self.factors])
+        return _product([torch.linalg.vector_norm(f, dim=1).square() for f in self.factors])
 
     def take(self, rows: Int[Tensor, "b"]) -> "Points":
         """The points at `rows`."""
@@ -64,7 +65,8 @@ class Points:
         return self._snap(out.add_(self.squares), self.squares)
 
     def _snap(self, distances: Tensor, squares: Tensor) -> Tensor:
-        rounding = 8 * torch.finfo(squares.dtype).eps
+        width = sum(f.shape[1] for f in self.factors)
+        rounding = (16 + math.sqrt(width)) * torch.finfo(squares.dtype).eps
         return distances.masked_fill_(distances <= rounding * squares, 0)
 
 
