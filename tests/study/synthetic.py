@@ -74,7 +74,7 @@ def build(root: Path, plan: Plan | None = None) -> Store:
 
 def facts(name: str, plan: Plan) -> dict[str, Any]:
     count = len(plan.classes)
-    counts = [max(8, int(130 * (10 ** (-c / max(1, count - 1)) if "lt" in name else 1))) for c in range(count)]
+    counts = [130] * count
     return {
         "name": name,
         "class_names": list(plan.classes),
@@ -109,9 +109,10 @@ def put_shared(store: Store, dataset: str, paradigm: str, plan: Plan, key: str) 
 
 
 def put_environment(store: Store) -> None:
-    content = {"fathom": "0.1.0", "protocol": 1, "torch": "2.15.0", "torchvision": "0.29.2", "numpy": "2.4.6"}
-    content |= {"python": "3.11.7", "device": "cpu", "device_name": "cpu", "threads": 1}
-    clock = {"cpu": "A processor", "cores": 2, "commit": "88b3bff", "first seen": "2026-11-22T23:00:00+00:00"}
+    content = {"protocol": 1, "torch": "2.15.0", "torchvision": "0.29.2", "numpy": "2.4.6", "plugins": {}}
+    content |= {"device": "cpu", "threads": 1}
+    clock = {"fathom": "0.1.0", "python": "3.11.7", "cpu": "A processor", "device_name": "A processor", "cores": 2}
+    clock |= {"commit": "88b3bff", "since": "2026-11-22T23:00:00+00:00"}
     store.put("environments/abc", content, clock)
 
 
@@ -147,6 +148,7 @@ def rounds_of(spec: RunSpec, regime: LabelRegime, plan: Plan) -> list[Round]:
                 labeled_classes=labeled.tolist(),
                 seconds={"train": 0.6, "predict": 0.05, "query": 0.02 if spec.query != "badge" else 0.3, "total": 1.0},
                 finished=f"2026-11-22T23:{number:02d}:00+00:00",
+                environment="abc",
             )
         )
         labeled = labeled + np.bincount(bought, minlength=classes)

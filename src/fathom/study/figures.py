@@ -161,23 +161,23 @@ def penalty_figure(name: str, penalty: Penalty, looks: Mapping[str, Look]) -> Dr
 
 def bought_figure(
     name: str,
-    pool: Sequence[int],
+    pool: Sequence[float],
     bought: Mapping[str, Sequence[int]],
     classes: Sequence[str],
     looks: Mapping[str, Look],
 ) -> Drawing:
-    """Classes of what each method bought (bars) against the classes of the train images (line), one panel a method.
+    """Classes of what each method bought (bars) against the classes of the pool (line), one panel a method.
 
     Args:
         name: File stem.
-        pool: Train images of each class.
+        pool: Share of each class in the pool.
         bought: Call-string -> labels bought of each class, over rounds and seeds.
         classes: Class names.
         looks: Looks by call-string.
     """
     columns = 2 if len(bought) > 1 else 1
     rows = -(-len(bought) // columns)
-    share = np.asarray(pool) / max(1, sum(pool))
+    share = np.asarray(pool)
     own = {query: np.asarray(counts) / max(1, sum(counts)) for query, counts in bought.items()}
     x = np.arange(len(classes))
     named = len(classes) <= 12

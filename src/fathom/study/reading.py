@@ -259,3 +259,14 @@ def _argument(kind: str, text: str, name: str) -> Any:
     except FathomError:
         return None
     return entry.parameters.get(name, "bayesian" if name == "dropout" else None)
+
+
+def class_shares(facts: dict[str, Any]) -> list[float]:
+    """Share of each class in a dataset's pool, in [0, 1].
+
+    A long tail is cut from the train part of each seed: class c of C keeps rho^(-c / (C - 1)) of what it has.
+    """
+    counts = np.asarray(facts["class_counts"], dtype=np.float64)
+    if rho := facts.get("long_tail"):
+        counts = counts * float(rho) ** (-np.arange(len(counts)) / max(1, len(counts) - 1))
+    return [float(share) for share in counts / max(1.0, counts.sum())]

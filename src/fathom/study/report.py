@@ -19,7 +19,7 @@ from fathom.study.across import across_table
 from fathom.study.figures import Drawing
 from fathom.study.latex import latex
 from fathom.study.numbers import duration
-from fathom.study.reading import Reading, Setting
+from fathom.study.reading import Reading, Setting, class_shares
 from fathom.study.style import label
 from fathom.study.tables import Table, hparam_table, penalty_table, pending_table, setting_table, times_table
 from fathom.study.words import headline, penalty_words, setting_facts, span, warnings
@@ -171,10 +171,13 @@ class Page:
         bought, facts = self.reading.bought(setting), self.reading.facts.get(setting[0])
         if not bought or not facts:
             return None
-        names = facts["class_names"]
-        drawing = figures.bought_figure(f"{stem}-classes", facts["class_counts"], bought, names, self.reading.looks)
-        text = "Bars: classes of the labels each method bought, all rounds and seeds. Line: classes of the train images"
-        return self._drawn(drawing, text + (", before the long tail is cut." if facts.get("long_tail") else "."))
+        names, pool = facts["class_names"], class_shares(facts)
+        drawing = figures.bought_figure(f"{stem}-classes", pool, bought, names, self.reading.looks)
+        nominal = " (the nominal long tail)" if facts.get("long_tail") else ""
+        text = (
+            f"Bars: classes of the labels each method bought, all rounds and seeds. Line: classes of the pool{nominal}."
+        )
+        return self._drawn(drawing, text)
 
     # --------------------------------------------------------------------------------------------------- penalty
 
