@@ -34,7 +34,10 @@ def test_a_function_fits_a_screen(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT / "src")))
 def test_no_global_randomness_and_no_fixed_device(path: Path) -> None:
-    banned = r"np\.random\.(seed|rand|choice|shuffle|permutation|normal|uniform)\b|torch\.manual_seed|random\.seed|[\"']cuda:0[\"']"
+    banned = (
+        r"np\.random\.(seed|rand|choice|shuffle|permutation|normal|uniform)\b|torch\.manual_seed|random\.seed"
+        r"|[\"']cuda:0[\"']"
+    )
     assert not re.findall(banned, path.read_text())
 
 

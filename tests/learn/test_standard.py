@@ -198,9 +198,9 @@ def test_the_study_is_the_default_and_what_is_shorter_says_so():
     assert isinstance(build("standard"), Paradigm)
     assert build("standard").recipe_name == "study"
     assert build("standard(dropout=0.5, lr=0.1)").recipe_name == "study"
-    assert build("standard(recipe=short)").recipe_name.startswith("short (epochs=6, epoch_size=640")
+    assert build("standard(recipe=short)").recipe_name.startswith("short (epochs=8, epoch_size=480")
     assert build("standard(epochs=20)").recipe_name == "changed (epochs=20)"
-    assert build("standard(recipe=short, epochs=8)").images(100) == 8 * 640
+    assert build("standard(recipe=short, epochs=9)").images(100) == 9 * 480
     assert build("standard").images(50) == 1_100_000
     assert build("standard").images(6000) == 1_200_000
     assert build("standard").validated(250) == 50_000

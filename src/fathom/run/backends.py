@@ -218,7 +218,7 @@ def _local(orders: Orders, count: int, watch: _Watch) -> None:
         for process in processes:
             if process.poll() is None:
                 process.kill()  # nothing is lost: a commit is there whole or not at all
-            process.wait()
+            process.communicate()  # waits, and closes its orders
     if crashed := [p.returncode for p in processes if p.returncode]:
         raise FathomError(
             f"{len(crashed)} of {count} workers died (exit status {', '.join(map(str, crashed))}; -9 usually means "

@@ -21,7 +21,7 @@ class Oracle:
         self._labels = labels
         self._bought: set[int] = set()
 
-    def label(self, ids: Iterable[int]) -> Labels:
+    def label(self, ids: Iterable[int] | Labels) -> Labels:
         """The classes of the samples with these dataset ids; a label bought before is not billed again.
 
         Raises:
