@@ -77,12 +77,21 @@ def test_changed_file_is_noticed(files, tmp_path):
 
 
 def test_unchanged_old_files_are_not_read_again(files, tmp_path, monkeypatch):
-    for path in files:
-        os.utime(path, (1e9, 1e9))
+    monkeypatch.setattr(cache, "_RACY", -1)  # as if all had been written long ago
     first = content_hashes(files, tmp_path, quiet=True)
     assert len(json.loads((tmp_path / "content-hashes.json").read_text())) == 6
-    monkeypatch.setattr(cache, "_sha256_file", lambda path: pytest.fail(f"{path} was read again"))
+    read = []
+    hashed = cache._sha256_file
+    monkeypatch.setattr(cache, "_sha256_file", lambda path: read.append(path) or hashed(path))
     assert content_hashes(files, tmp_path, quiet=True) == first
+    assert not read
+    before = files[3].stat()
+    data = bytearray(files[3].read_bytes())
+    data[-20] ^= 1
+    files[3].write_bytes(data)
+    os.utime(files[3], ns=(before.st_atime_ns, before.st_mtime_ns))  # the same size, the old time put back
+    assert content_hashes(files, tmp_path, quiet=True)[3] != first[3]
+    assert read == [files[3]]
 
 
 def test_a_file_changed_a_moment_ago_is_not_remembered(files, tmp_path):

@@ -173,8 +173,8 @@ def test_validation_set(labels, seed, size, balanced, long_tail):
         assert (got >= np.minimum(counts, min(VAL_FLOOR, size // tiny.num_classes))).all()
 
 
-@PROPERTY
-@given(class_labels(), st.integers(1, 150), st.booleans())
+@settings(derandomize=True, max_examples=20, deadline=None)
+@given(class_labels(largest=25), st.integers(1, 90), st.booleans())
 def test_largest_start_is_the_largest(labels, size, balanced):
     tiny = dataset(labels, balanced=balanced)
     pool = np.arange(len(labels))

@@ -22,6 +22,7 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 import torch
 from filelock import FileLock
+from rich.console import Console
 from rich.progress import track
 
 from fathom.data.decode import FITS, RULE, UnreadableError, decode, pillow_quiet
@@ -86,7 +87,7 @@ def decode_files(
 
 
 def content_hashes(paths: Sequence[Path], cache_dir: Path, *, quiet: bool = False) -> list[str]:
-    """SHA-256 of each file's bytes. A file whose path, size and time of change are as before is not read again.
+    """SHA-256 of each file's bytes. A file whose path, size and times of change are as before is not read again.
 
     Raises:
         FathomError: Files cannot be read.
@@ -97,12 +98,13 @@ def content_hashes(paths: Sequence[Path], cache_dir: Path, *, quiet: bool = Fals
 
     def one(path: Path) -> str:
         state = path.stat()
+        mark = [state.st_size, state.st_mtime_ns, state.st_ctime_ns]
         entry = known.get(os.fspath(path))
-        if entry and entry[:2] == [state.st_size, state.st_mtime_ns]:
-            return str(entry[2])
+        if entry and entry[:3] == mark:
+            return str(entry[3])
         sha256 = _sha256_file(path)
-        if time.time() - state.st_mtime > _RACY:
-            new[os.fspath(path)] = [state.st_size, state.st_mtime_ns, sha256]
+        if time.time() - max(state.st_mtime, state.st_ctime) > _RACY:
+            new[os.fspath(path)] = [*mark, sha256]
         return sha256
 
     hashes = each(one, [p.absolute() for p in paths], "reading files", quiet)
@@ -138,7 +140,7 @@ def attempt(work: Callable[[Path], T], paths: Sequence[Path], what: str, quiet: 
     threads = min(16, cores)
     waiting: deque[Future[T | UnreadableError]] = deque()
     with pillow_quiet(), ThreadPoolExecutor(threads) as pool:
-        for path in track(paths, what, transient=True, disable=quiet):
+        for path in track(paths, what, transient=True, disable=quiet, console=Console(stderr=True)):
             waiting.append(pool.submit(guarded, path))
             if len(waiting) >= 4 * threads:  # one slow file must not let all the others pile up in memory
                 yield waiting.popleft().result()
