@@ -298,7 +298,7 @@ def _drawing(figure: Figure, name: str, alt: str, looks: Mapping[str, Look]) -> 
     svg, pdf = BytesIO(), BytesIO()
     figure.draw_without_rendering()  # lays out once; both files take the same layout
     figure.set_layout_engine("none")
-    figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-    figure.savefig(pdf, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
+    figure.canvas.print_figure(svg, format="svg", metadata={"Date": None, "Creator": None})
+    figure.canvas.print_figure(pdf, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
     data = svg.getvalue()
     return Drawing(name, data, pdf.getvalue(), inline(data.decode(), name, alt, looks), alt)
