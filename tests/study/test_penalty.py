@@ -142,8 +142,8 @@ def test_settings_that_cannot_be_compared_are_named() -> None:
     assert found.seeds == [3]
     assert found.queries == ["random", "entropy", "core-set", "badge"]
     told = "\n".join(found.refused)
-    assert "single · low · standard: random has 1 complete seeds; a test needs 2" in told
-    assert "short · low · standard: bald has 1 complete seeds" in told
+    assert "single · low · standard: complete seeds of random: 1; a test needs 2" in told
+    assert "short · low · standard: complete seeds of bald: 1" in told
     assert "one-round · low · standard: no budget after round 0" in told
 
 

@@ -56,22 +56,28 @@ STYLE: Any = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Drawing:
     """One figure in the forms it is needed in.
 
     Args:
         name: File stem.
-        svg, pdf: The files' bytes.
+        svg: The file's bytes.
         inline: The SVG as part of a page.
         alt: What it shows, for those who do not see it.
+        figure: What was drawn.
     """
 
     name: str
     svg: bytes
-    pdf: bytes
     inline: str
     alt: str
+    figure: Figure
+
+    def pdf(self) -> bytes:
+        """The file's bytes, fonts embedded as TrueType. Drawn when asked for: fonts take most of a report's time."""
+        with mpl.rc_context(STYLE):
+            return _printed(self.figure, "pdf", {"CreationDate": None, "Creator": None, "Producer": None})
 
 
 # ------------------------------------------------------------------------------------------------------- figures
@@ -150,7 +156,7 @@ def penalty_figure(name: str, penalty: Penalty, looks: Mapping[str, Look]) -> Dr
         for j, value in enumerate(penalty.overall()):
             axes.text(j, size + 0.15, f"{value:.2f}", ha="center", va="center", fontsize=9, fontweight="bold")
         axes.axhline(size - 0.42, color=INK, lw=0.6)
-        axes.set(xlim=(-0.5, size - 0.5), ylim=(size + 0.6, -0.5))
+        axes.set(xlim=(-0.5, max(size, 1) - 0.5), ylim=(size + 0.6, -0.5))
         axes.set_xticks(range(size), labels, rotation=30, ha="left", rotation_mode="anchor")
         axes.set_yticks([*range(size), size + 0.15], [*labels, "penalty"])
         axes.tick_params(length=0, labeltop=True, labelbottom=False)
@@ -295,10 +301,14 @@ def _spoken(curves: "pd.DataFrame", looks: Mapping[str, Look], sign: bool = Fals
 
 
 def _drawing(figure: Figure, name: str, alt: str, looks: Mapping[str, Look]) -> Drawing:
-    svg, pdf = BytesIO(), BytesIO()
-    figure.draw_without_rendering()  # lays out once; both files take the same layout
-    figure.set_layout_engine("none")
-    figure.canvas.print_figure(svg, format="svg", metadata={"Date": None, "Creator": None})
-    figure.canvas.print_figure(pdf, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
-    data = svg.getvalue()
-    return Drawing(name, data, pdf.getvalue(), inline(data.decode(), name, alt, looks), alt)
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()  # lays out once; both files take the same layout
+        figure.set_layout_engine("none")
+    svg = _printed(figure, "svg", {"Date": None, "Creator": None})
+    return Drawing(name, svg, inline(svg.decode(), name, alt, looks), alt, figure)
+
+
+def _printed(figure: Figure, form: str, metadata: dict[str, None]) -> bytes:
+    buffer = BytesIO()
+    figure.canvas.print_figure(buffer, format=form, metadata=metadata)
+    return buffer.getvalue()

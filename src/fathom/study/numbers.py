@@ -50,3 +50,8 @@ def p_value(value: float, seeds: int) -> str:
     if seeds < MIN_SEEDS or not math.isfinite(value):
         return DASH
     return "< .001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
+
+
+def plural(count: int, word: str) -> str:
+    """`1 seed`, `3 seeds`."""
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"

@@ -169,13 +169,13 @@ def complete_blocks(
         name = " · ".join(setting)
         for query in part["query"].unique():
             if query not in queries:
-                refused.append(f"{name}: {query} has {len(curves.get(query, {}))} complete seeds; a test needs 2")
+                refused.append(f"{name}: complete seeds of {query}: {len(curves.get(query, {}))}; a test needs 2")
         if len(queries) < 2:
             refused.append(f"{name}: fewer than two methods to compare")
             continue
         seeds = sorted(set.intersection(*(set(curves[q]) for q in queries)))
         if len(seeds) < 2:
-            refused.append(f"{name}: {len(seeds)} seeds complete for every method; a test needs 2")
+            refused.append(f"{name}: seeds complete for every method: {len(seeds)}; a test needs 2")
             continue
         lengths = {len(curves[q][s]) for q in queries for s in seeds}
         if lengths in ({0}, set()) or len(lengths) > 1:

@@ -57,7 +57,7 @@ def report(out: str | Path) -> Path:
     files: dict[str, bytes] = {"report.html": html.encode()}
     files |= {"results.csv": _csv(reading), "results.parquet": _parquet(reading)}
     for drawing in page.drawings:
-        files |= {f"figures/{drawing.name}.svg": drawing.svg, f"figures/{drawing.name}.pdf": drawing.pdf}
+        files |= {f"figures/{drawing.name}.svg": drawing.svg, f"figures/{drawing.name}.pdf": drawing.pdf()}
     files |= {f"tables/{table.name}.tex": latex(table).encode() for table in page.tables}
     try:
         for name, data in files.items():
@@ -186,13 +186,12 @@ class Page:
         if len(r.queries) < 2 or r.frame.empty:
             return None
         p = r.penalty
-        if len(p.queries) < 2:
-            return None
-        drawing = figures.penalty_figure("penalty", p, r.looks)
-        caption = "Row beats column; the last line is the overall penalty of the column (lower is better)."
-        table = penalty_table(r)
-        self.tables.append(table)
-        return {"text": penalty_words(p), "figure": self._drawn(drawing, caption), "table": table, "refused": p.refused}
+        found: dict[str, Any] = {"text": penalty_words(p), "figure": None, "table": None, "refused": p.refused}
+        if len(p.queries) >= 2:
+            caption = "Row beats column; the last line is the overall penalty of the column (lower is better)."
+            found["figure"] = self._drawn(figures.penalty_figure("penalty", p, r.looks), caption)
+            found["table"] = self._kept(penalty_table(r))
+        return found
 
     # ----------------------------------------------------------------------------------------------------- parts
 

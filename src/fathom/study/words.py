@@ -7,7 +7,7 @@ import numpy as np
 
 from fathom.records import unique
 from fathom.study.inference import MIN_SEEDS, minimum_p, t_interval
-from fathom.study.numbers import gain, number, p_value, percent
+from fathom.study.numbers import gain, number, p_value, percent, plural
 from fathom.study.penalty import Penalty
 from fathom.study.reading import Reading, Setting
 from fathom.study.style import label
@@ -147,14 +147,16 @@ def warnings(reading: Reading) -> list[tuple[str, str]]:
         found.append(("Incomplete", text))
     standing = [f for f in reading.failures if not f["mended"]]
     if standing:
-        found.append(("Failures", f"{len(standing)} attempts failed and were not made good; they are listed below."))
+        found.append(("Failures", f"{plural(len(standing), 'failed attempt')} not made good since; see below."))
     if reading.baseline not in reading.queries:
         found.append(("No baseline", f"The baseline {reading.baseline} is not among the query methods of this study."))
     if len(reading.environments) > 1:
         text = f"The rounds were computed in {len(reading.environments)} environments; numbers may differ between them."
         found.append(("Mixed environments", text))
     if damaged := len(reading.quarantine):
-        found.append(("Quarantine", f"{damaged} damaged files were set aside; run the study again to redo their work."))
+        found.append(
+            ("Quarantine", f"{plural(damaged, 'damaged file')} set aside; run the study again to redo the work.")
+        )
     if note := _confounded(reading):
         found.append(("Two classifiers", note))
     return found
@@ -196,7 +198,9 @@ def setting_facts(reading: Reading, setting: Setting) -> str:
 
 def penalty_words(p: Penalty) -> str:
     """How to read a pairwise penalty matrix, with its n, alpha and null band."""
-    settings = f"{len(p.seeds)} setting{'s' if len(p.seeds) > 1 else ''}"
+    if not p.seeds:
+        return "No setting has two methods with two complete seeds each, so methods cannot be compared pair by pair."
+    settings = plural(len(p.seeds), "setting")
     start = "round 0 included" if p.include_start else "round 0 left out because nothing has been queried there"
     return (
         f"A cell says in what share of the budgets the row beats the column, summed over {settings}: two-sided paired "

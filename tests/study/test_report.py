@@ -1,0 +1,264 @@
+"""The report: of complete and broken studies, safe to open, and never saying more than the runs show."""
+
+import base64
+import hashlib
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from tests.study.synthetic import Plan, build
+
+from fathom.records import FathomError, RunSpec, Study
+from fathom.store import Store
+from fathom.study import report as report_module
+from fathom.study.reading import Reading
+from fathom.study.report import report
+from fathom.study.words import headline
+
+SMALL = Plan(datasets=("digits",), queries=("random", "badge"), seeds=2, rounds=3)
+VOID = {"meta", "br", "hr", "img", "link", "input"}
+
+
+class Page(HTMLParser):
+    """Text, tags and nesting of a page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html)
+        assert not self.open, f"not closed: {self.open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not self.open or self.open[-1] not in ("script", "style"):
+            self.text += data
+
+
+def read(out: Path) -> Page:
+    """The page alone, without the files beside it."""
+    return Page(report_module.Page(Reading.of(out)).html())
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("full")
+    build(out)
+    report(out)
+    return out
+
+
+def test_it_writes_what_it_says(full: Path) -> None:
+    folder = full / "report"
+    assert {p.name for p in folder.iterdir()} == {"report.html", "results.csv", "results.parquet", "figures", "tables"}
+    assert {p.suffix for p in (folder / "figures").iterdir()} == {".svg", ".pdf"}
+    assert (
+        len(list((folder / "figures").iterdir())) == 14
+    )  # two settings of three, the penalty matrix; as two files each
+    table = Store.open(full).table()
+    pd.testing.assert_frame_equal(pd.read_parquet(folder / "results.parquet"), table, check_dtype=False)
+    assert len(pd.read_csv(folder / "results.csv")) == len(table) == 240
+    tex = (folder / "tables" / "00-digits-low-standard.tex").read_text()
+    assert tex.count(r"\\") == 6
+    assert r"\toprule" in tex
+    assert r"$\pm$" in tex
+
+
+def test_it_is_one_file_that_asks_nothing_of_the_network(full: Path) -> None:
+    html = (full / "report" / "report.html").read_text()
+    assert len(html) < 10_000_000
+    page = Page(html)
+    assert not {"img", "link", "iframe", "object", "embed"} & {tag for tag, _ in page.tags}
+    assert not re.search(r"https?://|//[a-z]+\.|@import|url\((?!#)", html)
+    for tag, attributes in page.tags:
+        assert not [a for a in attributes if a.startswith("on") or a == "src"], tag
+        assert (attributes.get("href") or "#").startswith("#")
+    assert sum(tag == "script" for tag, _ in page.tags) == 1
+
+
+def test_its_policy_allows_its_own_script_and_no_other(full: Path) -> None:
+    html = (full / "report" / "report.html").read_text()
+    script = re.search(r"<script>(.*?)</script>", html, re.DOTALL)
+    assert script is not None
+    stated = re.search(r"script-src &#39;sha256-([^&]+)&#39;|script-src 'sha256-([^']+)'", html)
+    assert stated is not None
+    assert (stated[1] or stated[2]) == base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode()
+
+
+def test_names_are_escaped(full: Path) -> None:
+    html = (full / "report" / "report.html").read_text()
+    assert "<script>alert" not in html
+    assert "&lt;script&gt;alert(1)" in html
+
+
+def test_ids_are_distinct_links_lead_somewhere_and_tables_have_headers(full: Path) -> None:
+    page = Page((full / "report" / "report.html").read_text())
+    ids = [a["id"] for _, a in page.tags if a.get("id")]
+    assert len(ids) == len(set(ids))
+    assert {a["href"][1:] for t, a in page.tags if t == "a" and a.get("href")} <= set(ids)
+    assert sum(t == "table" for t, _ in page.tags) == sum(t == "caption" for t, _ in page.tags) >= 6
+    assert all(a.get("scope") in ("col", "row") for t, a in page.tags if t == "th")
+    assert all(a.get("aria-label") for t, a in page.tags if t == "svg")
+
+
+def test_it_says_what_must_be_known(full: Path) -> None:
+    text = Page((full / "report" / "report.html").read_text()).text
+    assert "Not for claims about the published setting" in text
+    assert "short: 60 steps a training" in text
+    assert "BADGE gained the most over Random" in text
+    assert "With 3 seeds this describes sizes; it does not test" in text
+    assert "Nothing: every run of the study is complete" in text
+    assert "n = 3 seeds, 7 budgets each" in text
+    assert "A processor" in text
+    assert "88b3bff" in text
+
+
+def test_the_same_store_gives_the_same_page(full: Path) -> None:
+    first = (full / "report" / "report.html").read_bytes()
+    (full / "report" / "figures" / "99-old-curves.svg").write_text("of a study that is gone")
+    assert report(full).read_bytes() == first
+    assert not (full / "report" / "figures" / "99-old-curves.svg").exists()
+
+
+def test_numbers_in_the_page_are_those_of_the_table(tmp_path: Path) -> None:
+    build(tmp_path, SMALL)
+    text = re.sub(r"\s+", " ", read(tmp_path).text)
+    frame = Store.open(tmp_path).table()
+    final = frame[(frame["query"] == "badge") & (frame["round"] == 2)].set_index("seed")["score"]
+    base = frame[(frame["query"] == "random") & (frame["round"] == 2)].set_index("seed")["score"]
+    assert f"{100 * final.mean():.1f} ±" in text
+    assert f"{100 * (final - base).mean():+.1f} [".replace("-", "\u2212") in text
+
+
+def test_a_study_without_a_single_round(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.begin(Study("empty", (RunSpec("digits", "low", "standard", "random", 0),)))
+    page = Page(report(tmp_path).read_text(encoding="utf-8"))
+    assert "No round is committed yet" in page.text
+    assert "1 of 1 runs are not complete" in page.text
+    assert pd.read_parquet(tmp_path / "report" / "results.parquet").empty
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seeds": 1},
+        {"queries": ("random",)},
+        {"queries": ("badge", "bald")},
+        {"rounds": 1},
+        {"rounds": 2},
+        {"noise": 0.0},
+        {"noise": 0.0, "effect": lambda query: 0.0},
+        {"classes": [f"class {c}" for c in range(50)]},
+        {"queries": ("random", "my_al/margin", "bald(draws=20)"), "recipe": "study"},
+    ],
+    ids=lambda c: ",".join(f"{k}" for k in c),
+)
+def test_the_smallest_and_oddest_studies(tmp_path: Path, change: dict[str, object]) -> None:
+    build(tmp_path, replace(SMALL, **change))  # type: ignore[arg-type]
+    text = read(tmp_path).text
+    assert "nan" not in text.lower().split()
+    assert "inf" not in text.lower().split()
+    assert "How it was computed" in text
+
+
+def test_a_study_half_done_says_what_is_missing(tmp_path: Path) -> None:
+    def stop(spec: RunSpec) -> int | None:
+        return {("badge", 1): 2, ("badge", 2): 0}.get((spec.query, spec.seed))
+
+    store = build(tmp_path, replace(SMALL, seeds=3, stop=stop))
+    failed = store.study.runs[3]
+    content = {"job": f"runs/{failed.key}", "what": str(failed), "kind": "run", "setting": list(failed.setting)}
+    content |= {"query": failed.query, "seed": failed.seed, "error": "NonFiniteError", "message": "loss <b>NaN</b>"}
+    store.fail("run-abc", content | {"traceback": ""}, {"session": "s", "finished": "2026-11-22T23:00:00+00:00"})
+    page = read(tmp_path)
+    assert "2 of 6 runs are not complete" in page.text
+    assert "2 of 3 rounds" in page.text
+    assert "not started" in page.text
+    assert "1 of 3" in page.text  # complete seeds of BADGE
+    assert "NonFiniteError" in page.text
+    assert "loss <b>NaN</b>" in page.text
+    assert "1 failed attempt not made good" in page.text
+    assert "complete seeds of badge: 1" in page.text
+
+
+def test_a_damaged_round_is_told_and_its_run_counts_as_open(tmp_path: Path) -> None:
+    store = build(tmp_path, SMALL)
+    path = tmp_path / "runs" / store.study.runs[0].key / "round-02.json"
+    path.write_text(path.read_text().replace('"round": 2', '"round": 1'))
+    text = read(tmp_path).text
+    assert "1 of 4 runs are not complete" in text
+    assert "SHA-256 differs" in text
+    assert "1 damaged file set aside" in text
+
+
+def test_a_baseline_that_was_not_run_is_told(tmp_path: Path) -> None:
+    build(tmp_path, replace(SMALL, baseline="margin"))
+    text = read(tmp_path).text
+    assert "The baseline Margin was not run" in text
+    assert "is not among the query methods" in text
+
+
+def test_significance_is_claimed_only_where_it_is(tmp_path: Path) -> None:
+    plan = replace(SMALL, seeds=6, rounds=4, queries=("random", "badge", "bald"))
+    build(tmp_path / "same", replace(plan, effect=lambda query: 0.0))
+    told = " ".join(headline(Reading.of(tmp_path / "same")))
+    assert "no gain or loss in AUBC is significant at .05" in told
+    build(tmp_path / "better", replace(plan, effect=lambda query: 0.06 if query == "badge" else 0.0))
+    told = " ".join(headline(Reading.of(tmp_path / "better")))
+    assert re.search(r"these differ from Random at .05: BADGE on digits.* \(\+\d\.\d points, p (=|<) \.\d+\)\.", told)
+    assert "BALD on" not in told
+
+
+def test_one_seed_claims_nothing(tmp_path: Path) -> None:
+    build(tmp_path, replace(SMALL, seeds=1))
+    told = " ".join(headline(Reading.of(tmp_path)))
+    assert "in a single seed, without an interval" in told
+    assert "this is a look, not a measurement" in told
+
+
+def test_methods_with_dropout_are_told_apart(tmp_path: Path) -> None:
+    build(tmp_path / "a", replace(SMALL, queries=("random", "bald(draws=20)")))
+    assert "BALD (draws=20) have dropout" in read(tmp_path / "a").text
+    build(tmp_path / "b", replace(SMALL, queries=("random", "bald(draws=20)"), paradigms=("standard(dropout=all)",)))
+    assert "have dropout" not in read(tmp_path / "b").text
+
+
+def test_a_diverged_arm_and_a_grid_of_one_are_shown(tmp_path: Path) -> None:
+    store = build(tmp_path, replace(SMALL, paradigms=("standard(recipe=short)",)))
+    name, (content, _) = next(iter(store.records("shared/hparams").items()))
+    path = tmp_path / "shared" / "hparams" / f"{name}.json"
+    path.unlink()
+    content["table"][2] |= {"scores": [0.5, None, 0.4], "mean": None}
+    store.put(f"shared/hparams/{name}", content)
+    assert "diverged" in read(tmp_path).text
+    path.unlink()
+    only = {"hparams": content["chosen"], "scores": [], "mean": None}
+    store.put(f"shared/hparams/{name}", content | {"table": [only], "seeds": []})
+    assert "one entry, nothing to choose" in read(tmp_path).text
+
+
+def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FathomError, match="holds no study"):
+        report(tmp_path)
+
+
+def test_it_starts_without_torch() -> None:
+    code = "import sys, fathom.study.report, fathom.study.design; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
