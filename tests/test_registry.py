@@ -36,6 +36,7 @@ def test_call_strings_round_trip(arguments: dict[str, object]) -> None:
         (" low( ) ", "low"),
         ("low(rounds=3,query_size=50)", "low(query_size=50, rounds=3)"),
         ("standard(lr=5e-3)", "standard(lr=0.005)"),
+        ("cifar10-lt(rho=20.0)", "cifar10-lt(rho=20)"),
         ("standard(lr=0.1|0.01)", "standard(lr=0.1|0.01)"),
         ("folder(path=/a b/c.d)", "folder(path=/a b/c.d)"),
         ('folder(path="a,(b)=c|d")', 'folder(path="a,(b)=c|d")'),
@@ -128,3 +129,11 @@ def test_bad_plugins_are_refused_before_anything_runs(tmp_path: Path, name: str,
     finally:
         registry._files.clear()
         registry.index.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("text", "canonical"),
+    [("bald(draws=50)", "bald"), ("bald(draws=20, beta=1)", "bald(draws=20)"), ("bald(beta=1.0)", "bald")],
+)
+def test_what_says_nothing_new_is_left_out(text: str, canonical: str) -> None:
+    assert str(registry.find("query", text)[1]) == canonical

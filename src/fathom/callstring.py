@@ -88,14 +88,12 @@ def _scalar(raw: str) -> Scalar:
 
 
 def spell(value: Value) -> str:
+    """The one spelling of a value; `parse` reads it back equal."""
     if isinstance(value, tuple):
         return "|".join(spell(v) for v in value)
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "true", False: "false"}[value]
     if isinstance(value, str):
         return value if _BARE.fullmatch(value) and _scalar(value) == value else json.dumps(value, ensure_ascii=False)
-    if isinstance(value, float):
-        return repr(value)
-    return (
-        {True: "true", False: "false", None: "none"}[value]
-        if value is None or value is True or value is False
-        else str(value)
-    )
+    # 50.0 and 50 are one value and have one spelling.
+    return str(int(value)) if float(value).is_integer() and abs(value) < 2**53 else repr(value)

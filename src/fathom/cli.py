@@ -198,7 +198,9 @@ def run(
             )
     except Interrupted as stop:
         safe = f"{stop.outcome.committed} of {stop.outcome.trainings} trainings are safe in {folder}"
-        err.print(f"Stopped. {safe}. To go on, type the same command again:\n  {_command()}", markup=False)
+        err.print(
+            f"Stopped. {safe}. To go on, type the same command again:\n  {_command()}", markup=False, soft_wrap=True
+        )
         return stop.exit_code
     page = _write_report(folder, silent) if report and outcome.complete else None
     if json:
@@ -283,8 +285,7 @@ def check_data(
     from fathom.run.backends import data_root
 
     _plugins(plugin)
-    with _status("Reading every image", json):
-        found = check(dataset, data_root(data, download=download, quiet=json))
+    found = check(dataset, data_root(data, download=download, quiet=json))
     if json:
         _print_json(found.to_json())
     else:

@@ -185,7 +185,7 @@ def index() -> dict[str, dict[str, Entry]]:
 
 
 def find(kind: str, text: str) -> tuple[Entry, Call]:
-    """The member and the parsed, checked call of a call-string, without importing the member.
+    """The member and the canonical, checked call of a call-string, without importing the member.
 
     Raises:
         FathomError: Unknown name or parameter (with the nearest valid one), or a value of the wrong type.
@@ -199,7 +199,9 @@ def find(kind: str, text: str) -> tuple[Entry, Call]:
         if key not in entry.parameters:
             raise FathomError(f"{kind} {call.name!r} has no parameter {key!r}. {suggest(key, entry.parameters)}")
         _check_type(f"{kind} {call.name}: {key}", value, entry.parameters[key])
-    return entry, call
+    # What says nothing new is left out, so that one variation has one spelling and one key.
+    said = {key: value for key, value in call.arguments if spell(value) != spell(entry.parameters[key])}
+    return entry, Call.make(call.name, said)
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

@@ -79,7 +79,7 @@ class Store:
             ) from None
         with self.lock("study", wait=True):
             if not (self.root / "study.json").is_file():
-                if any(p.name != ".locks" for p in self.root.iterdir()):
+                if any(not p.name.startswith((".locks", ".tmp-")) for p in self.root.iterdir()):
                     raise FathomError(f"{self.root} is not empty and holds no study; name a new folder with --out")
                 self.put("study", study.to_json())
                 return

@@ -1,5 +1,6 @@
 """Killed at any moment and run again: the same store as an uninterrupted run, every round once, no work twice."""
 
+import contextlib
 import json
 import os
 import random
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,10 +33,58 @@ outcome = run(study(queries, (0, 1), paradigm=SEARCHING, ceiling=1), out, worker
 sys.exit(0 if outcome.finished else 3)
 """
 
+# Starts a run for every line it reads, in a fork of a process that has everything imported: killing is cheap.
+FORKS = """
+import os, sys, torch
+torch.set_num_threads(1)
+import fathom.learn.standard, fathom.run.backends, fathom.query.centers, sklearn.datasets, torch._dynamo
+from tests.run.studies import SEARCHING, study
+for line in sys.stdin:
+    out, crash = line.split()
+    child = os.fork()
+    if child == 0:
+        os.environ["FATHOM_CRASH_AT"] = crash
+        fathom.run.backends.run(study(("random", "badge"), (0, 1), paradigm=SEARCHING, ceiling=1), out, workers=0)
+        os._exit(0)
+    print(child, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
 
 def start(out: Path, workers: int = 0, plugins: tuple[Path, ...] = (), **env: str) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-c", RUNNER, str(workers), str(out), *map(str, plugins)]
     return subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), **env})
+
+
+class Forks:
+    """Runs that are cheap to start and to kill."""
+
+    def __init__(self) -> None:
+        command, env = [sys.executable, "-c", FORKS], {**os.environ, "PYTHONPATH": str(ROOT)}
+        pipe = subprocess.PIPE
+        self.server = subprocess.Popen(command, cwd=ROOT, env=env, stdin=pipe, stdout=pipe, text=True)
+
+    def start(self, out: Path, crash: str = "never:0") -> int:
+        """Start a run; returns its process id."""
+        assert self.server.stdin is not None
+        self.server.stdin.write(f"{out} {crash}\n")
+        self.server.stdin.flush()
+        return self._read()
+
+    def wait(self) -> int:
+        """Exit status of the run; minus the signal that ended it."""
+        return self._read()
+
+    def _read(self) -> int:
+        assert self.server.stdout is not None
+        return int(self.server.stdout.readline())
+
+
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Forks]:
+    forks = Forks()
+    yield forks
+    forks.server.communicate()
 
 
 @pytest.fixture(scope="module")
@@ -52,30 +102,37 @@ def finish(out: Path) -> None:
     assert run(study(METHODS, (0, 1), paradigm=SEARCHING, ceiling=1), out, workers=0).finished
 
 
-def test_killed_at_random_moments(uninterrupted: dict[str, bytes], tmp_path: Path) -> None:
-    """kill -9 again and again, each time after another number of commits and a random wait."""
-    out = tmp_path / "out"
-    chance = random.Random(0)
-    total, kills = len([n for n in uninterrupted if n.endswith(".json")]), 0
-    while commits(out) < total - 2:
-        wanted = commits(out) + chance.randint(1, 5)
-        process = start(out)
-        while process.poll() is None and commits(out) < wanted:
-            time.sleep(0.002)
-        time.sleep(chance.random() * 0.05)
-        process.kill()
-        kills += process.wait() == -signal.SIGKILL
-    assert kills >= 4
-    finish(out)
-    assert contents(out) == uninterrupted
+def test_killed_at_random_moments(uninterrupted: dict[str, bytes], forks: Forks, tmp_path: Path) -> None:
+    """kill -9 again and again, each time a random while after some commits more."""
+    chance, kills = random.Random(0), 0
+    total = len([name for name in uninterrupted if name.endswith(".json")]) + 1  # and the environment
+    for attempt in range(3):
+        out, status = tmp_path / str(attempt), -1
+        while status:
+            wanted = commits(out) + chance.randint(0, 8)
+            process = forks.start(out)
+            while commits(out) < min(wanted, total):
+                time.sleep(0.001)
+            if wanted <= total:  # else it may end well
+                time.sleep(chance.random() * 0.05)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+            status = forks.wait()
+            kills += status == -signal.SIGKILL
+        assert contents(out) == uninterrupted
+    assert kills >= 12
 
 
+@pytest.mark.parametrize("passage", [1, 6, 13, 20])
 @pytest.mark.parametrize("point", ["before-fsync", "after-fsync", "after-link"])
-def test_killed_around_a_commit(uninterrupted: dict[str, bytes], tmp_path: Path, point: str) -> None:
+def test_killed_around_a_commit(
+    uninterrupted: dict[str, bytes], forks: Forks, tmp_path: Path, point: str, passage: int
+) -> None:
     out = tmp_path / "out"
-    process = start(out, FATHOM_CRASH_AT=f"{point}:{17 + len(point)}")
-    assert process.wait() == -signal.SIGKILL
-    finish(out)
+    forks.start(out, f"{point}:{passage}")
+    assert forks.wait() == -signal.SIGKILL
+    forks.start(out)
+    assert forks.wait() == 0
     assert contents(out) == uninterrupted
 
 
