@@ -79,7 +79,7 @@ def test_the_rejection_form_has_the_probabilities_of_kmeans_plus_plus(
     for i, j in permutations(range(1, 6), 2):
         both = np.minimum(d2[0], d2[i])
         expected[i, j] = d2[0, i] / d2[0].sum() * both[j] / both.sum()
-    runs = 600
+    runs = 1000
     counts = dict.fromkeys(expected, 0)
     for seed in range(runs):
         counts[tuple(spread_by_rejection(points, 3, 0, np.random.default_rng(seed))[0][1:].tolist())] += 1

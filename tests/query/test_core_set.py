@@ -111,3 +111,23 @@ def test_half_precision_features_are_measured_in_single() -> None:
     half = featured(view.features.half(), view.labeled_features.half())
     same = featured(half.features.float(), half.labeled_features.float())
     assert core_set(half, 30, Stream(0)).positions.tolist() == core_set(same, 30, Stream(0)).positions.tolist()
+
+
+def test_near_ties_are_decided_in_double_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All are as far from the labeled sample as float32 can tell."""
+    monkeypatch.setattr(centers, "CPU_ACTIVE", 256 * 80)
+    rng = torch.Generator().manual_seed(0)
+    x, labeled = torch.randn(1500, 256, generator=rng), torch.zeros(1, 256)
+    x = 20 * x / x.norm(dim=1, keepdim=True)
+    picked = core_set(featured(x, labeled), 60, Stream(0)).positions.tolist()
+    wide = torch.cdist(x.double(), labeled.double(), compute_mode="donot_use_mm_for_euclid_dist").amin(1).square()
+    single = wide.float()
+    exact, rounded = [], []
+    for _ in range(60):
+        exact.append(int(wide.argmax()))
+        wide = torch.minimum(wide, (x.double() - x[exact[-1]].double()).square().sum(1))
+        rounded.append(int(single.argmax()))
+        inner = x @ x[rounded[-1]]
+        single = torch.minimum(single, x.square().sum(1) - 2 * inner + x[rounded[-1]].square().sum())
+    assert picked == exact
+    assert rounded != exact

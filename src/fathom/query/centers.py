@@ -6,11 +6,14 @@ seldom, many picks in one matrix product (`Points.nearest`), and in between only
 are looked at.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fathom.query.blocks import wide
 from fathom.query.points import Points
 from fathom.query.view import PoolView, Selection
 from fathom.records import FathomError
@@ -18,7 +21,7 @@ from fathom.registry import selection
 from fathom.streams import Stream
 
 LEAST_ACTIVE = 64  # samples
-CPU_ACTIVE = 2**20  # elements of the active set: 4 MiB of float32 stay in a cache
+CPU_ACTIVE = 2**18  # elements of the active set: 2 MiB of float64 stay in a cache
 DEVICE_ACTIVE = 2**24
 BATCH = 256  # proposals at a time
 
@@ -32,66 +35,91 @@ def core_set(view: PoolView, size: int, stream: Stream) -> Selection:
 
     Euclidean distance of features. Scores are the distance of each pick to the nearest labeled or picked sample before
     it. Without labeled samples the first pick is the most central one, the nearest to the mean of the pool (ours;
-    elsewhere it is random), and its score is that distance.
+    elsewhere it is random), and its score is that distance. Picks are those of distances in float64, whatever the
+    features' precision, so they are the same on every machine.
 
     Source: Sener and Savarese 2018, Algorithm 1 (without the outlier refinement, as in the study). Ours: features are
     centered first, which keeps float32 from cancellation; ties in random order.
     """
     order = torch.randperm(len(view), generator=stream.torch()).to(view.device)  # equal distances: the first in here
+    mean = view.features.mean(0, keepdim=True, dtype=wide(view.device))
+
+    def exact(rows: Tensor) -> Points:
+        return Points((view.features[order[rows]].to(mean) - mean,))
+
     features = _single(view.features)
-    mean = features.mean(0, keepdim=True)
-    points = Points((features[order] - mean,))
+    points = Points((features[order] - mean.to(features),))
     if len(view.labeled_features):
-        bounds = points.nearest(Points((view.labeled_features.to(mean) - mean,)))
-        picks, reach = farthest_first(points, size, bounds)
+        picks, reach = farthest_first(points, exact, Points((view.labeled_features.to(mean) - mean,)), size)
     else:
         first = points.squares.argmin().reshape(1)
-        bounds = points.nearest(points.take(first)).index_fill_(0, first, -1)
-        picks, reach = farthest_first(points, size - 1, bounds)
-        picks, reach = torch.cat([first, picks]), torch.cat([points.squares[first], reach])
+        picks, reach = farthest_first(points, exact, exact(first), size - 1, first)
+        picks, reach = torch.cat([first, picks]), torch.cat([exact(first).squares, reach])
     return Selection(order[picks], reach.sqrt())
 
 
 def farthest_first(
-    points: Points, size: int, bounds: Float[Tensor, "n"]
+    points: Points, exact: Callable[[Tensor], Points], centers: Points, size: int, taken: Tensor | None = None
 ) -> tuple[Int[Tensor, "q"], Float[Tensor, "q"]]:
-    """Pick the point farthest from all centers, make it a center, and so on; exact.
+    """Pick the point farthest from all centers, make it a center, and so on.
 
-    The points with the largest bounds are the active set, small enough for a cache. Picking inside it is right as long
-    as its farthest point is at least as far as the largest bound outside, since bounds only shrink.
+    The points with the largest bounds are the active set, small enough for a cache, and are measured exactly. Picking
+    inside it is right as long as its farthest point is at least as far as the largest bound outside.
 
     Args:
-        points: n points.
-        size: Picks, at most as many as points with a bound of 0 or more.
-        bounds: Squared distance of each point to the nearest center so far; -1 for a point never to be picked.
+        points: n points, for bounds.
+        exact: The points at some rows, in the precision that decides.
+        centers: Centers to start with, one at least, in that precision.
+        size: Picks, at most as many as points that are not taken.
+        taken: Rows that are not to be picked.
 
     Returns:
         The picks in order, and the squared distance of each to the nearest center when it was picked.
     """
-    bounds, picks, values = bounds.clone(), [bounds.new_zeros(0, dtype=torch.long)], [bounds.new_zeros(0)]
-    width = sum(f.shape[1] for f in points.factors)
-    active = max(LEAST_ACTIVE, (CPU_ACTIVE if points.device.type == "cpu" else DEVICE_ACTIVE) // max(1, width))
-    left = size
+    bounds = points.nearest(centers.to(points.dtype))
+    if taken is not None:
+        bounds.index_fill_(0, taken, -1)
+    picks, values = [torch.empty(0, dtype=torch.long, device=points.device)], [centers.squares[:0]]
+    left, strict = size, True
     while left:
-        reach, inside = bounds.topk(min(active + 1, len(points)))
-        outside = -1.0
-        if len(inside) > active:
-            outside, reach, inside = float(reach[-1]), reach[:-1].clone(), inside[:-1]
-        near, new = points.take(inside), []
+        inside, outside = _active(points, bounds, strict)
+        near = exact(inside)
+        reach = near.nearest(centers).masked_fill_(bounds[inside] < 0, -1)
+        new: list[Tensor] = []
         while left:
             value, best = reach.max(0)
-            if float(value) < outside:
+            if float(value) < outside and (new or strict):
                 break
             new.append(best)
             values.append(value[None])
-            reach = torch.minimum(reach, near.nearest(near.take(best[None])))
-            reach[best] = -1
+            reach = torch.minimum(reach, near.nearest(near.take(best[None]))).index_fill_(0, best, -1)
             left -= 1
-        chosen = torch.stack(new)
-        picks.append(inside[chosen])
-        if left:
-            bounds = torch.minimum(bounds, points.nearest(near.take(chosen))).index_fill_(0, picks[-1], -1)
+        strict = len(new) > 0
+        if new and left:
+            chosen = torch.stack(new)
+            centers = centers.join(near.take(chosen))
+            bounds = torch.minimum(bounds, points.nearest(points.take(inside[chosen])))
+            bounds.index_fill_(0, torch.cat([*picks, inside[chosen]]), -1)
+        if new:
+            picks.append(inside[torch.stack(new)])
     return torch.cat(picks), torch.cat(values)
+
+
+def _active(points: Points, bounds: Float[Tensor, "n"], strict: bool) -> tuple[Int[Tensor, "b"], float]:
+    """Rows of the active set, and the largest bound outside it.
+
+    Strictly, bounds are raised by what rounding may have lowered them. Where that leaves no pick at all, the farthest
+    points lie closer together than rounding, and the best of those that are measured exactly is taken.
+    """
+    width = sum(f.shape[1] for f in points.factors)
+    count = max(LEAST_ACTIVE, (CPU_ACTIVE if points.device.type == "cpu" else DEVICE_ACTIVE) // max(1, width))
+    if count >= len(points):
+        return torch.arange(len(points), device=points.device), -1.0
+    if strict:
+        raised = bounds + 2 * points.rounding * (bounds + points.squares)
+        bounds = torch.where(bounds < 0, bounds, raised)
+    top = bounds.topk(count + 1)
+    return top.indices[:-1], float(top.values[-1])
 
 
 # ---------------------------------------------------------------------------------------------------------- BADGE

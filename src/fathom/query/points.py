@@ -23,8 +23,8 @@ DEVICE_ELEMENTS = 2**27
 class Points:
     """n points in factored form.
 
-    Squared distances come from |x|^2 + |c|^2 - 2<x, c>. What rounding may leave of equal points, (16 + sqrt(width))
-    epsilon |x|^2, counts as 0: of 512 features in float32, points nearer than 0.2 % of their norm are one point.
+    Squared distances come from |x|^2 + |c|^2 - 2<x, c>. What rounding may leave of equal points counts as 0: of 512
+    features in float32, points nearer than 0.2 % of their norm are one point.
     """
 
     factors: tuple[Float[Tensor, "n _"], ...]
@@ -36,14 +36,32 @@ class Points:
     def device(self) -> torch.device:
         return self.factors[0].device
 
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.factors[0].dtype
+
     @cached_property
     def squares(self) -> Float[Tensor, "n"]:
         """|x|^2 of each point."""
         return _product([torch.linalg.vector_norm(f, dim=1).square() for f in self.factors])
 
+    @property
+    def rounding(self) -> float:
+        """What rounding may leave of the squared distance of equal points, as a fraction of their |x|^2."""
+        width = sum(f.shape[1] for f in self.factors)
+        return (16 + math.sqrt(width)) * torch.finfo(self.dtype).eps
+
     def take(self, rows: Int[Tensor, "b"]) -> "Points":
         """The points at `rows`."""
         return Points(tuple(f[rows] for f in self.factors))
+
+    def to(self, dtype: torch.dtype) -> "Points":
+        """The points in another precision."""
+        return Points(tuple(f.to(dtype) for f in self.factors))
+
+    def join(self, others: "Points") -> "Points":
+        """These points, then the others."""
+        return Points(tuple(torch.cat(pair) for pair in zip(self.factors, others.factors, strict=True)))
 
     def squared_distances(self, centers: "Points") -> Float[Tensor, "n b"]:
         """From every point to every center; for few of either."""
@@ -65,9 +83,7 @@ class Points:
         return self._snap(out.add_(self.squares), self.squares)
 
     def _snap(self, distances: Tensor, squares: Tensor) -> Tensor:
-        width = sum(f.shape[1] for f in self.factors)
-        rounding = (16 + math.sqrt(width)) * torch.finfo(squares.dtype).eps
-        return distances.masked_fill_(distances <= rounding * squares, 0)
+        return distances.masked_fill_(distances <= self.rounding * squares, 0)
 
 
 class _Group:

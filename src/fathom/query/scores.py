@@ -4,12 +4,14 @@ All work on the mean of the k draws' probabilities, as the study does; only BALD
 look at single draws. Every score is at least 0, so that power sampling applies to each.
 """
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from fathom.query.blocks import row_blocks, wide
-from fathom.query.view import PoolView
+from fathom.query.view import PoolView, mean_probs
 from fathom.records import FathomError
 from fathom.registry import score
 
@@ -20,8 +22,7 @@ def entropy(view: PoolView) -> Float[Tensor, "n"]:
 
     Source: Shannon 1948; Lüth et al. 2023, Sec. 2.2 ("Entropy"). Of the mean of the draws where there are several.
     """
-    contributions: Tensor = torch.special.entr(view.mean_probs())
-    return contributions.sum(1)
+    return _row_by_row(view, lambda probs: -(probs.clamp_min(torch.finfo(probs.dtype).tiny).log_() * probs).sum(1))
 
 
 @score("least-confidence")
@@ -31,7 +32,7 @@ def least_confidence(view: PoolView) -> Float[Tensor, "n"]:
     Source: Lewis and Gale 1994; Settles 2009, Sec. 3.1. Ours: summed over the other classes, which 1 - max p loses to
     rounding where p is near 1.
     """
-    return _other_probs(view.mean_probs()).sum(1)
+    return _row_by_row(view, lambda probs: _drop_top(probs).sum(1))
 
 
 @score("margin")
@@ -41,8 +42,12 @@ def margin(view: PoolView) -> Float[Tensor, "n"]:
     Source: Scheffer et al. 2001; Settles 2009, Sec. 3.1. Ours: 1 - margin instead of the negative margin, so that it is
     never negative and power sampling applies; the order is the same.
     """
-    others = _other_probs(view.mean_probs())
-    return others.sum(1) + others.amax(1)
+
+    def closeness(probs: Tensor) -> Tensor:
+        others = _drop_top(probs)
+        return others.sum(1) + others.amax(1)
+
+    return _row_by_row(view, closeness)
 
 
 @score("variation-ratios", draws=50)
@@ -61,7 +66,7 @@ def variation_ratios(view: PoolView, *, of: str = "mean") -> Float[Tensor, "n"]:
     Source: `mean`: Gal et al. 2017, Sec. 4. `votes`: Freeman 1965; Gal 2016 (thesis), Sec. 3.3.1.
     """
     if of == "mean":
-        return _other_probs(view.mean_probs()).sum(1)
+        return least_confidence(view)
     if of != "votes":
         raise FathomError(f"variation-ratios: of expects mean or votes; got {of!r}")
     n, k, c = view.log_probs.shape
@@ -95,6 +100,15 @@ def floored(log_probs: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     return log_probs.clamp_min(-1e4)
 
 
-def _other_probs(probs: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
-    """The probabilities with the largest of each row set to 0."""
-    return probs.scatter(1, probs.argmax(1, keepdim=True), 0.0)
+def _row_by_row(view: PoolView, score: Callable[[Tensor], Tensor]) -> Float[Tensor, "n"]:
+    """A score of the mean probabilities [b, c], which it may write into, a block of rows at a time."""
+    n, k, c = view.log_probs.shape
+    out = torch.empty(n, dtype=wide(view.device), device=view.device)
+    for rows in row_blocks(n, k * c, view.device):
+        out[rows] = score(mean_probs(view.log_probs[rows]))
+    return out
+
+
+def _drop_top(probs: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
+    """Set the largest probability of each row to 0, in place."""
+    return probs.scatter_(1, probs.argmax(1, keepdim=True), 0.0)

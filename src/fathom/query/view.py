@@ -42,13 +42,17 @@ class PoolView:
         small probabilities apart, and scores of confident samples stay in order.
         """
         n, k, c = self.log_probs.shape
-        if k == 1:
-            probs = self.log_probs[:, 0].to(wide(self.device)).exp()
-        else:
-            probs = torch.empty(n, c, dtype=wide(self.device), device=self.device)
-            for rows in row_blocks(n, k * c, self.device):
-                probs[rows] = self.log_probs[rows].exp().sum(1, dtype=probs.dtype)
-        return probs.div_(probs.sum(1, keepdim=True))
+        probs = torch.empty(n, c, dtype=wide(self.device), device=self.device)
+        for rows in row_blocks(n, k * c, self.device):
+            probs[rows] = mean_probs(self.log_probs[rows])
+        return probs
+
+
+def mean_probs(log_probs: Float[Tensor, "n k c"]) -> Float[Tensor, "n c"]:
+    """`PoolView.mean_probs` of some rows."""
+    dtype = wide(log_probs.device)
+    probs = log_probs[:, 0].to(dtype).exp() if log_probs.shape[1] == 1 else log_probs.exp().sum(1, dtype=dtype)
+    return probs.div_(probs.sum(1, keepdim=True))
 
 
 def concatenate(views: Sequence[PoolView]) -> PoolView:
