@@ -67,6 +67,15 @@ def test_names_are_escaped(drawings: list[Drawing]) -> None:
     assert "class &lt;0&gt;" in drawings[3].inline
 
 
+def test_classes_in_any_letters_are_drawn() -> None:
+    names = ["\u65e5\u672c", "$a^$", "a & b", 'say "cheese"']
+    drawing = bought_figure("b", [0.25] * 4, {"random": [1, 2, 3, 4]}, names, LOOKS)
+    assert "\u65e5\u672c" in drawing.inline
+    assert "$a^$" in drawing.inline
+    assert "a &amp; b" in drawing.inline
+    assert drawing.pdf().startswith(b"%PDF")
+
+
 def test_they_are_told_in_words(drawings: list[Drawing]) -> None:
     assert drawings[0].alt.startswith("Budget curves: at 200 labels Random ")
     assert f'aria-label="{drawings[0].alt}"' in drawings[0].inline

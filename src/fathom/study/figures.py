@@ -3,6 +3,7 @@
 Drawn without pyplot, so nothing global changes; the same table gives the same bytes.
 """
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,6 +54,7 @@ STYLE: Any = {
     "svg.hashsalt": "fathom",
     "pdf.fonttype": 42,  # TrueType, embedded
     "path.simplify": False,
+    "text.parse_math": False,  # a class may be called "$"
 }
 
 
@@ -101,6 +103,8 @@ def curve_figure(
         if ceiling is not None:
             axes.axhline(100 * ceiling, color=INK, lw=0.9, ls=(0, (5, 4)), label="full data")
         _frame(axes, "labeled training samples", f"{metric.replace('_', ' ')} (%)", curves["budget"])
+        low, high = axes.get_ylim()
+        axes.set_ylim(max(low, 0.0), min(high, 100.8))  # an interval may leave the scale, the axis does not
         _legend(figure, axes)
         return _drawing(figure, name, f"Budget curves: {_spoken(curves, looks)}", looks)
 
@@ -302,7 +306,8 @@ def _spoken(curves: "pd.DataFrame", looks: Mapping[str, Look], sign: bool = Fals
 
 def _drawing(figure: Figure, name: str, alt: str, looks: Mapping[str, Look]) -> Drawing:
     if figure.get_layout_engine() is not None:
-        figure.draw_without_rendering()  # lays out once; both files take the same layout
+        with _any_letters():
+            figure.draw_without_rendering()  # lays out once; both files take the same layout
         figure.set_layout_engine("none")
     svg = _printed(figure, "svg", {"Date": None, "Creator": None})
     return Drawing(name, svg, inline(svg.decode(), name, alt, looks), alt, figure)
@@ -310,5 +315,14 @@ def _drawing(figure: Figure, name: str, alt: str, looks: Mapping[str, Look]) -> 
 
 def _printed(figure: Figure, form: str, metadata: dict[str, None]) -> bytes:
     buffer = BytesIO()
-    figure.canvas.print_figure(buffer, format=form, metadata=metadata)
+    with _any_letters():
+        figure.canvas.print_figure(buffer, format=form, metadata=metadata)
     return buffer.getvalue()
+
+
+@contextmanager
+def _any_letters() -> Iterator[None]:
+    """Names in letters that the font lacks stay text in the SVG, where the reader's font has them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
+        yield

@@ -9,11 +9,12 @@ MINUS = "\u2212"
 
 
 def number(value: float, digits: int = 1, *, sign: bool = False) -> str:
-    """A number with a real minus; a dash where it is undefined."""
+    """A number with a real minus; a dash where it is undefined. With `sign`, what rounds to zero keeps its side."""
     if value is None or not math.isfinite(value):
         return DASH
-    text = f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
-    return f"{0:.{digits}f}" if float(text) == 0 else text.replace("-", MINUS)
+    if float(f"{value:.{digits}f}") == 0 and (value == 0 or not sign):
+        return f"{0:.{digits}f}"
+    return (f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}").replace("-", MINUS)
 
 
 def percent(mean: float, low: float, high: float, digits: int = 1) -> str:
@@ -35,14 +36,15 @@ def gain(mean: float, low: float, high: float, digits: int = 1) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`0.4 s`, `12 s`, `3.5 min`, `2.1 h`."""
+    """`0 s`, `0.5 ms`, `12 s`, `3.5 min`, `2.1 h`."""
     if not math.isfinite(seconds):
         return DASH
-    for limit, size, unit in ((99.5, 1, "s"), (5400, 60, "min"), (math.inf, 3600, "h")):
-        if seconds < limit:
-            value = seconds / size
-            return f"{value:.0f} {unit}" if value >= 10 else f"{value:.2g} {unit}"
-    raise AssertionError("unreachable")
+    if seconds == 0:
+        return "0 s"
+    units = ((0.1, 0.001, "ms"), (99.5, 1, "s"), (5400, 60, "min"), (math.inf, 3600, "h"))
+    size, unit = next((size, unit) for limit, size, unit in units if seconds < limit)
+    value = seconds / size
+    return f"{value:.0f} {unit}" if value >= 9.95 else f"{value:.1f} {unit}"
 
 
 def p_value(value: float, seeds: int) -> str:

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
@@ -95,7 +96,7 @@ class Page:
             undefined=StrictUndefined,
         )
         script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
-        return loader.get_template("report.html.j2").render(
+        html = loader.get_template("report.html.j2").render(
             study=r.store.study,
             headline=headline(r),
             warnings=warnings(r),
@@ -118,6 +119,7 @@ class Page:
             script=Markup(script),
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         )
+        return re.sub(r"(\d) %", "\\1\u00a0%", html)  # a number and its unit stay on one line
 
     # ------------------------------------------------------------------------------------------------- settings
 
