@@ -35,8 +35,8 @@ def core_set(view: PoolView, size: int, stream: Stream) -> Selection:
 
     Euclidean distance of features. Scores are the distance of each pick to the nearest labeled or picked sample before
     it. Without labeled samples the first pick is the most central one, the nearest to the mean of the pool (ours;
-    elsewhere it is random), and its score is that distance. Picks are those of distances in float64, whatever the
-    features' precision, so they are the same on every machine.
+    elsewhere it is random), and its score is that distance. All further picks are those of distances in float64,
+    whatever the features' precision, and so the same on every machine.
 
     Source: Sener and Savarese 2018, Algorithm 1 (without the outlier refinement, as in the study). Ours: features are
     centered first, which keeps float32 from cancellation; ties in random order.
@@ -80,45 +80,40 @@ def farthest_first(
     if taken is not None:
         bounds.index_fill_(0, taken, -1)
     picks, values = [torch.empty(0, dtype=torch.long, device=points.device)], [centers.squares[:0]]
-    left, strict = size, True
+    width = sum(f.shape[1] for f in points.factors)
+    count = max(LEAST_ACTIVE, (CPU_ACTIVE if points.device.type == "cpu" else DEVICE_ACTIVE) // max(1, width))
+    left = size
     while left:
-        inside, outside = _active(points, bounds, strict)
+        inside, outside = _active(points, bounds, count)
         near = exact(inside)
         reach = near.nearest(centers).masked_fill_(bounds[inside] < 0, -1)
         new: list[Tensor] = []
         while left:
             value, best = reach.max(0)
-            if float(value) < outside and (new or strict):
+            if float(value) < outside:
                 break
             new.append(best)
             values.append(value[None])
             reach = torch.minimum(reach, near.nearest(near.take(best[None]))).index_fill_(0, best, -1)
             left -= 1
-        strict = len(new) > 0
-        if new and left:
+        if not new:  # the farthest points lie closer together than rounding: measure more of them exactly
+            count *= 4
+            continue
+        if left:
             chosen = torch.stack(new)
             centers = centers.join(near.take(chosen))
             bounds = torch.minimum(bounds, points.nearest(points.take(inside[chosen])))
             bounds.index_fill_(0, torch.cat([*picks, inside[chosen]]), -1)
-        if new:
-            picks.append(inside[torch.stack(new)])
+        picks.append(inside[torch.stack(new)])
     return torch.cat(picks), torch.cat(values)
 
 
-def _active(points: Points, bounds: Float[Tensor, "n"], strict: bool) -> tuple[Int[Tensor, "b"], float]:
-    """Rows of the active set, and the largest bound outside it.
-
-    Strictly, bounds are raised by what rounding may have lowered them. Where that leaves no pick at all, the farthest
-    points lie closer together than rounding, and the best of those that are measured exactly is taken.
-    """
-    width = sum(f.shape[1] for f in points.factors)
-    count = max(LEAST_ACTIVE, (CPU_ACTIVE if points.device.type == "cpu" else DEVICE_ACTIVE) // max(1, width))
+def _active(points: Points, bounds: Float[Tensor, "n"], count: int) -> tuple[Int[Tensor, "b"], float]:
+    """Rows of the active set, and the largest bound outside it, raised by what rounding may have lowered it."""
     if count >= len(points):
         return torch.arange(len(points), device=points.device), -1.0
-    if strict:
-        raised = bounds + 2 * points.rounding * (bounds + points.squares)
-        bounds = torch.where(bounds < 0, bounds, raised)
-    top = bounds.topk(count + 1)
+    raised = bounds + 2 * points.rounding * (bounds + points.squares)
+    top = torch.where(bounds < 0, bounds, raised).topk(count + 1)
     return top.indices[:-1], float(top.values[-1])
 
 
