@@ -17,45 +17,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from fathom.study.inline import FAINT, FILL, INK, inline
+from fathom.study.inline import inline
 from fathom.study.penalty import Penalty
-from fathom.study.style import Look
+from fathom.study.style import FILL, INK, STYLE, Look
 
 if TYPE_CHECKING:
     import pandas as pd
 
 WIDTH = 4.4  # inches: fits a phone without shrinking, two fit side by side on a desk
-
-STYLE: Any = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 9.5,
-    "axes.titlesize": 9.5,
-    "axes.labelsize": 9.5,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.facecolor": "none",
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "xtick.labelsize": 9,
-    "ytick.labelsize": 9,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "grid.color": FAINT,
-    "grid.linewidth": 0.6,
-    "figure.facecolor": "none",
-    "legend.frameon": False,
-    "svg.fonttype": "none",  # text stays text: it can be searched, read aloud, and takes the page's color
-    "svg.hashsalt": "fathom",
-    "pdf.fonttype": 42,  # TrueType, embedded
-    "path.simplify": False,
-    "text.parse_math": False,  # a class may be called "$"
-}
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,9 +4,8 @@ import re
 from collections.abc import Mapping
 from html import escape
 
-from fathom.study.style import Look
+from fathom.study.style import FAINT, FILL, INK, Look
 
-INK, FAINT, FILL = "#1b1f24", "#d9dde3", "#5b3f9e"  # text and axes, grid, heat, as figures draw them
 PAGE = {INK: "currentColor", FAINT: "var(--line)", FILL: "var(--heat)"}  # what they become on a page
 
 

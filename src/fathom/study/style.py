@@ -1,4 +1,4 @@
-"""How a query method looks everywhere: one color, marker and label in figures, tables and legends.
+"""How figures look, and a query method everywhere: one color, marker and label in figures, tables and legends.
 
 The colors keep the study's (BALD blue, Core-Set green, Entropy orange, BADGE purple, Random red, BatchBALD cyan), moved
 so far apart in lightness that they stay apart under the common color deficiencies; the marker says the same again.
@@ -6,6 +6,7 @@ so far apart in lightness that they stay apart under the common color deficienci
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from fathom.callstring import parse
 from fathom.records import FathomError
@@ -28,6 +29,40 @@ class Look:
     marker: str
     number: int
 
+
+INK, FAINT, FILL = "#1b1f24", "#d9dde3", "#5b3f9e"  # text and axes, grid, heat
+
+# matplotlib's settings
+STYLE: Any = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9.5,
+    "axes.titlesize": 9.5,
+    "axes.labelsize": 9.5,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.facecolor": "none",
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.6,
+    "figure.facecolor": "none",
+    "legend.frameon": False,
+    "svg.fonttype": "none",  # text stays text: it can be searched, read aloud, and takes the page's color
+    "svg.hashsalt": "fathom",
+    "pdf.fonttype": 42,  # TrueType, embedded
+    "path.simplify": False,
+    "text.parse_math": False,  # a class may be called "$"
+}
 
 LABELS = {
     "random": "Random",
