@@ -300,14 +300,14 @@ def check_query(query: str, /, *, json: Json = False, plugin: Plugin = None) -> 
     Args:
         query: Call-string such as bald(draws=20) or my_al/margin, or a .py file: then every method in it.
     """
-    from fathom.testing import check_query as check
+    from fathom.testing import query_findings
 
     _plugins(plugin)
     names = [query]
     if query.endswith(".py"):
         prefix = registry.add_file(query)
         names = [name for name in registry.index()["query"] if name.startswith(f"{prefix}/")]
-    results = {name: [str(finding) for finding in check(name)] for name in names}
+    results = {name: query_findings(name) for name in names}
     if json:
         _print_json(results)
     else:

@@ -43,8 +43,8 @@ class Lab:
         if text not in self._datasets:
             loaded = load(text, self.data)
             self._check(text, loaded)
-            on_device = {"images": loaded.images.to(self.device), "test_images": loaded.test_images.to(self.device)}
-            self._datasets[text] = dataclasses.replace(loaded, **on_device)
+            images, test_images = loaded.images.to(self.device), loaded.test_images.to(self.device)
+            self._datasets[text] = dataclasses.replace(loaded, images=images, test_images=test_images)
         return self._datasets[text]
 
     def paradigm(self, text: str) -> Paradigm:

@@ -1,18 +1,16 @@
 """What a study takes before it is run: trainings before and after sharing, labels, disk, time by a short probe."""
 
+import dataclasses
 import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
 import torch
 
 from fathom.data.images import Subset
-from fathom.learn.task import Paradigm
 from fathom.query.method import build as build_method
-from fathom.records import LabelRegime, RunSpec, Study, unique
+from fathom.records import LabelRegime, RunSpec, Study
 from fathom.run.backends import data_root, default_workers, prepare
 from fathom.run.environment import find_device
 from fathom.run.jobs import Job, trainings
@@ -22,7 +20,8 @@ from fathom.run.tune import grid_of
 from fathom.store import Store
 from fathom.streams import Streams
 
-PROBE_IMAGES = 512  # training images of a probe, and images it predicts
+SMALL_PROBE, LARGE_PROBE = 64, 1024  # training images of a probe, and images it predicts
+PATIENCE = 1.0  # seconds: where the small probe takes longer it has to do
 ROUND_BYTES = 2_500  # a committed round without what it queried (measured)
 QUERIED_BYTES = 40  # one queried sample: id, class, score (measured)
 
@@ -40,7 +39,7 @@ class Plan:
         trainings_ceiling: Full-data trainings.
         labels: Labels that all runs would buy, validation sets included; each run pays for itself.
         labels_a_run: The same for the most expensive run.
-        disk_bytes: Size of the finished store.
+        disk_bytes: Size of the finished store; without a probe, without the round-0 classifiers.
         seconds: Time on this machine with `workers`, from the probe; None without one.
         workers: Worker processes the time is for.
         device: What would train.
@@ -109,7 +108,7 @@ def make_plan(
         work = Counter(
             {kind: sum(trainings(j, store) for j in jobs if j.kind == kind) for kind in ("search", "ceiling")}
         )
-        rates = _rates(lab, study) if probe else {}
+        speeds = _speeds(lab, study) if probe else {}
         return Plan(
             study=study.name,
             experiments=len(study.runs),
@@ -119,11 +118,11 @@ def make_plan(
             trainings_ceiling=work["ceiling"],
             labels=sum(_labels(lab, spec, r) for spec, r in regimes.items()),
             labels_a_run=max((_labels(lab, spec, r) for spec, r in regimes.items()), default=0),
-            disk_bytes=sum(_run_bytes(r) for r in regimes.values()) + _weights(lab, jobs),
-            seconds=sum(_seconds(lab, job, rates) for job in jobs) / max(1, min(count, len(jobs))) if probe else None,
+            disk_bytes=sum(_run_bytes(r) for r in regimes.values()) + (_weights(jobs, speeds) if probe else 0),
+            seconds=sum(_seconds(lab, job, speeds) for job in jobs) / max(1, min(count, len(jobs))) if probe else None,
             workers=count,
             device=str(where) if where.type != "cuda" else torch.cuda.get_device_name(where),
-            rates=rates,
+            rates={name: {"train": s.train, "predict": s.predict} for name, s in speeds.items()},
         )
 
 
@@ -137,70 +136,80 @@ def _run_bytes(regime: LabelRegime) -> int:
     return regime.rounds * ROUND_BYTES + (regime.rounds - 1) * regime.query_size * QUERIED_BYTES
 
 
-def _weights(lab: Lab, jobs: list[Job]) -> int:
+def _weights(jobs: list[Job], speeds: dict[str, "_Speed"]) -> int:
     """Bytes of the round-0 classifiers that are kept."""
-    sizes: dict[tuple[str, str], int] = {}
-    total = 0
-    for job in jobs:
-        if job.kind == "first":
-            key = (job.setting[0], job.setting[2])
-            if key not in sizes:
-                sizes[key] = sum(t.numel() * t.element_size() for t in _probe(lab, job.setting)[0].state().values())
-            total += sizes[key]
-    return total
+    return sum(speeds[_name(job.setting)].weights for job in jobs if job.kind == "first")
 
 
 # ------------------------------------------------------------------------------------------------------- probe
 
 
-def _probe(lab: Lab, setting: tuple[str, str, str]) -> tuple[Any, Any, Paradigm]:
-    """A classifier trained for a moment, its task and the cut-down paradigm."""
+@dataclass(frozen=True)
+class _Speed:
+    """What a probe measured: images a second in training and prediction on one worker, and bytes of the weights."""
+
+    train: float
+    predict: float
+    weights: int
+
+
+def _name(setting: tuple[str, str, str]) -> str:
+    """Speed depends on dataset and paradigm alone."""
+    return f"{setting[0]}, {setting[2]}"
+
+
+def _speeds(lab: Lab, study: Study) -> dict[str, _Speed]:
+    """The speed of every dataset and paradigm of a study."""
+    speeds: dict[str, _Speed] = {}
+    for setting in study.settings:
+        if _name(setting) not in speeds:
+            small = _measure(lab, setting, SMALL_PROBE)  # warms up: allocator, kernels, caches
+            slow = SMALL_PROBE / small.train > PATIENCE
+            speeds[_name(setting)] = small if slow else _measure(lab, setting, LARGE_PROBE)
+    return speeds
+
+
+def _measure(lab: Lab, setting: tuple[str, str, str], images: int) -> _Speed:
+    """Train for a moment and predict some of the pool."""
     start = lab.start(setting[0], setting[1], 0)
     task = start.task(start.start_ids.tolist(), start.dataset.labels[start.start_ids])
-    short = lab.paradigm(setting[2]).probe(PROBE_IMAGES)
+    task = dataclasses.replace(task, val_images=Subset(task.val_images, _first(1, lab)), val_labels=task.val_labels[:1])
+    short = lab.paradigm(setting[2]).probe(images)
     state = short.prepare(task, Streams(0)("pretrain"))
-    return short.fit(task, grid_of(lab, setting)[0], state, Streams(0)), task, short
+    began = time.perf_counter()
+    classifier = short.fit(task, grid_of(lab, setting)[0], state, Streams(0))
+    trained = time.perf_counter()
+    some = Subset(task.pool, _first(min(images, len(task.pool)), lab))
+    list(classifier.stream(some, 0, Streams(0)("draws")))
+    if lab.device.type == "cuda":
+        torch.cuda.synchronize()
+    ended = time.perf_counter()
+    weights = sum(t.numel() * t.element_size() for t in classifier.state().values())
+    return _Speed(short.images(len(task.labels)) / (trained - began), len(some) / (ended - trained), weights)
 
 
-def _rates(lab: Lab, study: Study) -> dict[str, dict[str, float]]:
-    """Images a second in training and prediction, by `dataset, paradigm`, on one worker."""
-    rates = {}
-    for setting in unique(study.settings):
-        name = f"{setting[0]}, {setting[2]}"
-        if name in rates:
-            continue
-        _probe(lab, setting)  # warms up: allocator, kernels, caches
-        began = time.perf_counter()
-        classifier, task, short = _probe(lab, setting)
-        trained = time.perf_counter()
-        some = Subset(task.pool, torch.arange(min(PROBE_IMAGES, len(task.pool)), device=lab.device))
-        list(classifier.stream(some, 0, Streams(0)("draws")))
-        if lab.device.type == "cuda":
-            torch.cuda.synchronize()
-        ended = time.perf_counter()
-        seen = short.images(len(task.labels))
-        rates[name] = {"train": seen / (trained - began), "predict": len(some) / (ended - trained)}
-    return rates
+def _first(count: int, lab: Lab) -> torch.Tensor:
+    return torch.arange(count, device=lab.device)
 
 
-def _seconds(lab: Lab, job: Job, rates: dict[str, dict[str, float]]) -> float:
+def _seconds(lab: Lab, job: Job, speeds: dict[str, _Speed]) -> float:
     """Expected seconds of a job on one worker: images trained on and predicted, at the measured rates."""
     if job.kind == "choose":
         return 0.0
     paradigm, start = lab.paradigm(job.setting[2]), lab.start(job.setting[0], job.setting[1], max(job.seed, 0))
-    rate, regime = rates[f"{job.setting[0]}, {job.setting[2]}"], start.regime
+    speed, regime = speeds[_name(job.setting)], start.regime
     validated = paradigm.validated(len(start.val_ids))
     if job.kind != "run":
         labels = len(start.train_ids) if job.kind == "ceiling" else regime.start
-        return paradigm.images(labels) / rate["train"] + validated / rate["predict"]
+        return paradigm.images(labels) / speed.train + validated / speed.predict
     budgets = [regime.start + i * regime.query_size for i in range(1, regime.rounds)]
-    seconds = sum(paradigm.images(budget) / rate["train"] + validated / rate["predict"] for budget in budgets)
+    seconds = sum(paradigm.images(budget) / speed.train + validated / speed.predict for budget in budgets)
     method = build_method(job.query)
     predicted = regime.rounds * len(start.dataset.test_labels)
     if method.predictions:
         predicted += (regime.rounds - 1) * len(start.train_ids)
     # Heads repeated for dropout draws cost little beside the encoder; the query itself is not probed.
-    return seconds + predicted / rate["predict"] * (1.1 if dropout_of(paradigm, method) else 1.0)
+    return seconds + predicted / speed.predict * (1.1 if dropout_of(paradigm, method) else 1.0)
 
 
 def _span(seconds: float) -> str:

@@ -46,7 +46,9 @@ def run(lab: Lab, spec: RunSpec, after_round: Callable[[Round], None] = lambda r
         with clock("test"):
             metrics, recalls = test(start, classifier, draws, spec.seed)
         paid = oracle.paid
-        queried, scores, notes = [], None, []
+        queried: list[int] = []
+        scores: list[float] | None = None
+        notes: list[str] = []
         if number + 1 < start.regime.rounds:  # nothing is asked after the last round
             queried, scores, notes = _query(start, classifier, method, labeled, Streams(spec.seed, number), clock)
         classes = oracle.label(queried).tolist()
@@ -258,7 +260,7 @@ class _Step:
         self.clock._open.append(self.name)
 
     def __exit__(self, *_: object) -> None:
-        if torch.cuda.is_available() and torch.cuda.is_initialized():
+        if torch.cuda.is_available():
             torch.cuda.synchronize()
         self.clock.switch()
         self.clock._open.pop()

@@ -61,7 +61,7 @@ def choose(lab: Lab, setting: Setting) -> None:
     """
     paradigm, grid = lab.paradigm(setting[2]), grid_of(lab, setting)
     seeds = list(range(paradigm.search)) if len(grid) > 1 else []
-    table = []
+    table: list[dict[str, Any]] = []
     for hparams in grid:
         found = [lab.store.get(search_key(setting, hparams, seed)) for seed in seeds]
         scores = [content["val_score"] for content, _ in filter(None, found)]

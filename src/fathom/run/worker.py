@@ -76,7 +76,7 @@ def _attempt(lab: Lab, job: Job, session: str) -> bool:
         return True
     except Exception as error:
         expected = isinstance(error, FathomError)
-        content = {"job": job.name, "what": str(job), "kind": job.kind, "setting": list(job.setting)}
+        content: dict[str, Any] = {"job": job.name, "what": str(job), "kind": job.kind, "setting": list(job.setting)}
         content |= {"query": job.query, "seed": job.seed, "error": type(error).__name__, "message": str(error)}
         content["traceback"] = "" if expected else traceback.format_exc()
         clock = {"session": session, "finished": datetime.now(UTC).isoformat(timespec="seconds")}
