@@ -100,6 +100,17 @@ def test_chunks_change_nothing(text, cuts) -> None:
     torch.testing.assert_close(whole.scores, parted.scores)
 
 
+def test_strata_are_the_predicted_classes_of_the_mean() -> None:
+    view = pool(n=200, k=5, c=4)
+    predicted = view.log_probs.exp().mean(1).argmax(1)
+    picks = build("bald(draws=5, stratify=true)").select(
+        [rows(view, slice(0, 90)), rows(view, slice(90, 200))], 40, Stream(0)
+    )
+    assert predicted[picks.positions].bincount().tolist() == [10] * 4
+    plain = build("bald(draws=5)").select([view], 40, Stream(0))
+    assert predicted[plain.positions].bincount(minlength=4).tolist() != [10] * 4
+
+
 def test_a_score_keeps_no_chunk() -> None:
     """A pool of millions streams through: each chunk is gone when the next but one comes."""
     alive: list[weakref.ref[PoolView]] = []
