@@ -28,14 +28,14 @@ _LAZY = {
 }
 
 if TYPE_CHECKING:
+    from fathom.api import plan as plan
+    from fathom.api import run as run
     from fathom.records import FathomError as FathomError
     from fathom.registry import dataset as dataset
     from fathom.registry import paradigm as paradigm
     from fathom.registry import regime as regime
     from fathom.registry import score as score
     from fathom.registry import selection as selection
-    from fathom.api import plan as plan
-    from fathom.api import run as run
     from fathom.store import table as table
     from fathom.study.design import load_study as load_study
     from fathom.study.report import report as report

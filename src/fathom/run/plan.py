@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+
 import torch
 
 from fathom.data.images import Subset
@@ -163,7 +164,8 @@ def _speeds(lab: Lab, study: Study) -> dict[str, _Speed]:
     speeds: dict[str, _Speed] = {}
     for setting in study.settings:
         if _name(setting) not in speeds:
-            small = _measure(lab, setting, SMALL_PROBE)  # warms up: allocator, kernels, caches
+            _measure(lab, setting, SMALL_PROBE)  # warms up: imports, allocator, kernels, caches
+            small = _measure(lab, setting, SMALL_PROBE)
             slow = SMALL_PROBE / small.train > PATIENCE
             speeds[_name(setting)] = small if slow else _measure(lab, setting, LARGE_PROBE)
     return speeds
@@ -173,23 +175,20 @@ def _measure(lab: Lab, setting: tuple[str, str, str], images: int) -> _Speed:
     """Train for a moment and predict some of the pool."""
     start = lab.start(setting[0], setting[1], 0)
     task = start.task(start.start_ids.tolist(), start.dataset.labels[start.start_ids])
-    task = dataclasses.replace(task, val_images=Subset(task.val_images, _first(1, lab)), val_labels=task.val_labels[:1])
+    one = Subset(start.dataset.images, lab.ids(start.val_ids[:1]))
+    task = dataclasses.replace(task, val_images=one, val_labels=task.val_labels[:1])
     short = lab.paradigm(setting[2]).probe(images)
     state = short.prepare(task, Streams(0)("pretrain"))
     began = time.perf_counter()
     classifier = short.fit(task, grid_of(lab, setting)[0], state, Streams(0))
     trained = time.perf_counter()
-    some = Subset(task.pool, _first(min(images, len(task.pool)), lab))
+    some = Subset(start.dataset.images, lab.ids(start.train_ids[:images]))
     list(classifier.stream(some, 0, Streams(0)("draws")))
     if lab.device.type == "cuda":
         torch.cuda.synchronize()
     ended = time.perf_counter()
     weights = sum(t.numel() * t.element_size() for t in classifier.state().values())
     return _Speed(short.images(len(task.labels)) / (trained - began), len(some) / (ended - trained), weights)
-
-
-def _first(count: int, lab: Lab) -> torch.Tensor:
-    return torch.arange(count, device=lab.device)
 
 
 def _seconds(lab: Lab, job: Job, speeds: dict[str, _Speed]) -> float:
