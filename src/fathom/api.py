@@ -1,4 +1,4 @@
-"""What notebooks call: `fathom.run`, `fathom.plan`, `fathom.table`, `fathom.report`. The command line calls the same."""
+"""What notebooks call: `fathom.run`, `fathom.plan`, `fathom.table`, `fathom.report`. The CLI calls the same."""
 
 import dataclasses
 from pathlib import Path

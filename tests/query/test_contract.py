@@ -1,13 +1,19 @@
 """The contract of query methods over the registry (a new method brings no boilerplate), and what it catches."""
 
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import torch
+from tests.query.pools import pool
 
 from fathom import registry
+from fathom.query.method import build
+from fathom.query.view import PoolView
 from fathom.records import FathomError
 from fathom.registry import add_file, index
+from fathom.streams import Stream
 from fathom.testing import check_query, query_findings
 
 BUILT_IN = [name for name in index()["query"] if "/" not in name]
@@ -25,6 +31,22 @@ def test_all_methods_are_there() -> None:
 @pytest.mark.parametrize("text", BUILT_IN + VARIANTS)
 def test_every_query_method_keeps_the_contract(text) -> None:
     check_query(text)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("text", BUILT_IN + VARIANTS)
+def test_every_query_method_keeps_the_contract_on_a_device(text) -> None:
+    check_query(text, "cuda")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("text", ["entropy", "bald(draws=5)", "core-set", "badge", "batch-bald(draws=5)", "random"])
+def test_a_device_picks_what_the_processor_picks(text) -> None:
+    view = pool(n=500, k=5 if "draws" in text else 1, d=32)
+    on_device = PoolView(*(getattr(view, f.name).cuda() for f in fields(view)))
+    here, there = build(text).select([view], 40, Stream(0)), build(text).select([on_device], 40, Stream(0))
+    assert there.positions.is_cuda
+    assert there.positions.tolist() == here.positions.tolist()
 
 
 BREACHES = '''"""Methods that each break the contract in one way."""

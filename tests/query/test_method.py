@@ -235,6 +235,22 @@ def test_the_precision_set_for_training_does_not_reach_the_query(text) -> None:
         torch.set_float32_matmul_precision("highest")
 
 
+def test_the_precision_is_that_of_training_again_even_after_an_error() -> None:
+    def fail(view: PoolView) -> torch.Tensor:
+        assert torch.backends.cuda.matmul.fp32_precision == torch.backends.mkldnn.matmul.fp32_precision == "ieee"
+        assert not torch.is_grad_enabled()
+        raise RuntimeError("on purpose")
+
+    torch.backends.cuda.matmul.fp32_precision = "tf32"  # set so, torch.get_float32_matmul_precision() would raise
+    try:
+        with pytest.raises(RuntimeError, match="on purpose"):
+            method(fail, "score").select([pool()], 3, Stream(0))
+        assert torch.backends.cuda.matmul.fp32_precision == "tf32"
+        assert torch.is_grad_enabled()
+    finally:
+        torch.backends.cuda.matmul.fp32_precision = "ieee"
+
+
 @pytest.mark.parametrize("text", ["core-set", "badge", "batch-bald(draws=5)", "bald(draws=5)", "margin"])
 def test_tensors_of_inference_mode_are_welcome(text) -> None:
     k = 5 if "draws" in text else 1

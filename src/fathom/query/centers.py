@@ -42,15 +42,16 @@ def core_set(view: PoolView, size: int, stream: Stream) -> Selection:
     centered first, which keeps float32 from cancellation; ties in random order.
     """
     order = torch.randperm(len(view), generator=stream.torch()).to(view.device)  # equal distances: the first in here
-    mean = view.features.mean(0, keepdim=True, dtype=wide(view.device))
+    features = _single(view.features)
+    mean = features.mean(0, keepdim=True)
+    precise = mean.to(wide(view.device))
 
     def exact(rows: Tensor) -> Points:
-        return Points((view.features[order[rows]].to(mean) - mean,))
+        return Points((view.features[order[rows]].to(precise) - precise,))
 
-    features = _single(view.features)
-    points = Points((features[order] - mean.to(features),))
+    points = Points((features[order] - mean,))
     if len(view.labeled_features):
-        picks, reach = farthest_first(points, exact, Points((view.labeled_features.to(mean) - mean,)), size)
+        picks, reach = farthest_first(points, exact, Points((view.labeled_features.to(precise) - precise,)), size)
     else:
         first = points.squares.argmin().reshape(1)
         picks, reach = farthest_first(points, exact, exact(first), size - 1, first)

@@ -224,20 +224,21 @@ def _check_settings(text: str, settings: dict[str, Any], needed: int) -> None:
 @contextmanager
 def _exact_arithmetic() -> Iterator[None]:
     """No gradients, and full float32 products whatever training has set: distances are differences of large sums."""
-    precision = torch.get_float32_matmul_precision()
+    backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+    precisions = [backend.fp32_precision for backend in backends]
     autocast = [kind for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)]
     try:
-        if precision != "highest":
-            torch.set_float32_matmul_precision("highest")
+        for backend in backends:
+            backend.fp32_precision = "ieee"
+        for kind in autocast:
+            torch.set_autocast_enabled(kind, False)
         with torch.no_grad():
-            for kind in autocast:
-                torch.set_autocast_enabled(kind, False)
             yield
     finally:
         for kind in autocast:
             torch.set_autocast_enabled(kind, True)
-        if precision != "highest":
-            torch.set_float32_matmul_precision(precision)
+        for backend, precision in zip(backends, precisions, strict=True):
+            backend.fp32_precision = precision
 
 
 def _versions(view: PoolView) -> list[int]:

@@ -222,7 +222,7 @@ def _local(orders: Orders, count: int, watch: _Watch) -> None:
     if crashed := [p.returncode for p in processes if p.returncode]:
         raise FathomError(
             f"{len(crashed)} of {count} workers died (exit status {', '.join(map(str, crashed))}; -9 usually means "
-            "that memory ran out: give --workers a smaller number). What was committed is safe; run the same command again"
+            "that memory ran out: give --workers a smaller number). What was committed is safe; run the same again"
         )
 
 
