@@ -224,7 +224,7 @@ def _check_settings(text: str, settings: dict[str, Any], needed: int) -> None:
 @contextmanager
 def _exact_arithmetic() -> Iterator[None]:
     """No gradients, and full float32 products whatever training has set: distances are differences of large sums."""
-    backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+    backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]  # not in stubs
     precisions = [backend.fp32_precision for backend in backends]
     autocast = [kind for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)]
     try:
