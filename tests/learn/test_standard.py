@@ -29,7 +29,7 @@ def test_it_learns_digits_with_the_short_recipe():
     predicted = log_probs(classifier, task.pool)[:, 0].argmax(1)
     assert (predicted == pool_labels).double().mean() >= 0.8
     assert classifier.val_score == max(row["val_score"] for row in classifier.history)
-    assert [row["epoch"] for row in classifier.history] == list(range(8))
+    assert [row["epoch"] for row in classifier.history] == list(range(7))
 
 
 def test_more_labels_are_worth_something():
@@ -198,7 +198,7 @@ def test_the_study_is_the_default_and_what_is_shorter_says_so():
     assert isinstance(build("standard"), Paradigm)
     assert build("standard").recipe_name == "study"
     assert build("standard(dropout=0.5, lr=0.1)").recipe_name == "study"
-    assert build("standard(recipe=short)").recipe_name.startswith("short (epochs=8, epoch_size=480")
+    assert build("standard(recipe=short)").recipe_name.startswith("short (epochs=7, epoch_size=480")
     assert build("standard(epochs=20)").recipe_name == "changed (epochs=20)"
     assert build("standard(recipe=short, epochs=9)").images(100) == 9 * 480
     assert build("standard").images(50) == 1_100_000

@@ -30,7 +30,7 @@ LARGE = 96  # pixels from which a mini-batch of the study has 512 images, else 1
 
 # What `recipe=short` changes, where a field still has the study's value.
 SHORT: dict[str, Any] = {
-    "epochs": 8,
+    "epochs": 7,
     "epoch_size": 480,
     "batch_size": 32,
     "warmup": 1,
@@ -60,7 +60,7 @@ class Standard:
         imbalance: `oversample`, `weighted` (cross-entropy), `none`, or `auto`: oversample unless classes are balanced.
         last_batch: What becomes of a last mini-batch too small for BatchNorm: `merge`, `drop`, `keep`.
         search: Starting sets that HPs are chosen on.
-        recipe: `study`, or `short`: 120 steps of 32 and a grid of four, for small images on a CPU.
+        recipe: `study`, or `short`: 105 steps of 32 and a grid of four, for small images on a CPU.
 
     Source: Lüth et al., 2023, Sec. 3 and code; weight decay and the last mini-batch are ours (see `fit`, `plan`).
     """
