@@ -72,3 +72,19 @@ def test_the_lock_holds_every_dependency_and_no_address() -> None:
     wanted = [*project["project"]["dependencies"], *project["dependency-groups"]["test"]]
     for name in (re.split(r"[<>=]", w)[0].strip() for w in wanted):
         assert re.search(rf"^{re.escape(name)}==", lock, flags=re.M | re.I), name
+
+
+def test_the_query_methods_in_the_docs_keep_the_contract(tmp_path: Path) -> None:
+    from fathom.testing import query_findings
+
+    blocks = re.findall(r"```python\n# (\w+\.py)\n(.*?)```", (ROOT / "docs/adding.md").read_text(), flags=re.S)
+    assert len(blocks) == 2
+    try:
+        for name, code in blocks:
+            (tmp_path / name).write_text(code)
+            prefix = registry.add_file(tmp_path / name)
+            (method,) = [m for m in registry.index()["query"] if m.startswith(f"{prefix}/")]
+            assert query_findings(method) == []
+    finally:
+        registry._files.clear()
+        registry.index.cache_clear()
