@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, validators
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -39,6 +39,8 @@ Data = Annotated[
     Path | None, Parameter(name="--data", help="Folder of the datasets [default: FATHOM_DATA, else ./data].")
 ]
 Download = Annotated[bool, Parameter(name="--download", negative="", help="Fetch datasets that are not there.")]
+Workers = Annotated[int | None, Parameter(name="--workers", validator=validators.Number(gte=0))]
+Threads = Annotated[int, Parameter(name="--threads", validator=validators.Number(gte=1))]
 Device = Annotated[str, Parameter(name="--device", help="auto, cpu, cuda or cuda:N.")]
 
 
@@ -71,7 +73,8 @@ def list_(
     if json:
         _print_json(rows)
         return
-    table = Table("kind", "name", "what it is", "parameters", box=None, header_style="bold", pad_edge=False)
+    table = Table("kind", "name", "what it is", box=None, header_style="bold", pad_edge=False)
+    table.add_column("parameters", overflow="fold")  # whole, however long: they are there to be copied
     for row in rows:
         table.add_row(
             row["kind"], f"[cyan]{row['name']}", escape(row["summary"]), _parameters(row.get("parameters", {}))
@@ -93,6 +96,11 @@ def show(name: str, /, *, json: Json = False, plugin: Plugin = None) -> None:
     if members and name not in designs():
         _show_members(members, json)
         return
+    known = {*designs(), *(member for m in registry.index().values() for member in m)}
+    if name not in known and not Path(name).is_file() and Path(name).suffix != ".toml":
+        raise FathomError(
+            f"there is nothing called {name!r}. {registry.suggest(name, known)} A study file ends in .toml"
+        )
     study = load_study(name)
     if json:
         _print_json({**study.to_json(), "runs": [{"key": r.key, **r.to_json()} for r in study.runs]})
@@ -116,7 +124,7 @@ def plan(
     data: Data = None,
     download: Download = False,
     device: Device = "auto",
-    workers: int | None = None,
+    workers: Workers = None,
     json: Json = False,
     plugin: Plugin = None,
 ) -> None:
@@ -150,8 +158,8 @@ def run(
     /,
     *,
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
-    workers: int | None = None,
-    threads: int = 1,
+    workers: Workers = None,
+    threads: Threads = 1,
     data: Data = None,
     download: Download = False,
     device: Device = "auto",
@@ -396,7 +404,7 @@ def _command() -> str:
 def main() -> None:
     """Entry point: a user's mistake is one message on standard error and a non-zero exit status."""
     try:
-        code = app()
+        code = app(sys.argv[1:])
     except FathomError as error:
         err.print("[bold red]error:[/] " + escape(str(error)), soft_wrap=True)
         sys.exit(error.exit_code)

@@ -99,7 +99,7 @@ def make_plan(
         FathomError: Study, data or a regime do not fit; the same checks as before a run.
     """
     where = find_device(device)
-    count = workers or default_workers(where, 1)
+    count = default_workers(where, 1) if workers is None else max(1, workers)  # 0: this process, which is one
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder) / "plan")
         store.begin(study)
