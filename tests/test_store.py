@@ -119,6 +119,12 @@ def test_a_study_may_grow_if_asked(store: Store) -> None:
     assert Store.open(store.root).study.runs == grown.runs
 
 
+def test_what_decides_no_result_may_change(store: Store) -> None:
+    renamed = Study("s", SPECS, title="Better words", baseline="bald", ceiling=3)
+    store.begin(renamed)
+    assert Store.open(store.root).study == renamed
+
+
 def test_a_folder_with_other_things_is_not_taken(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("mine")
     with pytest.raises(FathomError, match="not empty"):

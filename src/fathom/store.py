@@ -86,7 +86,7 @@ class Store:
             added, removed = _difference(self.study.runs, study.runs)
             if removed or (added and not extend):
                 raise FathomError(_refusal(self.root, self.study.runs, study.runs))
-            if added:
+            if study != self.study:  # more runs, or another title, baseline or ceiling, which decide no result
                 files.write(self.root / "study.json", files.pack(study.to_json(), {}), replace=True)
                 self.__dict__.pop("study", None)
 

@@ -6,7 +6,7 @@ import platform
 import subprocess
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +55,16 @@ def find_device(wanted: str) -> torch.device:
 
 def describe(device: torch.device, threads: int) -> Environment:
     """The environment of this process."""
+    plugins = {Path(p).name: hashlib.sha256(Path(p).read_bytes()).hexdigest()[:12] for p in added_files()}
+    for point in entry_points(group="fathom"):
+        if point.dist and point.dist.name != "fathom-al":
+            plugins[point.dist.name] = point.dist.version
     decides: dict[str, Any] = {
         "protocol": PROTOCOL,
         "torch": torch.__version__,
         "device": device.type,
         "threads": threads if device.type == "cpu" else 0,
-        "plugins": {Path(p).name: hashlib.sha256(Path(p).read_bytes()).hexdigest()[:12] for p in added_files()},
+        "plugins": plugins,
     }
     decides |= {name: _version(name) for name in ("torchvision", "numpy", "scikit-learn")}
     machine = {
