@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 # Without byte code caches every process would compile torch anew, which takes seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: quickstart test check lock clean
+.PHONY: quickstart test check docs lock clean
 
 quickstart: $(READY)
 	@$(BIN)/fathom run quickstart --out runs/quickstart
@@ -24,6 +24,9 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest tests/test_house.py tests/test_docs.py
+
+docs: $(READY)
+	$(BIN)/python -m docs.generate
 
 # Pinned versions without registry addresses, for every platform and Python from 3.11 on.
 lock:
