@@ -72,8 +72,8 @@ def curve_figure(
         if ceiling is not None:
             axes.axhline(100 * ceiling, color=INK, lw=0.9, ls=(0, (5, 4)), label="full data")
         _frame(axes, "labeled training samples", f"{metric.replace('_', ' ')} (%)", curves["budget"])
-        low, high = axes.get_ylim()
-        axes.set_ylim(max(low, 0.0), min(high, 100.8))  # an interval may leave the scale, the axis does not
+        shown = [*100 * curves["mean"], *([] if ceiling is None else [100 * ceiling])]
+        _cut(axes, min(shown), max(shown), 0.0, 100.8)
         _legend(figure, axes)
         return _drawing(figure, name, f"Budget curves: {_spoken(curves, looks)}", looks)
 
@@ -101,6 +101,8 @@ def gain_figure(name: str, curves: "pd.DataFrame", looks: Mapping[str, Look], ba
             axes.errorbar(x, y, yerr=np.nan_to_num(bars), fmt="none", ecolor=look.light, elinewidth=1.1, alpha=0.75)
             axes.plot(x, y, color=look.light, lw=1.1, marker=look.marker, ms=4, mew=0, label=look.label)
         axes.axhline(0, color=INK, lw=0.9)
+        most = 100 * curves["mean"].abs().max()
+        _cut(axes, -most, most, -100.0, 100.0)
         _frame(axes, "labeled training samples", f"gain over {looks[baseline].label} (points)", curves["budget"])
         _legend(figure, axes)
         alt = f"Gain in {metric.replace('_', ' ')} over {looks[baseline].label}: {_spoken(curves, looks, sign=True)}"
@@ -211,6 +213,14 @@ def _line(axes: Axes, rows: "pd.DataFrame", look: Look) -> None:
         low, high = 100 * rows["low"].to_numpy(), 100 * rows["high"].to_numpy()
         axes.fill_between(x, low, high, color=look.light, alpha=0.13, lw=0)
     axes.plot(x, y, color=look.light, lw=1.5, marker=look.marker, ms=4.5, mew=0, label=look.label)
+
+
+def _cut(axes: Axes, least: float, most: float, floor: float, top: float) -> None:
+    """Cut the axis where only intervals reach: with two seeds they would dwarf what they are of."""
+    low, high = axes.get_ylim()
+    room = max(most - least, 4.0)
+    if np.isfinite(room):
+        axes.set_ylim(max(low, least - room, floor), min(high, most + room, top))
 
 
 def _frame(axes: Axes, below: str, left: str, budgets: "pd.Series[Any]") -> None:
