@@ -165,7 +165,11 @@ class Page:
         differences = curves.gain_curves(frame, r.baseline)
         if not differences.empty:
             text = f"Gain over {label(r.baseline)} at each budget, paired by seed, {_count(differences)}; "
-            text += "bars: 95 % t-interval, not corrected, cut at the edge." if (differences["n"] > 1).any() else "no interval."
+            text += (
+                "bars: 95 % t-interval, not corrected, cut at the edge."
+                if (differences["n"] > 1).any()
+                else "no interval."
+            )
             figure = figures.gain_figure(f"{stem}-gains", differences, r.looks, r.baseline, metric)
             yield self._drawn(figure, text)
 
@@ -241,7 +245,11 @@ def _count(frame: Any) -> str:
 
 
 def _band(frame: Any) -> str:
-    return "band: 95 % t-interval over seeds, cut at the edge" if (frame["n"] > 1).any() else "no band, as one seed has no interval"
+    return (
+        "band: 95 % t-interval over seeds, cut at the edge"
+        if (frame["n"] > 1).any()
+        else "no band, as one seed has no interval"
+    )
 
 
 def _spoken(environment: dict[str, Any]) -> Iterator[tuple[str, str]]:
