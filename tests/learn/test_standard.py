@@ -215,8 +215,7 @@ def test_a_probe_trains_on_about_so_many_images(text: str):
 
 
 def test_dropout_is_read_as_written():
-    assert build("standard").dropout == "bayesian"
-    assert build("standard(dropout=bayesian)").dropout == "bayesian"
+    assert build("standard").dropout == "auto"
     assert build("standard(dropout=all)").dropout == "all"
     assert build("standard(dropout=0.2)").dropout == 0.2
 
@@ -235,7 +234,7 @@ def test_dropout_is_read_as_written():
         ("standard(batch_size=1)", "batch_size must be 0 or at least 2"),
         ("standard(lr=-0.1)", "lr must be positive"),
         ("standard(dropout=1.0)", r"dropout must be .* in \[0, 1\); got 1.0"),
-        ("standard(dropout=most)", "dropout must be bayesian, all or"),
+        ("standard(dropout=most)", "dropout must be auto, all or"),
         ("standard(recipe=long)", "recipe must be one of study, short"),
     ],
 )

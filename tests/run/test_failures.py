@@ -24,6 +24,17 @@ def twice(view, size, stream):
     """Picks one sample again and again."""
     return torch.zeros(size, dtype=torch.int64)
 
+@score("leave")
+def leave(view):
+    """Leaves the program."""
+    raise SystemExit(0)
+
+@score("die")
+def die(view):
+    """Kills the program, as the kernel does when memory runs out."""
+    import os, signal
+    os.kill(os.getpid(), signal.SIGKILL)
+
 @score("crash")
 def crash(view):
     """Has a bug."""
@@ -42,7 +53,8 @@ def bad(tmp_path: Path):  # type: ignore[no-untyped-def]
 
 
 def test_failed_runs_stay_visible_and_others_go_on(bad: Path, tmp_path: Path) -> None:
-    outcome = run(study(("random", "bad/nan", "bad/twice", "bad/crash")), tmp_path / "out", workers=0)
+    queries = ("random", "bad/nan", "bad/twice", "bad/crash", "bad/leave")
+    outcome = run(study(queries), tmp_path / "out", workers=0)
     assert not outcome.finished
     assert outcome.complete == 1
     messages = {f["query"]: f for f in outcome.failures}
@@ -51,8 +63,22 @@ def test_failed_runs_stay_visible_and_others_go_on(bad: Path, tmp_path: Path) ->
     assert messages["bad/crash"]["error"] == "AttributeError"
     assert "no_such_thing" in messages["bad/crash"]["traceback"]
     store = Store.open(tmp_path / "out")
-    assert len(store.failures()) == 3
-    assert [len(store.rounds(s)) for s in store.study.runs] == [3, 0, 0, 0]
+    assert messages["bad/leave"]["error"] == "SystemExit"
+    assert len(store.failures()) == 4
+    assert [len(store.rounds(s)) for s in store.study.runs] == [3, 0, 0, 0, 0]
+
+
+def test_a_run_that_kills_its_worker_is_a_failure_and_the_others_go_on(bad: Path, tmp_path: Path) -> None:
+    outcome = run(study(("bad/die", "random", "entropy")), tmp_path / "out", workers=2)
+    assert outcome.complete == 2
+    (failure,) = outcome.failures
+    assert (failure["query"], failure["error"]) == ("bad/die", "DiedError")
+
+
+def test_nothing_is_imported_from_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "statistics.py").write_text("raise RuntimeError('a file of the user, not the module of that name')")
+    monkeypatch.chdir(tmp_path)
+    assert run(study(("random",)), tmp_path / "out", workers=1).finished
 
 
 def test_training_that_diverges_is_a_typed_failure(tmp_path: Path) -> None:
@@ -98,3 +124,41 @@ def test_changed_images_are_refused(tmp_path: Path) -> None:
 def test_a_missing_device_is_named(tmp_path: Path) -> None:
     with pytest.raises(FathomError, match=r"'cuda:7' cannot be used.*Here: cpu"):
         run(study(), tmp_path / "out", device="cuda:7")
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("random(subsample=5)", "looks at 5 samples.*asks for 10"),
+        ("batch-bald(num_samples=1)", "num_samples"),
+        ("variation-ratios(of=votess)", "votes"),
+        ("badge(sampler=x)", "sampler"),
+    ],
+)
+def test_parameters_out_of_range_are_refused_before_anything_trains(query: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(FathomError, match=message):
+        run(study((query,)), tmp_path / "out", workers=0)
+    assert not (tmp_path / "out" / "shared").exists()
+
+
+def test_a_damaged_record_of_the_search_is_trained_again_not_left_out(tmp_path: Path) -> None:
+    paradigm = PARADIGM.replace("lr=0.1", "lr=0.1|0.01, search=2")
+    toy = study(("random",), paradigm=paradigm)
+    run(toy, tmp_path / "out", workers=0)
+    before = Store.open(tmp_path / "out").records("shared/hparams")
+    arm = next((tmp_path / "out/shared/search").glob("*.json"))
+    whole = arm.read_bytes()
+    arm.write_text("{")
+    next((tmp_path / "out/shared/hparams").glob("*.json")).unlink()
+    import torch
+
+    from fathom.run.backends import data_root
+    from fathom.run.lab import Lab
+    from fathom.run.tune import choose
+
+    with pytest.warns(UserWarning, match="will be done again"):
+        choose(Lab(Store(tmp_path / "out"), data_root(), torch.device("cpu")), toy.runs[0].setting)
+    assert {k: v[0] for k, v in Store.open(tmp_path / "out").records("shared/hparams").items()} == {
+        k: v[0] for k, v in before.items()
+    }
+    assert arm.read_bytes()[:200] == whole[:200]

@@ -8,6 +8,7 @@ import pytest
 import torch
 from tests.run.studies import PARADIGM, REGIME, SEARCHING, contents, study
 
+from fathom.data.images import Subset
 from fathom.records import FathomError, RunSpec, Study
 from fathom.run import protocol
 from fathom.run.backends import data_root, run
@@ -148,7 +149,7 @@ def test_a_task_holds_no_label_of_the_pool() -> None:
     lab = Lab(Store("unused"), data_root(), torch.device("cpu"))
     lab._check = lambda text, loaded: None  # type: ignore[method-assign]
     start = lab.start("digits", study().runs[0].regime, 0)
-    task = start.task(start.start_ids.tolist(), start.dataset.labels[start.start_ids])
+    task = start.task(start.open()[1])
     known = len(task.labels) + len(task.val_labels)
     tensors = [v for v in vars(task).values() if isinstance(v, torch.Tensor)]
     assert sum(t.numel() for t in tensors) == known == 80
@@ -197,17 +198,48 @@ def test_draws_share_masks_over_the_whole_pool(whole: Store) -> None:
     start = lab.start_of(spec)
     key = protocol.first_key(spec.setting, spec.seed, 0.5)
     arrays = whole.get_tensors(key, whole.get(key)[0]["tensors"])  # type: ignore[index]
-    task = start.task(start.start_ids.tolist(), start.dataset.labels[start.start_ids])
+    task = start.task(start.open()[1])
     restored = lab.paradigm(spec.paradigm).restore(
         task, {n: torch.from_numpy(a) for n, a in arrays.items()}, dropout=0.5
     )  # type: ignore[union-attr]
     draws = Streams(0)("draws")
     once = torch.cat([p.log_probs for p in restored.stream(task.pool, 7, draws)])
-    from fathom.data.images import Subset
-
     half = len(task.pool) // 2
     pieces = [Subset(task.pool, torch.arange(half)), Subset(task.pool, torch.arange(half, len(task.pool)))]
     twice = torch.cat([p.log_probs for piece in pieces for p in restored.stream(piece, 7, draws)])
     assert once.shape == (len(task.pool), 7, 10)
     torch.testing.assert_close(once, twice)
     assert PARADIGM
+
+
+# ----------------------------------------------------------------------------------------------------- dropout
+
+
+def test_with_dropout_for_all_every_method_has_the_same_classifier(tmp_path: Path) -> None:
+    """Search, round 0 and ceiling have the dropout of the runs; a prediction does not depend on a method's draws."""
+    paradigm = SEARCHING.replace("batch_size", "dropout=all, batch_size")
+    queries = ("random", "bald", "bald(draws=5)", "entropy")
+    assert run(study(queries, paradigm=paradigm, ceiling=1), tmp_path / "out", workers=0).finished
+    store = Store.open(tmp_path / "out")
+    first = [store.rounds(spec)[0].metrics for spec in store.study.runs]
+    assert all(metrics == first[0] for metrics in first)
+    ((choice, _),) = store.records("shared/hparams").values()
+    scores = next(row["scores"] for row in choice["table"] if row["hparams"] == choice["chosen"])
+    assert first[0]["val_score"] == scores[0]
+    assert [content["dropout"] for content, _ in store.records("shared/first").values()] == [0.5]
+
+
+def test_entropy_of_a_classifier_with_dropout_is_that_of_the_mean_of_its_draws(tmp_path: Path) -> None:
+    paradigm = PARADIGM.replace("batch_size", "dropout=all, batch_size")
+    run(study(("entropy",), paradigm=paradigm), tmp_path / "out", workers=0)
+    store = Store.open(tmp_path / "out")
+    (spec,), lab = store.study.runs, Lab(store, data_root(), torch.device("cpu"))
+    start, record = lab.start_of(spec), store.rounds(spec)[0]
+    arrays = store.get_tensors(key := protocol.first_key(spec.setting, 0, 0.5), store.get(key)[0]["tensors"])  # type: ignore[index]
+    state = {n: torch.from_numpy(a) for n, a in arrays.items()}  # type: ignore[union-attr]
+    classifier = lab.paradigm(spec.paradigm).restore(start.task(start.open()[1]), state, dropout=0.5)
+    images = Subset(start.dataset.images, torch.tensor(record.queried))
+    draws = torch.cat([p.log_probs for p in classifier.stream(images, 50, Streams(0, 0)("draws"))])
+    mean = draws.double().exp().mean(dim=1)
+    entropy = -(mean * mean.log()).sum(dim=1)
+    assert record.scores == pytest.approx(entropy.tolist(), abs=1e-4)

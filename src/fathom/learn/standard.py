@@ -55,8 +55,8 @@ class Standard:
         augmentation: Strengths to choose from: `standard`, `randaugment`, `randaugment-mc`.
         momentum: Of SGD (Nesterov).
         network: `resnet18`, `cnn`, or `auto`: resnet18 from 32 pixels, else cnn.
-        dropout: Before the head: `auto` or `bayesian` (0.5 for query methods that need draws), `all` (0.5), or a
-            probability for every method. Read back, `auto` is `bayesian`.
+        dropout: Before the head: `auto` (0.5 for query methods that need draws, as published), `all` (0.5 for every
+            method), or a probability for every method.
         imbalance: `oversample`, `weighted` (cross-entropy), `none`, or `auto`: oversample unless classes are balanced.
         last_batch: What becomes of a last mini-batch too small for BatchNorm: `merge`, `drop`, `keep`.
         search: Starting sets that HPs are chosen on.
@@ -104,11 +104,9 @@ class Standard:
         _expect(all(v >= 0 for v in _grid_of(self.weight_decay)), "weight_decay", "numbers from 0", self.weight_decay)
         for strength in _grid_of(self.augmentation):
             _expect(strength in STRENGTHS, "augmentation", f"one of {', '.join(STRENGTHS)}", strength)
-        if self.dropout == "auto":
-            object.__setattr__(self, "dropout", "bayesian")
         word = isinstance(self.dropout, str)
-        fits = self.dropout in ("bayesian", "all") if word else 0 <= float(self.dropout) < 1
-        _expect(fits, "dropout", "bayesian, all or a probability in [0, 1)", self.dropout)
+        fits = self.dropout in ("auto", "all") if word else 0 <= float(self.dropout) < 1
+        _expect(fits, "dropout", "auto, all or a probability in [0, 1)", self.dropout)
 
     @property
     def recipe_name(self) -> str:

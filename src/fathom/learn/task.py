@@ -97,7 +97,7 @@ class Classifier(Protocol):
 class Paradigm(Protocol):
     """A way to train. Implementations are frozen dataclasses; their fields are their call-string parameters.
 
-    `dropout` is "bayesian" (0.5 for query methods that need draws, as published), "all" (0.5 for every method) or a
+    `dropout` is "auto" (0.5 for query methods that need draws, as published), "all" (0.5 for every method) or a
     probability for every method.
     """
 

@@ -23,12 +23,14 @@ import torch
 from fathom import registry
 from fathom.data.dataset import DataRoot
 from fathom.records import FathomError, Study
-from fathom.run.environment import check, describe, find_device
-from fathom.run.jobs import Job, done, jobs_of, trainings
+from fathom.run.environment import check, describe, find_device, make_deterministic
+from fathom.run.jobs import Job, done, trainings
 from fathom.run.lab import Lab
+from fathom.run.prepare import prepare
 from fathom.run.worker import Orders, work
 from fathom.store import Store
 
+PATIENCE = 4  # deaths of workers that are made up for, per worker
 Progress = Callable[[int, int], None]  # (trainings committed, trainings in all)
 
 
@@ -108,6 +110,8 @@ def run(
         FathomError: Study, data, regime, store or machine do not fit; nothing was trained.
         Interrupted: Ctrl-C or SIGTERM; what was committed is safe.
     """
+    if threads < 1 or (workers is not None and workers < 0):
+        raise FathomError(f"expected threads from 1 and workers from 0; got {threads} and {workers}")
     began = time.perf_counter()
     where = find_device(device)
     root = data_root(data, download=download, quiet=quiet)
@@ -121,6 +125,7 @@ def run(
     watch = _Watch(store, jobs, began, progress)
     with _signals(watch):
         if workers == 0:
+            make_deterministic(where)
             torch.set_num_threads(threads)
             work(lab, jobs, watch.session, lambda job: watch.look())
         else:
@@ -139,17 +144,6 @@ def run(
             _local(orders, workers or default_workers(where, threads), watch)
     store.clean()
     return watch.outcome()
-
-
-def prepare(study: Study, lab: Lab) -> list[Job]:
-    """Check every dataset, regime and call-string of a study before anything trains; returns its jobs.
-
-    Raises:
-        FathomError: Something does not fit.
-    """
-    for spec in study.runs:
-        lab.store.begin_run(spec, lab.start_of(spec).regime)
-    return jobs_of(study, lab)
 
 
 def default_workers(device: torch.device, threads: int) -> int:
@@ -210,23 +204,32 @@ class _Watch:
 
 
 def _local(orders: Orders, count: int, watch: _Watch) -> None:
-    """Start worker processes and watch the store until they have left."""
-    processes: list[subprocess.Popen[str]] = []
+    """Start worker processes and watch the store until they have left.
+
+    A worker that a signal ended is replaced; the job it died over is not tried again in this session, so this ends.
+    """
+    processes = []
+    deaths: list[int] = []
     try:
-        for i in range(count):
-            processes.append(_start_worker(orders, i))
+        processes = [_start_worker(orders, i) for i in range(count)]
         while any(p.poll() is None for p in processes):
             watch.look()
-            time.sleep(0.5)
+            time.sleep(0.2)
+            for i, process in enumerate(processes):
+                if (process.poll() or 0) < 0 and len(deaths) < PATIENCE * count:
+                    deaths.append(process.returncode)
+                    process.communicate()
+                    processes[i] = _start_worker(orders, i)
     finally:
         for process in processes:
             if process.poll() is None:
                 process.kill()  # nothing is lost: a commit is there whole or not at all
             process.communicate()  # waits, and closes its orders
-    if crashed := [p.returncode for p in processes if p.returncode]:
+    if broken := [p.returncode for p in processes if p.returncode]:
         raise FathomError(
-            f"{len(crashed)} of {count} workers died (exit status {', '.join(map(str, crashed))}; -9 usually means "
-            "that memory ran out: give --workers a smaller number). What was committed is safe; run the same again"
+            f"{len(broken)} of {count} workers could not go on (exit status {', '.join(map(str, broken))}; what they "
+            "said is above, -9 usually means that memory ran out: give --workers a smaller number). What was committed "
+            "is safe; run the same again"
         )
 
 
@@ -236,7 +239,7 @@ def _start_worker(orders: Orders, number: int) -> "subprocess.Popen[str]":
         device = f"cuda:{number % torch.cuda.device_count()}"
     environment = {**os.environ, "OMP_NUM_THREADS": str(orders.threads), "MKL_NUM_THREADS": str(orders.threads)}
     process = subprocess.Popen(
-        [sys.executable, "-m", "fathom.run.worker"],
+        [sys.executable, "-P", "-m", "fathom.run.worker"],  # -P: nothing is imported from the current folder
         stdin=subprocess.PIPE,
         text=True,
         env=environment,
@@ -248,12 +251,16 @@ def _start_worker(orders: Orders, number: int) -> "subprocess.Popen[str]":
     return process
 
 
+class _Terminated(BaseException):
+    """SIGTERM came."""
+
+
 @contextmanager
 def _signals(watch: _Watch) -> Iterator[None]:
     """Turn Ctrl-C (exit status 130) and SIGTERM (75: try again) into `Interrupted`."""
 
     def terminate(*_: object) -> None:
-        raise SystemExit(75)
+        raise _Terminated
 
     try:
         before = signal.signal(signal.SIGTERM, terminate)
@@ -261,10 +268,9 @@ def _signals(watch: _Watch) -> Iterator[None]:
         before = None
     try:
         yield
-    except (KeyboardInterrupt, SystemExit) as stop:
+    except (KeyboardInterrupt, _Terminated) as stop:
         watch.store.clean()
-        code = 75 if isinstance(stop, SystemExit) else 130
-        raise Interrupted(watch.outcome(), code) from None
+        raise Interrupted(watch.outcome(), 75 if isinstance(stop, _Terminated) else 130) from None
     finally:
         if before is not None:
             signal.signal(signal.SIGTERM, before)

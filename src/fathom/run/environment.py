@@ -32,7 +32,9 @@ class Environment:
 
     @property
     def name(self) -> str:
-        return digest(self.decides, 12)
+        """Stands for all of it but the time: another commit or processor is another environment, told in the report."""
+        told = {key: value for key, value in self.machine.items() if key != "since"}
+        return digest([self.decides, told], 12)
 
 
 def find_device(wanted: str) -> torch.device:
@@ -62,7 +64,7 @@ def describe(device: torch.device, threads: int) -> Environment:
     decides: dict[str, Any] = {
         "protocol": PROTOCOL,
         "torch": torch.__version__,
-        "device": device.type,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _capability(device),
         "threads": threads if device.type == "cpu" else 0,
         "plugins": plugins,
     }
@@ -87,7 +89,7 @@ def check(store: Store, environment: Environment, *, accept: bool) -> None:
         FathomError: Earlier rounds were computed under another environment, with the difference.
     """
     known = store.records("environments")
-    if known and environment.name not in known and not accept:
+    if known and not accept and environment.decides not in [decides for decides, _ in known.values()]:
         old = next(iter(known.values()))[0]
         new = environment.decides
         lines = [f"  {k}: {old.get(k)} -> {new.get(k)}" for k in sorted(old | new) if old.get(k) != new.get(k)]
@@ -98,6 +100,20 @@ def check(store: Store, environment: Environment, *, accept: bool) -> None:
         )
     if environment.name not in known:
         store.put(f"environments/{environment.name}", environment.decides, environment.machine)
+
+
+def make_deterministic(device: torch.device) -> None:
+    """Ask CUDA for the same bits every time. Call it before CUDA is first used; the CPU needs nothing."""
+    if device.type != "cuda":
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
+
+
+def _capability(device: torch.device) -> str:
+    """Vector instructions decide the last bits of sums: `cpu AVX2`, `cpu AVX512`."""
+    return f"cpu {torch.backends.cpu.get_cpu_capability()}" if device.type == "cpu" else device.type
 
 
 def _version(name: str) -> str:

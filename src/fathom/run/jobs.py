@@ -11,6 +11,7 @@ from typing import Any
 from fathom.query.method import build as build_method
 from fathom.records import RunSpec, Study
 from fathom.run import protocol, tune
+from fathom.run.dropout import dropout_of
 from fathom.run.lab import Lab
 from fathom.run.tune import Setting
 from fathom.store import Store
@@ -66,6 +67,7 @@ def _setting_jobs(study: Study, lab: Lab, setting: Setting) -> Iterator[Job]:
     arms = []
     if len(grid) > 1:
         for seed in range(paradigm.search):
+            lab.start(setting[0], setting[1], seed)  # refuses a regime that does not fit a seed of the search
             for hparams in grid:
                 arms.append(Job("search", tune.search_key(setting, hparams, seed), setting, seed, hparams=hparams))
         yield from arms
@@ -73,7 +75,7 @@ def _setting_jobs(study: Study, lab: Lab, setting: Setting) -> Iterator[Job]:
     yield choice
     runs = [spec for spec in study.runs if spec.setting == setting]
     for spec in runs:
-        dropout = protocol.dropout_of(paradigm, build_method(spec.query))
+        dropout = dropout_of(paradigm, build_method(spec.query))
         first = Job(
             "first",
             protocol.first_key(setting, spec.seed, dropout),

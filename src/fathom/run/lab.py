@@ -12,7 +12,7 @@ from fathom.data.regimes import build as build_regime
 from fathom.learn import build as build_paradigm
 from fathom.learn.task import Paradigm
 from fathom.records import FathomError, RunSpec, digest
-from fathom.run.start import Ids, Start
+from fathom.run.start import Start
 from fathom.store import Store
 
 
@@ -61,10 +61,6 @@ class Lab:
             loaded = self.dataset(dataset)
             self._starts[key] = Start.draw(loaded, build_regime(regime, loaded), seed, self.device)
         return self._starts[key]
-
-    def ids(self, ids: Ids) -> torch.Tensor:
-        """Dataset ids as a tensor on the device."""
-        return torch.as_tensor(ids, device=self.device)
 
     def start_of(self, spec: RunSpec) -> Start:
         return self.start(spec.dataset, spec.regime, spec.seed)

@@ -1,6 +1,7 @@
-"""The oracle: the only holder of labels during a run. It bills each label once."""
+"""The oracle: the only one that tells labels during a run. It bills each label once."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -39,3 +40,29 @@ class Oracle:
     def paid(self) -> int:
         """Labels bought so far."""
         return len(self._bought)
+
+
+@dataclass
+class Labeled:
+    """The labeled samples of a run, in the order they were bought.
+
+    Args:
+        ids: Dataset ids.
+        labels: What the oracle told of each.
+    """
+
+    ids: list[int]
+    labels: list[int]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def add(self, ids: Iterable[int], labels: Labels) -> None:
+        """Take in samples that the oracle has just labeled."""
+        self.ids += ids
+        self.labels += labels.tolist()
+
+    def count(self, num_classes: int) -> list[int]:
+        """Samples of each class."""
+        counts: list[int] = np.bincount(self.labels, minlength=num_classes).tolist()
+        return counts

@@ -12,12 +12,14 @@ import torch
 from fathom.data.images import Subset
 from fathom.query.method import build as build_method
 from fathom.records import LabelRegime, RunSpec, Study
-from fathom.run.backends import data_root, default_workers, prepare
+from fathom.run.backends import data_root, default_workers
+from fathom.run.dropout import dropout_of
 from fathom.run.environment import find_device
 from fathom.run.jobs import Job, trainings
 from fathom.run.lab import Lab
-from fathom.run.protocol import dropout_of
+from fathom.run.prepare import prepare
 from fathom.run.tune import grid_of
+from fathom.spans import duration
 from fathom.store import Store
 from fathom.streams import Streams
 
@@ -78,7 +80,7 @@ class Plan:
             ("disk", f"{self.disk_bytes / 1e6:.0f} MB"),
         ]
         if self.seconds is not None:
-            rows.append(("time", f"about {_span(self.seconds)} with {self.workers} workers on {self.device}"))
+            rows.append(("time", f"about {duration(self.seconds)} with {self.workers} workers on {self.device}"))
         rows += [(f"  {name}", f"{r['train']:.0f} images/s training, {r['predict']:.0f} predicting") for name, r in
                  self.rates.items()]  # fmt: skip
         return rows + [("note", note) for note in self.notes]
@@ -174,15 +176,15 @@ def _speeds(lab: Lab, study: Study) -> dict[str, _Speed]:
 def _measure(lab: Lab, setting: tuple[str, str, str], images: int) -> _Speed:
     """Train for a moment and predict some of the pool."""
     start = lab.start(setting[0], setting[1], 0)
-    task = start.task(start.start_ids.tolist(), start.dataset.labels[start.start_ids])
-    one = Subset(start.dataset.images, lab.ids(start.val_ids[:1]))
+    task = start.task(start.open()[1])
+    one = Subset(start.dataset.images, start.tensor(start.val_ids[:1]))
     task = dataclasses.replace(task, val_images=one, val_labels=task.val_labels[:1])
     short = lab.paradigm(setting[2]).probe(images)
     state = short.prepare(task, Streams(0)("pretrain"))
     began = time.perf_counter()
     classifier = short.fit(task, grid_of(lab, setting)[0], state, Streams(0))
     trained = time.perf_counter()
-    some = Subset(start.dataset.images, lab.ids(start.train_ids[:images]))
+    some = Subset(start.dataset.images, start.tensor(start.train_ids[:images]))
     list(classifier.stream(some, 0, Streams(0)("draws")))
     if lab.device.type == "cuda":
         torch.cuda.synchronize()
@@ -209,9 +211,3 @@ def _seconds(lab: Lab, job: Job, speeds: dict[str, _Speed]) -> float:
         predicted += (regime.rounds - 1) * len(start.train_ids)
     # Heads repeated for dropout draws cost little beside the encoder; the query itself is not probed.
     return seconds + predicted / speed.predict * (1.1 if dropout_of(paradigm, method) else 1.0)
-
-
-def _span(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -14,7 +14,7 @@ from fathom.data.regimes import check_regime
 from fathom.data.splits import starting_set, train_val_split, validation_set
 from fathom.learn.task import Task
 from fathom.records import LabelRegime
-from fathom.run.oracle import Oracle
+from fathom.run.oracle import Labeled, Oracle
 from fathom.streams import Streams
 
 Ids = np.ndarray[Any, np.dtype[np.int64]]
@@ -56,26 +56,25 @@ class Start:
         val = validation_set(dataset, held_out, regime, streams("validation"))
         return cls(dataset, regime, seed, np.sort(train), np.sort(start), np.sort(val), device)
 
-    def oracle(self) -> Oracle:
-        """A fresh oracle that has sold the validation set and the starting set."""
+    def open(self) -> tuple[Oracle, Labeled]:
+        """A fresh oracle that has sold validation and starting set, and the starting set with its labels."""
         oracle = Oracle(self.dataset.labels)
         oracle.label(self.val_ids)
-        oracle.label(self.start_ids)
-        return oracle
+        return oracle, Labeled(self.start_ids.tolist(), oracle.label(self.start_ids).tolist())
 
     def pool_ids(self, labeled: Sequence[int]) -> Ids:
         """The unlabeled samples, sorted."""
         return np.setdiff1d(self.train_ids, np.asarray(labeled, np.int64), assume_unique=True)
 
-    def task(self, labeled: Sequence[int], labels: Ids) -> Task:
-        """What a paradigm may see when `labeled` (dataset ids) have the classes `labels`."""
+    def task(self, labeled: Labeled) -> Task:
+        """What a paradigm may see when these samples are labeled."""
         d = self.dataset
         return Task(
-            images=Subset(d.images, self._tensor(labeled)),
-            labels=self._tensor(labels),
-            val_images=Subset(d.images, self._tensor(self.val_ids)),
+            images=Subset(d.images, self.tensor(labeled.ids)),
+            labels=self.tensor(labeled.labels),
+            val_images=Subset(d.images, self.tensor(self.val_ids)),
             val_labels=self._val_labels,
-            pool=Subset(d.images, self._tensor(self.pool_ids(labeled))),
+            pool=Subset(d.images, self.tensor(self.pool_ids(labeled.ids))),
             num_classes=d.num_classes,
             metric=d.metric,
             balanced=d.balanced,
@@ -84,13 +83,14 @@ class Start:
             augment=d.augment,
         )
 
-    def _tensor(self, values: Any) -> torch.Tensor:
+    def tensor(self, values: Any) -> torch.Tensor:
+        """Ids or labels as int64 on the device."""
         return torch.as_tensor(np.asarray(values, np.int64), device=self.device)
 
     @cached_property
     def _val_labels(self) -> torch.Tensor:
-        return self._tensor(self.dataset.labels[self.val_ids])
+        return self.tensor(Oracle(self.dataset.labels).label(self.val_ids))
 
     @cached_property
     def test_labels(self) -> torch.Tensor:
-        return self._tensor(self.dataset.test_labels)
+        return self.tensor(self.dataset.test_labels)

@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 from fathom.records import FathomError, NonFiniteError, digest
+from fathom.run.dropout import base_dropout
 from fathom.run.lab import Lab
 from fathom.streams import Streams
 
@@ -31,8 +32,7 @@ def choice_key(setting: Setting) -> str:
 def grid_of(lab: Lab, setting: Setting) -> list[dict[str, Any]]:
     """The HPs to choose from."""
     start = lab.start(setting[0], setting[1], 0)
-    labels = start.dataset.labels[start.start_ids]
-    return lab.paradigm(setting[2]).grid(start.task(start.start_ids.tolist(), labels))
+    return lab.paradigm(setting[2]).grid(start.task(start.open()[1]))
 
 
 def train_arm(lab: Lab, setting: Setting, hparams: dict[str, Any], seed: int) -> None:
@@ -42,11 +42,13 @@ def train_arm(lab: Lab, setting: Setting, hparams: dict[str, Any], seed: int) ->
     """
     began = time.perf_counter()
     start, paradigm = lab.start(setting[0], setting[1], seed), lab.paradigm(setting[2])
-    task = start.task(start.start_ids.tolist(), start.dataset.labels[start.start_ids])
+    task = start.task(start.open()[1])
     content = {**_named(setting), "hparams": hparams, "seed": seed, "val_score": None, "failure": ""}
     try:
         state = paradigm.prepare(task, Streams(seed)("pretrain"))
-        content["val_score"] = paradigm.fit(task, hparams, state, Streams(seed)).val_score
+        content["val_score"] = paradigm.fit(
+            task, hparams, state, Streams(seed), dropout=base_dropout(paradigm)
+        ).val_score
     except NonFiniteError as error:
         content["failure"] = str(error)
     clock = {"seconds": time.perf_counter() - began, "environment": lab.environment}
@@ -63,17 +65,26 @@ def choose(lab: Lab, setting: Setting) -> None:
     seeds = list(range(paradigm.search)) if len(grid) > 1 else []
     table: list[dict[str, Any]] = []
     for hparams in grid:
-        found = [lab.store.get(search_key(setting, hparams, seed)) for seed in seeds]
-        scores = [content["val_score"] for content, _ in filter(None, found)]
-        mean = statistics.fmean(scores) if scores and None not in scores else None
+        scores = [_score(lab, setting, hparams, seed) for seed in seeds]
+        finite = [score for score in scores if score is not None]
+        mean = statistics.fmean(finite) if finite and len(finite) == len(scores) else None
         table.append({"hparams": hparams, "scores": scores, "mean": mean})
-    finite = [row["mean"] for row in table if row["mean"] is not None]
-    if seeds and not finite:
+    means = [row["mean"] for row in table if row["mean"] is not None]
+    if seeds and not means:
         raise FathomError(f"every HP of {setting[2]} on {setting[0]} diverged; give it a smaller lr, e.g. (lr=0.01)")
-    best = next(row for row in table if not seeds or row["mean"] == max(finite))
+    best = next(row for row in table if not seeds or row["mean"] == max(means))
     metric = lab.dataset(setting[0]).metric
     content = {**_named(setting), "seeds": seeds, "metric": metric, "recipe": paradigm.recipe_name}
     lab.store.put(choice_key(setting), content | {"table": table, "chosen": best["hparams"]})
+
+
+def _score(lab: Lab, setting: Setting, hparams: dict[str, Any], seed: int) -> float | None:
+    """Validation score of one training of the search, done again if its record was damaged; None if it diverged."""
+    key = search_key(setting, hparams, seed)
+    while not (found := lab.store.get(key)):
+        train_arm(lab, setting, hparams, seed)
+    score: float | None = found[0]["val_score"]
+    return score
 
 
 def chosen(lab: Lab, setting: Setting) -> dict[str, Any]:

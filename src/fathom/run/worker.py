@@ -22,6 +22,7 @@ import torch
 from fathom import registry
 from fathom.data.dataset import DataRoot
 from fathom.records import FathomError, digest
+from fathom.run.environment import make_deterministic
 from fathom.run.jobs import Job, do, done
 from fathom.run.lab import Lab
 from fathom.store import Store
@@ -63,10 +64,29 @@ def _next(lab: Lab, jobs: list[Job], finished: set[str], failed: set[str], sessi
             if not mine:
                 continue
             # Another process may have done it between our look and our lock.
-            ended_well = done(lab.store, job) or _attempt(lab, job, session)
+            ended_well = done(lab.store, job) or _marked_attempt(lab, job, session)
             (finished if ended_well else failed).add(job.name)
             return job, True
     return None, waiting
+
+
+def _marked_attempt(lab: Lab, job: Job, session: str) -> bool:
+    """Do a job under a mark, so that a job that kills its process (memory, a crash) is not tried again and again.
+
+    We hold the job's lock. If the mark of this session is there, the process that made it died over this job.
+    """
+    mark = lab.store.root / ".locks" / f"{job.name.replace('/', '-')}.{session}"
+    if mark.exists():
+        mark.unlink()
+        _write_failure(
+            lab, job, session, "DiedError", "the process doing it died without a word; memory may have run out"
+        )
+        return False
+    mark.touch()
+    try:
+        return _attempt(lab, job, session)
+    finally:
+        mark.unlink()
 
 
 def _attempt(lab: Lab, job: Job, session: str) -> bool:
@@ -74,14 +94,17 @@ def _attempt(lab: Lab, job: Job, session: str) -> bool:
     try:
         do(lab, job)
         return True
-    except Exception as error:
-        expected = isinstance(error, FathomError)
-        content: dict[str, Any] = {"job": job.name, "what": str(job), "kind": job.kind, "setting": list(job.setting)}
-        content |= {"query": job.query, "seed": job.seed, "error": type(error).__name__, "message": str(error)}
-        content["traceback"] = "" if expected else traceback.format_exc()
-        clock = {"session": session, "finished": datetime.now(UTC).isoformat(timespec="seconds")}
-        lab.store.fail(f"{job.kind}-{digest(job.name, 12)}", content, clock)
+    except (Exception, SystemExit) as error:  # a plug-in that leaves is a plug-in that failed
+        details = "" if isinstance(error, FathomError) else traceback.format_exc()
+        _write_failure(lab, job, session, type(error).__name__, str(error), details)
         return False
+
+
+def _write_failure(lab: Lab, job: Job, session: str, error: str, message: str, details: str = "") -> None:
+    content: dict[str, Any] = {"job": job.name, "what": str(job), "kind": job.kind, "setting": list(job.setting)}
+    content |= {"query": job.query, "seed": job.seed, "error": error, "message": message, "traceback": details}
+    clock = {"session": session, "finished": datetime.now(UTC).isoformat(timespec="seconds")}
+    lab.store.fail(f"{job.kind}-{digest(job.name, 12)}", content, clock)
 
 
 def _failed(store: Store, session: str) -> set[str]:
@@ -112,6 +135,7 @@ def main() -> None:
     """Read the orders, work, leave."""
     orders = Orders(**json.loads(sys.stdin.readline()))
     threading.Thread(target=_die_with_parent, daemon=True).start()
+    make_deterministic(torch.device(orders.device))
     torch.set_num_threads(orders.threads)
     for path in orders.plugins:
         registry.add_file(path)

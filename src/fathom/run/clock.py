@@ -1,0 +1,59 @@
+"""Wall-clock seconds of the steps of a round."""
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+
+@dataclass
+class Clock:
+    """Seconds by step; time inside a nested step counts for that step alone. Writing the round is not in it."""
+
+    began: float = field(default_factory=time.perf_counter)
+    seconds: dict[str, float] = field(default_factory=dict)
+    _open: list[str] = field(default_factory=list)
+    _since: float = 0.0
+
+    def __call__(self, step: str) -> "_Step":
+        return _Step(self, step)
+
+    def each(self, step: str, items: Iterable[Any]) -> Iterator[Any]:
+        """The items, the time it takes to get each counted for `step`."""
+        source = iter(items)
+        while True:
+            with self(step):
+                item = next(source, None)
+            if item is None:
+                return
+            yield item
+
+    def switch(self) -> None:
+        """Book the time since the last switch to the innermost open step."""
+        now = time.perf_counter()
+        if self._open:
+            self.seconds[self._open[-1]] = self.seconds.get(self._open[-1], 0.0) + now - self._since
+        self._since = now
+
+    def read(self) -> dict[str, float]:
+        """Seconds of each step, and `total` since the round began."""
+        steps = {"train": 0.0, "test": 0.0, "predict": 0.0, "query": 0.0} | self.seconds
+        return {**steps, "total": time.perf_counter() - self.began}
+
+
+@dataclass
+class _Step:
+    clock: Clock
+    name: str
+
+    def __enter__(self) -> None:
+        self.clock.switch()
+        self.clock._open.append(self.name)
+
+    def __exit__(self, *_: object) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.clock.switch()
+        self.clock._open.pop()

@@ -1,0 +1,41 @@
+"""Everything that can be refused is refused here, before anything trains."""
+
+import torch
+
+from fathom.query.method import build as build_method
+from fathom.query.view import PoolView
+from fathom.records import FathomError, Study, unique
+from fathom.run.jobs import Job, jobs_of
+from fathom.run.lab import Lab
+from fathom.streams import Streams
+
+
+def prepare(study: Study, lab: Lab) -> list[Job]:
+    """Check every dataset, regime and call-string of a study before anything trains; returns its jobs.
+
+    Raises:
+        FathomError: Something does not fit.
+    """
+    for spec in study.runs:
+        regime, method = lab.start_of(spec).regime, build_method(spec.query)
+        if 0 < method.subsample < regime.query_size:
+            raise FathomError(
+                f"{spec.query} looks at {method.subsample} samples of the pool, {spec.regime} asks for "
+                f"{regime.query_size}; give subsample a number from {regime.query_size}, or 0 for the whole pool"
+            )
+        lab.store.begin_run(spec, regime)
+    for query in unique(spec.query for spec in study.runs):
+        _try_out(query)
+    return jobs_of(study, lab)
+
+
+def _try_out(query: str) -> None:
+    """Let a built-in method pick from a tiny pool, so that a parameter out of range is refused before the training."""
+    if "/" in query:
+        return  # a visitor's method fails in its own run and leaves the others alone; check-query tells beforehand
+    method = build_method(query)
+    shape = (8, max(1, method.draws), 3) if method.predictions else (8, 0, 3)
+    generator = Streams(0)("query").torch()
+    log_probs = torch.randn(shape, generator=generator).log_softmax(dim=2)
+    features = torch.randn(8, 4, generator=generator)
+    method.select([PoolView(log_probs, features, features[:2], torch.tensor([0, 1]))], 2, Streams(0)("query"))
