@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from fathom.spans import duration
+
 LINE_EVERY = 15.0  # seconds
 
 
@@ -56,10 +58,4 @@ class _Rate:
             return ""
         rate = since / seconds
         pace = f"{rate:.1f}/s" if rate >= 1 else f"{rate * 60:.1f}/min" if rate * 60 >= 1 else f"{rate * 3600:.1f}/h"
-        return f"{pace}, {_span((total - committed) / rate)} left"
-
-
-def _span(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+        return f"{pace}, {duration((total - committed) / rate)} left"

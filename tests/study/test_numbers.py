@@ -3,7 +3,7 @@
 import pytest
 
 from fathom.study.latex import latex, tex
-from fathom.study.numbers import duration, gain, number, p_value, percent, plural
+from fathom.study.numbers import gain, number, p_value, percent, plural
 from fathom.study.tables import Cell, Table
 
 NAN = float("nan")
@@ -33,24 +33,6 @@ def test_means_and_gains_are_percentages_and_points() -> None:
     assert gain(0.017, 0.013, 0.021) == "+1.7 [+1.3, +2.1]"
     assert gain(-0.017, NAN, NAN) == "\u22121.7"
     assert gain(NAN, NAN, NAN) == percent(NAN, NAN, NAN) == "\u2013"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "expected"),
-    [
-        (0, "0 s"),
-        (0.00051, "0.5 ms"),
-        (0.023, "23 ms"),
-        (0.6, "0.6 s"),
-        (9.96, "10 s"),
-        (99, "99 s"),
-        (210, "3.5 min"),
-        (7560, "2.1 h"),
-        (NAN, "\u2013"),
-    ],
-)
-def test_durations(seconds: float, expected: str) -> None:
-    assert duration(seconds) == expected
 
 
 def test_p_values_need_seeds() -> None:

@@ -35,18 +35,6 @@ def gain(mean: float, low: float, high: float, digits: int = 1) -> str:
     return text
 
 
-def duration(seconds: float) -> str:
-    """`0 s`, `0.5 ms`, `12 s`, `3.5 min`, `2.1 h`."""
-    if not math.isfinite(seconds):
-        return DASH
-    if seconds == 0:
-        return "0 s"
-    units = ((0.1, 0.001, "ms"), (99.5, 1, "s"), (5400, 60, "min"), (math.inf, 3600, "h"))
-    size, unit = next((size, unit) for limit, size, unit in units if seconds < limit)
-    value = seconds / size
-    return f"{value:.0f} {unit}" if value >= 9.95 else f"{value:.1f} {unit}"
-
-
 def p_value(value: float, seeds: int) -> str:
     """`.032`, `< .001`; a dash where there is none or too few seeds carry it."""
     if seeds < MIN_SEEDS or not math.isfinite(value):

@@ -15,11 +15,11 @@ from markupsafe import Markup
 
 import fathom
 from fathom.records import PROTOCOL, FathomError
+from fathom.spans import duration
 from fathom.study import curves, figures
 from fathom.study.across import across_table
 from fathom.study.figures import Drawing
 from fathom.study.latex import latex
-from fathom.study.numbers import duration
 from fathom.study.reading import Reading, Setting, class_shares
 from fathom.study.style import label
 from fathom.study.tables import Table, hparam_table, penalty_table, pending_table, setting_table, times_table

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from fathom.records import RunSpec
+from fathom.spans import duration
 from fathom.study.inference import MIN_SEEDS
-from fathom.study.numbers import DASH, MINUS, duration, gain, number, p_value, percent
+from fathom.study.numbers import DASH, MINUS, gain, number, p_value, percent
 from fathom.study.reading import STEPS, Reading, Setting
 from fathom.study.style import label
 
