@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fathom.files import DamageWarning, look
 from fathom.records import FathomError, LabelRegime, Round, RunSpec, Study
 from fathom.store import Store
 
@@ -30,6 +31,12 @@ def a_round(number: int, accuracy: float = 0.5) -> Round:
         seconds={"total": 1.5},
         finished="2026-01-01T00:00:00+00:00",
     )
+
+
+def files_below(root: Path) -> dict[str, bytes]:
+    """Every file but locks."""
+    below = [p for p in root.rglob("*") if p.is_file() and ".locks" not in p.parts]
+    return {p.relative_to(root).as_posix(): p.read_bytes() for p in below}
 
 
 @pytest.fixture
@@ -73,7 +80,7 @@ def test_clock_readings_are_not_content(store: Store) -> None:
 
 
 @pytest.mark.parametrize("damage", ["truncate", "empty", "flip-content", "flip-clock"])
-def test_a_damaged_round_goes_to_quarantine_and_is_done_again(store: Store, damage: str) -> None:
+def test_a_damaged_round_counts_as_absent_and_goes_to_quarantine_when_done_again(store: Store, damage: str) -> None:
     for number in range(3):
         store.commit(SPECS[0], a_round(number))
     path = store.root / "runs" / SPECS[0].key / "round-01.json"
@@ -86,21 +93,136 @@ def test_a_damaged_round_goes_to_quarantine_and_is_done_again(store: Store, dama
     }[damage]
     assert broken != text
     path.write_text(broken)
-    with pytest.warns(UserWarning, match="moved to"):
-        assert store.rounds(SPECS[0]) == [a_round(0)]
-    assert list((store.root / "quarantine").iterdir())
-    store.commit(SPECS[0], a_round(1))
+    before = files_below(store.root)
+    for _ in range(2):  # looking again and again moves nothing
+        with pytest.warns(DamageWarning, match="counts as absent"):
+            assert Store.open(store.root).rounds(SPECS[0]) == [a_round(0)]
+    assert files_below(store.root) == before
+    with pytest.warns(DamageWarning, match="moved to"):
+        store.commit(SPECS[0], a_round(1))
+    assert [p.read_text() for p in (store.root / "quarantine").iterdir()] == [broken]
     assert store.rounds(SPECS[0]) == [a_round(n) for n in range(3)]
 
 
-def test_a_round_that_does_not_follow_the_one_before_is_quarantined(store: Store) -> None:
+def test_a_round_that_does_not_follow_the_one_before_is_done_again(store: Store) -> None:
     store.commit(SPECS[0], a_round(0))
     store.commit(SPECS[0], a_round(1))
     store.commit(SPECS[1], a_round(0, 0.9))
     here, there = (store.root / "runs" / s.key / "round-00.json" for s in SPECS[:2])
     here.write_bytes(there.read_bytes())  # sound in itself, but another run's
-    with pytest.warns(UserWarning, match="does not follow"):
+    with pytest.warns(DamageWarning, match="does not follow"):
         assert len(store.rounds(SPECS[0])) == 1
+    with pytest.warns(DamageWarning, match="moved to"):
+        store.commit(SPECS[0], a_round(1))
+    assert store.rounds(SPECS[0]) == [a_round(0, 0.9), a_round(1)]
+
+
+def test_a_round_is_not_committed_over_a_gap(store: Store) -> None:
+    store.commit(SPECS[0], a_round(0))
+    with pytest.raises(FathomError, match=r"round 2 .* cannot be committed: only 1 rounds before it"):
+        store.commit(SPECS[0], a_round(2))
+
+
+def test_damage_done_twice_is_kept_twice(store: Store) -> None:
+    path = store.root / "shared/x.json"
+    for text in ("first", "second"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        with pytest.warns(DamageWarning, match="moved to"):
+            store.put("shared/x", {"value": 1})
+        assert store.get("shared/x") == ({"value": 1}, {})
+    kept = sorted((store.root / "quarantine").iterdir())
+    assert [(p.name, p.read_text()) for p in kept] == [("shared-x-1.json", "first"), ("shared-x-2.json", "second")]
+
+
+def test_who_saw_the_damage_late_does_not_move_the_good_file(store: Store) -> None:
+    """Another process mends the record between our look and our lock."""
+    path = store.root / "shared/x.json"
+    path.parent.mkdir()
+    path.write_text("damaged")
+    looks = []
+
+    def damage() -> str:
+        looks.append(found := look(path)[1])
+        if len(looks) == 1:
+            path.unlink()
+            Store(store.root).put("shared/x", {"value": 1})
+        return found
+
+    store.set_aside("shared/x", damage)
+    assert [bool(found) for found in looks] == [True, False]
+    assert store.get("shared/x") == ({"value": 1}, {})
+    assert not (store.root / "quarantine").exists()
+
+
+MENDER = """
+import sys, time, warnings
+from fathom.store import Store
+warnings.simplefilter("ignore")
+store = Store.open({root!r})
+sys.stdin.read()  # all begin at once
+for i in range(40):
+    store.get(f"shared/{{i}}")
+    store.put(f"shared/{{i}}", {{"value": i}})
+    assert store.get(f"shared/{{i}}") == ({{"value": i}}, {{}})
+"""
+
+
+def test_many_processes_mend_one_store(store: Store) -> None:
+    for i in range(40):
+        store.put(f"shared/{i}", {"value": i})
+        (store.root / f"shared/{i}.json").write_text("damaged")
+    command = [sys.executable, "-c", MENDER.format(root=str(store.root))]
+    menders = [subprocess.Popen(command, stdin=subprocess.PIPE) for _ in range(3)]
+    for mender in menders:
+        assert mender.stdin is not None
+        mender.stdin.close()
+    assert [m.wait() for m in menders] == [0] * 3
+    assert store.records("shared") == {str(i): ({"value": i}, {}) for i in range(40)}
+    assert [p.read_text() for p in (store.root / "quarantine").iterdir()] == ["damaged"] * 40
+
+
+# ------------------------------------------------------------------------------------------------- the study file
+
+
+@pytest.mark.parametrize("damage", ["empty", "other", "absent"])
+def test_a_damaged_study_file_is_told_and_written_anew_by_the_same_study(store: Store, damage: str) -> None:
+    store.commit(SPECS[0], a_round(0))
+    path = store.root / "study.json"
+    path.unlink()
+    if damage != "absent":
+        path.write_text({"empty": "", "other": "{}"}[damage])
+    before = files_below(store.root)
+    for _ in range(2):
+        with pytest.raises(FathomError, match=r"study\.json.*run the same study again .*fathom run STUDY --out"):
+            Store.open(store.root)
+    assert files_below(store.root) == before
+    again = Store(store.root)
+    with pytest.warns(DamageWarning) as told:
+        again.begin(Study("s", SPECS))
+    assert "written anew, as all 4 runs here are of this study" in str(told[0].message)
+    assert ["moved to" in str(w.message) for w in told[1:]] == ([] if damage == "absent" else [True])
+    assert Store.open(store.root).study.runs == SPECS
+    assert again.rounds(SPECS[0]) == [a_round(0)]
+
+
+def test_a_damaged_study_file_is_not_written_anew_by_another_study(store: Store) -> None:
+    (store.root / "study.json").write_text("damaged")
+    others = tuple(
+        RunSpec("digits", "low", "standard", query, seed) for seed in (0, 1) for query in ("random", "badge")
+    )
+    before = files_below(store.root)
+    with pytest.raises(FathomError, match=r"2 of the 4 runs here are not of this study(.|\n)*query: bald -> badge"):
+        Store(store.root).begin(Study("s", others))
+    assert files_below(store.root) == before
+
+
+def test_a_study_file_damaged_before_anything_began(tmp_path: Path) -> None:
+    Store(tmp_path).begin(Study("s", SPECS))
+    (tmp_path / "study.json").write_text("damaged")
+    with pytest.warns(DamageWarning, match="moved to"):
+        Store(tmp_path).begin(Study("s", SPECS))
+    assert Store.open(tmp_path).study.runs == SPECS
 
 
 def test_a_changed_study_is_refused_with_the_difference(store: Store) -> None:
@@ -156,9 +278,47 @@ def test_tensors_are_checked_on_read(store: Store) -> None:
     data = bytearray(path.read_bytes())
     data[-1] ^= 1  # safetensors alone would read this without a word
     path.write_bytes(bytes(data))
-    with pytest.warns(UserWarning, match="moved to"):
+    with pytest.warns(DamageWarning, match="moved to"):
         assert store.get_tensors("shared/first/x", sha) is None
     assert store.get("shared/first/x") is None
+    assert len(list((store.root / "quarantine").iterdir())) == 2
+
+
+def test_tensors_that_are_gone_open_their_job_again(store: Store) -> None:
+    import numpy as np
+
+    arrays = {"w": np.arange(4.0, dtype=np.float32)}
+    sha = store.put_tensors("shared/first/x", arrays)
+    store.put("shared/first/x", {"tensors": sha})
+    (store.root / "shared/first/x.safetensors").unlink()
+    with pytest.warns(DamageWarning, match="moved to"):
+        assert store.get_tensors("shared/first/x", sha) is None
+    assert store.get("shared/first/x") is None
+    assert store.get_tensors("shared/first/x", sha) is None  # another who read the record before: nothing to move
+    store.put_tensors("shared/first/x", arrays)
+    assert store.get_tensors("shared/first/x", "0" * 64) is None  # a record read before the job was done anew
+    assert (store.root / "shared/first/x.safetensors").is_file()
+
+
+@pytest.mark.parametrize("name", [
+    ".tmp-h-99999999-12-abc", ".tmp-h-gpu-12-abc", ".tmp-h-gpu-999999999-abc", ".tmp-h-abc", ".tmp-h-12x-abc",
+    ".tmp-h-99999999999999999999-abc", ".tmp-g-999999999-abc_0", ".tmp-", ".tmp-h--abc",
+])  # fmt: skip
+def test_temporary_files_of_other_hosts_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "h")
+    (tmp_path / name).touch()
+    (tmp_path / f".tmp-h-{os.getpid()}-abc").touch()  # of a living process
+    (tmp_path / ".tmp-h-999999999-abc_0").touch()
+    Store(tmp_path).clean()
+    assert {p.name for p in tmp_path.iterdir()} == {name, f".tmp-h-{os.getpid()}-abc"}
+
+
+def test_a_folder_that_cannot_be_made_is_a_clear_error(store: Store) -> None:
+    (store.root / "shared").write_text("a file")
+    with pytest.raises(FathomError, match="cannot write"):
+        store.put("shared/first/x", {})
+    with pytest.raises(FathomError, match="cannot write"):
+        store.put("shared/x", {})
 
 
 def test_a_lock_excludes_and_dies_with_its_process(store: Store) -> None:

@@ -1,19 +1,27 @@
 """Files that are whole or absent: temporary name, fsync, link into place; a SHA-256 that every read checks."""
 
+import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from fathom.records import FORMAT, FathomError, digest
 
 
 class DamagedError(Exception):
     """A stored file cannot be read back as it was written."""
+
+
+class DamageWarning(UserWarning):
+    """A stored file is damaged: it counts as absent, and its work will be done again."""
 
 
 def pack(content: Mapping[str, Any], clock: Mapping[str, Any]) -> bytes:
@@ -39,11 +47,25 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             raise FathomError(f"{path} was written by a newer Fathom: upgrade with pip install -U fathom-al")
         content, clock = record["content"], record["clock"]
         sound = record["sha256"] == digest(content) and record["clock_sha256"] == digest(clock)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedError(f"cannot be read ({type(error).__name__})") from None
     if not sound:
         raise DamagedError("SHA-256 differs")
     return content, clock
+
+
+def look(path: Path) -> tuple[tuple[dict[str, Any], dict[str, Any]] | None, str]:
+    """((content, clock), "") of a record; (None, "") where it is absent, (None, what is wrong) where it is damaged.
+
+    Raises:
+        FathomError: It was written by a newer version.
+    """
+    try:
+        return read(path), ""
+    except FileNotFoundError:
+        return None, ""
+    except DamagedError as error:
+        return None, str(error)
 
 
 def _link(temporary: Path, path: Path) -> None:
@@ -95,10 +117,11 @@ def write(path: Path, data: bytes, *, replace: bool = False) -> None:
         FileExistsError: The name is taken.
         FathomError: No room, no permission.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".tmp-{socket.gethostname()}-{os.getpid()}-", dir=path.parent)
-    temporary = Path(name)
+    temporary = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".tmp-{socket.gethostname()}-{os.getpid()}-", dir=path.parent)
+        temporary = Path(name)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
@@ -110,21 +133,66 @@ def write(path: Path, data: bytes, *, replace: bool = False) -> None:
         else:
             _link(temporary, path)
         _crash_point("after-link")
-    except FileExistsError:
-        raise
     except OSError as error:
+        if isinstance(error, FileExistsError) and temporary:  # the name is taken; before, it is a folder's
+            raise
         raise FathomError(
             f"cannot write {path} ({len(data)} bytes): {error.strerror}. What was committed before is safe; make "
             "room or give permission, then run the same command again"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary:
+            temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
+
+
+# The name of a host may end in what looks like a process id, so the parts are told apart from the right.
+_TEMPORARY = re.compile(r"\.tmp-(?P<host>.+)-(?P<pid>\d{1,9})-[a-z0-9_]+", re.ASCII)
 
 
 def clean(root: Path) -> None:
     """Remove temporary files that processes of this machine left when they died."""
-    prefix = f".tmp-{socket.gethostname()}-"
-    for path in root.rglob(f"{prefix}*"):
-        if not _alive(int(path.name.removeprefix(prefix).split("-")[0])):
+    for path in root.rglob(".tmp-*"):
+        parts = _TEMPORARY.fullmatch(path.name)
+        if parts and parts["host"] == socket.gethostname() and not _alive(int(parts["pid"])):
             path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def lock(path: Path, *, wait: bool) -> Iterator[bool]:
+    """Hold a lock file; yields whether it was had. The lock of a process that died is free again."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    held = FileLock(path)
+    try:
+        held.acquire(timeout=-1 if wait else 0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        held.release()
+
+
+def set_aside(path: Path, target: Path) -> Path | None:
+    """Rename a damaged file to `target-1`, `-2`, ... and never over another one. Callers hold one lock for all this.
+
+    Returns:
+        Its new name; None where it is absent.
+
+    Raises:
+        FathomError: No permission.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        number = 1
+        while (numbered := target.with_name(f"{target.stem}-{number}{target.suffix}")).exists():
+            number += 1
+        path.rename(numbered)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise FathomError(
+            f"cannot move the damaged {path} to {target.parent}: {error.strerror}. Give permission"
+        ) from None
+    return numbered

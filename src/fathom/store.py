@@ -1,46 +1,44 @@
 """The store: one folder a study, one folder a run, one immutable file a round.
 
     OUT/study.json                      the study: every run it holds
-    OUT/environment-*.json              what computed it: versions, device, threads; normally one
+    OUT/environments/<digest>.json      what computed it: versions, device, threads; normally one
     OUT/datasets/<digest>.json          what each dataset was: counts, metric, source, revision
     OUT/runs/<key>/spec.json            what decides the run, and its label regime
     OUT/runs/<key>/round-00.json        one committed round
     OUT/shared/<kind>/<key>.json        work that several runs share: HP search, HP choice, round 0, ceiling
     OUT/failures/<task>-<attempt>.json  what went wrong; a failure is never repaired silently
-    OUT/quarantine/                     files that were damaged when read; their work is done again
+    OUT/quarantine/                     damaged files whose work was done again
 
 A file is written under a temporary name, synced, and linked into place without replacing: it is there whole or not at
 all, and the first writer wins. Its `content` is the same in every correct execution; clock readings stand apart under
 `clock`. Both carry a SHA-256, checked on every read. Killing a process at any moment loses the work since the last
 commit and nothing else.
+
+Looking moves nothing: a damaged file counts as absent, with a warning. It goes to quarantine when the same result is
+committed again, so only those who compute mend a store.
 """
 
-import contextlib
-import hashlib
 import tempfile
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
 from fathom import files
 from fathom.records import FathomError, LabelRegime, Round, RunSpec, Study, digest, unique
+from fathom.shelf import Record, Shelf
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-class Store:
+class Store(Shelf):
     """The results of one study in one folder.
 
     Args:
         root: The folder. Nothing is written before `begin`.
     """
-
-    def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
 
     # ------------------------------------------------------------------------------------------------ the study
 
@@ -49,14 +47,15 @@ class Store:
         """The store in an existing folder.
 
         Raises:
-            FathomError: There is none.
+            FathomError: There is none, or the file that says which runs it holds is damaged.
         """
         store = cls(root)
-        if not (store.root / "study.json").is_file():
+        if not (store.root / "study.json").is_file() and not store._keys():
             raise FathomError(
                 f"{store.root} holds no study (no study.json there). Expected the folder that `fathom run STUDY --out "
                 f"{store.root}` writes"
             )
+        _ = store.study
         return store
 
     def begin(self, study: Study, *, extend: bool = False) -> None:
@@ -78,22 +77,54 @@ class Store:
                 f"cannot write to {self.root}: {error.strerror}. Name another folder with --out"
             ) from None
         with self.lock("study", wait=True):
-            if not (self.root / "study.json").is_file():
-                if any(not p.name.startswith((".locks", ".tmp-")) for p in self.root.iterdir()):
-                    raise FathomError(f"{self.root} is not empty and holds no study; name a new folder with --out")
+            if files.look(self.path("study"))[0] is None:
+                self._check_remains(study)
                 self.put("study", study.to_json())
                 return
             added, removed = _difference(self.study.runs, study.runs)
             if removed or (added and not extend):
                 raise FathomError(_refusal(self.root, self.study.runs, study.runs))
             if study != self.study:  # more runs, or another title, baseline or ceiling, which decide no result
-                files.write(self.root / "study.json", files.pack(study.to_json(), {}), replace=True)
+                files.write(self.path("study"), files.pack(study.to_json(), {}), replace=True)
                 self.__dict__.pop("study", None)
 
     @cached_property
     def study(self) -> Study:
-        content, _ = self.get("study") or ({}, {})
-        return Study.from_json(content)
+        """The study that is here.
+
+        Raises:
+            FathomError: Its file is damaged or gone.
+        """
+        found, reason = files.look(self.path("study"))
+        if found:
+            return Study.from_json(found[0])
+        raise FathomError(
+            f"{self.path('study')}, which says what runs the study has, {reason or 'is gone'}. Its rounds are as they "
+            f"were: run the same study again (fathom run STUDY --out {self.root}), which writes that file anew"
+        )
+
+    def _keys(self) -> set[str]:
+        """Keys of the runs that began here."""
+        return {path.parent.name for path in self.root.glob("runs/*/spec.json")}
+
+    def _check_remains(self, study: Study) -> None:
+        """Refuse a folder without a sound study file unless it is empty or all its runs are of the study."""
+        file = self.path("study")
+        if not (keys := self._keys()):
+            others = [p for p in self.root.iterdir() if not p.name.startswith((".locks", ".tmp-", "quarantine"))]
+            if others and not file.exists():
+                raise FathomError(f"{self.root} is not empty and holds no study; name a new folder with --out")
+            return
+        if foreign := sorted(keys - {spec.key for spec in study.runs}):
+            found = [self.get(f"runs/{key}/spec") for key in sorted(keys)]
+            here = tuple(RunSpec.from_json(record[0]["spec"]) for record in found if record)
+            raise FathomError(
+                f"{file} is damaged or gone, and {len(foreign)} of the {len(keys)} runs here are not of this study "
+                f"({', '.join(foreign[:5])}{', ...' if len(foreign) > 5 else ''}), so it cannot be written anew.\n"
+                + _refusal(self.root, here, study.runs)
+            )
+        text = f"{file} is damaged or gone; written anew, as all {len(keys)} runs here are of this study"
+        warnings.warn(text, files.DamageWarning, stacklevel=3)
 
     def begin_run(self, spec: RunSpec, regime: LabelRegime) -> None:
         """Write down what decides a run and how many rounds it has."""
@@ -110,90 +141,39 @@ class Store:
         """Commit one round. A round that is there already stays, if it says the same.
 
         Raises:
-            FathomError: A different round is there.
+            FathomError: A different round is there, or one before it is not.
         """
-        before = self.rounds(spec)
-        previous = digest(before[record.round - 1].content()) if record.round else ""
-        content = {"previous": previous, **record.content()}
-        self.put(f"runs/{spec.key}/round-{record.round:02d}", content, record.clock())
+        before, _ = self._read(spec)
+        if record.round > len(before):
+            raise FathomError(
+                f"round {record.round} of {spec} cannot be committed: only {len(before)} rounds before it can be read "
+                f"in {self.path(f'runs/{spec.key}/spec').parent}. Run the same again"
+            )
+        name, previous = f"runs/{spec.key}/round-{record.round:02d}", _link(before[: record.round])
+        if record.round == len(before):
+            self.set_aside(name, lambda: _wrong(self.path(name), previous))
+        self.put(name, {"previous": previous, **record.content()}, record.clock())
 
     def rounds(self, spec: RunSpec) -> list[Round]:
-        """The committed rounds from 0 without a gap. A damaged round goes to quarantine, to be computed again."""
-        rounds: list[Round] = []
-        while found := self.get(f"runs/{spec.key}/round-{len(rounds):02d}"):
-            content, clock = found
-            previous = content.pop("previous")
-            if previous != (digest(rounds[-1].content()) if rounds else ""):
-                self._quarantine(
-                    self.root / f"runs/{spec.key}/round-{len(rounds):02d}.json", "does not follow its round"
-                )
-                break
-            rounds.append(Round.from_json({**content, **clock}))
+        """The committed rounds from 0 without a gap. A damaged round ends them, and is computed again."""
+        rounds, damage = self._read(spec)
+        if damage:
+            self.warn(f"runs/{spec.key}/round-{len(rounds):02d}", damage)
         return rounds
 
-    # --------------------------------------------------------------------------------------------- shared records
+    def _read(self, spec: RunSpec) -> tuple[list[Round], str]:
+        """The rounds, and what is wrong with the one after them (empty where it is absent)."""
+        rounds: list[Round] = []
+        while True:
+            found, damage = files.look(self.path(f"runs/{spec.key}/round-{len(rounds):02d}"))
+            damage = damage or _stranger(found, _link(rounds))
+            if found is None or damage:
+                return rounds, damage
+            content, clock = found
+            del content["previous"]
+            rounds.append(Round.from_json({**content, **clock}))
 
-    def put(self, name: str, content: Mapping[str, Any], clock: Mapping[str, Any] | None = None) -> None:
-        """Commit a record under a name such as `shared/hparams/<key>`.
-
-        Raises:
-            FathomError: A record with another content is there.
-        """
-        path = self.root / f"{name}.json"
-        try:
-            files.write(path, files.pack(content, clock or {}))
-        except FileExistsError:
-            found = self.get(name)
-            if found is None:  # it was damaged and is in quarantine now
-                self.put(name, content, clock)
-            elif digest(found[0]) != digest(content):
-                raise FathomError(
-                    f"{path} holds another result than the one just computed. The machine, its threads or a package "
-                    "changed under this study, or a file was edited; compare them before going on"
-                ) from None
-
-    def get(self, name: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        """(content, clock) of a record, or None where it is absent or was damaged (then it is in quarantine)."""
-        path = self.root / f"{name}.json"
-        try:
-            return files.read(path)
-        except FileNotFoundError:
-            return None
-        except files.DamagedError as error:
-            self._quarantine(path, str(error))
-            return None
-
-    def records(self, kind: str) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
-        """All records of a folder, for example `shared/hparams`: stem -> (content, clock), sorted by stem."""
-        names = sorted(p.stem for p in (self.root / kind).glob("*.json"))
-        found = {name: self.get(f"{kind}/{name}") for name in names}
-        return {name: record for name, record in found.items() if record}
-
-    def put_tensors(self, name: str, tensors: Mapping[str, Any]) -> str:
-        """Write arrays as safetensors beside a record of the same name, before that record is committed.
-
-        Returns:
-            The SHA-256 of the file, for the record: a file without a record, or with another hash, does not count.
-        """
-        from safetensors.numpy import save
-
-        data = save(dict(tensors))
-        files.write(self.root / f"{name}.safetensors", data, replace=True)
-        return hashlib.sha256(data).hexdigest()
-
-    def get_tensors(self, name: str, sha256: str) -> dict[str, Any] | None:
-        """The arrays that `put_tensors` wrote; None (and quarantine) where the file is absent or damaged."""
-        from safetensors.numpy import load
-
-        path = self.root / f"{name}.safetensors"
-        if not path.is_file():
-            return None
-        data = path.read_bytes()
-        if hashlib.sha256(data).hexdigest() != sha256:
-            self._quarantine(path, "SHA-256 differs")
-            self._quarantine(self.root / f"{name}.json", "its tensors are damaged")
-            return None
-        return dict(load(data))
+    # ------------------------------------------------------------------------------------------------- failures
 
     def fail(self, task: str, content: Mapping[str, Any], clock: Mapping[str, Any]) -> None:
         """Write a failed attempt down."""
@@ -207,24 +187,6 @@ class Store:
     def failures(self) -> list[dict[str, Any]]:
         """The failed attempts, in order of task and attempt."""
         return [{"file": name, **content, **clock} for name, (content, clock) in self.records("failures").items()]
-
-    # ---------------------------------------------------------------------------------------------------- locks
-
-    @contextlib.contextmanager
-    def lock(self, name: str, *, wait: bool = False) -> Iterator[bool]:
-        """Hold the lock of a task; yields whether it was had. The lock of a process that died is free again."""
-        folder = self.root / ".locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f"{name.replace('/', '-')}.lock")
-        try:
-            lock.acquire(timeout=-1 if wait else 0)
-        except Timeout:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            lock.release()
 
     # -------------------------------------------------------------------------------------------------- results
 
@@ -253,25 +215,29 @@ class Store:
         regime = self.regime(spec)
         return regime is not None and len(self.rounds(spec)) == regime.rounds
 
-    # -------------------------------------------------------------------------------------------------- writing
-
-    def clean(self) -> None:
-        """Remove temporary files that processes of this machine left when they died."""
-        files.clean(self.root)
-
-    def _quarantine(self, path: Path, reason: str) -> None:
-        """Take a damaged file out of the way, visibly."""
-        import warnings
-
-        target = self.root / "quarantine" / path.relative_to(self.root).as_posix().replace("/", "-")
-        target.parent.mkdir(exist_ok=True)
-        path.replace(target)
-        warnings.warn(f"{path}: {reason}; moved to {target}, its work will be done again", stacklevel=3)
-
 
 def table(out: str | Path) -> "pd.DataFrame":
     """The tidy table of the study in folder `out`: one row a committed round."""
     return Store.open(out).table()
+
+
+# -------------------------------------------------------------------------------------------- order of rounds
+
+
+def _wrong(path: Path, previous: str) -> str:
+    """What is wrong with the file of a round that should follow the one of digest `previous`; empty where absent."""
+    found, damage = files.look(path)
+    return damage or _stranger(found, previous)
+
+
+def _stranger(found: Record | None, previous: str) -> str:
+    """What is wrong with a round that should follow the one of digest `previous`; empty where it does."""
+    return "does not follow the round before it" if found and found[0]["previous"] != previous else ""
+
+
+def _link(before: list[Round]) -> str:
+    """What a round says of the rounds before it."""
+    return digest(before[-1].content()) if before else ""
 
 
 # ------------------------------------------------------------------------------------------------------ refusal
