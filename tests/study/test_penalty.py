@@ -1,5 +1,6 @@
 """The penalty matrix against a plain loop, and what it does with methods that are the same."""
 
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
@@ -141,10 +142,10 @@ def test_settings_that_cannot_be_compared_are_named() -> None:
     found = penalty_matrix(pd.concat([single, short, one_round]), draws=10)
     assert found.seeds == [3]
     assert found.queries == ["random", "entropy", "core-set", "badge"]
-    told = "\n".join(found.refused)
-    assert "single · low · standard: complete seeds of random: 1; a test needs 2" in told
-    assert "short · low · standard: complete seeds of bald: 1" in told
-    assert "one-round · low · standard: no budget after round 0" in told
+    single_, short_, one_round_ = ((name, "low", "standard") for name in ("single", "short", "one-round"))
+    assert (single_, "complete seeds of random: 1; a test needs 2") in found.refused
+    assert (short_, "complete seeds of bald: 1; a test needs 2") in found.refused
+    assert (one_round_, "no budget after round 0 that all runs share") in found.refused
 
 
 def test_seeds_that_one_method_lacks_do_not_count_for_any() -> None:
@@ -181,3 +182,38 @@ def test_power_at_five_seeds() -> None:
         scores[:, 1] += 0.01 * 2**0.5 * 1.69  # d_z for 80 % power at n = 5
         wins += penalty_matrix(table(scores), draws=0).raw[1, 0]
     assert wins / 60 == pytest.approx(0.8, abs=0.13)
+
+
+def worse_and_worse(gone: tuple[str, str] | None = None) -> Penalty:
+    """Two settings in which good beats bad beats worst at every budget; `gone` = (dataset, method) that has no run."""
+    random = np.random.default_rng(12)
+    names = ["good", "bad", "worst"]
+    steps = -0.2 * np.arange(3)[None, :, None]
+    frame = pd.concat([table(same(4, 4, random, 3) + steps, dataset, names) for dataset in ("d1", "d2")])
+    if gone:
+        frame = frame[~((frame["dataset"] == gone[0]) & (frame["query"] == gone[1]))]
+    return penalty_matrix(frame, draws=0)
+
+
+def test_failing_where_it_would_lose_does_not_lower_a_penalty() -> None:
+    whole, holed = worse_and_worse(), worse_and_worse(("d2", "worst"))
+    assert whole.overall().tolist() == [0, 1, 2]
+    assert not whole.partial.any()
+    assert holed.overall().tolist() == [0, 1, 2]
+    assert holed.present.tolist() == [2, 2, 1]
+    assert holed.partial.tolist() == [False, False, True]
+    assert holed.raw[0, 2] == 1  # what was seen stays as it was seen
+    assert holed.overall(holed.corrected) == pytest.approx(holed.overall())
+
+
+def test_a_complete_design_keeps_the_published_definition_to_the_bit() -> None:
+    found = penalty_matrix(table(same(5, 7, np.random.default_rng(13)) + 0.01 * np.arange(5)[None, :, None]), draws=0)
+    assert found.overall().tolist() == (found.raw.sum(0) / 4).tolist()
+    assert found.overall(found.corrected).tolist() == (found.corrected.sum(0) / 4).tolist()
+
+
+def test_a_method_alone_or_never_compared_has_no_penalty() -> None:
+    assert penalty_matrix(pd.DataFrame([]), draws=0).overall().tolist() == []
+    found = worse_and_worse()
+    nobody = replace(found, settings=found.settings * np.array([[1, 1, 0], [1, 1, 0], [0, 0, 0]]))
+    assert np.isnan(nobody.overall()).tolist() == [False, False, True]

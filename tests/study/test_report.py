@@ -204,7 +204,7 @@ def test_a_damaged_round_is_told_and_its_run_counts_as_open(tmp_path: Path) -> N
     text = read(tmp_path).text
     assert "1 of 4 runs are not complete" in text
     assert "SHA-256 differs" in text
-    assert "1 damaged file set aside" in text
+    assert "1 damaged file left out" in text
 
 
 def test_a_baseline_that_was_not_run_is_told(tmp_path: Path) -> None:

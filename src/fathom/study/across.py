@@ -29,7 +29,7 @@ def across_table(reading: Reading) -> Table | None:
         rows.append(
             [
                 Cell(look.label, look.label, look.number),
-                Cell(str(paradigm), str(paradigm)),
+                Cell(reading.names.paradigm[str(paradigm)], str(paradigm), title=str(paradigm)),
                 Cell(str(len(values)), float(len(values))),
                 Cell(gain(band.mean, band.low, band.high), band.mean, emphasis=emphasis),
                 Cell(spread, float(part["aubc"].min())),

@@ -18,12 +18,14 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from fathom.study.inline import inline
+from fathom.study.numbers import DASH, number
 from fathom.study.penalty import Penalty
 from fathom.study.style import FILL, INK, STYLE, Look
 
 if TYPE_CHECKING:
     import pandas as pd
 
+BAND_SEEDS = 3  # below, a t-interval is nine or more standard deviations to each side, and would paint the panel
 WIDTH = 4.4  # inches: fits a phone without shrinking, two fit side by side on a desk
 
 
@@ -112,6 +114,8 @@ def gain_figure(name: str, curves: "pd.DataFrame", looks: Mapping[str, Look], ba
 def penalty_figure(name: str, penalty: Penalty, looks: Mapping[str, Look]) -> Drawing:
     """The pairwise penalty matrix as a heat-map: row beats column, in settings; pale and bracketed = inside the band.
 
+    A dash: never compared. An asterisk: not compared in every setting, so the mean of the comparisons made.
+
     Args:
         name: File stem.
         penalty: The matrix.
@@ -126,10 +130,13 @@ def penalty_figure(name: str, penalty: Penalty, looks: Mapping[str, Look]) -> Dr
         most = max(1.0, float(penalty.settings.max(initial=0)))
         for i in range(size):
             for j in range(size):
-                if i != j:
+                if i != j and penalty.settings[i, j]:
                     _cell(axes, j, i, float(penalty.raw[i, j]), most, bool(penalty.outside[i, j]))
-        for j, value in enumerate(penalty.overall()):
-            axes.text(j, size + 0.15, f"{value:.2f}", ha="center", va="center", fontsize=9, fontweight="bold")
+                elif i != j:
+                    axes.text(j, i, DASH, ha="center", va="center", fontsize=9, alpha=0.6)
+        for j, (value, partly) in enumerate(zip(penalty.overall(), penalty.partial, strict=True)):
+            text = number(value, 2) + ("*" if partly else "")
+            axes.text(j, size + 0.15, text, ha="center", va="center", fontsize=9, fontweight="bold")
         axes.axhline(size - 0.42, color=INK, lw=0.6)
         axes.set(xlim=(-0.5, max(size, 1) - 0.5), ylim=(size + 0.6, -0.5))
         axes.set_xticks(range(size), labels, rotation=30, ha="left", rotation_mode="anchor")
@@ -209,8 +216,9 @@ def _margins(figure: Figure, *, left: float, right: float, bottom: float, top: f
 
 def _line(axes: Axes, rows: "pd.DataFrame", look: Look) -> None:
     x, y = rows["budget"].to_numpy(), 100 * rows["mean"].to_numpy()
-    if (rows["n"] > 1).any():
-        low, high = 100 * rows["low"].to_numpy(), 100 * rows["high"].to_numpy()
+    if (rows["n"] >= BAND_SEEDS).any():
+        known = rows["n"] >= BAND_SEEDS
+        low, high = (100 * rows[end].where(known).to_numpy() for end in ("low", "high"))
         axes.fill_between(x, low, high, color=look.light, alpha=0.13, lw=0)
     axes.plot(x, y, color=look.light, lw=1.5, marker=look.marker, ms=4.5, mew=0, label=look.label)
 
@@ -260,9 +268,9 @@ def _legend(figure: Figure, axes: Axes) -> None:
 def _label_bottom(grid: Any, used: int, named: bool) -> None:
     """Class names under the last row only: the columns share their axis."""
     columns = grid.shape[1]
-    for number in range(used):
-        bottom = number // columns == (used - 1) // columns
-        grid.flat[number].tick_params(labelbottom=bottom and named, bottom=bottom and named)
+    for place in range(used):
+        bottom = place // columns == (used - 1) // columns
+        grid.flat[place].tick_params(labelbottom=bottom and named, bottom=bottom and named)
 
 
 def _cell(axes: Axes, x: int, y: int, value: float, most: float, outside: bool) -> None:

@@ -2,7 +2,8 @@
 
 At each budget of a setting, method i beats method j if a two-sided paired t-test over the seeds rejects at `alpha` and
 i's mean is higher; then cell (i, j) grows by 1 / (budgets of the setting). A row counts wins, a column losses, and no
-cell exceeds the number of settings. Overall penalty of a method = mean of its column over the other methods.
+cell exceeds the number of settings. Overall penalty of a method = mean of its column over the other methods; where it
+was not compared in every setting, mean over the comparisons that were made, and marked.
 
 Where we deviate from the published code, and why:
   - Pairs share a seed. The code paired by position in a list, which throws the shared starting set away (its power at
@@ -34,6 +35,8 @@ from fathom.study.inference import SPREAD, Array, critical_t, holm
 if TYPE_CHECKING:
     import pandas as pd
 
+Refused = tuple[tuple[str, str, str], str]  # a setting, and why it or a method of it could not be compared
+
 CHUNK = 4_000_000  # numbers held at once while permuting
 
 
@@ -63,32 +66,49 @@ class Penalty:
         raw: [K, K] wins of row over column, in settings (0 to `settings[i, j]`).
         corrected: The same with Holm-corrected tests.
         settings: [K, K] settings in which both methods were compared; 0 where never (the cell says nothing then).
+        present: [K] settings in which the method was compared with any other, of `len(seeds)`.
         band: A cell must exceed this to be larger than the largest cell of 95 % of the relabeled studies.
         alpha: Of the tests.
         seeds: Seeds of each setting that counted.
         budgets: Budgets of each setting that counted.
         draws: Relabelings behind `band`.
         include_start: Whether round 0 counted.
-        refused: Settings and methods that could not be compared, each with the reason.
+        refused: Settings, and in them methods, that could not be compared: (setting, reason).
     """
 
     queries: list[str]
     raw: Array
     corrected: Array
     settings: Array
+    present: Array
     band: float
     alpha: float
     seeds: list[int]
     budgets: list[int]
     draws: int
     include_start: bool
-    refused: list[str] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
 
     def overall(self, matrix: Array | None = None) -> Array:
-        """Overall penalty of each method: its column's sum / (K - 1). Lower is better; NaN for a single method."""
+        """Overall penalty of each method, in settings; lower is better.
+
+        In a complete design its column's sum / (K - 1), as published. A method that was not compared in every setting
+        must not gain by what it missed: each of its cells counts as a share of the settings behind it, and the mean of
+        these shares is scaled to all settings. NaN for a method that was compared with none.
+
+        Source: Ash et al., 2020; Lüth et al., 2023. They divide by K - 1 whatever was compared, which rewards a method
+        for failing where it would lose; on complete designs both are the same.
+        """
         cells = self.raw if matrix is None else matrix
+        met = self.settings > 0
+        weight = np.divide(len(self.seeds), self.settings, out=np.zeros_like(self.settings), where=met)
         with np.errstate(invalid="ignore"):
-            return np.asarray(cells.sum(0) / np.float64(len(self.queries) - 1))
+            return np.asarray((cells * weight).sum(0) / met.sum(0))
+
+    @property
+    def partial(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """[K] methods that were not compared in every setting."""
+        return np.asarray(self.present < len(self.seeds))
 
     @property
     def outside(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -122,7 +142,7 @@ def penalty_matrix(
     """
     if not 0 < alpha < 1:
         raise FathomError(f"the level of the tests lies between 0 and 1; got {alpha}")
-    refused: list[str] = []
+    refused: list[Refused] = []
     blocks = list(complete_blocks(frame, refused, include_start=include_start, rounds=rounds))
     queries = unique(q for block in blocks for q in block.queries)
     shape = (len(queries), len(queries))
@@ -137,6 +157,7 @@ def penalty_matrix(
         raw=raw,
         corrected=corrected,
         settings=compared,
+        present=np.array([sum(q in block.queries for block in blocks) for q in queries], dtype=np.float64),
         band=_band(blocks, queries, alpha, draws, stream or Stream(0, ("permutation",))),
         alpha=alpha,
         seeds=[len(b.seeds) for b in blocks],
@@ -151,7 +172,7 @@ def penalty_matrix(
 
 
 def complete_blocks(
-    frame: "pd.DataFrame", refused: list[str], *, include_start: bool, rounds: Mapping[str, int] | None = None
+    frame: "pd.DataFrame", refused: list[Refused], *, include_start: bool, rounds: Mapping[str, int] | None = None
 ) -> Iterator[Block]:
     """The settings that can be compared. What cannot is told in `refused`.
 
@@ -166,20 +187,19 @@ def complete_blocks(
                 scores = rows["score"].to_numpy(dtype=np.float64)[0 if include_start else 1 :]
                 curves.setdefault(str(rows["query"].iloc[0]), {})[int(rows["seed"].iloc[0])] = scores
         queries = [q for q in part["query"].unique() if len(curves.get(q, {})) >= 2]
-        name = " · ".join(setting)
         for query in part["query"].unique():
             if query not in queries:
-                refused.append(f"{name}: complete seeds of {query}: {len(curves.get(query, {}))}; a test needs 2")
+                refused.append((setting, f"complete seeds of {query}: {len(curves.get(query, {}))}; a test needs 2"))
         if len(queries) < 2:
-            refused.append(f"{name}: fewer than two methods to compare")
+            refused.append((setting, "fewer than two methods to compare"))
             continue
         seeds = sorted(set.intersection(*(set(curves[q]) for q in queries)))
         if len(seeds) < 2:
-            refused.append(f"{name}: seeds complete for every method: {len(seeds)}; a test needs 2")
+            refused.append((setting, f"seeds complete for every method: {len(seeds)}; a test needs 2"))
             continue
         lengths = {len(curves[q][s]) for q in queries for s in seeds}
         if lengths in ({0}, set()) or len(lengths) > 1:
-            refused.append(f"{name}: no budget after round 0 that all runs share")
+            refused.append((setting, "no budget after round 0 that all runs share"))
             continue
         yield Block(setting, queries, seeds, np.array([[curves[q][s] for q in queries] for s in seeds]))
 

@@ -14,6 +14,8 @@ from fathom.records import FathomError, LabelRegime, Round, RunSpec, unique
 from fathom.registry import find
 from fathom.store import Store
 from fathom.study import curves
+from fathom.study.environments import Environment, environments
+from fathom.study.names import Names
 from fathom.study.penalty import Penalty, penalty_matrix
 from fathom.study.savings import Saving, label_savings
 from fathom.study.style import Look, looks
@@ -22,20 +24,27 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Setting = tuple[str, str, str]
+SHARED = ("search", "hparams", "first", "ceiling")  # folders of work that runs share
 STEPS = ("train", "predict", "query", "test")
 
 
 class _Snapshot(Store):
-    """A store whose rounds are read once; a report looks at them several times."""
+    """A store of which everything is read once: a report looks several times, and damage is told once."""
 
     def __init__(self, root: str | Path) -> None:
         super().__init__(root)
         self._rounds: dict[RunSpec, list[Round]] = {}
+        self._records: dict[str, tuple[dict[str, Any], dict[str, Any]] | None] = {}
 
     def rounds(self, spec: RunSpec) -> list[Round]:
         if spec not in self._rounds:
             self._rounds[spec] = super().rounds(spec)
         return self._rounds[spec]
+
+    def get(self, name: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        if name not in self._records:
+            self._records[name] = super().get(name)
+        return self._records[name]
 
 
 @dataclass(frozen=True)
@@ -90,7 +99,7 @@ class Reading:
                 reading.environments,
                 reading.seconds,
             )
-        reading.damage.extend(str(w.message) for w in caught)
+        reading.damage.extend(unique(str(w.message) for w in caught))
         return reading
 
     # ---------------------------------------------------------------------------------------------- the numbers
@@ -137,6 +146,11 @@ class Reading:
     @cached_property
     def looks(self) -> dict[str, Look]:
         return looks(unique([*self.queries, self.baseline]))
+
+    @cached_property
+    def names(self) -> Names:
+        """Short names of datasets, regimes and paradigms."""
+        return Names.of(self.store.study.settings)
 
     @cached_property
     def facts(self) -> dict[str, dict[str, Any]]:
@@ -218,26 +232,29 @@ class Reading:
 
     @cached_property
     def failures(self) -> list[dict[str, Any]]:
-        """The failed attempts; `mended` says whether the run was completed all the same."""
-        whole = {f"runs/{r.spec.key}" for r in self.runs if r.complete}
-        return [{**failure, "mended": failure.get("job") in whole} for failure in self.store.failures()]
+        """The failed attempts; `mended` says whether the job was done all the same: its result is committed."""
+        complete = {f"runs/{r.spec.key}": r.complete for r in self.runs}
+        found = self.store.failures()
+        jobs = unique(str(failure.get("job", "")) for failure in found)
+        mended = {job: complete[job] if job in complete else self._shared_result(job) for job in jobs}
+        return [{**failure, "mended": mended[str(failure.get("job", ""))]} for failure in found]
+
+    def _shared_result(self, job: str) -> bool:
+        return job.startswith("shared/") and self.store.get(job) is not None
 
     @cached_property
     def quarantine(self) -> list[str]:
         return sorted(p.name for p in (self.store.root / "quarantine").glob("*"))
 
     @cached_property
-    def environments(self) -> list[dict[str, Any]]:
-        """What computed the study: each environment with the rounds that name it."""
-        rounds = Counter(r.environment for run in self.runs for r in self.store.rounds(run.spec))
-        records = self.store.records("environments").items()
-        return [{**content, **clock, "rounds": rounds.get(name, 0)} for name, (content, clock) in records]
+    def environments(self) -> list[Environment]:
+        """What computed the study."""
+        return environments(self.store, SHARED)
 
     @cached_property
     def seconds(self) -> float:
         """Seconds of all work that is recorded: rounds, HP search, round 0, full-data classifiers."""
-        kinds = ("search", "hparams", "first", "ceiling")
-        clocks = [clock for kind in kinds for _, clock in self.store.records(f"shared/{kind}").values()]
+        clocks = [clock for kind in SHARED for _, clock in self.store.records(f"shared/{kind}").values()]
         shared = sum(clock.get("seconds", 0.0) for clock in clocks)
         return float(shared + (self.frame["seconds_total"].sum() if "seconds_total" in self.frame else 0.0))
 
@@ -270,3 +287,10 @@ def class_shares(facts: dict[str, Any]) -> list[float]:
     if rho := facts.get("long_tail"):
         counts = counts * float(rho) ** (-np.arange(len(counts)) / max(1, len(counts) - 1))
     return [float(share) for share in counts / max(1.0, counts.sum())]
+
+
+def of_setting(frame: Any, setting: Setting) -> Any:
+    """The rows of a frame that belong to a setting."""
+    if frame.empty:
+        return frame
+    return frame[(frame["dataset"] == setting[0]) & (frame["regime"] == setting[1]) & (frame["paradigm"] == setting[2])]

@@ -18,11 +18,14 @@ from fathom.records import PROTOCOL, FathomError
 from fathom.spans import duration
 from fathom.study import curves, figures
 from fathom.study.across import across_table
+from fathom.study.environments import common, mixed_words
 from fathom.study.figures import Drawing
 from fathom.study.latex import latex
-from fathom.study.reading import Reading, Setting, class_shares
+from fathom.study.numbers import DASH
+from fathom.study.reading import Reading, Setting, class_shares, of_setting
+from fathom.study.setting_tables import hparam_table, paid_table, setting_table
 from fathom.study.style import label
-from fathom.study.tables import Table, hparam_table, penalty_table, pending_table, setting_table, times_table
+from fathom.study.tables import Table, environment_table, penalty_table, pending_table, times_table
 from fathom.study.words import headline, penalty_words, setting_facts, span, warnings
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -112,7 +115,9 @@ class Page:
             quarantine=r.quarantine,
             damage=r.damage,
             notes=r.notes,
-            environments=[list(_spoken(e)) for e in r.environments],
+            environments=self._kept(environment_table(r.environments)),
+            mixed=mixed_words(r.environments),
+            common=list(common(r.environments)),
             version=fathom.__version__,
             protocol=PROTOCOL,
             results="results.csv",
@@ -129,35 +134,30 @@ class Page:
         record, facts = r.hparams.get(setting, {}), r.facts.get(setting[0], {})
         return {
             "id": f"s{number}",
-            "title": " · ".join(setting),
-            "short": self._short(setting),
+            "title": r.names.title(setting),
+            "calls": [full for full, short in zip(setting, r.names.parts(setting), strict=True) if full != short],
+            "short": r.names.brief(setting),
             "facts": setting_facts(r, setting),
             "figures": list(self._curves(stem, setting)),
             "table": self._kept(setting_table(r, setting, stem)),
+            "paid": self._kept(paid_table(r, setting, f"{stem}-paid")),
             "bought": self._bought(stem, setting),
             "hparams": self._kept(hparam_table(r, setting, f"{stem}-hparams")),
             "recipe": record.get("recipe", "study"),
-            "dropout_note": record.get("dropout_note", ""),
             "source": facts.get("source", ""),
             "revision": facts.get("revision", ""),
             "role": facts.get("role", ""),
             "notes": facts.get("notes", []),
         }
 
-    def _short(self, setting: Setting) -> str:
-        """Dataset and whatever else tells the setting from the others."""
-        settings = self.reading.store.study.settings
-        parts = [setting[0]] + [setting[i] for i in (1, 2) if len({s[i] for s in settings}) > 1]
-        return ", ".join(parts)
-
     def _curves(self, stem: str, setting: Setting) -> Iterator[Figure]:
         r = self.reading
-        frame = _rows(r, setting)
+        frame = of_setting(r.frame, setting)
         if frame.empty:
             return
         metric, scores = r.metric(setting), r.ceiling(setting)
         means = curves.budget_curves(frame)
-        text = f"Mean over {_count(means)}; {_band(means)}."
+        text = f"Mean over {_count(means)}; {_band(means)}.{_extra(frame)}"
         if scores:
             text += f" Dashed: trained on all labels ({len(scores)} seed{'s' if len(scores) > 1 else ''})."
         figure = figures.curve_figure(f"{stem}-curves", means, r.looks, metric, r.ceiling_score(setting))
@@ -192,9 +192,12 @@ class Page:
         if len(r.queries) < 2 or r.frame.empty:
             return None
         p = r.penalty
-        found: dict[str, Any] = {"text": penalty_words(p), "figure": None, "table": None, "refused": p.refused}
+        found: dict[str, Any] = {"text": penalty_words(p), "figure": None, "table": None, "refused": []}
+        found["refused"] = [f"{r.names.title(setting)}: {reason}" for setting, reason in p.refused]
         if len(p.queries) >= 2:
             caption = "Row beats column; the last line is the overall penalty of the column (lower is better)."
+            if p.partial.any():
+                caption += f" * compared in fewer than {len(p.seeds)} settings. {DASH} never compared."
             found["figure"] = self._drawn(figures.penalty_figure("penalty", p, r.looks), caption)
             found["table"] = self._kept(penalty_table(r))
         return found
@@ -232,34 +235,24 @@ def _stem(number: int, setting: Setting) -> str:
     return f"{number:02d}-" + "-".join(names)
 
 
-def _rows(r: Reading, setting: Setting) -> Any:
-    f = r.frame
-    if f.empty:
-        return f
-    return f[(f["dataset"] == setting[0]) & (f["regime"] == setting[1]) & (f["paradigm"] == setting[2])]
-
-
 def _count(frame: Any) -> str:
     n = span(frame["n"])
     return f"{n} seed{'' if n == '1' else 's'}"
 
 
 def _band(frame: Any) -> str:
-    return (
-        "band: 95 % t-interval over seeds, cut at the edge"
-        if (frame["n"] > 1).any()
-        else "no band, as one seed has no interval"
-    )
+    most = int(frame["n"].max())
+    if most < 2:
+        return "no band, as one seed has no interval"
+    if most < figures.BAND_SEEDS:
+        return f"no band, as the 95 % t-interval of {most} seeds (in the table) is wider than the panel"
+    return "band: 95 % t-interval over seeds, cut at the edge"
 
 
-def _spoken(environment: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """An environment as terms, in a readable order."""
-    first = ("device_name", "device", "threads", "cpu", "cores", "system", "fathom", "commit", "protocol", "python")
-    for key in [*(k for k in first if k in environment), *(k for k in environment if k not in first)]:
-        value = environment[key]
-        if isinstance(value, dict):
-            value = ", ".join(f"{k} {v}" for k, v in value.items()) or "none"
-        yield key.replace("_", " "), str(value)
+def _extra(frame: Any) -> str:
+    """What paid labels add to a budget: the validation set."""
+    extra = (frame["paid"] - frame["budget"]).unique()
+    return f" Labels paid: add {span(int(v) for v in extra)} for validation." if extra.any() else ""
 
 
 # ---------------------------------------------------------------------------------------------------------- files

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from fathom.records import unique
+from fathom.study.environments import mixed_words
 from fathom.study.inference import MIN_SEEDS, minimum_p, t_interval
 from fathom.study.numbers import gain, number, p_value, percent, plural
 from fathom.study.penalty import Penalty
@@ -25,7 +26,7 @@ def headline(reading: Reading) -> list[str]:
     for paradigm in paradigms:
         part = gains[(gains["paradigm"] == paradigm) & (gains["n"] > 0)]
         if not part.empty:
-            named = f"With {paradigm}: " if len(paradigms) > 1 else ""
+            named = f"With {reading.names.paradigm[paradigm]}: " if len(paradigms) > 1 else ""
             paragraphs.append(named + _of_paradigm(reading, part))
     return [*paragraphs, _caveat(reading)]
 
@@ -41,16 +42,28 @@ def _no_gains(reading: Reading) -> str:
 
 def _of_paradigm(reading: Reading, part: Any) -> str:
     base = label(reading.baseline)
-    mean = part.groupby("query", sort=False)["aubc"].mean().sort_values(ascending=False, kind="stable")
-    best = str(mean.index[0])
     settings = len(part.groupby(["dataset", "regime"], sort=False))
+    ranked, left = _ranked(part)
+    mean = ranked.groupby("query", sort=False)["aubc"].mean().sort_values(ascending=False, kind="stable")
+    best = str(mean.index[0])
     if mean.iloc[0] > 0:
         first = f"{label(best)} gained the most over {base}: {_amount(part[part['query'] == best], settings)}"
     else:
         first = f"No method gained over {base} on average; nearest was {label(best)}: "
         first += _amount(part[part["query"] == best], settings)
-    sentences = [first + _after_the_fact(len(mean)), *_signs(part, base, settings), *_reach(reading, part)]
+    sentences = [first + _after_the_fact(len(mean)), *left, *_signs(part, base, settings), *_reach(reading, part)]
     return " ".join(sentences)
+
+
+def _ranked(part: Any) -> tuple[Any, list[str]]:
+    """(rows of the methods with a gain in most settings, a sentence on the others): averages over different settings
+    do not rank, or a method would lead by failing where it is bad."""
+    count = part.groupby("query", sort=False).size()
+    fewer = count[count < count.max()]
+    if fewer.empty:
+        return part, []
+    told = _list([f"{label(str(q))} ({n} of {count.max()})" for q, n in fewer.items()])
+    return part[~part["query"].isin(fewer.index)], [f"Not ranked, for want of settings: {told}."]
 
 
 def _amount(rows: Any, settings: int) -> str:
@@ -116,10 +129,16 @@ def _caveat(reading: Reading) -> str:
     tested = f"Tested by paired t with Holm's correction over the methods of each setting ({fewest} seeds or more), "
     if passed.empty:
         return tested + "no gain or loss in AUBC is significant at .05."
-    told = [f"{label(str(r['query']))} on {r['dataset']}, {r['regime']} ({gain(r['aubc'], np.nan, np.nan)} points, "
+    told = [f"{label(str(r['query']))} on {_where(reading, r)} ({gain(r['aubc'], np.nan, np.nan)} points, "
             f"p {_equals(p_value(r['aubc_holm'], fewest))})" for r in passed.head(6).to_dict("records")]  # fmt: skip
     more = f" and {len(passed) - 6} more" if len(passed) > 6 else ""
     return tested + f"these differ from {label(reading.baseline)} at .05: {_list(told)}{more}."
+
+
+def _where(reading: Reading, row: Any) -> str:
+    """Dataset and regime of a row; the paradigm too where the study has several."""
+    dataset, regime, paradigm = reading.names.parts((row["dataset"], row["regime"], row["paradigm"]))
+    return ", ".join([dataset, regime, *([paradigm] if len(reading.names.paradigm) > 1 else [])])
 
 
 def _equals(text: str) -> str:
@@ -137,7 +156,11 @@ def warnings(reading: Reading) -> list[tuple[str, str]]:
     """(title, text) of what must be known before a number is read."""
     found = []
     for recipe, settings in reading.shortened.items():
-        where = "all settings" if len(settings) == len(reading.hparams) else _list([" · ".join(s) for s in settings])
+        where = (
+            "all settings"
+            if len(settings) == len(reading.hparams)
+            else _list([reading.names.title(s) for s in settings])
+        )
         found.append(("Shortened recipe", f"{recipe} ({where}). Not for claims about the published setting."))
     unfinished = sum(not r.complete for r in reading.runs)
     if unfinished:
@@ -150,13 +173,11 @@ def warnings(reading: Reading) -> list[tuple[str, str]]:
         found.append(("Failures", f"{plural(len(standing), 'failed attempt')} not made good since; see below."))
     if reading.baseline not in reading.queries:
         found.append(("No baseline", f"The baseline {reading.baseline} is not among the query methods of this study."))
-    if len(reading.environments) > 1:
-        text = f"The rounds were computed in {len(reading.environments)} environments; numbers may differ between them."
-        found.append(("Mixed environments", text))
-    if damaged := len(reading.quarantine):
-        found.append(
-            ("Quarantine", f"{plural(damaged, 'damaged file')} set aside; run the study again to redo the work.")
-        )
+    if mixed := mixed_words(reading.environments):
+        found.append(("Mixed environments", mixed))
+    if damaged := len(reading.damage):
+        text = f"{plural(damaged, 'damaged file')} left out; run the study again to redo the work."
+        found.append(("Damage", text))
     if note := _confounded(reading):
         found.append(("Two classifiers", note))
     return found
@@ -184,6 +205,7 @@ def setting_facts(reading: Reading, setting: Setting) -> str:
     if regime:
         parts.append(f"{regime.start} labels at the start, {regime.query_size} a query, {regime.rounds} rounds")
         parts.append(f"{regime.final} in the last, {regime.val_size} more for validation")
+        parts.append(f"{regime.final + regime.val_size} labels paid in all")
     if facts:
         images = f"{facts['train']:,} train and {facts['test']:,} test images".replace(",", "\u202f")
         parts.append(f"{images}, {len(facts['class_names'])} classes")
@@ -208,6 +230,19 @@ def penalty_words(p: Penalty) -> str:
         "Such tests find “wins” between identical methods too. The null band measures that: with the methods' names "
         f"shuffled within each seed ({p.draws:,} times), the largest cell of the whole matrix stays at or below "
         f"{p.band:.2f} in 95 % of the shuffles. Cells in parentheses lie inside the band and prove nothing."
+        + _partly(p)
+    )
+
+
+def _partly(p: Penalty) -> str:
+    """Which methods were not compared everywhere, and what their overall penalty means then."""
+    some = [f"{label(q)} in {n:.0f}" for q, n, fewer in zip(p.queries, p.present, p.partial, strict=True) if fewer]
+    if not some:
+        return ""
+    return (
+        f" Not compared in all {len(p.seeds)} settings: {_list(some)}. An overall penalty (marked *) is then the mean "
+        f"over the comparisons made, scaled to {len(p.seeds)} settings; what a method would have lost where it is "
+        "missing, nobody knows."
     )
 
 
