@@ -66,11 +66,21 @@ def test_what_is_no_call_string_is_refused(text: str) -> None:
         ("regime", "lo", "Did you mean 'low'"),
         ("dataset", "cifar-10", "Did you mean 'cifar10'"),
         ("paradigm", "standard(epochs=1.5)", "expects int"),
+        ("paradigm", "standard(lr=0.1|none)", "expects float, .* got 0.1|none"),
+        ("paradigm", "standard(imbalance=none)", 'expects a value, .* got none; the word, .* is written "none"'),
+        ("dataset", "digits-lt(rho=none)", "expects float, as its default 10; got none"),
+        ("dataset", "folder(path=one, test_fraction=none)", "test_fraction expects float, as its default 0.25"),
+        ("dataset", "folder(path=none)", "path expects str"),
     ],
 )
 def test_errors_name_the_nearest(kind: str, text: str, message: str) -> None:
     with pytest.raises(FathomError, match=message):
         registry.find(kind, text)
+
+
+@pytest.mark.parametrize("text", ["low(start=none)", "low(start=20, val_size=none)"])
+def test_none_is_a_value_where_it_is_the_default(text: str) -> None:
+    assert "none" not in str(registry.find("regime", text)[1])
 
 
 def test_index_needs_no_torch() -> None:
@@ -118,14 +128,54 @@ def test_a_file_is_a_plugin(plugin: Path) -> None:
         ("broken.py", "def f(:", "cannot read"),
         ("shout.py", PLUGIN.replace("upside-down", "UPSIDE"), "kebab-case"),
         ("notes.txt", PLUGIN, "not a Python file"),
+        ("latin.py", "# caf\xe9\n" + PLUGIN, "cannot read .*latin.py as Python source.*utf-8"),
+        ("null.py", PLUGIN + "\0", "cannot read .*null.py as Python source"),
+        ("call.py", PLUGIN.replace("2.0", "float(2)"), r"call.py:5: the default of strength must be a plain value"),
+        ("list.py", PLUGIN.replace("2.0", "[2.0]"), r"list.py:5: the default of strength must be a plain value"),
     ],
 )
 def test_bad_plugins_are_refused_before_anything_runs(tmp_path: Path, name: str, text: str, message: str) -> None:
     path = tmp_path / name
-    path.write_text(text)
+    path.write_text(text, encoding="latin-1")
     try:
         with pytest.raises(FathomError, match=message):
             registry.add_file(path)
+    finally:
+        registry._files.clear()
+        registry.index.cache_clear()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "latin-1"])
+def test_source_is_read_as_python_reads_it(tmp_path: Path, encoding: str) -> None:
+    cookie = "# coding: latin-1\n" if encoding == "latin-1" else ""
+    (tmp_path / "odd.py").write_bytes((cookie + PLUGIN.replace("surest", "s\xfbrest")).encode(encoding))
+    try:
+        registry.add_file(tmp_path / "odd.py")
+        assert "s\xfbrest" in registry.find("query", "odd/upside-down")[0].doc
+    finally:
+        registry._files.clear()
+        registry.index.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("1 / 0", r"boom\.py, line 9\): ZeroDivisionError"),
+        ("import json; json.loads('{')", r"boom\.py, line 9\): JSONDecodeError"),
+        ("import no_such_package", r"boom\.py, line 9\): ModuleNotFoundError: No module named 'no_such_package'"),
+        ("raise SystemExit(0)", r"boom\.py, line 9\): SystemExit"),
+        ("del upside_down", "has no attribute 'upside_down'"),
+    ],
+)
+def test_a_plugin_that_raises_when_imported_is_a_mistake_with_file_and_line(
+    tmp_path: Path, code: str, message: str
+) -> None:
+    path = tmp_path / "boom.py"
+    path.write_text(f"{PLUGIN}\n{code}\n")
+    try:
+        registry.add_file(path)
+        with pytest.raises(FathomError, match=f"query 'boom/upside-down' cannot be imported .*{message}"):
+            registry.find("query", "boom/upside-down")[0].load()
     finally:
         registry._files.clear()
         registry.index.cache_clear()
