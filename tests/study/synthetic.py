@@ -25,6 +25,8 @@ class Plan:
         noise: Standard deviation of a run's scores.
         effect: Final gain of a method, by name; 0 for others.
         stop: How many rounds a run got to; None for all.
+        environment: Which environment computed a run.
+        shared: Which environment computed the shared work.
         recipe: Of the HP record.
         classes: Class names.
     """
@@ -37,6 +39,8 @@ class Plan:
     noise: float = 0.008
     effect: Callable[[str], float] = lambda query: EFFECT.get(query, 0.0)
     stop: Callable[[RunSpec], int | None] = lambda spec: None
+    environment: Callable[[RunSpec], str] = lambda spec: "abc"
+    shared: str = "abc"
     recipe: str = "short: 60 steps a training, 2 settings"
     classes: Sequence[str] = tuple(CLASSES)
     baseline: str = "random"
@@ -101,19 +105,20 @@ def put_shared(store: Store, dataset: str, paradigm: str, plan: Plan, key: str) 
     table = [{"hparams": hp, "scores": [m - 0.01, m, m + 0.01], "mean": m} for hp, m in zip(grid, means, strict=True)]
     setting = {"dataset": dataset, "regime": "low(query_size=25)", "paradigm": paradigm}
     content = {**setting, "seeds": [0, 1, 2], "metric": "accuracy", "table": table, "chosen": grid[1]}
-    clock = {"seconds": 8.2, "finished": "2026-11-22T23:00:00+00:00"}
+    clock = {"seconds": 8.2, "finished": "2026-11-22T23:00:00+00:00", "environment": plan.shared}
     store.put(f"shared/hparams/{key}", {**content, "recipe": plan.recipe}, clock)
     full = {**setting, "seed": 0, "budget": 1180, "hparams": grid[1]}
     metrics = {"accuracy": 0.975, "balanced_accuracy": 0.974, "log_loss": 0.1}
     store.put(f"shared/ceiling/{key}", {**full, "metrics": metrics, "recalls": [0.97] * len(plan.classes)}, clock)
 
 
-def put_environment(store: Store) -> None:
+def put_environment(store: Store, name: str = "abc", **other: object) -> None:
+    """An environment's record; `other` are the facts of the machine that differ."""
     content = {"protocol": 1, "torch": "2.15.0", "torchvision": "0.29.2", "numpy": "2.4.6", "plugins": {}}
     content |= {"device": "cpu", "threads": 1}
     clock = {"fathom": "0.1.0", "python": "3.11.7", "cpu": "A processor", "device_name": "A processor", "cores": 2}
     clock |= {"commit": "88b3bff", "since": "2026-11-22T23:00:00+00:00"}
-    store.put("environments/abc", content, clock)
+    store.put(f"environments/{name}", content | {k: v for k, v in other.items() if k in content}, clock | other)
 
 
 def rounds_of(spec: RunSpec, regime: LabelRegime, plan: Plan) -> list[Round]:
@@ -148,7 +153,7 @@ def rounds_of(spec: RunSpec, regime: LabelRegime, plan: Plan) -> list[Round]:
                 labeled_classes=labeled.tolist(),
                 seconds={"train": 0.6, "predict": 0.05, "query": 0.02 if spec.query != "badge" else 0.3, "total": 1.0},
                 finished=f"2026-11-22T23:{number:02d}:00+00:00",
-                environment="abc",
+                environment=plan.environment(spec),
             )
         )
         labeled = labeled + np.bincount(bought, minlength=classes)

@@ -130,6 +130,12 @@ def test_p_values_are_corrected_within_the_setting() -> None:
     assert ordered["aubc_holm"].iloc[0] == pytest.approx(min(1, 3 * ordered["aubc_p"].iloc[0]))
 
 
+def test_only_the_area_is_tested() -> None:
+    found = gains(run_areas(table(some(methods=4, seeds=6))), "random")
+    assert {c for c in found.columns if c.endswith(("_p", "_holm"))} == {"aubc_p", "aubc_holm"}
+    assert found[["final", "final_low", "final_high"]].notna().all(axis=None)
+
+
 def test_without_the_baseline_there_are_no_gains() -> None:
     areas = run_areas(table(some()))
     assert gains(areas, "margin").empty

@@ -1,12 +1,13 @@
 """Figures: the same bytes twice, embedded fonts, and a part of a page that keeps to itself."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
 import pytest
-from tests.study.test_penalty import NAMES, same, table
+from tests.study.test_penalty import NAMES, same, table, worse_and_worse
 
 from fathom.study.curves import budget_curves, gain_curves
 from fathom.study.figures import Drawing, bought_figure, curve_figure, gain_figure, penalty_figure
@@ -106,3 +107,23 @@ def test_a_method_keeps_its_looks_and_a_variation_takes_others() -> None:
 
 def test_an_empty_penalty_matrix_is_drawn() -> None:
     assert penalty_figure("p", penalty_matrix(pd.DataFrame([])), LOOKS).alt.startswith("Pairwise penalty matrix")
+
+
+def test_what_was_not_compared_is_a_dash_and_what_was_in_part_is_marked() -> None:
+    looks_ = looks(["good", "bad", "worst"])
+    whole = penalty_figure("p", worse_and_worse(), looks_).inline
+    assert "*<" not in whole
+    assert not re.search(r">\u2013<", whole)
+    holed = worse_and_worse(("d2", "worst"))
+    drawn = penalty_figure("p", holed, looks_).inline
+    assert re.findall(r">([\d.]+)\*<", drawn) == ["2.00"]
+    never = replace(holed, settings=holed.settings * np.array([[1, 1, 0], [1, 1, 1], [0, 1, 1]]))
+    assert len(re.findall(r">\u2013<", penalty_figure("p", never, looks_).inline)) == 2
+
+
+def test_two_seeds_have_no_band_in_the_curves() -> None:
+    def bands(seeds: int) -> int:
+        frame = table(same(seeds, 4, np.random.default_rng(0)))
+        return curve_figure("c", budget_curves(frame), LOOKS, "accuracy").inline.count("FillBetween")
+
+    assert (bands(1), bands(2), bands(3)) == (0, 0, 5)

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from tests.study.synthetic import Plan, build
+from tests.study.synthetic import Plan, build, put_environment
 
 from fathom.records import FathomError, RunSpec, Study
 from fathom.store import Store
 from fathom.study import report as report_module
 from fathom.study.reading import Reading
 from fathom.study.report import report
+from fathom.study.tables import Table
 from fathom.study.words import headline
 
 SMALL = Plan(datasets=("digits",), queries=("random", "badge"), seeds=2, rounds=3)
@@ -261,3 +262,86 @@ def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:
 def test_it_starts_without_torch() -> None:
     code = "import sys, fathom.study.report, fathom.study.design; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+LONG = "standard(augmentation=standard, batch_size=64, epoch_size=512, epochs=12, lr=0.03|0.01, network=cnn)"
+TABLE = "table(path=lesions.csv, size=32)"
+
+
+def test_long_call_strings_stand_once_and_short_names_everywhere_else(tmp_path: Path) -> None:
+    build(tmp_path, replace(SMALL, datasets=(TABLE, "digits"), paradigms=(LONG,)))
+    page = read(tmp_path)
+    assert "table · low · standard" in page.text
+    assert page.text.count(LONG) == 2  # below the heading of each setting
+    assert page.text.count(TABLE) == 1
+    pointed = [a["title"] for tag, a in page.tags if tag in ("td", "th") and a.get("title")]
+    assert f"{TABLE} · low(query_size=25) · {LONG}" in pointed
+    longest = max(len(cell.text) for table in tables_of(tmp_path) for row in table.rows for cell in row)
+    assert longest < 60
+
+
+def tables_of(out: Path) -> list[Table]:
+    page = report_module.Page(Reading.of(out))
+    page.html()
+    return page.tables
+
+
+def test_paid_labels_have_their_scores(tmp_path: Path) -> None:
+    store = build(tmp_path, replace(SMALL, stop=lambda spec: 2 if (spec.query, spec.seed) == ("badge", 1) else None))
+    (found,) = (t for t in tables_of(tmp_path) if t.name.endswith("-paid"))
+    assert found.columns == ["Paid", "Training set", "Random", "BADGE"]
+    assert [(row[0].text, row[1].text) for row in found.rows] == [("300", "50"), ("325", "75"), ("350", "100")]
+    frame = store.table()
+    one = frame[(frame["query"] == "badge") & (frame["round"] == 2)]["score"].item()
+    assert found.rows[2][3].text == f"{100 * one:.1f} (1)"
+    assert found.rows[1][3].text.count("±") == 1
+    assert "(" not in found.rows[1][3].text
+    text = read(tmp_path).text
+    assert "Labels paid: add 250 for validation." in text
+    assert "350 labels paid in all" in text
+
+
+def test_a_shared_job_that_succeeded_later_is_made_good(tmp_path: Path) -> None:
+    store = build(tmp_path, SMALL)
+    (done,) = store.records("shared/ceiling")
+    run = store.study.runs[0]
+    jobs = {"ceiling": f"shared/ceiling/{done}", "first": "shared/first/0123", "run": f"runs/{run.key}"}
+    for kind, job in jobs.items():
+        content = {"job": job, "what": kind, "kind": kind, "error": "OSError", "message": "the disk was full"}
+        store.fail(kind, {**content, "traceback": ""}, {"session": "s", "finished": "2026-11-22T23:00:00+00:00"})
+    reading = Reading.of(tmp_path)
+    assert {f["kind"]: f["mended"] for f in reading.failures} == {"ceiling": True, "first": False, "run": True}
+    text = read(tmp_path).text
+    assert "1 failed attempt not made good" in text
+    assert text.count("(later completed)") == 2
+
+
+def test_a_method_that_is_missing_somewhere_is_not_ranked_by_what_it_missed(tmp_path: Path) -> None:
+    gain = {"random": 0.0, "badge": 0.02, "bald": 0.05}
+    plan = replace(SMALL, datasets=("digits", "digits-lt"), queries=tuple(gain), rounds=4, effect=gain.__getitem__)
+    build(tmp_path / "whole", plan)
+    assert headline(Reading.of(tmp_path / "whole"))[0].startswith("BALD gained the most")
+    build(tmp_path / "holed", replace(plan, stop=lambda s: 0 if (s.dataset, s.query) == ("digits", "bald") else None))
+    told = headline(Reading.of(tmp_path / "holed"))[0]
+    assert told.startswith("BADGE gained the most")
+    assert "Not ranked, for want of settings: BALD (1 of 2)." in told
+    page = read(tmp_path / "holed")
+    assert "Not compared in all 2 settings: BALD in 1." in page.text
+    (penalty,) = (t for t in tables_of(tmp_path / "holed") if t.name == "penalty")
+    assert penalty.columns[-1] == "Settings"
+    assert [row[-1].text for row in penalty.rows] == ["2 of 2", "2 of 2", "1 of 2"]
+    assert penalty.rows[2][1].text.endswith("*")
+
+
+def test_several_environments_are_told_at_the_head_and_where_it_is_said_how(tmp_path: Path) -> None:
+    store = build(tmp_path, replace(SMALL, environment=lambda spec: "abc" if spec.seed else "def"))
+    put_environment(store, "def", commit="0000000", since="2026-11-23T09:30:00+00:00")
+    text = read(tmp_path).text
+    assert text.count("2 environments computed this study, which differ in commit") == 2
+    assert "What they have in common" in text
+    assert "0000000" in text
+
+
+def test_a_p_that_is_refused_says_why(tmp_path: Path) -> None:
+    build(tmp_path, replace(SMALL, seeds=5, noise=0.0))
+    assert "the differences do not vary between seeds" in [a.get("title") for _, a in read(tmp_path).tags]
