@@ -364,6 +364,15 @@ def test_killed_around_the_commit_nothing_is_lost_or_doubled(store: Store, point
     assert not list(store.root.rglob(".tmp-*"))
 
 
+def test_files_have_the_permissions_of_the_umask(store: Store) -> None:
+    before = os.umask(0o022)
+    try:
+        store.put("shared/open", {"x": 1})
+    finally:
+        os.umask(before)
+    assert (store.root / "shared/open.json").stat().st_mode & 0o777 == 0o644
+
+
 def test_many_writers_one_wins(store: Store) -> None:
     code = f"""
 import sys

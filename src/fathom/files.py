@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import socket
-import tempfile
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -120,9 +120,9 @@ def write(path: Path, data: bytes, *, replace: bool = False) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".tmp-{socket.gethostname()}-{os.getpid()}-", dir=path.parent)
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
+        name = path.parent / f".tmp-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        with name.open("xb") as file:  # not mkstemp, whose files colleagues cannot read
+            temporary = name
             file.write(data)
             file.flush()
             _crash_point("before-fsync")
