@@ -6,8 +6,12 @@ import pytest
 from PIL import Image
 from tests.data.make import class_folders, photo, root, save
 
+from fathom.data import load
 from fathom.data.check import check_data
+from fathom.data.regimes import build, check_regime
+from fathom.data.splits import train_val_split
 from fathom.records import FathomError
+from fathom.streams import Streams
 
 
 def check(path, kind="folder", **options):
@@ -20,13 +24,14 @@ def kinds(report):
 
 
 def test_a_sound_folder(tmp_path):
-    report = check(class_folders(tmp_path / "pets", {"cat": 8, "dog": 12}))
+    report = check(class_folders(tmp_path / "pets", {"cat": 96, "dog": 144}), val_fraction=0.4)
     assert report.ok
     assert not report.problems
-    assert (report.train, report.test) == (15, 5)
-    assert report.classes == {"cat": {"train": 6, "test": 2}, "dog": {"train": 9, "test": 3}}
-    assert report.sizes == {"12x10": 20}
-    assert report.modes == {"RGB PNG": 20}
+    assert (report.train, report.test) == (180, 60)
+    assert report.classes == {"cat": {"train": 72, "test": 24}, "dog": {"train": 108, "test": 36}}
+    assert report.sizes == {"12x10": 240}
+    assert report.modes == {"RGB PNG": 240}
+    assert report.notes == ["label regimes that fit the split of seed 0: low"]
     assert not (tmp_path / "cache").exists()  # looks, and writes nothing
 
 
@@ -110,7 +115,81 @@ def test_registered_datasets(tmp_path):
     assert (report.train, report.test) == (1438, 359)
     assert report.sizes == {"8x8": 1797}
     assert sum(c["train"] for c in report.classes.values()) == 1438
+    assert report.notes[-1].startswith("label regimes that fit the split of seed 0: low")
     assert not np.any([p.kind == "duplicate-label" for p in report.problems])
+
+
+@pytest.mark.parametrize(
+    ("counts", "options", "fits"),
+    [
+        ({"cat": 96, "dog": 144}, {"val_fraction": 0.4}, ["low"]),
+        ({"cat": 8, "dog": 12}, {}, []),
+        ({"cat": 90, "dog": 90, "cow": 6}, {}, []),
+    ],
+)
+def test_it_says_of_a_regime_what_a_run_says(tmp_path, counts, options, fits):
+    """The regimes are tried on the very split that a run of seed 0 draws, without decoding or writing anything."""
+    path = class_folders(tmp_path / "pets", counts)
+    report = check(path, **options)
+    text = "".join(f", {key}={value}" for key, value in options.items())
+    loaded = load(f'folder(path="{path}"{text})', root(tmp_path))
+    refused = {}
+    for name in ("low", "mid", "high"):
+        try:
+            check_regime(loaded, build(name, loaded), *train_val_split(loaded, Streams(0)("split")))
+        except FathomError as error:
+            refused[name] = str(error)
+    assert [name for name in ("low", "mid", "high") if name not in refused] == fits
+    assert report.ok
+    if fits:
+        assert f"label regimes that fit the split of seed 0: {', '.join(fits)}" in report.notes
+        assert not report.problems
+    else:
+        (found,) = report.problems
+        assert (found.severity, found.kind) == ("warning", "no-regime")
+        assert found.message == f"no built-in regime fits the split of seed 0: {refused['low']}"
+
+
+def test_a_class_that_no_starting_set_can_hold_is_an_error(tmp_path):
+    """Its only image is held out for validation."""
+    path = class_folders(tmp_path / "pets", {"cat": 60, "dog": 1})
+    report = check(path, val_fraction=0.95)
+    assert not report.ok
+    found = kinds(report)["no-regime"]
+    assert (found.severity, found.examples) == ("error", ("dog",))
+    loaded = load(f'folder(path="{path}", val_fraction=0.95)', root(tmp_path))
+    split = train_val_split(loaded, Streams(0)("split"))
+    with pytest.raises(FathomError, match="leave out the rare classes or add images"):
+        check_regime(loaded, build("low", loaded), *split)
+
+
+def test_images_too_few_for_a_test_split_are_an_error(tmp_path):
+    path = class_folders(tmp_path / "pets", {"cat": 1, "dog": 1})
+    found = kinds(check(path))
+    assert "too few images for a test split" in found["unfit"].message
+    assert found["unfit"].severity == "error"
+
+
+@pytest.mark.parametrize(
+    ("kind", "option", "message"),
+    [
+        ("folder", "size=4", "size is 4; expected auto or a whole number of pixels"),
+        ("folder", "fit=stretch", "fit is 'stretch'; expected one of"),
+        ("folder", "metric=f1", "metric is 'f1'; expected one of"),
+        ("folder", "augment=mixup", "augment is 'mixup'; expected one of"),
+        ("folder", "val_fraction=1", "val_fraction is 1.0; expected a number between 0 and 1"),
+        ("folder", "test_fraction=none", "test_fraction expects float"),
+        ("table", "leaks=ignore", "leaks is 'ignore'; expected error or warn"),
+    ],
+)
+def test_it_refuses_the_options_that_a_run_refuses(tmp_path, kind, option, message):
+    path = class_folders(tmp_path / "pets", {"cat": 4, "dog": 4})
+    if kind == "table":
+        path = tmp_path / "data.csv"
+        path.write_text("path,label\npets/cat/000.png,cat\npets/dog/000.png,dog\n")
+    for look in (check_data, load):
+        with pytest.raises(FathomError, match=message):
+            look(f'{kind}(path="{path}", {option})', root(tmp_path))
 
 
 def test_absent_data_is_an_error_of_its_own(tmp_path):

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,14 @@ from fathom.data import load
 from fathom.data.cache import attempt
 from fathom.data.dataset import DataRoot, Dataset
 from fathom.data.decode import Facts, UnreadableError, read
-from fathom.data.folder import assign, read_listing
+from fathom.data.folder import Options, assign, outline, read_listing
 from fathom.data.images import chunks
 from fathom.data.listing import Listing, Problem, nfc, problem
+from fathom.data.regimes import build, check_regime
 from fathom.data.scan import SUFFIXES, walk
+from fathom.data.splits import largest_start, train_val_split
+from fathom.records import FathomError
+from fathom.streams import Streams
 
 RAW = {"folder": ("path",), "table": ("path", "outside", "leaks")}  # looked at file by file, and what says which files
 
@@ -72,7 +76,7 @@ class DataReport:
 
 
 def check_data(text: str, root: DataRoot) -> DataReport:
-    """Look at every image of a dataset: counts, sizes, exact duplicates, unreadable files, group leaks.
+    """Look at every image of a dataset: counts, sizes, exact duplicates, unreadable files, group leaks, label regimes.
 
     Folders and tables are looked at file by file, each decoded completely; bad files do not stop it. Of other datasets,
     whose files are checked by their official sums, the images are looked at as they are trained on.
@@ -82,15 +86,20 @@ def check_data(text: str, root: DataRoot) -> DataReport:
         root: Where datasets are found.
 
     Raises:
-        FathomError: The dataset is unknown or its files are absent.
+        FathomError: The dataset is unknown, a value is refused, or its files are absent.
     """
     entry, call = registry.find("dataset", text)
     if entry.module == "fathom.data.folder" and entry.name in RAW:
         arguments: dict[str, Any] = {**entry.parameters, **dict(call.arguments)}
+        given = {f.name: arguments[f.name] for f in fields(Options)}
+        given |= {name: float(given[name]) for name in ("test_fraction", "val_fraction")}
+        options = Options(**given)
         listing = read_listing(entry.name, root, **{key: arguments[key] for key in RAW[entry.name]})
-        report = _check_listing(str(call), listing, arguments["test_fraction"], entry.name, root)
+        report = _check_listing(str(call), listing, options, entry.name, root)
     else:
-        report = _check_loaded(load(text, root))
+        loaded = load(text, root)
+        report = _check_loaded(loaded)
+        _check_regimes(report, loaded)
     report.problems.sort(key=lambda p: p.severity)  # errors first
     return report
 
@@ -98,7 +107,7 @@ def check_data(text: str, root: DataRoot) -> DataReport:
 # --------------------------------------------------------------------------------------------- one's own images
 
 
-def _check_listing(name: str, listing: Listing, test_fraction: float, kind: str, root: DataRoot) -> DataReport:
+def _check_listing(name: str, listing: Listing, options: Options, kind: str, root: DataRoot) -> DataReport:
     report = DataReport(name, problems=list(listing.problems))
     if kind == "table":
         listed = set(listing.names)
@@ -106,7 +115,7 @@ def _check_listing(name: str, listing: Listing, test_fraction: float, kind: str,
             report.problems.append(problem("warning", "unlisted", "images that the table does not list", unlisted))
     if not listing.paths:
         return report
-    assigned = assign(listing, test_fraction)
+    assigned = assign(listing, options.test_fraction)
     report.groups = None if assigned.groups is None else len(np.unique(assigned.groups))
     _count(report, assigned.class_names, assigned.labels[~assigned.test], assigned.labels[assigned.test])
     sizes: Counter[str] = Counter()
@@ -130,6 +139,11 @@ def _check_listing(name: str, listing: Listing, test_fraction: float, kind: str,
         for file, test, label in zip(listing.names, assigned.test, listing.labels, strict=True)
     ]
     _duplicates(report, hashes, names, assigned.labels, assigned.test)
+    if not any(p.severity == "error" and p.kind != "unreadable" for p in report.problems):
+        try:
+            _check_regimes(report, replace(outline(kind, listing, options)[0], name=name))
+        except FathomError as error:
+            report.problems.append(problem("error", "unfit", str(error), []))
     return report
 
 
@@ -173,6 +187,41 @@ def _check_loaded(dataset: Dataset) -> DataReport:
     labels = np.concatenate([dataset.labels, dataset.test_labels])
     _duplicates(report, hashes, names, labels, np.arange(len(labels)) >= len(dataset.labels))
     return report
+
+
+# ------------------------------------------------------------------------------------------------------- regimes
+
+
+def _check_regimes(report: DataReport, dataset: Dataset) -> None:
+    """Which label regimes the images are enough for, in the split of seed 0; an error where it is none at all."""
+    try:
+        train, held_out = train_val_split(dataset, Streams(0)("split"))
+    except FathomError as error:
+        report.problems.append(problem("error", "split", str(error), []))
+        return
+    counts = np.bincount(dataset.labels[train], minlength=dataset.num_classes)
+    if largest_start(dataset, counts, dataset.num_classes) < dataset.num_classes:
+        message = (
+            "no label regime fits: no starting set can have a label of each class, as the pool of seed 0 has none of"
+        )
+        lacking = [name for name, n in zip(dataset.class_names, counts, strict=True) if not n]
+        report.problems.append(problem("error", "no-regime", message, lacking))
+        return
+    fit, refused = [], {}
+    for name, entry in registry.index()["regime"].items():
+        if not entry.module.startswith("fathom.") or name == "custom":  # which has no sizes of its own
+            continue
+        regime = build(name, dataset)
+        try:
+            check_regime(dataset, regime, train, held_out)
+            fit.append((regime.start, name))
+        except FathomError as error:
+            refused[regime.start] = str(error)
+    if fit:
+        report.notes.append(f"label regimes that fit the split of seed 0: {', '.join(name for _, name in sorted(fit))}")
+    elif refused:
+        message = f"no built-in regime fits the split of seed 0: {refused[min(refused)]}"
+        report.problems.append(problem("warning", "no-regime", message, []))
 
 
 # ------------------------------------------------------------------------------------------------------- helpers

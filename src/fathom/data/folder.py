@@ -4,11 +4,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from fathom.data.cache import decode_files, each
 from fathom.data.dataset import AUGMENT, METRICS, DataRoot, Dataset
 from fathom.data.decode import FITS, header
-from fathom.data.images import channel_statistics
+from fathom.data.images import TensorImages, channel_statistics
 from fathom.data.listing import Listing, locate
 from fathom.data.official import revision
 from fathom.data.scan import list_folder, list_table
@@ -91,8 +92,6 @@ def table(
 
     Source: ours.
     """
-    if leaks not in ("error", "warn"):
-        raise FathomError(f"table: leaks is {leaks!r}; expected error or warn")
     options = Options(size, fit, metric, test_fraction, val_fraction, augment)
     return _build("table", read_listing("table", root, path=path, outside=outside, leaks=leaks), root, options)
 
@@ -137,6 +136,8 @@ class Assigned:
 
 def read_listing(kind: str, root: DataRoot, *, path: str = "", outside: bool = False, leaks: str = "error") -> Listing:
     """The listing behind `folder(path=...)` or `table(path=...)`."""
+    if leaks not in ("error", "warn"):
+        raise FathomError(f"{kind}: leaks is {leaks!r}; expected error or warn")
     found = locate(path, root.path, EXAMPLES[kind])
     if found.is_dir() != (kind == "folder"):
         other = "table" if kind == "folder" else "folder"
@@ -164,7 +165,15 @@ def assign(listing: Listing, test_fraction: float) -> Assigned:
     return Assigned(class_names, labels, groups, test)
 
 
-def _build(kind: str, listing: Listing, root: DataRoot, options: Options) -> Dataset:
+def outline(kind: str, listing: Listing, options: Options) -> tuple[Dataset, Ids]:
+    """The dataset with blank images, which is enough to split it; and which image of the listing each one stands for.
+
+    Returns:
+        (dataset, places in the listing of the train images and then of the test images).
+
+    Raises:
+        FathomError: The listing has errors, or labels and splits do not make a dataset.
+    """
     listing.refuse(f"{kind} {listing.root}")
     assigned = assign(listing, options.test_fraction)
     # Shuffled, always in the same way: files are listed class after class, and whoever breaks a tie by the order of
@@ -175,37 +184,55 @@ def _build(kind: str, listing: Listing, root: DataRoot, options: Options) -> Dat
         raise FathomError(
             f"{kind} {listing.root}: too few images for a test split; give more, or a larger test_fraction"
         )
-    side, size_notes = _side(listing, options, root)
-    images, test_images = (
-        decode_files([listing.paths[i] for i in ids], (side, side), root.cache, fit=options.fit, quiet=root.quiet)
-        for ids in (train, test)
-    )
-    labels, test_labels = assigned.labels[train], assigned.labels[test]
-    groups, test_groups = (None, None) if assigned.groups is None else (assigned.groups[train], assigned.groups[test])
-    counts = np.bincount(labels, minlength=len(assigned.class_names))
+    counts = np.bincount(assigned.labels[train], minlength=len(assigned.class_names))
     balanced = bool(counts.max() <= BALANCED_RATIO * counts.min())
     auto_metric = "accuracy" if balanced else "balanced_accuracy"
-    mean, std = channel_statistics(images)
-    return Dataset(
+    groups, test_groups = (None, None) if assigned.groups is None else (assigned.groups[train], assigned.groups[test])
+    made = Dataset(
         name=kind,
-        images=images,
-        labels=labels,
-        test_images=test_images,
-        test_labels=test_labels,
+        images=_blank(len(train)),
+        labels=assigned.labels[train],
+        test_images=_blank(len(test)),
+        test_labels=assigned.labels[test],
         class_names=assigned.class_names,
         metric=auto_metric if options.metric == "auto" else options.metric,
         balanced=balanced,
         val_split=max(1, int(options.val_fraction * len(train))),
-        mean=mean,
-        std=std,
-        augment=options.augment if options.augment != "auto" else ("cifar" if side <= AUTO_SIZE else "imagenet"),
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+        augment="cifar",
         groups=groups,
         test_groups=test_groups,
         ids=tuple(listing.names[i] for i in train),
         source=f"own images: {listing.root.name}",
-        revision=revision(images, test_images, labels, test_labels, groups, test_groups),
-        notes=(*(str(p) for p in listing.problems), *size_notes, *_unseen(assigned)),
+        notes=tuple(str(p) for p in listing.problems),
     )
+    return made, np.concatenate([train, test])
+
+
+def _build(kind: str, listing: Listing, root: DataRoot, options: Options) -> Dataset:
+    made, places = outline(kind, listing, options)
+    side, size_notes = _side(listing, options, root)
+    images, test_images = (
+        decode_files([listing.paths[i] for i in ids], (side, side), root.cache, fit=options.fit, quiet=root.quiet)
+        for ids in np.split(places, [len(made.labels)])
+    )
+    mean, std = channel_statistics(images)
+    return replace(
+        made,
+        images=images,
+        test_images=test_images,
+        mean=mean,
+        std=std,
+        augment=options.augment if options.augment != "auto" else ("cifar" if side <= AUTO_SIZE else "imagenet"),
+        revision=revision(images, test_images, made.labels, made.test_labels, made.groups, made.test_groups),
+        notes=(*made.notes, *size_notes, *_unseen(made)),
+    )
+
+
+def _blank(n: int) -> TensorImages:
+    """Black images of one pixel, which take no memory."""
+    return TensorImages(torch.zeros(1, 3, 1, 1, dtype=torch.uint8).expand(n, 3, 1, 1))
 
 
 def _side(listing: Listing, options: Options, root: DataRoot) -> tuple[int, tuple[str, ...]]:
@@ -217,7 +244,7 @@ def _side(listing: Listing, options: Options, root: DataRoot) -> tuple[int, tupl
     return side, (f"size=auto: images are {side} x {side} pixels (median shorter side {np.median(shorter):g})",)
 
 
-def _unseen(assigned: Assigned) -> tuple[str, ...]:
-    seen = set(assigned.labels[assigned.test].tolist())
-    names = [name for c, name in enumerate(assigned.class_names) if c not in seen]
+def _unseen(made: Dataset) -> tuple[str, ...]:
+    seen = set(made.test_labels.tolist())
+    names = [name for c, name in enumerate(made.class_names) if c not in seen]
     return (f"no test image of class {', '.join(names)}: its recall is not measured",) if names else ()
