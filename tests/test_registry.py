@@ -128,7 +128,7 @@ def test_a_file_is_a_plugin(plugin: Path) -> None:
         ("broken.py", "def f(:", "cannot read"),
         ("shout.py", PLUGIN.replace("upside-down", "UPSIDE"), "kebab-case"),
         ("notes.txt", PLUGIN, "not a Python file"),
-        ("latin.py", "# caf\xe9\n" + PLUGIN, "cannot read .*latin.py as Python source.*utf-8"),
+        ("latin.py", "# caf\xe9\n" + PLUGIN, "cannot read .*latin.py as Python source.*UTF-8.*encoding"),
         ("null.py", PLUGIN + "\0", "cannot read .*null.py as Python source"),
         ("call.py", PLUGIN.replace("2.0", "float(2)"), r"call.py:5: the default of strength must be a plain value"),
         ("list.py", PLUGIN.replace("2.0", "[2.0]"), r"list.py:5: the default of strength must be a plain value"),

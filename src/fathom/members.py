@@ -98,7 +98,7 @@ def scan(module: str, path: Path, prefix: str) -> list[Entry]:
     try:
         tree = ast.parse(importlib.util.decode_source(path.read_bytes()), filename=str(path))
     except (OSError, SyntaxError, ValueError) as error:  # ValueError: not in its encoding, or a null byte
-        raise FathomError(f"cannot read {path} as Python source: {error}") from error
+        raise FathomError(f"cannot read {path} as Python source (UTF-8 unless its first line says otherwise): {error}") from error
     entries = []
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
