@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,6 +38,19 @@ def wobble(view):
 def nan(view):
     """Gives no number."""
     return torch.full((len(view),), float("nan"))
+'''
+
+
+LATE = '''
+from fathom import selection
+from fathom.query.random import random
+
+@selection("late", predictions=False)
+def late(view, size, stream):
+    """Fails at its second query."""
+    if stream.path[1] > 0:
+        raise ValueError("too late")
+    return random(view, size, stream)
 '''
 
 
@@ -273,6 +287,55 @@ def test_a_changed_study_is_refused_and_an_extended_one_only_when_asked(finished
     assert "3 of 3 runs complete, 8 of 8 trainings" in said.out
 
 
+@pytest.mark.parametrize("queries", [["mine/late"], ["random", "mine/late"]])
+def test_what_is_committed_is_reported_whatever_failed(tmp_path: Path, queries: list[str]) -> None:
+    """A run's first round is enough for a report."""
+    (tmp_path / "mine.py").write_text(LATE)
+    path = toml(tmp_path / "tiny.toml", queries=queries, ceiling=0)
+    said = call("run", path, "--workers", 0, "--plugin", "mine.py")
+    assert said.status == 3
+    assert f"{len(queries) - 1} of {len(queries)} runs complete" in said.out
+    assert "failed mine/late" in said.err
+    assert said.last_line == "runs/tiny/report/report.html"
+    assert "mine/late" in (tmp_path / said.last_line).read_text()
+
+
+def interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_ctrl_c_before_training_says_what_is_safe(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, out = toml(tmp_path / "tiny.toml"), shutil.copytree(finished, tmp_path / "out")
+    monkeypatch.setattr("fathom.run.backends.find_device", interrupt)
+    said = call("run", path, "--out", out)
+    assert (said.status, said.out) == (130, "")
+    again = f"To go on, type the same command again:\n  fathom run {path} --out {out}\n"
+    assert said.err.endswith(f"Stopped. 6 rounds are safe in {out}. {again}")
+    said = call("run", path, "--out", "new", "--quiet")
+    assert said.status == 130
+    assert said.err.startswith("Stopped. No round is committed in new. To go on, type the same command again:\n")
+
+
+@pytest.mark.parametrize("verb", ["run", "report"])
+def test_ctrl_c_while_the_report_is_written_says_how_to_write_it(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    path, out = toml(tmp_path / "tiny.toml"), shutil.copytree(finished, tmp_path / "out")
+    monkeypatch.setattr("fathom.study.report.report", interrupt)
+    words = ("run", path, "--out", out, "--workers", 0) if verb == "run" else ("report", out)
+    said = call(*words)
+    assert said.status == 130
+    assert said.err.endswith(f"Stopped. All rounds are safe in {out}; this writes the report:\n  fathom report {out}\n")
+    assert ("6 of 6 trainings" in said.out) == (verb == "run")  # told before the report is begun
+
+
+def test_ctrl_c_elsewhere_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fathom.data.check.check_data", interrupt)
+    assert call("check-data", "digits") == (130, "", "Stopped.\n")
+
+
 # ------------------------------------------------------------------------------------------------ status, report
 
 
@@ -289,6 +352,37 @@ def test_status_of_a_study_half_done(finished: Path, tmp_path: Path) -> None:
     (out / "runs" / Store.open(out).study.runs[1].key / "round-02.json").unlink()
     assert [run["rounds"] for run in parsed("status", out)["runs"]] == [3, 2]
     assert "1 of 2 runs complete" in call("status", out).out
+
+
+def test_looking_at_a_damaged_store_moves_nothing(finished: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(finished, tmp_path / "out", ignore=shutil.ignore_patterns("report"))
+    damaged = out / "runs" / Store.open(out).study.runs[1].key / "round-02.json"
+    damaged.write_text("damaged")
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        for verb in ("status", "status", "report"):
+            said = call(verb, out)
+            assert said.status == 0, said.err
+            assert said.err.startswith(f"warning: {damaged}: cannot be read") == (verb == "status")
+    assert "Damaged when read" in (out / "report/report.html").read_text()
+    assert damaged.read_text() == "damaged"
+    assert not (out / "quarantine").exists()
+
+
+def test_a_damaged_study_file_is_told_and_mended_by_the_same_run(finished: Path, tmp_path: Path) -> None:
+    path, out = toml(tmp_path / "tiny.toml"), shutil.copytree(finished, tmp_path / "out")
+    (out / "study.json").write_text("damaged")
+    for verb in ("status", "status", "report"):
+        mistake(call(verb, out), "study.json", "cannot be read", f"fathom run STUDY --out {out}")
+    other = toml(tmp_path / "other.toml", queries=["random", "margin"])
+    mistake(call("run", other, "--out", out), "1 of the 2 runs here are not of this study", "query: entropy -> margin")
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        said = call("run", path, "--out", out, "--workers", 0, "--no-report")
+    assert said.status == 0, said.err
+    assert "written anew, as all 2 runs here are of this study" in said.err
+    assert "6 of 6 trainings" in said.out
+    assert "2 of 2 runs complete" in call("status", out).out
 
 
 def test_report_writes_page_tables_and_figures(finished: Path, tmp_path: Path) -> None:
@@ -327,6 +421,31 @@ def test_check_data_finds_a_truncated_image(tmp_path: Path) -> None:
     assert any(p["severity"] == "error" and "1.jpg" in p["message"] for p in problems)
 
 
+def test_check_data_of_a_folder_that_cannot_be_used(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for name in [*(f"cat/{i}.png" for i in range(30)), "dog/0.png"]:
+        (tmp_path / "one" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (40, 40, 3)).astype(np.uint8)).save(tmp_path / "one" / name)
+    said = call("check-data", "folder(path=one)")
+    assert "no built-in regime fits the split of seed 0" in said.out
+    held_out = call("check-data", "folder(path=one, val_fraction=0.9)")
+    assert held_out.status == 1
+    assert "error no label regime fits" in held_out.out
+    mistake(call("check-data", "folder(path=one, size=4)"), "size is 4; expected auto or a whole number")
+    mistake(call("check-data", "folder(path=one, test_fraction=none)"), "test_fraction expects float", "got none")
+
+
+def test_a_plugin_that_raises_is_a_mistake_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "boom.py").write_text(PLUGIN + "\n1 / 0\n")
+    where = ("boom.py, line 15", "ZeroDivisionError")
+    mistake(call("check-query", "boom.py"), *where)
+    path = toml(tmp_path / "tiny.toml", queries=["random", "boom/wobble"])
+    mistake(call("run", path, "--workers", 0, "--plugin", "boom.py"), *where)
+    assert not list(tmp_path.rglob("round-*.json"))
+    (tmp_path / "latin.py").write_bytes(("# caf\xe9\n" + PLUGIN).encode("latin-1"))
+    mistake(call("list", "--plugin", "latin.py"), "cannot read", "latin.py", "UTF-8")
+
+
 def test_check_query_of_a_built_in_method() -> None:
     said = call("check-query", "entropy")
     assert (said.status, said.out) == (0, "entropy: keeps the contract\n")
@@ -353,7 +472,7 @@ def mistake(said: Said, *words: str) -> None:
     assert said.status == 2
     assert said.out == ""
     assert "Traceback" not in text
-    assert text.lower().count("error") == 1, text
+    assert len(re.findall(r"\berror\b", text.lower())) == 1, text
     for word in words:
         assert word in text, f"{word!r} is not in: {text}"
 
@@ -377,6 +496,7 @@ def mistake(said: Said, *words: str) -> None:
     ("report absent", ("absent holds no study",)),
     ("check-data digitz", ("Did you mean 'digits'?",)),
     ("check-data folder(path=absent)", ("absent",)),
+    ("check-data digits-lt(rho=none)", ("rho expects float", "got none")),
     ("check-query entropi", ("Did you mean 'entropy'?",)),
     ("check-query bald(drews=3)", ("drews", "draws")),
     ("plan cifar10-standard --no-probe", ("cifar-10-batches-py", "--data", "--download")),

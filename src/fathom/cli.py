@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -16,6 +17,7 @@ from rich.table import Table
 
 import fathom
 from fathom import registry
+from fathom.files import DamageWarning
 from fathom.records import FathomError
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ app = App(
     version=fathom.__version__,
     help="How much active learning is worth, measured by the protocol of Lüth et al. (NeurIPS 2023).",
     help_epilogue="Begin with: fathom run quickstart",
+    suppress_keyboard_interrupt=False,  # `main` says what is safe
 )
 out = Console(soft_wrap=True, highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -210,15 +213,28 @@ def run(
             f"Stopped. {safe}. To go on, type the same command again:\n  {_command()}", markup=False, soft_wrap=True
         )
         return stop.exit_code
-    page = _write_report(folder, silent) if report and outcome.complete else None
+    except KeyboardInterrupt:  # outside training, as while data are loaded
+        safe = (
+            f"{done} rounds are safe in {folder}" if (done := _rounds(folder)) else f"No round is committed in {folder}"
+        )
+        raise KeyboardInterrupt(f"{safe}. To go on, type the same command again:\n  {_command()}") from None
+    _tell(outcome, silent)
+    page = _write_report(folder, silent) if report and _rounds(folder) else None
     if json:
         _print_json({**asdict(outcome), "finished": outcome.finished, "report": str(page) if page else None})
-    return _tell(outcome, page, json=json, quiet=quiet)
+    elif page:
+        print(page)  # last line, plain, for scripts
+    return 0 if outcome.finished else 3
 
 
-def _tell(outcome: "Outcome", page: Path | None, *, json: bool, quiet: bool) -> int:
-    """Say how a study ended; returns the exit status."""
-    if not json and not quiet:
+def _rounds(folder: Path) -> int:
+    """Rounds committed in a study's folder, by their names alone."""
+    return sum(1 for _ in folder.glob("runs/*/round-*.json"))
+
+
+def _tell(outcome: "Outcome", silent: bool) -> None:
+    """Say how a study ended, before a report is tried: what failed is told even if that fails too."""
+    if not silent:
         out.print(
             f"{outcome.complete} of {outcome.runs} runs complete, "
             f"{outcome.committed} of {outcome.trainings} trainings, {outcome.seconds:.0f} s"
@@ -227,9 +243,6 @@ def _tell(outcome: "Outcome", page: Path | None, *, json: bool, quiet: bool) -> 
         err.print(f"[red]failed[/] {escape(failure['what'])}: {escape(failure['message'])}")
     if outcome.failures:
         err.print(f"{len(outcome.failures)} failed; they stay visible in the report. Details: {outcome.out}/failures")
-    if page and not json:
-        print(page)  # last line, plain, for scripts
-    return 0 if outcome.finished else 3
 
 
 @app.command
@@ -298,7 +311,7 @@ def check_data(
         _print_json(found.to_json())
     else:
         _print_data_report(found)
-    return 1 if any(p["severity"] == "error" for p in found.to_json()["problems"]) else 0
+    return 0 if found.ok else 1
 
 
 @app.command(name="check-query")
@@ -363,8 +376,12 @@ def _print_data_report(found: Any) -> None:
 def _write_report(folder: Path, silent: bool) -> Path:
     from fathom.study.report import report as write
 
-    with _status("Writing the report", silent):
-        return write(folder)
+    try:
+        with _status("Writing the report", silent):
+            return write(folder)
+    except KeyboardInterrupt:
+        command = shlex.join(["fathom", "report", str(folder)])
+        raise KeyboardInterrupt(f"All rounds are safe in {folder}; this writes the report:\n  {command}") from None
 
 
 def _print_json(value: Any) -> None:
@@ -403,15 +420,25 @@ def _command() -> str:
 
 def main() -> None:
     """Entry point: a user's mistake is one message on standard error and a non-zero exit status."""
-    try:
-        code = app(sys.argv[1:])
-    except FathomError as error:
-        err.print("[bold red]error:[/] " + escape(str(error)), soft_wrap=True)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        err.print("Stopped before anything was trained.")
-        sys.exit(130)
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            code = app(sys.argv[1:])
+        except FathomError as error:
+            err.print("[bold red]error:[/] " + escape(str(error)), soft_wrap=True)
+            sys.exit(error.exit_code)
+        except KeyboardInterrupt as stop:
+            err.print(f"Stopped. {stop}".rstrip(), markup=False, soft_wrap=True)
+            sys.exit(130)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
+) -> None:
+    """What Fathom warns of is for the user; a warning of a package says where it comes from."""
+    place = "" if issubclass(category, DamageWarning) else f"{filename}:{lineno}: {category.__name__}: "
+    err.print(f"[yellow]warning:[/] {escape(place + str(message))}", soft_wrap=True)
 
 
 if __name__ == "__main__":
