@@ -145,6 +145,24 @@ def test_bad_plugins_are_refused_before_anything_runs(tmp_path: Path, name: str,
         registry.index.cache_clear()
 
 
+def test_an_edited_plugin_and_another_of_its_name_are_loaded_anew(plugin: Path, tmp_path: Path) -> None:
+    try:
+        registry.add_file(plugin)
+        entry = registry.find("query", "my_al/upside-down")[0]
+        assert entry.load() is entry.load()
+        plugin.write_text(PLUGIN.replace("strength=2.0", "strength=3.0, more=1.0"))
+        assert entry.load().__kwdefaults__ == {"strength": 3.0, "more": 1.0}
+        registry._files.clear()
+        other = tmp_path / "elsewhere/my_al.py"
+        other.parent.mkdir()
+        other.write_text(PLUGIN.replace("upside", "inside"))
+        registry.add_file(other)
+        assert registry.find("query", "my_al/inside-down")[0].load().__name__ == "inside_down"
+    finally:
+        registry._files.clear()
+        registry.index.cache_clear()
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "latin-1"])
 def test_source_is_read_as_python_reads_it(tmp_path: Path, encoding: str) -> None:
     cookie = "# coding: latin-1\n" if encoding == "latin-1" else ""

@@ -98,7 +98,9 @@ def scan(module: str, path: Path, prefix: str) -> list[Entry]:
     try:
         tree = ast.parse(importlib.util.decode_source(path.read_bytes()), filename=str(path))
     except (OSError, SyntaxError, ValueError) as error:  # ValueError: not in its encoding, or a null byte
-        raise FathomError(f"cannot read {path} as Python source (UTF-8 unless its first line says otherwise): {error}") from error
+        raise FathomError(
+            f"cannot read {path} as Python source (UTF-8 unless its first line says otherwise): {error}"
+        ) from error
     entries = []
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
@@ -168,12 +170,16 @@ def _default(name: str, default: ast.expr | None, path: Path) -> Value:
 
 
 def _module(name: str, path: Path) -> ModuleType:
-    if name in sys.modules or not name.startswith("_fathom_plugin_"):
+    if not name.startswith("_fathom_plugin_"):
         return importlib.import_module(name)
+    source = path.read_bytes()
+    if (known := sys.modules.get(name)) and known.__dict__.get("__fathom_source__") == (path, source):
+        return known  # another file of that stem, or the file as it was before an edit, is another module
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"no loader for {path}")
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    module.__dict__["__fathom_source__"] = (path, source)
     try:
         spec.loader.exec_module(module)
     except BaseException:
