@@ -29,7 +29,8 @@ def test_one_environment_is_told_in_full_and_mixes_nothing(tmp_path: Path) -> No
     reading = of(tmp_path)
     (only,) = reading.environments
     assert (only.name, only.rounds, only.shared, only.work) == ("abc", 12, 2, "12 rounds and 2 shared results")
-    assert dict(common(reading.environments))["device name"] == "A processor"
+    told = dict(common(reading.environments))
+    assert (told["device name"], told["computed"]) == ("A processor", only.work)
     assert environment_table(reading.environments) is None
     assert mixed_words(reading.environments) is None
 

@@ -66,12 +66,14 @@ def differing(found: list[Environment]) -> list[str]:
 
 
 def common(found: list[Environment]) -> Iterator[tuple[str, str]]:
-    """(fact, value) that all recorded environments share, in a readable order."""
+    """(fact, value) that all recorded environments share, in a readable order; of a single one, what it computed."""
     recorded = [e for e in found if e.name != UNKNOWN]
     apart = differing(found)
     for key in _ordered(list(recorded[0].facts)) if recorded else []:
         if key not in apart:
             yield key.replace("_", " "), spoken(recorded[0].facts[key])
+    if len(found) == len(recorded) == 1:
+        yield from (("since", found[0].since), ("computed", found[0].work))
 
 
 def mixed_words(found: list[Environment]) -> str | None:
@@ -84,7 +86,7 @@ def mixed_words(found: list[Environment]) -> str | None:
     how = f", which differ in {', '.join(apart)}" if apart else ""
     return (
         f"{len(working)} environments computed this study{how} ({told}). Numbers may differ between them; a comparison "
-        "across them is not one of query methods alone. They are listed under “How it was computed”."
+        "across them is not one of query methods alone."
     )
 
 

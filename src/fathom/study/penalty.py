@@ -181,11 +181,13 @@ def complete_blocks(
     for setting, part in settings(frame):
         most = int(part["round"].max()) + 1
         curves: dict[str, dict[int, Array]] = {}
-        for run, rows in part.groupby("run", sort=False):
-            rows = rows.sort_values("round")
-            if rows["round"].tolist() == list(range((rounds or {}).get(str(run), most))):
-                scores = rows["score"].to_numpy(dtype=np.float64)[0 if include_start else 1 :]
-                curves.setdefault(str(rows["query"].iloc[0]), {})[int(rows["seed"].iloc[0])] = scores
+        ordered = part.sort_values("round")
+        numbers, scores = ordered["round"].to_numpy(), ordered["score"].to_numpy(dtype=np.float64)
+        methods, seeds_of = ordered["query"].to_numpy(), ordered["seed"].to_numpy()
+        for run, places in ordered.groupby("run", sort=False).indices.items():
+            if numbers[places].tolist() == list(range((rounds or {}).get(str(run), most))):
+                curve = scores[places][0 if include_start else 1 :]
+                curves.setdefault(str(methods[places[0]]), {})[int(seeds_of[places[0]])] = curve
         queries = [q for q in part["query"].unique() if len(curves.get(q, {})) >= 2]
         for query in part["query"].unique():
             if query not in queries:

@@ -197,7 +197,7 @@ class Page:
         if len(p.queries) >= 2:
             caption = "Row beats column; the last line is the overall penalty of the column (lower is better)."
             if p.partial.any():
-                caption += f" * compared in fewer than {len(p.seeds)} settings. {DASH} never compared."
+                caption += f" * compared in fewer than {len(p.seeds)} settings; {DASH} never compared."
             found["figure"] = self._drawn(figures.penalty_figure("penalty", p, r.looks), caption)
             found["table"] = self._kept(penalty_table(r))
         return found

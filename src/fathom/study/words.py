@@ -174,7 +174,7 @@ def warnings(reading: Reading) -> list[tuple[str, str]]:
     if reading.baseline not in reading.queries:
         found.append(("No baseline", f"The baseline {reading.baseline} is not among the query methods of this study."))
     if mixed := mixed_words(reading.environments):
-        found.append(("Mixed environments", mixed))
+        found.append(("Mixed environments", f"{mixed} See “How it was computed”."))
     if damaged := len(reading.damage):
         text = f"{plural(damaged, 'damaged file')} left out; run the study again to redo the work."
         found.append(("Damage", text))
