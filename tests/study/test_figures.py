@@ -17,7 +17,7 @@ from fathom.study.style import COLORS, label, looks
 LOOKS = looks(NAMES)
 
 
-def all_figures(seeds: int = 3, rounds: int = 4, classes: int = 10) -> list[Drawing]:
+def all_figures(seeds: int = 3, rounds: int = 4, classes: int = 4) -> list[Drawing]:
     frame = table(same(seeds, rounds, np.random.default_rng(0)))
     names = [f"class <{c}>" for c in range(classes)]
     return [

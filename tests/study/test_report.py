@@ -11,7 +11,7 @@ from unittest.mock import ANY
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
-from tests.study.synthetic import Plan, build, put_environment
+from tests.study.synthetic import CLASSES, Plan, build, put_environment
 
 from fathom.records import FathomError, RunSpec, Study
 from fathom.store import Store
@@ -24,7 +24,7 @@ from fathom.study.setting_tables import hparam_table, setting_table
 from fathom.study.tables import Cell, Table
 from fathom.study.words import headline, warnings
 
-SMALL = Plan(datasets=("digits",), queries=("random", "badge"), seeds=2, rounds=3)
+SMALL = Plan(datasets=("digits",), queries=("random", "badge"), seeds=2, rounds=3, classes=CLASSES[:3])
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
 
@@ -77,7 +77,7 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("full")
-    build(out, Plan(rounds=4, queries=("random", "bald", "badge")))
+    build(out, Plan(rounds=4, queries=("random", "bald", "badge"), classes=CLASSES[:4]))
     (out / "report" / "figures").mkdir(parents=True)
     (out / "report" / "figures" / "99-old-curves.svg").write_text("of a study that is gone")
     report(out)
@@ -236,7 +236,7 @@ def test_a_baseline_that_was_not_run_is_told(tmp_path: Path) -> None:
 
 
 def test_significance_is_claimed_only_where_it_is(tmp_path: Path) -> None:
-    plan = replace(SMALL, seeds=6, rounds=4, queries=("random", "badge", "bald"))
+    plan = replace(SMALL, seeds=6, queries=("random", "badge", "bald"))
     build(tmp_path / "same", replace(plan, effect=lambda query: 0.0))
     told = " ".join(headline(Reading.of(tmp_path / "same")))
     assert "no gain or loss in AUBC is significant at .05" in told
