@@ -1,22 +1,29 @@
 """The command line: verbs only. Each verb calls a room and prints what it gives (as JSON with --json)."""
 
-import json
 import shlex
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter, validators
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 import fathom
 from fathom import registry
+from fathom.console import (
+    bar_over,
+    err,
+    member_row,
+    out,
+    print_data_report,
+    print_json,
+    show_members,
+    spelled,
+    status_line,
+)
 from fathom.files import DamageWarning
 from fathom.records import FathomError
 
@@ -30,8 +37,6 @@ app = App(
     help_epilogue="Begin with: fathom run quickstart",
     suppress_keyboard_interrupt=False,  # `main` says what is safe
 )
-out = Console(soft_wrap=True, highlight=False)
-err = Console(stderr=True, highlight=False)
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON for scripts.")]
 Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", help="Print nothing but the result.")]
@@ -72,16 +77,14 @@ def list_(
         rows += [{"kind": "study", "name": name, "summary": summary} for name, summary in designs().items()]
     for plural, kind in kinds.items():
         if what in ("all", plural):
-            rows += [_row(entry) for entry in registry.index()[kind].values()]
+            rows += [member_row(entry) for entry in registry.index()[kind].values()]
     if json:
-        _print_json(rows)
+        print_json(rows)
         return
     table = Table("kind", "name", "what it is", box=None, header_style="bold", pad_edge=False)
     table.add_column("parameters", overflow="fold")  # whole, however long: they are there to be copied
     for row in rows:
-        table.add_row(
-            row["kind"], f"[cyan]{row['name']}", escape(row["summary"]), _parameters(row.get("parameters", {}))
-        )
+        table.add_row(row["kind"], f"[cyan]{row['name']}", escape(row["summary"]), spelled(row.get("parameters", {})))
     out.print(table)
 
 
@@ -97,7 +100,7 @@ def show(name: str, /, *, json: Json = False, plugin: Plugin = None) -> None:
     _plugins(plugin)
     members = [m[name] for m in registry.index().values() if name in m]
     if members and name not in designs():
-        _show_members(members, json)
+        show_members(members, json)
         return
     known = {*designs(), *(member for m in registry.index().values() for member in m)}
     if name not in known and not Path(name).is_file() and Path(name).suffix != ".toml":
@@ -106,7 +109,7 @@ def show(name: str, /, *, json: Json = False, plugin: Plugin = None) -> None:
         )
     study = load_study(name)
     if json:
-        _print_json({**study.to_json(), "runs": [{"key": r.key, **r.to_json()} for r in study.runs]})
+        print_json({**study.to_json(), "runs": [{"key": r.key, **r.to_json()} for r in study.runs]})
         return
     out.print(f"[bold]{escape(study.title or study.name)}[/]\n{escape(study.description)}\n")
     table = Table("dataset", "regime", "paradigm", "queries", "seeds", box=None, header_style="bold", pad_edge=False)
@@ -141,10 +144,10 @@ def plan(
     from fathom.api import plan as make_plan
 
     _plugins(plugin)
-    with _status("Loading data and probing this machine", json):
+    with status_line("Loading data and probing this machine", json):
         made = make_plan(study, data=data, download=download, device=device, workers=workers, probe=probe)
     if json:
-        _print_json(asdict(made))
+        print_json(asdict(made))
         return
     table = Table(box=None, show_header=False, pad_edge=False)
     for label, value in made.lines():
@@ -193,7 +196,7 @@ def run(
     folder = out or Path("runs") / the_study.name
     silent = quiet or json
     try:
-        with _bar(f"{the_study.name}: {len(the_study.runs)} runs", silent) as progress:
+        with bar_over(f"{the_study.name}: {len(the_study.runs)} runs", silent) as progress:
             outcome = run_study(
                 the_study,
                 folder,
@@ -221,7 +224,7 @@ def run(
     _tell(outcome, silent)
     page = _write_report(folder, silent) if report and _rounds(folder) else None
     if json:
-        _print_json({**asdict(outcome), "finished": outcome.finished, "report": str(page) if page else None})
+        print_json({**asdict(outcome), "finished": outcome.finished, "report": str(page) if page else None})
     elif page:
         print(page)  # last line, plain, for scripts
     return 0 if outcome.finished else 3
@@ -263,7 +266,7 @@ def status(folder: Path, /, *, json: Json = False) -> None:
     failures = store.failures()
     if json:
         shared = {kind: len(store.records(f"shared/{kind}")) for kind in ("search", "hparams", "first", "ceiling")}
-        _print_json({"study": store.study.name, "runs": rows, "shared": shared, "failures": failures})
+        print_json({"study": store.study.name, "runs": rows, "shared": shared, "failures": failures})
         return
     table = Table("dataset", "regime", "paradigm", "query", "rounds done, by seed", box=None, header_style="bold")
     for cell in dict.fromkeys((r["dataset"], r["regime"], r["paradigm"], r["query"]) for r in rows):
@@ -285,7 +288,7 @@ def report(folder: Path, /, *, quiet: Quiet = False, json: Json = False) -> None
     """
     page = _write_report(folder, quiet or json)
     if json:
-        _print_json({"report": str(page)})
+        print_json({"report": str(page)})
     else:
         print(page)
 
@@ -308,9 +311,9 @@ def check_data(
     _plugins(plugin)
     found = check(dataset, data_root(data, download=download, quiet=json))
     if json:
-        _print_json(found.to_json())
+        print_json(found.to_json())
     else:
-        _print_data_report(found)
+        print_data_report(found)
     return 0 if found.ok else 1
 
 
@@ -330,7 +333,7 @@ def check_query(query: str, /, *, json: Json = False, plugin: Plugin = None) -> 
         names = [name for name in registry.index()["query"] if name.startswith(f"{prefix}/")]
     results = {name: query_findings(name) for name in names}
     if json:
-        _print_json(results)
+        print_json(results)
     else:
         for name, findings in results.items():
             for finding in findings:
@@ -340,73 +343,18 @@ def check_query(query: str, /, *, json: Json = False, plugin: Plugin = None) -> 
     return 1 if any(results.values()) else 0
 
 
-# ------------------------------------------------------------------------------------------------------ printing
-
-
-def _row(entry: registry.Entry) -> dict[str, Any]:
-    row = {"kind": entry.kind, "name": entry.name, "summary": entry.summary, "parameters": entry.parameters}
-    return row | ({"needs": entry.options} if entry.kind == "query" else {})
-
-
-def _parameters(parameters: dict[str, Any]) -> str:
-    from fathom.callstring import spell
-
-    return escape(", ".join(f"{k}={spell(v)}" for k, v in parameters.items()))
-
-
-def _show_members(members: list[registry.Entry], as_json: bool) -> None:
-    if as_json:
-        _print_json([{**_row(entry), "doc": entry.doc} for entry in members])
-        return
-    for entry in members:
-        out.print(
-            f"[bold]{entry.kind} [cyan]{entry.name}[/]  [dim]{escape(str(entry.path))}[/]\n\n{escape(entry.doc)}\n"
-        )
-        out.print(f"Parameters: {_parameters(entry.parameters) or '(none)'}")
-
-
-def _print_data_report(found: Any) -> None:
-    for line in found.lines():
-        out.print(line, markup=False)
-    for problem in found.to_json()["problems"]:
-        color = "red" if problem["severity"] == "error" else "yellow"
-        out.print(f"[{color}]{problem['severity']}[/] {escape(problem['message'])}")
+# --------------------------------------------------------------------------------------------------------- help
 
 
 def _write_report(folder: Path, silent: bool) -> Path:
     from fathom.study.report import report as write
 
     try:
-        with _status("Writing the report", silent):
+        with status_line("Writing the report", silent):
             return write(folder)
     except KeyboardInterrupt:
         command = shlex.join(["fathom", "report", str(folder)])
         raise KeyboardInterrupt(f"All rounds are safe in {folder}; this writes the report:\n  {command}") from None
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=1, ensure_ascii=False, default=str))
-
-
-@contextmanager
-def _status(what: str, silent: bool) -> Iterator[None]:
-    if silent or not err.is_terminal:
-        yield
-        return
-    with err.status(f"{what} ..."):
-        yield
-
-
-@contextmanager
-def _bar(what: str, silent: bool) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar over trainings with rate and time left; plain lines where standard error is no terminal."""
-    if silent:
-        yield lambda committed, total: None
-        return
-    from fathom.progress import bar
-
-    with bar(what, err) as tell:
-        yield tell
 
 
 def _plugins(paths: list[Path] | None) -> None:
