@@ -111,7 +111,7 @@ class Shelf:
 
     def warn(self, name: str, reason: str) -> None:
         """Say that a record is damaged."""
-        text = f"{self.path(name)}: {reason}; it counts as absent, and the same `fathom run` does its work again"
+        text = f"{self.path(name)}: {reason}; it counts as absent; its work will be done again by the same `fathom run`"
         warnings.warn(text, files.DamageWarning, stacklevel=3)
 
     def set_aside(self, name: str, damage: Callable[[], str], *more: str) -> None:
@@ -131,7 +131,7 @@ class Shelf:
             for ending in (*more, ".json"):  # the record last: once it is gone, its job may begin again
                 path, target = self.root / f"{name}{ending}", self.root / "quarantine" / name.replace("/", "-")
                 if moved := files.set_aside(path, target.with_name(target.name + ending)):
-                    text = f"{path}: {reason}; moved to {moved}, its work is done again"
+                    text = f"{path}: {reason}; moved to {moved}, its work will be done again"
                     warnings.warn(text, files.DamageWarning, stacklevel=3)
 
 
