@@ -5,11 +5,8 @@ one process per GPU where there are GPUs. Workers commit through the store; the 
 """
 
 import dataclasses
-import json
 import os
 import signal
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -23,6 +20,7 @@ import torch
 from fathom import registry
 from fathom.data.dataset import DataRoot
 from fathom.records import FathomError, Study
+from fathom.run.crew import Crew
 from fathom.run.environment import check, describe, find_device, make_deterministic
 from fathom.run.jobs import Job, done, trainings
 from fathom.run.lab import Lab
@@ -30,7 +28,6 @@ from fathom.run.prepare import prepare
 from fathom.run.worker import Orders, work
 from fathom.store import Store
 
-PATIENCE = 4  # deaths of workers that are made up for, per worker
 Progress = Callable[[int, int], None]  # (trainings committed, trainings in all)
 
 
@@ -119,31 +116,37 @@ def run(
     store.begin(study, extend=extend)
     environment = describe(where, threads)
     lab = Lab(store, root, where, environment.name)
-    jobs = prepare(study, lab)
-    check(store, environment, accept=accept_environment)
-    store.clean()
-    watch = _Watch(store, jobs, began, progress)
-    with _signals(watch):
-        if workers == 0:
-            make_deterministic(where)
-            torch.set_num_threads(threads)
-            work(lab, jobs, watch.session, lambda job: watch.look())
-        else:
-            orders = Orders(
-                out=str(store.root),
-                data=str(root.path),
-                cache=str(root.cache),
-                download=False,
-                device=str(where),
-                threads=threads,
-                environment=environment.name,
-                session=watch.session,
-                plugins=registry.added_files(),
-                jobs=[dataclasses.asdict(job) for job in jobs],
-            )
-            _local(orders, workers or default_workers(where, threads), watch)
+    count = default_workers(where, threads) if workers is None else workers
+    with Crew(count, threads, where) as crew:
+        jobs = prepare(study, lab)
+        check(store, environment, accept=accept_environment)
+        store.clean()
+        watch = _Watch(store, jobs, began, progress)
+        with _signals(watch):
+            if crew.count:
+                crew.work(_orders(lab, jobs, threads, watch.session), watch.look)
+            else:
+                make_deterministic(where)
+                torch.set_num_threads(threads)
+                work(lab, jobs, watch.session, lambda job: watch.look())
     store.clean()
     return watch.outcome()
+
+
+def _orders(lab: Lab, jobs: list[Job], threads: int, session: str) -> Orders:
+    """What the workers are told."""
+    return Orders(
+        out=str(lab.store.root),
+        data=str(lab.data.path),
+        cache=str(lab.data.cache),
+        download=False,
+        device=str(lab.device),
+        threads=threads,
+        environment=lab.environment,
+        session=session,
+        plugins=registry.added_files(),
+        jobs=[dataclasses.asdict(job) for job in jobs],
+    )
 
 
 def default_workers(device: torch.device, threads: int) -> int:
@@ -198,57 +201,6 @@ class _Watch:
             failures=[f for f in self.store.failures() if f["session"] == self.session],
             seconds=time.perf_counter() - self.began,
         )
-
-
-# ------------------------------------------------------------------------------------------------- local engine
-
-
-def _local(orders: Orders, count: int, watch: _Watch) -> None:
-    """Start worker processes and watch the store until they have left.
-
-    A worker that a signal ended is replaced; the job it died over is not tried again in this session, so this ends.
-    """
-    processes = []
-    deaths: list[int] = []
-    try:
-        processes = [_start_worker(orders, i) for i in range(count)]
-        while any(p.poll() is None for p in processes):
-            watch.look()
-            time.sleep(0.2)
-            for i, process in enumerate(processes):
-                if (process.poll() or 0) < 0 and len(deaths) < PATIENCE * count:
-                    deaths.append(process.returncode)
-                    process.communicate()
-                    processes[i] = _start_worker(orders, i)
-    finally:
-        for process in processes:
-            if process.poll() is None:
-                process.kill()  # nothing is lost: a commit is there whole or not at all
-            process.communicate()  # waits, and closes its orders
-    if broken := [p.returncode for p in processes if p.returncode]:
-        raise FathomError(
-            f"{len(broken)} of {count} workers could not go on (exit status {', '.join(map(str, broken))}; what they "
-            "said is above, -9 usually means that memory ran out: give --workers a smaller number). What was committed "
-            "is safe; run the same again"
-        )
-
-
-def _start_worker(orders: Orders, number: int) -> "subprocess.Popen[str]":
-    device = orders.device
-    if device == "cuda":
-        device = f"cuda:{number % torch.cuda.device_count()}"
-    environment = {**os.environ, "OMP_NUM_THREADS": str(orders.threads), "MKL_NUM_THREADS": str(orders.threads)}
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "fathom.run.worker"],  # -P: nothing is imported from the current folder
-        stdin=subprocess.PIPE,
-        text=True,
-        env=environment,
-        start_new_session=True,  # Ctrl-C reaches the parent alone, which ends its workers
-    )
-    assert process.stdin is not None
-    process.stdin.write(json.dumps(dataclasses.asdict(dataclasses.replace(orders, device=device))) + "\n")
-    process.stdin.flush()
-    return process
 
 
 class _Terminated(BaseException):

@@ -133,7 +133,10 @@ class Orders:
 
 def main() -> None:
     """Read the orders, work, leave."""
-    orders = Orders(**json.loads(sys.stdin.readline()))
+    torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)  # the first optimizer imports for seconds
+    if not (line := sys.stdin.readline()):
+        return  # the study was refused
+    orders = Orders(**json.loads(line))
     threading.Thread(target=_die_with_parent, daemon=True).start()
     make_deterministic(torch.device(orders.device))
     torch.set_num_threads(orders.threads)
