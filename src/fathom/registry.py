@@ -141,12 +141,15 @@ def find(kind: str, text: str) -> tuple[Entry, Call]:
     if call.name not in members:
         raise FathomError(f"unknown {kind} {call.name!r}. {suggest(call.name, members)}")
     entry = members[call.name]
-    for key, value in call.arguments:
+    said: dict[str, Value] = {}
+    for key, given in call.arguments:
         if key not in entry.parameters:
             raise FathomError(f"{kind} {call.name!r} has no parameter {key!r}. {suggest(key, entry.parameters)}")
-        _check_type(f"{kind} {call.name}: {key}", value, entry.parameters[key])
-    # What says nothing new is left out, so that one variation has one spelling and one key.
-    said = {key: value for key, value in call.arguments if spell(value) != spell(entry.parameters[key])}
+        default = entry.parameters[key]
+        value = "none" if given is None and isinstance(default, str) else given  # a word among words
+        _check_type(f"{kind} {call.name}: {key}", value, default)
+        if spell(value) != spell(default):  # what says nothing new is left out: one variation, one spelling, one key
+            said[key] = value
     return entry, Call.make(call.name, said)
 
 
@@ -168,5 +171,4 @@ def _check_type(what: str, value: Value, default: Value) -> None:
         fits = type(v) in kinds or (float in kinds and type(v) is int)
         if not fits or (isinstance(value, tuple) and not isinstance(default, tuple)):
             names = "a value" if auto else " or ".join(sorted(k.__name__ for k in kinds))
-            word = '; the word, where it is one, is written "none"' if v is None and str in kinds else ""
-            raise FathomError(f"{what} expects {names}, as its default {spell(default)}; got {spell(value)}{word}")
+            raise FathomError(f"{what} expects {names}, as its default {spell(default)}; got {spell(value)}")
