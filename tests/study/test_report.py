@@ -149,8 +149,11 @@ def test_it_says_what_must_be_known(full: Path) -> None:
     assert "88b3bff" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_same_store_gives_the_same_page(full: Path) -> None:
-    assert report_module.Page(Reading.of(full)).html() == (full / "report" / "report.html").read_text(encoding="utf-8")
+    # That the same table gives the same drawings is tested where they are drawn.
+    first, again = (report_module.Page(Reading.of(full)).html() for _ in range(2))
+    assert first == again
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -178,10 +181,7 @@ def test_a_study_without_a_single_round(tmp_path: Path) -> None:
     [
         {"seeds": 1},
         {"queries": ("random",)},
-        {"queries": ("badge", "bald")},
         {"rounds": 1},
-        {"rounds": 2},
-        {"noise": 0.0},
         {"noise": 0.0, "effect": lambda query: 0.0},
         {"classes": [f"class {c}" for c in range(50)]},
         {"queries": ("random", "my_al/margin", "bald(draws=20)"), "recipe": "study"},
@@ -189,8 +189,18 @@ def test_a_study_without_a_single_round(tmp_path: Path) -> None:
     ids=lambda c: ",".join(f"{k}" for k in c),
 )
 def test_the_smallest_and_oddest_studies(tmp_path: Path, change: dict[str, object]) -> None:
-    build(tmp_path, replace(SMALL, **change))  # type: ignore[arg-type]
-    text = read(tmp_path).text
+    says_numbers_only(tmp_path, change)
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("change", [{"queries": ("badge", "bald")}, {"rounds": 2}, {"noise": 0.0}], ids=str)
+def test_studies_that_are_odd_in_words_alone(tmp_path: Path, change: dict[str, object]) -> None:
+    says_numbers_only(tmp_path, change)
+
+
+def says_numbers_only(out: Path, change: dict[str, object]) -> None:
+    build(out, replace(SMALL, **change))  # type: ignore[arg-type]
+    text = read(out).text
     assert "nan" not in text.lower().split()
     assert "inf" not in text.lower().split()
     assert "How it was computed" in text

@@ -6,11 +6,12 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 import fathom
@@ -91,15 +92,8 @@ class Page:
     def html(self) -> str:
         """The whole page."""
         r = self.reading
-        loader = Environment(
-            loader=FileSystemLoader(TEMPLATES),
-            autoescape=True,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            undefined=StrictUndefined,
-        )
         script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
-        html = loader.get_template("report.html.j2").render(
+        html = _template().render(
             study=r.store.study,
             headline=headline(r),
             warnings=warnings(r),
@@ -212,6 +206,14 @@ class Page:
         if table is not None:
             self.tables.append(table)
         return table
+
+
+@cache
+def _template() -> Template:
+    """The page's template, read once: compiling it takes as long as filling it."""
+    loader = FileSystemLoader(TEMPLATES)
+    rules = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    return rules.get_template("report.html.j2")
 
 
 def _strip(r: Reading) -> list[tuple[str, str, str]]:
