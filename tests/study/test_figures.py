@@ -84,9 +84,10 @@ def test_they_are_told_in_words(drawings: list[Drawing]) -> None:
     assert "BADGE 0 %" in drawings[3].alt
 
 
-@pytest.mark.parametrize(("seeds", "rounds", "classes"), [(1, 4, 2), (1, 1, 40)])
-def test_the_smallest_studies_and_many_classes_are_drawn(seeds: int, rounds: int, classes: int) -> None:
-    assert all(d.svg.startswith(b"<?xml") for d in all_figures(seeds, rounds, classes))
+def test_the_smallest_study_and_many_classes_are_drawn() -> None:
+    drawn = all_figures(seeds=1, rounds=1, classes=40)
+    assert all(d.svg.startswith(b"<?xml") for d in drawn)
+    assert "class &lt;0&gt;" not in drawn[3].inline  # too many to be named
 
 
 def test_one_method_alone_is_drawn() -> None:
