@@ -91,18 +91,43 @@ def test_without_masks_one_plain_softmax():
         torch.testing.assert_close(got[:, 0], net.head(features).log_softmax(1))
 
 
+@pytest.mark.parametrize("masked", [True, False])
+def test_a_head_of_two_layers_is_repeated_over_the_masks_too(masked: bool):
+    """Masks act on the embeddings, before the hidden layer: equal to the head applied mask by mask."""
+    net = build_network("cnn", (8, 8), 7, 0.5, Stream(0, ("init",)), CPU, hidden=24)
+    x = torch.randn(40, 128, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        for _ in range(5):
+            net.hidden(x * 3 + 1)  # running statistics that are not the initial ones
+        net.eval()
+        masks = net.masks(11, Stream(5, ("draws",))) if masked else torch.ones(1, 128)
+        got = net.log_probs(x, masks if masked else None)
+        assert got.shape == (40, len(masks), 7)
+        for k, mask in enumerate(masks):
+            torch.testing.assert_close(got[:, k], net.head(net.hidden(x * mask)).log_softmax(1), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(net.features(x), torch.relu(net.hidden[1](net.hidden[0](x))))
+
+
+def test_hidden_layers_are_as_wide_as_asked():
+    assert build_network("cnn", (8, 8), 7, 0.0, Stream(0), CPU, hidden=24).head.in_features == 24
+    assert build_network("cnn", (8, 8), 7, 0.0, Stream(0), CPU, hidden=-1).head.in_features == 128
+    assert not build_network("cnn", (8, 8), 7, 0.0, Stream(0), CPU).two_layers
+
+
 def test_training_dropout_has_a_mask_for_each_image_and_its_own_generator():
     net = network(dropout=0.5).eval()  # in evaluation mode only the dropout can differ
     x = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)).expand(64, -1, -1, -1)
     before = torch.get_rng_state()
+    masks = [net.keep_mask(64, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
     with torch.no_grad():
-        first, again = (net(x, torch.Generator().manual_seed(1)) for _ in range(2))
-        other, plain = net(x, torch.Generator().manual_seed(2)), net(x)
+        first, again, other = (net(x, keep) for keep in masks)
+        plain = net(x)
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert len(first.unique(dim=0)) > 60
     assert (first.mean(0) - plain[0]).abs().max() < 5 * (first.std(0) / 8).max()  # scaled so that the mean stays
+    assert network().keep_mask(64, torch.Generator()) is None
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,23 @@
 """Epoch plans, mini-batches, learning rates."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fathom.learn.plan import batch_sizes, batches, class_weights, epoch_plan, oversampling_weights, warmup_cosine
+from fathom.learn.plan import (
+    SCHEDULES,
+    batch_sizes,
+    batches,
+    class_weights,
+    epoch_plan,
+    oversampling_weights,
+    warmup_cosine,
+    warmup_steps,
+)
 from fathom.records import FathomError
 from fathom.streams import Stream
 
@@ -109,3 +119,34 @@ def test_schedule_is_that_of_torch():
         cosine.step()
     factor = warmup_cosine(30, 5)
     assert [0.1 * factor(step) for step in range(30)] == pytest.approx(rates, abs=1e-12)
+
+
+def test_the_step_schedule_is_that_of_fine_tuning():
+    """80 epochs of 11 steps, divided by ten after 20, 40 and 60."""
+    factor = warmup_steps(880, 0)
+    rates = [factor(step) for step in range(880)]
+    for quarter in range(4):
+        assert set(rates[220 * quarter : 220 * (quarter + 1)]) == {0.1**quarter}
+
+
+def test_the_step_schedule_is_that_of_torch():
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=0.5)
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones=[10, 20, 30], gamma=0.1)
+    rates = []
+    for _ in range(40):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    factor = warmup_steps(40, 0)
+    assert [0.5 * factor(step) for step in range(40)] == pytest.approx(rates)
+
+
+@few
+@given(st.sampled_from(sorted(SCHEDULES)), st.integers(1, 500), st.integers(0, 100))
+def test_rates_never_rise_after_the_warm_up_nor_leave_their_range(name: str, steps: int, warmup: int):
+    factor = SCHEDULES[name](steps + warmup, warmup)
+    rates = [factor(step) for step in range(steps + warmup)]
+    assert all(0 <= rate <= 1 for rate in rates)
+    assert all(a < b for a, b in pairwise(rates[:warmup]))
+    assert all(a >= b for a, b in pairwise(rates[warmup:]))

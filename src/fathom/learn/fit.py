@@ -1,123 +1,276 @@
-"""The one training loop. A paradigm gives it the losses of an epoch; it does the rest.
+"""The one training loop. A paradigm gives it an objective; it does the rest.
 
-It updates, schedules, validates every epoch, keeps the best, and refuses what is not finite. Within an epoch the host
-never waits for the device: losses are collected there and looked at together when the epoch is over.
+It updates, schedules, validates every epoch, keeps the best or the last, refuses what is not finite, and saves its
+state on the way, so that a training that was killed goes on to the same result. Within an epoch the host never waits
+for the device: losses are collected there and looked at together when the epoch is over.
+
+What is guaranteed: on a CPU the same streams, versions, vector instructions and number of threads give the same bits,
+whether the training was interrupted or not. On CUDA so they do in deterministic mode
+(`torch.use_deterministic_algorithms`), where a recorded step (`capture`) is used only if it gives the bits of the plain
+one. Otherwise sums have no fixed order there: each step agrees to rounding, a relative 1e-6 (float32) or 1e-2
+(bfloat16), which training amplifies, so that accuracies agree as those of two seeds of the same recipe do.
 """
 
+import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 
-from fathom.learn.augment import Augmentation
-from fathom.learn.metrics import validation_score
-from fathom.learn.network import Network
-from fathom.learn.plan import warmup_cosine
-from fathom.learn.predict import chunk_size, is_out_of_memory, predict, taker
-from fathom.learn.task import Images
+from fathom.learn.capture import Captured, CudaRecorder
+from fathom.learn.finite import close_epoch
+from fathom.learn.lars import Lars
+from fathom.learn.metrics import Validate
+from fathom.learn.metrics import validation as validation
+from fathom.learn.plan import SCHEDULES
+from fathom.learn.predict import is_out_of_memory
+from fathom.learn.saved import pack, unpack
+from fathom.learn.step import Step, parameter_groups
+from fathom.learn.task import FORGET, Embed, Journal
 from fathom.records import FathomError, NonFiniteError
 
-NORMALIZATION = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm, nn.RMSNorm)
+Row = dict[str, float]
 
-Validate = Callable[[], tuple[Tensor, Tensor]]  # (score, loss), scalars on the device
+
+class Objective:
+    """What is minimized: the mini-batches of an epoch, and the loss of one.
+
+    `batches` does what is random or reads images; `loss` is a pure function of tensors of always the same shapes (but
+    for a last mini-batch), so that the engine may compile or capture it.
+
+    Args:
+        steps: Steps of an epoch.
+    """
+
+    steps: int
+
+    def batches(self, epoch: int) -> Iterator[tuple[Tensor, ...]]:
+        """The tensors of each step of an epoch (from 0), on the device; random numbers are of (purpose, epoch)."""
+        raise NotImplementedError
+
+    def loss(self, *batch: Tensor) -> Float[Tensor, ""]:
+        """The loss of one mini-batch. May change the tensors of `buffers` in place, and nothing else."""
+        raise NotImplementedError
+
+    def buffers(self) -> dict[str, Tensor]:
+        """Running statistics that `loss` changes in place; part of what is saved."""
+        return {}
+
+    def numbers(self) -> dict[str, Tensor]:
+        """Scalars on the device about the epoch that has just ended, for its history row. Called once an epoch."""
+        return {}
 
 
 @dataclass(frozen=True)
 class Optimization:
-    """How the weights are moved: SGD with Nesterov momentum, linear warm-up, half a cosine to 0, in every step.
+    """How the weights are moved.
 
     Args:
         lr: Highest learning rate.
         weight_decay: On weights of convolutions and linear layers, never on biases or normalization.
         epochs: Epochs.
-        warmup: Epochs of warm-up.
+        warmup: Epochs of linear warm-up.
         momentum: In [0, 1).
+        schedule: `cosine` (half a cosine to 0 after the warm-up, every step) or `step` (a tenth after every quarter of
+            the epochs); see `plan.SCHEDULES`.
+        optimizer: `sgd` (Nesterov) or `lars`.
+        ema: Decay of the exponential moving average of the weights that is validated and kept, in [0, 1); 0 for none.
+        keep: `best` (first of the best validation epochs) or `last`.
+        precision: `auto` (bfloat16 where the device is faster with it), `fp32`, `bf16`, `fp16` (gradients are scaled,
+            and a step whose gradients overflow is skipped and counted).
+        capture: Whether steps are recorded and replayed, on CUDA; for comparison.
     """
 
     lr: float
     weight_decay: float
     epochs: int
-    warmup: int
+    warmup: int = 0
     momentum: float = 0.9
-
-
-def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Weights with decay; biases and normalization parameters without, told by the type of their module.
-
-    Source: as intended by Lüth et al., 2023; their match by name misses the normalization in down-sample branches.
-    """
-    decayed: list[nn.Parameter] = []
-    spared: list[nn.Parameter] = []
-    for module in network.modules():
-        for parameter in module.parameters(recurse=False):
-            plain = isinstance(module, NORMALIZATION) or parameter is getattr(module, "bias", None)
-            (spared if plain else decayed).append(parameter)
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": spared, "weight_decay": 0.0}]
+    schedule: str = "cosine"
+    optimizer: str = "sgd"
+    ema: float = 0.0
+    keep: str = "best"
+    precision: str = "auto"
+    capture: bool = True
 
 
 def fit(
     network: nn.Module,
-    losses: Callable[[int], Iterator[Tensor]],
-    steps: int,
+    objective: Objective,
     optimization: Optimization,
-    validate: Validate | None,
-) -> tuple[float, list[dict[str, float]]]:
-    """Train `network` in place and leave it in the state of its best validation epoch (the first of equals).
+    validate: Validate | None = None,
+    *,
+    journal: Journal = FORGET,
+    embed: Callable[[nn.Module], Embed] | None = None,
+    notes: dict[str, Any] | None = None,
+) -> tuple[float, list[Row]]:
+    """Train `network` in place and leave it in the state of its best validation epoch (the first of equals), or last.
 
     Args:
         network: To be trained.
-        losses: Epoch (from 0) -> the loss of each step, a scalar, computed when it is asked for.
-        steps: Steps of an epoch.
+        objective: What is minimized.
         optimization: How the weights are moved.
         validate: Score and loss on the validation set; None keeps the last epoch.
+        journal: Where the state is saved, and told of every epoch.
+        embed: What the journal may look at the network by.
+        notes: Is told on CUDA how steps were done, as `step`: `captured`, or `eager: ` and why.
 
     Returns:
-        The best validation score (NaN without validation) and one row an epoch: `epoch`, `lr` (of its last step),
-        `loss` (mean over steps), `val_score`, `val_loss`.
+        The validation score of the epoch that was kept (NaN without validation) and one row an epoch: `epoch`, `lr`
+        (of its last step), `loss` (mean over steps), `val_score`, `val_loss`, `skipped` (with fp16, the share of steps
+        not taken), and the objective's numbers.
 
     Raises:
-        NonFiniteError: A loss, weight or buffer is not finite at the end of an epoch, or no epoch could be validated.
+        NonFiniteError: A loss, gradient, weight or buffer was not finite, found at the end of the epoch and named with
+            its step (`epoch`, `step`, `tensor`); or no epoch could be validated.
         FathomError: The device's memory does not suffice.
     """
-    optimizer = torch.optim.SGD(
-        parameter_groups(network, optimization.weight_decay),
-        lr=optimization.lr,
-        momentum=optimization.momentum,
-        nesterov=optimization.momentum > 0,
-        fused=True,
-    )
-    factor = warmup_cosine(steps * optimization.epochs, steps * optimization.warmup)
-    tensors = [t for t in (*network.parameters(), *network.buffers()) if t.is_floating_point()]
-    history: list[dict[str, float]] = []
-    best: tuple[float, dict[str, Tensor]] = (-math.inf, {})
-    for epoch in range(optimization.epochs):
-        network.train()
-        seen: list[Tensor] = []
+    course = _Course(network, objective, optimization, validate)
+    course.load(journal.load())
+    for epoch in range(len(course.history), optimization.epochs):
+        course.run(epoch)
+        numbers = {k: v for k, v in course.history[-1].items() if k not in ("epoch", "lr")}
+        journal.tell(epoch + 1, optimization.epochs, numbers, embed(course.shown) if embed else None)
+        if epoch + 1 < optimization.epochs:
+            journal.save(course.state)
+    if notes is not None and isinstance(course.step, Captured):
+        notes["step"] = course.step.told
+    return course.finish()
+
+
+@dataclass(eq=False)
+class _Course:
+    """A training under way."""
+
+    network: nn.Module
+    objective: Objective
+    how: Optimization
+    validate: Validate | None
+    history: list[Row] = field(default_factory=list)
+    best: dict[str, Tensor] = field(default_factory=dict)
+    best_score: float = -math.inf
+
+    def __post_init__(self) -> None:
+        how, device = self.how, next(self.network.parameters()).device
+        self.optimizer = OPTIMIZERS[how.optimizer](parameter_groups(self.network, how.weight_decay), how)
+        self.factor = SCHEDULES[how.schedule](self.objective.steps * how.epochs, self.objective.steps * how.warmup)
+        self.average = copy.deepcopy(self.network).requires_grad_(False) if how.ema else None
+        self.plain = Step(
+            self.network,
+            self.objective.loss,
+            self.optimizer,
+            average=self.average,
+            decay=how.ema,
+            fp16=how.precision == "fp16",
+            tensor_lr=device.type == "cuda",
+        )
+        self.step: Step | Captured = self.plain
+        if device.type == "cuda" and how.capture:
+            extra, exact = list(self.objective.buffers().values()), torch.are_deterministic_algorithms_enabled()
+            self.step = Captured(self.plain, extra, CudaRecorder(device), exact=exact)
+
+    @property
+    def shown(self) -> nn.Module:
+        """The network that is validated and kept: the average where there is one."""
+        return self.network if self.average is None else self.average
+
+    def run(self, epoch: int) -> None:
+        """One epoch: train, check, validate."""
+        self.network.train()
+        steps, seen = self.objective.steps, []
         with _memory_advice():
-            for step, loss in enumerate(losses(epoch), epoch * steps):
-                lr = optimization.lr * factor(step)
-                _step(optimizer, loss, lr)
-                seen.append(loss.detach())
+            for step, batch in enumerate(self.objective.batches(epoch), epoch * steps):
+                lr = self.how.lr * self.factor(step)
+                seen.append(self.step(batch, lr))
         if len(seen) != steps:
             raise RuntimeError(f"an epoch of {steps} steps gave {len(seen)} losses")
-        row = _close_epoch(epoch, seen, tensors, network, validate)
-        history.append({"epoch": float(epoch), "lr": lr, **row})
-        if validate is not None and math.isfinite(row["val_loss"]) and row["val_score"] > best[0]:
-            best = (row["val_score"], {name: t.clone() for name, t in network.state_dict().items()})
-    if validate is None:
-        return math.nan, history
-    if not best[1]:
-        raise NonFiniteError(
-            "the validation loss was not finite after any epoch, though all weights were: training has diverged. "
-            "A lower learning rate usually helps"
-        )
-    network.load_state_dict(best[1])
-    return best[0], history
+        row = close_epoch(epoch, seen, self.plain, self.objective.numbers(), self._validate)
+        self.history.append({"epoch": float(epoch), "lr": lr, **row})
+        if self._keeps_best and math.isfinite(row["val_loss"]) and row["val_score"] > self.best_score:
+            self.best_score = row["val_score"]
+            self.best = {name: t.clone() for name, t in self.shown.state_dict().items()}
+
+    @property
+    def _keeps_best(self) -> bool:
+        return self.how.keep == "best" and self.validate is not None
+
+    def _validate(self) -> tuple[Tensor, Tensor] | None:
+        return self.validate(self.shown) if self.validate is not None else None
+
+    def finish(self) -> tuple[float, list[Row]]:
+        """Leave the network as it is to be kept."""
+        if self._keeps_best:
+            if not self.best:
+                raise NonFiniteError(
+                    "the validation loss was not finite after any epoch, though all weights were: training has "
+                    "diverged. A lower learning rate usually helps"
+                )
+            self.network.load_state_dict(self.best)
+            return self.best_score, self.history
+        if self.average is not None:
+            self.network.load_state_dict(self.average.state_dict())
+        return self.history[-1].get("val_score", math.nan), self.history
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that the next epoch depends on, on the CPU. Random streams need no place in it: they are names."""
+        parts: dict[str, Mapping[str, Tensor]] = {
+            "network": self.network.state_dict(),
+            "best": self.best,
+            "average": self.average.state_dict() if self.average is not None else {},
+            "objective": self.objective.buffers(),
+            "momentum": dict(self._momenta()),
+        }
+        scaler = self.plain.scaler
+        words = {"history": self.history, "best_score": self.best_score, "scaler": scaler and scaler.state_dict()}
+        return pack(parts, words)
+
+    def _momenta(self) -> Iterator[tuple[str, Tensor]]:
+        for name, parameter in self.network.named_parameters():
+            if (buffer := self.optimizer.state[parameter].get("momentum_buffer")) is not None:
+                yield name, buffer
+
+    @torch.no_grad()
+    def load(self, state: dict[str, Tensor] | None) -> None:
+        """Go on from a state that `state` gave.
+
+        Raises:
+            FathomError: It is of another training.
+        """
+        if state is None:
+            return
+        try:
+            parts, words = unpack(state)
+            self.network.load_state_dict(parts["network"])
+            if self.average is not None:
+                self.average.load_state_dict(parts["average"])
+            for part, tensors in (("objective", self.objective.buffers()), ("momentum", dict(self._momenta()))):
+                for name, tensor in tensors.items():
+                    tensor.copy_(parts[part][name])
+            if self.plain.scaler is not None:
+                self.plain.scaler.load_state_dict(words["scaler"])
+            self.history, self.best_score = words["history"], words["best_score"]
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise FathomError(
+                f"the saved state of a training does not fit the training it was found for ({error}). Delete it, and "
+                "the training begins anew"
+            ) from error
+        device = next(self.network.parameters()).device
+        self.best = {name: t.to(device, copy=True) for name, t in parts.get("best", {}).items()}
+
+
+def _sgd(groups: list[dict[str, object]], how: Optimization) -> torch.optim.Optimizer:
+    return torch.optim.SGD(groups, lr=how.lr, momentum=how.momentum, nesterov=how.momentum > 0, fused=True)
+
+
+OPTIMIZERS: dict[str, Callable[[list[dict[str, object]], Optimization], torch.optim.Optimizer]] = {
+    "sgd": _sgd,
+    "lars": lambda groups, how: Lars(groups, how.lr, how.momentum),
+}
 
 
 @contextmanager
@@ -129,69 +282,7 @@ def _memory_advice() -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         raise FathomError(
-            "the device's memory does not suffice for one training step. Set a smaller batch_size, for example "
-            "standard(batch_size=256) (it changes the recipe, so it is part of the run's name), use fewer workers on "
+            "the device's memory does not suffice for one training step. Give the paradigm a smaller batch_size, for "
+            "example (batch_size=64); it changes the recipe, so it is part of the run's name. Or use fewer workers on "
             "one device, or a device with more memory"
         ) from error
-
-
-def _step(optimizer: torch.optim.Optimizer, loss: Tensor, lr: float) -> None:
-    """One update. The learning rate is a plain number: setting it makes nobody wait."""
-    for group in optimizer.param_groups:
-        group["lr"] = lr
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
-
-
-def _close_epoch(
-    epoch: int, losses: list[Tensor], tensors: list[Tensor], network: nn.Module, validate: Validate | None
-) -> dict[str, float]:
-    """Check and validate. Everything is computed on the device and fetched at once.
-
-    Raises:
-        NonFiniteError: Naming the first step whose loss, or the first weight or buffer that is not finite.
-    """
-    largest = torch.nn.utils.get_total_norm([t.detach() for t in tensors], float("inf"))
-    stack = torch.stack(losses).double()
-    score, val_loss = validate() if validate is not None else (stack.new_zeros(()), stack.new_zeros(()))
-    values = torch.cat((stack, torch.stack((largest.double(), score.double(), val_loss.double())))).tolist()
-    steps, (largest_value, val_score, val_loss_value) = values[:-3], values[-3:]
-    for step, value in enumerate(steps):
-        if not math.isfinite(value):
-            raise NonFiniteError(
-                f"the loss was {value} in step {step} of epoch {epoch}. A lower learning rate usually helps"
-            )
-    if not math.isfinite(largest_value):
-        bad = [
-            name for name, t in network.state_dict().items() if t.is_floating_point() and not bool(t.isfinite().all())
-        ]
-        raise NonFiniteError(
-            f"not finite after epoch {epoch}, though every loss was: {', '.join(bad[:3])}"
-            f"{f' and {len(bad) - 3} more' if len(bad) > 3 else ''}. A lower learning rate usually helps"
-        )
-    row = {"loss": math.fsum(steps) / len(steps)}
-    return row if validate is None else row | {"val_score": val_score, "val_loss": val_loss_value}
-
-
-def validation(
-    network: Network,
-    images: Images,
-    labels: Int[Tensor, "v"],
-    augmentation: Augmentation,
-    metric: str,
-    masks: Float[Tensor, "k d"] | None,
-) -> Validate:
-    """Score and cross-entropy (nats) on the validation set, in one pass that stays on the device.
-
-    With dropout masks the prediction is the mean of the draws' probabilities, as at test time.
-    """
-    take, chunk = taker(images), chunk_size(images.device, images.size)
-
-    def validate() -> tuple[Tensor, Tensor]:
-        chunks = predict(network, take, len(labels), augmentation, masks, chunk)
-        log_probs = torch.cat([p.log_probs.logsumexp(1) - math.log(p.log_probs.shape[1]) for p in chunks])
-        score = validation_score(log_probs.argmax(1), labels, network.num_classes, metric)
-        return score, torch.nn.functional.nll_loss(log_probs, labels)
-
-    return validate

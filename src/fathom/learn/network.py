@@ -1,10 +1,10 @@
-"""The networks: an encoder that gives features, and a linear head that gives logits."""
+"""The networks: an encoder that gives embeddings, and a head of one or two layers that gives logits."""
 
 import math
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
 from fathom.records import FathomError
@@ -15,35 +15,56 @@ SMALL = 32  # pixels below which a ResNet-18 has nothing left to pool, and `auto
 
 
 class Network(nn.Module):
-    """Encoder, dropout, linear head. Features are the input of the last linear layer.
+    """Encoder, dropout, head. The head is one linear layer, or two with BatchNorm and ReLU between.
+
+    Embeddings are the encoder's output, features the input of the last linear layer. Dropout acts on the embeddings:
+    with a linear head these are the features.
 
     Args:
-        encoder: Images [b, 3, h, w] -> features [b, d].
-        dim: d.
+        encoder: Images [b, 3, h, w] -> embeddings [b, e]; `nn.Identity` where embeddings are given.
+        dim: e.
         num_classes: c.
-        dropout: Probability of dropout on the features, in [0, 1).
+        dropout: Probability of dropout on the embeddings, in [0, 1).
+        hidden: d, width of the head's hidden layer; 0 for a linear head (d = e).
+
+    Source: dropout between encoder and head, a head of 512 -> 512 with BatchNorm and ReLU -> c: Lüth et al., 2023
+        (code); study.md 3.2, 3.5.
     """
 
-    def __init__(self, encoder: nn.Module, dim: int, num_classes: int, dropout: float = 0.0) -> None:
+    def __init__(self, encoder: nn.Module, dim: int, num_classes: int, dropout: float = 0.0, hidden: int = 0) -> None:
         super().__init__()
-        self.encoder, self.head = encoder, nn.Linear(dim, num_classes)
+        self.encoder = encoder
+        self.hidden: nn.Module = nn.Identity()
+        if hidden:
+            self.hidden = nn.Sequential(nn.Linear(dim, hidden), nn.BatchNorm1d(hidden), nn.ReLU())
+        self.head = nn.Linear(hidden or dim, num_classes)
         self.dim, self.num_classes, self.dropout = dim, num_classes, dropout
 
-    def encode(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
-        """Features, without dropout."""
-        features: Tensor = self.encoder(x)
-        return features
+    def encode(self, x: Shaped[Tensor, "b ..."]) -> Float[Tensor, "b e"]:
+        """Embeddings, without dropout."""
+        embeddings: Tensor = self.encoder(x)
+        return embeddings
 
-    def forward(self, x: Float[Tensor, "b 3 h w"], generator: torch.Generator | None = None) -> Float[Tensor, "b c"]:
-        """Logits. With a generator (on the device of x), ordinary dropout: a mask of its own for each image."""
-        features = self.encode(x)
-        if generator is not None and self.dropout > 0:
-            keep = torch.rand(features.shape, generator=generator, device=x.device) >= self.dropout
-            features = features * keep / (1 - self.dropout)
-        logits: Tensor = self.head(features)
+    def forward(self, x: Shaped[Tensor, "b ..."], keep: Shaped[Tensor, "b e"] | None = None) -> Float[Tensor, "b c"]:
+        """Logits.
+
+        Args:
+            x: What the encoder takes.
+            keep: Ordinary dropout, a mask of its own for each image (`keep_mask`); None for no dropout.
+        """
+        embeddings = self.encode(x)
+        if keep is not None:
+            embeddings = embeddings * keep / (1 - self.dropout)
+        logits: Tensor = self.head(self.hidden(embeddings))
         return logits
 
-    def masks(self, draws: int, stream: Stream) -> Float[Tensor, "k d"]:
+    def keep_mask(self, count: int, generator: torch.Generator) -> Bool[Tensor, "b e"] | None:
+        """What dropout keeps of `count` images' embeddings, drawn on the generator's device; None without dropout."""
+        if not self.dropout:
+            return None
+        return torch.rand((count, self.dim), generator=generator, device=generator.device) >= self.dropout
+
+    def masks(self, draws: int, stream: Stream) -> Float[Tensor, "k e"]:
         """k consistent dropout masks, shared by all images: the same stream gives the same on every device.
 
         Source: Kirsch et al., 2019 (BatchBALD), Sec. 4: joint entropies need the draws to be of one function each.
@@ -51,22 +72,47 @@ class Network(nn.Module):
         uniform = torch.rand((draws, self.dim), generator=stream.torch())
         return ((uniform >= self.dropout) / (1 - self.dropout)).to(self.head.weight.device)
 
+    def features(self, embeddings: Float[Tensor, "b e"]) -> Float[Tensor, "b d"]:
+        """Input of the last linear layer, without dropout."""
+        features: Tensor = self.hidden(embeddings)
+        return features
+
+    @property
+    def two_layers(self) -> bool:
+        """Whether the head has a hidden layer."""
+        return isinstance(self.hidden, nn.Sequential)
+
+    def plain_log_probs(self, features: Float[Tensor, "b d"]) -> Float[Tensor, "b 1 c"]:
+        """Log-probabilities in nats of the plain softmax."""
+        logits = features @ self.head.weight.float().T + self.head.bias.float()
+        return logits.unsqueeze(1).log_softmax(2)
+
     def log_probs(
-        self, features: Float[Tensor, "b d"], masks: Float[Tensor, "k d"] | None = None
+        self, embeddings: Float[Tensor, "b e"], masks: Float[Tensor, "k e"] | None = None
     ) -> Float[Tensor, "b k c"]:
         """Log-probabilities in nats, of each mask; without masks, of the plain softmax (k = 1).
 
-        A mask on the features is a mask on the columns of the head's weight, so all draws are one matrix product.
+        With a linear head, a mask on the embeddings is a mask on the columns of its weight, and all draws are one
+        matrix product. With a hidden layer that product would need k hidden weights at once, so draws take turns.
         """
-        weight, bias = self.head.weight.float(), self.head.bias.float()
         if masks is None:
-            return (features @ weight.T + bias).unsqueeze(1).log_softmax(2)
+            return self.plain_log_probs(self.features(embeddings))
+        weight, bias = self.head.weight.float(), self.head.bias.float()
+        if self.two_layers:
+            drawn = [self.features(embeddings * mask) @ weight.T + bias for mask in masks]
+            return torch.stack(drawn, 1).log_softmax(2)
         stacked = (masks.unsqueeze(1) * weight).flatten(0, 1)
-        return (features @ stacked.T).view(len(features), len(masks), -1).add_(bias).log_softmax(2)
+        return (embeddings @ stacked.T).view(len(embeddings), len(masks), -1).add_(bias).log_softmax(2)
 
 
 def build_network(
-    name: str, size: tuple[int, int], num_classes: int, dropout: float, stream: Stream, device: torch.device
+    name: str,
+    size: tuple[int, int],
+    num_classes: int,
+    dropout: float,
+    stream: Stream,
+    device: torch.device,
+    hidden: int = 0,
 ) -> Network:
     """A network with fresh weights from `stream`: the same on every device, and no other randomness is touched.
 
@@ -77,6 +123,7 @@ def build_network(
         dropout: Probability of dropout before the head, in [0, 1).
         stream: The stream `init`.
         device: Where it shall be.
+        hidden: Width of the head's hidden layer; 0 for a linear head, -1 for the width of the embeddings.
 
     Raises:
         FathomError: Unknown name, or images too small.
@@ -92,7 +139,7 @@ def build_network(
         name = "resnet18" if min(size) >= SMALL else "cnn"
     with torch.device("meta"):  # built without weights, so that no initializer draws from the global generator
         encoder, dim = builders[name](min(size))
-        network = Network(encoder, dim, num_classes, dropout)
+        network = Network(encoder, dim, num_classes, dropout, dim if hidden < 0 else hidden)
     network = network.to_empty(device="cpu")
     initialize(network, stream.torch())
     return network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]

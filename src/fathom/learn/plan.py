@@ -100,3 +100,18 @@ def warmup_cosine(steps: int, warmup: int) -> Callable[[int], float]:
         return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
     return factor
+
+
+def warmup_steps(steps: int, warmup: int) -> Callable[[int], float]:
+    """Factor on the learning rate in each step: after the warm-up, a tenth after every quarter of all steps.
+
+    Source: Lüth et al., 2023 (code), fine-tuning: 80 epochs, divided by ten after every 20.
+    """
+
+    def factor(step: int) -> float:
+        return step / warmup if step < warmup else 0.1 ** (4 * step // steps)
+
+    return factor
+
+
+SCHEDULES: dict[str, Callable[[int, int], Callable[[int], float]]] = {"cosine": warmup_cosine, "step": warmup_steps}

@@ -3,22 +3,23 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from fathom.learn.augment import Augmentation
 from fathom.learn.network import Network
-from fathom.learn.task import Images, Prediction
+from fathom.learn.task import Images, Prediction, Transform
 from fathom.records import FathomError
 from fathom.streams import Stream
 
 HELD = 2**30  # bytes of images that are kept on the device as they are trained on or validated with
+HEAD = {"cuda": 2**26, "cpu": 2**24}  # log-probabilities of a chunk: 256 MiB, 64 MiB
 DRAWS = 50  # dropout draws that make a validation prediction (Lüth et al., 2023, code)
 
 
-def taker(images: Images) -> Callable[[Int[Tensor, "b"]], UInt8[Tensor, "b 3 h w"]]:
+def taker(images: Images) -> Callable[[Int[Tensor, "b"]], Shaped[Tensor, "b ..."]]:
     """`images.take`, from a copy on the device where that is small: an epoch then reads no file and copies no batch."""
     h, w = images.size
     if len(images) * 3 * h * w > HELD:
@@ -27,11 +28,17 @@ def taker(images: Images) -> Callable[[Int[Tensor, "b"]], UInt8[Tensor, "b 3 h w
     return lambda ids: held[ids]
 
 
-def autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """bfloat16 arithmetic on CUDA devices that have it; elsewhere float32 (bfloat16 training is slower on a CPU)."""
-    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
-        return torch.autocast("cuda", torch.bfloat16)
-    return contextlib.nullcontext()
+def autocast(device: torch.device, precision: str = "auto") -> contextlib.AbstractContextManager[object]:
+    """Arithmetic of a precision: `fp32`, `bf16`, `fp16`.
+
+    `auto` is bfloat16 on CUDA devices that have it, elsewhere float32 (bfloat16 training is slower on a CPU).
+    """
+    if precision == "auto":
+        has = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        precision = "bf16" if has else "fp32"
+    if precision == "fp32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, {"bf16": torch.bfloat16, "fp16": torch.float16}[precision])
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -45,23 +52,29 @@ def chunk_size(device: torch.device, size: tuple[int, int]) -> int:
     return max(1, min(4096, 2**24 // pixels)) if device.type == "cuda" else max(1, min(512, 2**18 // pixels))
 
 
+def head_rows(network: Network, draws: int, device: torch.device) -> int:
+    """Images whose log-probabilities of all draws fit into the memory meant for them."""
+    return max(1, HEAD.get(device.type, HEAD["cpu"]) // (draws * network.num_classes))
+
+
 def predict(
     network: Network,
     take: Callable[[Tensor], Tensor],
     count: int,
-    augmentation: Augmentation,
-    masks: Float[Tensor, "k d"] | None,
+    transform: Transform,
+    masks: Float[Tensor, "k e"] | None,
     chunk: int,
 ) -> Iterator[Prediction]:
     """Predictions for images 0 to `count` - 1, in order, in chunks.
 
-    The network encodes each image once; the draws repeat the head alone. Chunks change a result by rounding at most.
+    The network encodes each image once; the draws repeat the head alone. A chunk is never so large that the draws of
+    many classes fill the memory. Chunks change a result by rounding at most.
 
     Args:
         network: In whatever mode; it predicts in evaluation mode.
         take: Ids -> uint8 images.
         count: Images.
-        augmentation: Its test transform is applied.
+        transform: Its test transform is applied.
         masks: Consistent dropout masks; None for the plain softmax.
         chunk: Images at once, halved for good when the device's memory runs out.
 
@@ -69,11 +82,12 @@ def predict(
         FathomError: Not even one image fits into memory.
     """
     device = network.head.weight.device
+    chunk = min(chunk, head_rows(network, 1 if masks is None else len(masks), device))
     start = 0
     while start < count:
         ids = torch.arange(start, min(start + chunk, count), device=device)
         try:
-            prediction = _predict(network, take(ids), augmentation, masks)
+            prediction = _predict(network, take(ids), transform, masks)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -90,13 +104,15 @@ def predict(
 
 @torch.no_grad()
 def _predict(
-    network: Network, x: UInt8[Tensor, "b 3 h w"], augmentation: Augmentation, masks: Float[Tensor, "k d"] | None
+    network: Network, x: Shaped[Tensor, "b ..."], transform: Transform, masks: Float[Tensor, "k e"] | None
 ) -> Prediction:
     network.eval()
     with autocast(x.device):
-        features = network.encode(augmentation.test(x))
-    features = features.float()
-    return Prediction(network.log_probs(features, masks), features)
+        embeddings = network.encode(transform.test(x))
+    embeddings = embeddings.float()
+    features = network.features(embeddings)
+    log_probs = network.plain_log_probs(features) if masks is None else network.log_probs(embeddings, masks)
+    return Prediction(log_probs, features, embeddings)
 
 
 @dataclass(eq=False)
@@ -105,15 +121,17 @@ class TrainedClassifier:
 
     Args:
         network: In its best epoch's state.
-        augmentation: For the test transform.
+        transform: For the test transform.
         val_score: The task's metric on the validation set at that epoch, in [0, 1].
         history: One row an epoch.
+        shown: What `diagnostics` gives.
     """
 
     network: Network
-    augmentation: Augmentation
+    transform: Transform
     val_score: float = float("nan")
     history: list[dict[str, float]] = field(default_factory=list)
+    shown: dict[str, Any] = field(default_factory=dict)
 
     def stream(self, images: Images, draws: int, stream: Stream) -> Iterator[Prediction]:
         """Predictions in chunks, in order of `images`, on their device.
@@ -125,7 +143,11 @@ class TrainedClassifier:
         """
         masks = self.network.masks(draws, stream) if draws else None
         chunk = chunk_size(images.device, images.size)
-        return predict(self.network, images.take, len(images), self.augmentation, masks, chunk)
+        return predict(self.network, images.take, len(images), self.transform, masks, chunk)
+
+    def diagnostics(self) -> dict[str, Any]:
+        """What a reader should see of the training beside its metrics, JSON-plain."""
+        return self.shown
 
     def state(self) -> dict[str, Tensor]:
         """All weights and buffers, on the CPU."""

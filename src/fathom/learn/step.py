@@ -1,0 +1,131 @@
+"""One update of the weights. What has to be looked at stays on the device, until the epoch is over."""
+
+import math
+from collections.abc import Callable, Iterable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+NORMALIZATION = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm, nn.RMSNorm)
+
+
+def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Weights with decay; biases and normalization parameters without, told by the type of their module.
+
+    Source: as intended by Lüth et al., 2023; their match by name misses the normalization in down-sample branches.
+    """
+    decayed: list[nn.Parameter] = []
+    spared: list[nn.Parameter] = []
+    for module in network.modules():
+        for parameter in module.parameters(recurse=False):
+            plain = isinstance(module, NORMALIZATION) or parameter is getattr(module, "bias", None)
+            (spared if plain else decayed).append(parameter)
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": spared, "weight_decay": 0.0}]
+
+
+class Step:
+    """Forward, backward, update, and a row of numbers by which what is not finite is found afterwards.
+
+    A row holds the loss, the largest absolute value of each gradient, and that of each buffer of the network: one
+    fused reduction over what the step has just written. `names` says whose numbers these are.
+
+    Args:
+        network: What is trained.
+        loss: The loss of one mini-batch (`fit.Objective.loss`).
+        optimizer: Its momentum buffers exist from here on, as zeros: the first step is then like every other, also
+            where gradient scaling skips it or it is recorded.
+        average: Moving average of the network; None for none.
+        decay: Of the average, in [0, 1).
+        fp16: Whether gradients are scaled, and steps whose gradients overflow are skipped.
+        tensor_lr: Whether the learning rate is a tensor on the device, so that a recorded step reads it anew.
+
+    Source: momentum from zero: Polyak, 1964; the same numbers as torch's SGD, which starts from the first gradient.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss: Callable[..., Float[Tensor, ""]],
+        optimizer: torch.optim.Optimizer,
+        *,
+        average: nn.Module | None = None,
+        decay: float = 0.0,
+        fp16: bool = False,
+        tensor_lr: bool = False,
+    ) -> None:
+        self.network, self.loss, self.optimizer, self.average, self.decay = network, loss, optimizer, average, decay
+        named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
+        watched = [(name, b) for name, b in network.named_buffers() if b.is_floating_point()]
+        self.parameters, self.buffers = [p for _, p in named], [b for _, b in watched]
+        self.names = ["the loss", *(f"the gradient of {n}" for n, _ in named), *(n for n, _ in watched)]
+        device = self.parameters[0].device
+        self.none = torch.zeros((), device=device)
+        self.scaler = torch.amp.GradScaler(device.type) if fp16 else None
+        self.lr = torch.zeros((), device=device) if tensor_lr else None
+        for group in optimizer.param_groups:
+            if self.lr is not None:
+                group["lr"] = self.lr
+            if group.get("momentum"):
+                for p in group["params"]:
+                    optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
+
+    def __call__(self, batch: tuple[Tensor, ...], lr: float) -> Float[Tensor, "w"]:
+        """One update at a learning rate; gives its row."""
+        self.set_lr(lr)
+        return self.body(*batch)
+
+    def set_lr(self, lr: float) -> None:
+        """A number for all groups; nobody waits for it."""
+        if self.lr is not None:
+            self.lr.fill_(lr)
+            return
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+
+    def body(self, *batch: Tensor) -> Float[Tensor, "w"]:
+        """The update itself: nothing in it depends on a number that the host would have to fetch."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.loss(*batch)
+        if self.scaler is None:
+            loss.backward()  # type: ignore[no-untyped-call]
+            row = self._row(loss)  # before the update, which may write into gradients
+            self.optimizer.step()
+        else:
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            self.scaler.unscale_(self.optimizer)
+            row = self._row(loss)
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        if self.average is not None:
+            self._follow(self.average)
+        return row
+
+    @torch.no_grad()
+    def _row(self, loss: Float[Tensor, ""]) -> Float[Tensor, "w"]:
+        gradients = [self.none if p.grad is None else p.grad for p in self.parameters]
+        norms = torch._foreach_norm([*gradients, *self.buffers], math.inf)
+        return torch.stack([loss.detach().float(), *norms])
+
+    @torch.no_grad()
+    def _follow(self, average: nn.Module) -> None:
+        """Move the averaged weights towards the trained ones; buffers are copied.
+
+        Source: Sohn et al., 2020 (FixMatch), Sec. 2.4, which evaluates the average with decay 0.999.
+        """
+        torch._foreach_lerp_(list(average.parameters()), list(self.network.parameters()), 1 - self.decay)
+        for mine, theirs in zip(average.buffers(), self.network.buffers(), strict=True):
+            mine.copy_(theirs)
+
+    def tensors(self) -> dict[str, list[Tensor]]:
+        """Everything that an update changes, by what it is; a mini-batch's gradients are not among it."""
+        averages: Iterable[Tensor] = () if self.average is None else self.average.state_dict().values()
+        return {
+            "weights": [p.detach() for p in self.network.parameters()],
+            "buffers": list(self.network.buffers()),
+            "momenta": [
+                value for p in self.parameters for value in self.optimizer.state[p].values() if torch.is_tensor(value)
+            ],
+            "averages": list(averages),
+        }
