@@ -1,4 +1,4 @@
-"""Augmentation: families of transforms in three strengths, on whole mini-batches of uint8 images.
+"""Augmentation: families of transforms in several strengths, on whole mini-batches of uint8 images.
 
 A family says what kind of image it is for (`Dataset.augment`), a strength how much is done to it:
 
@@ -8,6 +8,9 @@ A family says what kind of image it is for (`Dataset.augment`), a strength how m
 | digits | shift by up to an eighth | shift, one mild geometric operation | shift, two strong ones | as is |
 | isic | flips, jitter, rotation, affine, crop | RandAugment before the crop | RandAugment at the end | resized |
 | imagenet | random resized crop, flip | with RandAugment | with RandAugment | middle |
+
+Two more are FixMatch's views. `fixmatch-weak` is `standard`, for cifar with a mirrored edge; `fixmatch-strong` is
+`randaugment-mc`, for cifar with each operation applied half of the time.
 
 Source: Lüth et al., 2023, and its code. Ours: `imagenet` with `randaugment` draws from the pool of the others (theirs
 is another one, and paints a single gray pixel); and `digits`: a mirrored or inverted digit is another sign or none, and
@@ -30,7 +33,11 @@ STRENGTHS: Mapping[str, RandAugment | None] = {
     "standard": None,
     "randaugment": RandAugment(n=1, m=2, p=0.5),
     "randaugment-mc": RandAugment(n=2, m=10, p=1.0),
+    "fixmatch-weak": None,
+    "fixmatch-strong": RandAugment(n=2, m=10, p=0.5),
 }
+# What these two are where nothing else is published for them.
+_USUAL = {"fixmatch-weak": "standard", "fixmatch-strong": "randaugment-mc"}
 _DIGITS = {name: r and RandAugment(n=r.n, m=r.m, p=r.p, pool=("identity", *GEOMETRIC)) for name, r in STRENGTHS.items()}
 
 
@@ -54,7 +61,7 @@ class Augmentation:
 
     Args:
         family: `cifar`, `digits`, `isic` or `imagenet`.
-        strength: `standard`, `randaugment` or `randaugment-mc`.
+        strength: One of `STRENGTHS`.
         mean: Channel means, in [0, 1].
         std: Channel standard deviations, in [0, 1].
         device: Where the images are.
@@ -103,17 +110,17 @@ class Augmentation:
 
 def _cifar(x: UInt8[Tensor, "b 3 h w"], strength: str, generator: torch.Generator) -> UInt8[Tensor, "b 3 h w"]:
     randaugment = STRENGTHS[strength]
-    x = _flip_crop(x, generator, flip=True, reflect=randaugment is not None)
+    x = _flip_crop(x, generator, flip=True, reflect=strength != "standard")
     if randaugment is not None:
         x = randaugment(x, generator)
-    if strength == "randaugment-mc":
+    if strength in ("randaugment-mc", "fixmatch-strong"):
         x = cutout(x, min(x.shape[2:]) // 2, _uniform((len(x), 2), generator) * _sides(x))
     return x
 
 
 def _digits(x: UInt8[Tensor, "b 3 h w"], strength: str, generator: torch.Generator) -> UInt8[Tensor, "b 3 h w"]:
     x = _flip_crop(x, generator, flip=False, reflect=False)
-    randaugment = _DIGITS[strength]
+    randaugment = _DIGITS[_USUAL.get(strength, strength)]
     return x if randaugment is None else randaugment(x, generator)
 
 
@@ -138,7 +145,7 @@ def _isic_size(size: tuple[int, int]) -> tuple[int, int]:
 
 def _isic(x: UInt8[Tensor, "b 3 h w"], strength: str, generator: torch.Generator) -> UInt8[Tensor, "b 3 y z"]:
     """Skin lesions have no up: flips and any rotation. The order of the steps is that of the published transforms."""
-    size = _isic_size((x.shape[2], x.shape[3]))
+    strength, size = _USUAL.get(strength, strength), _isic_size((x.shape[2], x.shape[3]))
     b, (h, w) = len(x), x.shape[2:]
     mirrored, upended = (_uniform((b,), generator) < 0.5 for _ in range(2))
     corner = torch.zeros((b, 2), dtype=torch.int64, device=x.device)
@@ -199,14 +206,14 @@ def _imagenet_size(size: tuple[int, int]) -> tuple[int, int]:
 
 def _imagenet(x: UInt8[Tensor, "b 3 h w"], strength: str, generator: torch.Generator) -> UInt8[Tensor, "b 3 y z"]:
     h, w = x.shape[2], x.shape[3]
-    x = pixels.resize_box(x, _random_box(len(x), h, w, generator), _imagenet_size((h, w)))
+    x = pixels.resize_box(x, random_box(len(x), h, w, generator), _imagenet_size((h, w)))
     mirrored = _uniform((len(x),), generator) < 0.5
     x = torch.where(mirrored.view(-1, 1, 1, 1), x.flip(3), x)
-    randaugment = STRENGTHS[strength]
+    randaugment = STRENGTHS[_USUAL.get(strength, strength)]
     return x if randaugment is None else randaugment(x, generator)
 
 
-def _random_box(count: int, h: int, w: int, generator: torch.Generator) -> Float[Tensor, "b 4"]:
+def random_box(count: int, h: int, w: int, generator: torch.Generator) -> Float[Tensor, "b 4"]:
     """Boxes of 8 to 100 % of the area, sides 3:4 to 4:3 (log-uniform), whole pixels: (top, left, height, width).
 
     Source: `torchvision.transforms.RandomResizedCrop`: the first of ten proposals that fits; ours where none does: the
