@@ -1,0 +1,101 @@
+"""Where a frozen paradigm's features come from: a fixed backbone, or an encoder of ours that was prepared."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fathom.callstring import Call
+from fathom.learn.backbones import find_backbone
+from fathom.learn.encoded import encode, with_input
+from fathom.learn.recipe import expect, expect_word
+from fathom.learn.self_sl import SelfSL
+from fathom.learn.task import Images, Journal, Library, State, Unlabeled
+from fathom.streams import Stream
+
+ENCODERS = ("simclr", "encoder")  # backbones that are our own networks, prepared before
+DTYPES = {"float16": torch.float16, "float32": torch.float32}
+
+
+@dataclass(frozen=True)
+class FeatureSource:
+    """Where features come from; the arguments are those of `frozen.frozen`."""
+
+    name: str
+    weights: str
+    size: int
+    dtype: str
+    pretrain: str
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be.
+
+        Raises:
+            FathomError: A value is out of its range.
+        """
+        expect(bool(self.name), "frozen", "backbone", "a name", self.name)
+        expect(self.size >= 0, "frozen", "size", "0 or a number of pixels", self.size)
+        expect_word("frozen", "dtype", self.dtype, tuple(DTYPES))
+        expect_word("frozen", "pretrain", self.pretrain, ("study", "short"))
+        if self.name in ("pixels", "simclr"):
+            expect(not self.weights, "frozen", "weights", f"left out, as {self.name} reads no file", self.weights)
+        if self.name in ("pixels", "features", *ENCODERS):
+            expect(not self.size, "frozen", "size", f"left out, as {self.name} resizes nothing", self.size)
+        if self.name != "simclr":
+            expect(self.pretrain == "study", "frozen", "pretrain", "left out but for backbone=simclr", self.pretrain)
+
+    def __str__(self) -> str:
+        """What decides the features, as a call-string without what is as usual."""
+        usual = {"weights": "", "size": 0, "dtype": "float16", "pretrain": "study"}
+        said = {name: getattr(self, name) for name in usual if getattr(self, name) != usual[name]}
+        return str(Call.make("features", {"backbone": self.name, **said}))
+
+    @cached_property
+    def encoder(self) -> SelfSL | None:
+        """What prepares an encoder of ours; None for another backbone."""
+        if self.name == "simclr":
+            return SelfSL(recipe=self.pretrain)
+        return SelfSL(encoder=self.weights) if self.name == "encoder" else None
+
+    @property
+    def preparation(self) -> str:
+        """What decides the encoder; empty without one."""
+        return f"frozen {self.encoder.preparation}" if self.encoder else ""
+
+    def prepare(self, unlabeled: Unlabeled, stream: Stream, library: Library, journal: Journal) -> State:
+        """The encoder with the normalization of the images; nothing for another backbone.
+
+        Raises:
+            NonFiniteError: A loss, weight or buffer is not finite.
+            FathomError: A named encoder is absent, damaged or of another architecture.
+        """
+        if not self.encoder:
+            return {}
+        return with_input(self.encoder.prepare(unlabeled, stream, library, journal), unlabeled)
+
+    def facts(self, library: Library) -> dict[str, Any]:
+        """What is known of the backbone: name, SHA-256 of its weights, revision, license, input.
+
+        Raises:
+            FathomError: Unknown name, or weights that are absent.
+        """
+        if self.encoder:
+            return {"backbone": self.name, "weights": self.encoder.preparation}
+        return find_backbone(self.name, self.weights, self.size, library).facts
+
+    def embed(self, images: Images, state: State | None, library: Library) -> Iterator[Float[Tensor, "b d"]]:
+        """Features of all images in order, in chunks, of the kind they are kept as.
+
+        Raises:
+            FathomError: Unknown name, or weights that are absent or do not fit.
+        """
+        if self.encoder:
+            chunks = encode(images, state, self.encoder.network)
+        else:
+            chunks = find_backbone(self.name, self.weights, self.size, library).load()(images)
+        for chunk in chunks:
+            yield chunk.to(DTYPES[self.dtype])
