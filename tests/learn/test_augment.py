@@ -82,6 +82,30 @@ def test_cutout_hides_a_quarter_at_most_and_only_where_published():
     assert gray["randaugment"].max() == 0
     assert gray["randaugment-mc"].max() <= (17 / 32) ** 2 + 1e-6
     assert gray["randaugment-mc"].mean() > 0.1
+    assert gray["fixmatch-weak"].max() == 0
+    assert gray["fixmatch-strong"].mean() > 0.1
+
+
+def test_the_weak_view_has_a_mirrored_edge_and_the_strong_one_half_of_the_operations():
+    """Only the standard crop has a black edge; the strong view skips an operation half of the time."""
+    x = torch.full((2000, 3, 32, 32), 200, dtype=torch.uint8)
+    assert (FAMILIES["cifar"].train(x, "standard", generator()) == 0).any()
+    assert (FAMILIES["cifar"].train(x, "fixmatch-weak", generator()) == 200).all()
+    same = {}
+    for strength in ("randaugment-mc", "fixmatch-strong"):
+        out = FAMILIES["cifar"].train(x, strength, generator())
+        same[strength] = float(((out == 200) | (out == 127)).flatten(1).all(1).double().mean())  # as it was, or hidden
+    idle = same["randaugment-mc"] ** 0.5  # share of the operations that do nothing to a gray image
+    assert 0.3 < idle < 0.7
+    assert same["fixmatch-strong"] == pytest.approx((0.5 + 0.5 * idle) ** 2, abs=0.05)
+
+
+@pytest.mark.parametrize("family", ["isic", "imagenet"])
+def test_large_images_have_no_views_of_their_own_in_fixmatch(family: str):
+    x = images(6, h=40, w=40)
+    for view, usual in (("fixmatch-weak", "standard"), ("fixmatch-strong", "randaugment-mc")):
+        got, want = (FAMILIES[family].train(x, strength, generator()) for strength in (view, usual))
+        assert torch.equal(got, want)
 
 
 def test_the_random_affine_map_is_that_of_torchvision(monkeypatch: pytest.MonkeyPatch):
@@ -100,7 +124,7 @@ def test_the_random_affine_map_is_that_of_torchvision(monkeypatch: pytest.Monkey
 def test_random_boxes_are_those_of_torchvision():
     """Same distribution of area and aspect: the quartiles of 4,000 boxes agree."""
     h, w = 60, 80
-    boxes = augment._random_box(4000, h, w, generator()).numpy()
+    boxes = augment.random_box(4000, h, w, generator()).numpy()
     assert (boxes[:, 0] >= 0).all()
     assert (boxes[:, 0] + boxes[:, 2] <= h).all()
     assert (boxes[:, 1] + boxes[:, 3] <= w).all()

@@ -10,7 +10,7 @@ A family says what kind of image it is for (`Dataset.augment`), a strength how m
 | imagenet | random resized crop, flip | with RandAugment | with RandAugment | middle |
 
 Two more are FixMatch's views. `fixmatch-weak` is `standard`, for cifar with a mirrored edge; `fixmatch-strong` is
-`randaugment-mc`, for cifar with each operation applied half of the time.
+`randaugment-mc`, for cifar and digits with each operation applied half of the time.
 
 Source: Lüth et al., 2023, and its code. Ours: `imagenet` with `randaugment` draws from the pool of the others (theirs
 is another one, and paints a single gray pixel); and `digits`: a mirrored or inverted digit is another sign or none, and
@@ -36,7 +36,7 @@ STRENGTHS: Mapping[str, RandAugment | None] = {
     "fixmatch-weak": None,
     "fixmatch-strong": RandAugment(n=2, m=10, p=0.5),
 }
-# What these two are where nothing else is published for them.
+# What these two are for large images, as published.
 _USUAL = {"fixmatch-weak": "standard", "fixmatch-strong": "randaugment-mc"}
 _DIGITS = {name: r and RandAugment(n=r.n, m=r.m, p=r.p, pool=("identity", *GEOMETRIC)) for name, r in STRENGTHS.items()}
 
@@ -120,7 +120,7 @@ def _cifar(x: UInt8[Tensor, "b 3 h w"], strength: str, generator: torch.Generato
 
 def _digits(x: UInt8[Tensor, "b 3 h w"], strength: str, generator: torch.Generator) -> UInt8[Tensor, "b 3 h w"]:
     x = _flip_crop(x, generator, flip=False, reflect=False)
-    randaugment = _DIGITS[_USUAL.get(strength, strength)]
+    randaugment = _DIGITS[strength]
     return x if randaugment is None else randaugment(x, generator)
 
 
