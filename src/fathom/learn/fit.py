@@ -130,7 +130,7 @@ def fit(
             its step (`epoch`, `step`, `tensor`); or no epoch could be validated.
         FathomError: The device's memory does not suffice.
     """
-    course = _Course(network, objective, optimization, validate)
+    course = Course(network, objective, optimization, validate)
     course.load(journal.load())
     for epoch in range(len(course.history), optimization.epochs):
         course.run(epoch)
@@ -144,7 +144,7 @@ def fit(
 
 
 @dataclass(eq=False)
-class _Course:
+class Course:
     """A training under way."""
 
     network: nn.Module
