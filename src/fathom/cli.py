@@ -5,7 +5,7 @@ import sys
 import warnings
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter, validators
 from rich.markup import escape
@@ -19,16 +19,18 @@ from fathom.console import (
     member_row,
     out,
     print_data_report,
+    print_encoder,
     print_json,
+    print_outcome,
+    print_status,
     show_members,
+    show_study,
+    show_warning,
     spelled,
     status_line,
+    write_report,
 )
-from fathom.files import DamageWarning
 from fathom.records import FathomError
-
-if TYPE_CHECKING:
-    from fathom.run.backends import Outcome
 
 app = App(
     name="fathom",
@@ -37,6 +39,8 @@ app = App(
     help_epilogue="Begin with: fathom run quickstart",
     suppress_keyboard_interrupt=False,  # `main` says what is safe
 )
+
+SHARED = ("prepared", "features", "search", "hparams", "first", "ceiling", "retries")  # kinds of work that runs share
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON for scripts.")]
 Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", help="Print nothing but the result.")]
@@ -111,14 +115,7 @@ def show(name: str, /, *, json: Json = False, plugin: Plugin = None) -> None:
     if json:
         print_json({**study.to_json(), "runs": [{"key": r.key, **r.to_json()} for r in study.runs]})
         return
-    out.print(f"[bold]{escape(study.title or study.name)}[/]\n{escape(study.description)}\n")
-    table = Table("dataset", "regime", "paradigm", "queries", "seeds", box=None, header_style="bold", pad_edge=False)
-    for setting in study.settings:
-        runs = [r for r in study.runs if r.setting == setting]
-        queries, seeds = dict.fromkeys(r.query for r in runs), dict.fromkeys(r.seed for r in runs)
-        table.add_row(*map(escape, setting), escape(", ".join(queries)), ", ".join(map(str, seeds)))
-    out.print(table)
-    out.print(f"\n{len(study.runs)} runs. What they cost: fathom plan {escape(shlex.quote(name))}")
+    show_study(study, name)
 
 
 @app.command
@@ -196,7 +193,7 @@ def run(
     folder = out or Path("runs") / the_study.name
     silent = quiet or json
     try:
-        with bar_over(f"{the_study.name}: {len(the_study.runs)} runs", silent) as progress:
+        with bar_over(f"{the_study.name}: {len(the_study.runs)} runs", silent, folder) as progress:
             outcome = run_study(
                 the_study,
                 folder,
@@ -221,8 +218,8 @@ def run(
             f"{done} rounds are safe in {folder}" if (done := _rounds(folder)) else f"No round is committed in {folder}"
         )
         raise KeyboardInterrupt(f"{safe}. To go on, type the same command again:\n  {_command()}") from None
-    _tell(outcome, silent)
-    page = _write_report(folder, silent) if report and _rounds(folder) else None
+    print_outcome(outcome, silent)
+    page = write_report(folder, silent) if report and _rounds(folder) else None
     if json:
         print_json({**asdict(outcome), "finished": outcome.finished, "report": str(page) if page else None})
     elif page:
@@ -233,19 +230,6 @@ def run(
 def _rounds(folder: Path) -> int:
     """Rounds committed in a study's folder, by their names alone."""
     return sum(1 for _ in folder.glob("runs/*/round-*.json"))
-
-
-def _tell(outcome: "Outcome", silent: bool) -> None:
-    """Say how a study ended, before a report is tried: what failed is told even if that fails too."""
-    if not silent:
-        out.print(
-            f"{outcome.complete} of {outcome.runs} runs complete, "
-            f"{outcome.committed} of {outcome.trainings} trainings, {outcome.seconds:.0f} s"
-        )
-    for failure in outcome.failures:
-        err.print(f"[red]failed[/] {escape(failure['what'])}: {escape(failure['message'])}")
-    if outcome.failures:
-        err.print(f"{len(outcome.failures)} failed; they stay visible in the report. Details: {outcome.out}/failures")
 
 
 @app.command
@@ -265,18 +249,11 @@ def status(folder: Path, /, *, json: Json = False) -> None:
         rows.append({"key": spec.key, **spec.to_json(), "rounds": len(rounds), "of": total})
     failures = store.failures()
     if json:
-        shared = {kind: len(store.records(f"shared/{kind}")) for kind in ("search", "hparams", "first", "ceiling")}
-        print_json({"study": store.study.name, "runs": rows, "shared": shared, "failures": failures})
+        shared = {kind: len(store.records(f"shared/{kind}")) for kind in SHARED}
+        state = {"study": store.study.name, "runs": rows, "shared": shared}
+        print_json({**state, "under_way": store.under_way(), "failures": failures})
         return
-    table = Table("dataset", "regime", "paradigm", "query", "rounds done, by seed", box=None, header_style="bold")
-    for cell in dict.fromkeys((r["dataset"], r["regime"], r["paradigm"], r["query"]) for r in rows):
-        mine = [r for r in rows if (r["dataset"], r["regime"], r["paradigm"], r["query"]) == cell]
-        table.add_row(*map(escape, cell), "  ".join(f"{r['rounds']}/{r['of'] or '?'}" for r in mine))
-    out.print(table)
-    complete = sum(r["rounds"] == r["of"] for r in rows)
-    out.print(f"{complete} of {len(rows)} runs complete")
-    for failure in failures:
-        out.print(f"[red]failed[/] {escape(failure['what'])}: {escape(failure['message'])}")
+    print_status(store, rows, failures)
 
 
 @app.command
@@ -286,11 +263,55 @@ def report(folder: Path, /, *, quiet: Quiet = False, json: Json = False) -> None
     Args:
         folder: The study's folder.
     """
-    page = _write_report(folder, quiet or json)
+    page = write_report(folder, quiet or json)
     if json:
         print_json({"report": str(page)})
     else:
         print(page)
+
+
+# ----------------------------------------------------------------------------------------------------- encoders
+
+
+@app.command
+def pretrain(
+    dataset: str | None = None,
+    /,
+    *,
+    paradigm: str = "self-sl",
+    seed: Annotated[int, Parameter(validator=validators.Number(gte=0))] = 0,
+    take_in: Annotated[Path | None, Parameter(name="--import")] = None,
+    data: Data = None,
+    download: Download = False,
+    device: Device = "auto",
+    threads: Threads = 1,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Train an encoder without labels and keep it, or import one; prints the name that studies use it by.
+
+    The same command again goes on where it stopped. A study trains the encoders that it needs by itself, and finds one
+    that was trained here.
+
+    Args:
+        dataset: Call-string of the dataset, for example cifar10; only the train part of the seed's split is used.
+        paradigm: Call-string that decides the recipe, for example "self-sl(pretrain_epochs=200)".
+        seed: Seed of the split and of the training.
+        take_in: Import this file instead: a safetensors state dict, or a torch file of tensors alone.
+        threads: CPU threads; part of what decides the numbers.
+    """
+    if (dataset is None) == (take_in is None):
+        raise FathomError("expected a dataset to train an encoder on, or --import FILE; see fathom pretrain --help")
+    from fathom.run import pretrain as encoders
+
+    if take_in is not None:
+        made = encoders.take_in(take_in, data=data)
+    else:
+        options: dict[str, Any] = {"seed": seed, "data": data, "download": download, "device": device}
+        with bar_over(f"pre-training on {dataset}, seed {seed}", quiet or json, unit="epochs") as tell:
+            options |= {"threads": threads, "tell": lambda told: tell(told["done"], told["of"])}
+            made = encoders.pretrain(str(dataset), paradigm, **options)
+    print_encoder(made, json, quiet)
 
 
 # ------------------------------------------------------------------------------------------------------- checks
@@ -346,17 +367,6 @@ def check_query(query: str, /, *, json: Json = False, plugin: Plugin = None) -> 
 # --------------------------------------------------------------------------------------------------------- help
 
 
-def _write_report(folder: Path, silent: bool) -> Path:
-    from fathom.study.report import report as write
-
-    try:
-        with status_line("Writing the report", silent):
-            return write(folder)
-    except KeyboardInterrupt:
-        command = shlex.join(["fathom", "report", str(folder)])
-        raise KeyboardInterrupt(f"All rounds are safe in {folder}; this writes the report:\n  {command}") from None
-
-
 def _plugins(paths: list[Path] | None) -> None:
     for path in paths or []:
         registry.add_file(path)
@@ -369,7 +379,7 @@ def _command() -> str:
 def main() -> None:
     """Entry point: a user's mistake is one message on standard error and a non-zero exit status."""
     with warnings.catch_warnings():
-        warnings.showwarning = _show_warning
+        warnings.showwarning = show_warning
         try:
             code = app(sys.argv[1:])
         except FathomError as error:
@@ -379,14 +389,6 @@ def main() -> None:
             err.print(f"Stopped. {stop}".rstrip(), markup=False, soft_wrap=True)
             sys.exit(130)
     sys.exit(code if isinstance(code, int) else 0)
-
-
-def _show_warning(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
-) -> None:
-    """What Fathom warns of is for the user; a warning of a package says where it comes from."""
-    place = "" if issubclass(category, DamageWarning) else f"{filename}:{lineno}: {category.__name__}: "
-    err.print(f"[yellow]warning:[/] {escape(place + str(message))}", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ KINDS = ("dataset", "regime", "paradigm", "query")
 
 # What a call-string may set for every query method, on top of the method's own parameters (see `query.method`).
 QUERY_PARAMETERS: dict[str, dict[str, Value]] = {
-    "score": {"draws": 0, "subsample": 0, "sampling": "top", "beta": 1.0, "stratify": False},
-    "selection": {"draws": 0, "subsample": 0},
+    "score": {"draws": 0, "dropout": "auto", "subsample": 0, "sampling": "top", "beta": 1.0, "stratify": False},
+    "selection": {"draws": 0, "dropout": "auto", "subsample": 0},
 }
 
 

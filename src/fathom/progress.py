@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from fathom.spans import duration
@@ -13,32 +14,45 @@ LINE_EVERY = 15.0  # seconds
 
 
 @contextmanager
-def bar(what: str, console: Console) -> Iterator[Callable[[int, int], None]]:
-    """Yields `tell(committed, total)`; counts trainings, their rate in this call, and the time left at that rate."""
+def bar(
+    what: str, console: Console, under_way: Callable[[], str] = lambda: "", unit: str = "trainings"
+) -> Iterator[Callable[[int, int], None]]:
+    """Yields `tell(committed, total)`; counts trainings, their rate in this call, and the time left at that rate.
+
+    Args:
+        what: What is done.
+        console: Where it is told.
+        under_way: What long work says of itself at the moment.
+        unit: What is counted.
+    """
     clock = _Rate()
     if not console.is_terminal:
-        yield _lines(what, console, clock)
+        yield _lines(what, console, clock, under_way, unit)
         return
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(
-        *columns, TextColumn("trainings"), TimeElapsedColumn(), TextColumn("{task.fields[left]}"), console=console
+        *columns, TextColumn(unit), TimeElapsedColumn(), TextColumn("{task.fields[left]}"), console=console
     ) as progress:
         task = progress.add_task(what, total=None, left="")
 
         def tell(committed: int, total: int) -> None:
-            progress.update(task, completed=committed, total=total, left=clock.left(committed, total))
+            left = "  ".join(part for part in (clock.left(committed, total), escape(under_way())) if part)
+            progress.update(task, completed=committed, total=total, left=left)
 
         yield tell
 
 
-def _lines(what: str, console: Console, clock: "_Rate") -> Callable[[int, int], None]:
+def _lines(
+    what: str, console: Console, clock: "_Rate", under_way: Callable[[], str], unit: str
+) -> Callable[[int, int], None]:
     last = [float("-inf")]
 
     def tell(committed: int, total: int) -> None:
         now = time.monotonic()
         if now - last[0] >= LINE_EVERY:
             last[0] = now
-            console.print(f"{what}: {committed} of {total} trainings {clock.left(committed, total)}", markup=False)
+            left = f"{clock.left(committed, total)}  {under_way()}".rstrip()
+            console.print(f"{what}: {committed} of {total} {unit} {left}", markup=False)
 
     return tell
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Self
 
 PROTOCOL = 1  # raised whenever the same RunSpec would give other numbers
 FORMAT = 1  # raised whenever a stored file changes its shape
+RETRIES = ("fp32", "lr/10")  # what may be changed for a setting in which a training was not finite
 
 
 class FathomError(Exception):
@@ -25,6 +26,9 @@ class NonFiniteError(FathomError):
     """Training or a score gave a value that is not finite: a typed failure that stays visible in the report."""
 
     exit_code = 3
+    epoch: int | None = None  # of a training: when and where it was first seen, as far as that is known
+    step: int | None = None  # of the epoch
+    tensor: str = ""
 
 
 def canonical(value: Any) -> str:
@@ -133,6 +137,7 @@ class Round(_Record):
         scores: The query method's score of each queried sample (see the method); None where it gives none.
         labeled_classes: Training labels of each class in this round.
         notes: What a reader must know, for example a last round that found fewer samples than the query size.
+        training: What the paradigm shows of its training (see its `diagnostics`), with what the harness measured of it.
         seconds: Wall-clock of `train`, `predict`, `query`, `total`. A clock reading: never part of the digest.
         finished: UTC time of the commit, ISO 8601. A clock reading too.
         environment: Which of the store's environments computed it. Kept with the clock readings.
@@ -149,6 +154,7 @@ class Round(_Record):
     scores: list[float] | None
     labeled_classes: list[int]
     notes: list[str] = field(default_factory=list)
+    training: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     finished: str = ""
     environment: str = ""
@@ -157,7 +163,8 @@ class Round(_Record):
 
     def content(self) -> dict[str, Any]:
         """Everything that is not a clock reading: what two runs of one RunSpec agree on."""
-        return {k: v for k, v in self.to_json().items() if k not in self.CLOCK}
+        empty = () if self.training else ("training",)  # rounds from before there was such a field keep their digest
+        return {k: v for k, v in self.to_json().items() if k not in (*self.CLOCK, *empty)}
 
     def clock(self) -> dict[str, Any]:
         return {k: v for k, v in self.to_json().items() if k in self.CLOCK}
@@ -179,6 +186,8 @@ class Study(_Record):
         description: A paragraph for the report.
         baseline: Query method that gains are measured against.
         ceiling: Seeds of each setting for which a classifier is trained on the whole pool; 0 for none.
+        retry: What is changed, one after the other, where a training of a setting is not finite (`RETRIES`): for all
+            runs of that setting, which are done again.
     """
 
     name: str
@@ -187,11 +196,13 @@ class Study(_Record):
     description: str = ""
     baseline: str = "random"
     ceiling: int = 1
+    retry: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         data = dict(data)
         data["runs"] = tuple(RunSpec.from_json(r) for r in data["runs"])
+        data["retry"] = tuple(data.get("retry", ()))
         return super().from_json(data)
 
     @property

@@ -25,7 +25,7 @@ T = TypeVar("T", bound=Callable[..., Any])
 # ------------------------------------------------------------------------------------------------- decorators
 
 
-def score(name: str, *, draws: int = 0, features: bool = False) -> Callable[[T], T]:
+def score(name: str, *, draws: int = 0, features: bool | str = False) -> Callable[[T], T]:
     """Register a query method that maps each sample's prediction to one number: the highest are queried.
 
     `def f(view: PoolView, **parameters) -> Float[Tensor, "n"]`, pure; it sees one chunk of the pool at a time.
@@ -33,13 +33,14 @@ def score(name: str, *, draws: int = 0, features: bool = False) -> Callable[[T],
     Args:
         name: Kebab-case name.
         draws: Dropout draws it needs (k); 0 for the plain softmax (k = 1).
-        features: Whether it needs `view.features`.
+        features: Whether it needs `view.features`: true for the input of the last linear layer, `"encoder"` for the
+            encoder's output, which differ where the head has two layers.
     """
     return _mark("query", name, method="score", draws=draws, features=features)
 
 
 def selection(
-    name: str, *, draws: int = 0, features: bool = False, labeled: bool = False, predictions: bool = True
+    name: str, *, draws: int = 0, features: bool | str = False, labeled: bool = False, predictions: bool = True
 ) -> Callable[[T], T]:
     """Register a query method that sees the whole pool view and returns distinct positions in it.
 
@@ -48,7 +49,8 @@ def selection(
     Args:
         name: Kebab-case name.
         draws: Dropout draws it needs (k); 0 for the plain softmax (k = 1).
-        features: Whether it needs `view.features`.
+        features: Whether it needs `view.features`: true for the input of the last linear layer, `"encoder"` for the
+            encoder's output, which differ where the head has two layers.
         labeled: Whether it needs `view.labeled_features` and `view.labeled_labels`.
         predictions: Whether it needs the classifier at all; without, `view.log_probs` is [n, 0, c].
     """

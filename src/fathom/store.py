@@ -5,7 +5,9 @@
     OUT/datasets/<digest>.json          what each dataset was: counts, metric, source, revision
     OUT/runs/<key>/spec.json            what decides the run, and its label regime
     OUT/runs/<key>/round-00.json        one committed round
-    OUT/shared/<kind>/<key>.json        work that several runs share: HP search, HP choice, round 0, ceiling
+    OUT/runs/<key>-1/                   the run again, with what its setting's first retry changed
+    OUT/shared/<kind>/<key>.json        work that several runs share: encoder, features, HP search, HP choice, round 0,
+                                        ceiling, retries
     OUT/failures/<task>-<attempt>.json  what went wrong; a failure is never repaired silently
     OUT/quarantine/                     damaged files whose work was done again
 
@@ -18,7 +20,9 @@ Looking moves nothing: a damaged file counts as absent, with a warning. It goes 
 committed again, so only those who compute mend a store.
 """
 
+import json
 import tempfile
+import time
 import warnings
 from collections.abc import Mapping
 from functools import cached_property
@@ -31,6 +35,10 @@ from fathom.shelf import Record, Shelf
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+WORK = ".work"  # folder of what long jobs keep on the way (see `run.journal`)
+RECENT = 60.0  # seconds after which a job that says nothing more is not thought to be under way
 
 
 class Store(Shelf):
@@ -105,7 +113,7 @@ class Store(Shelf):
 
     def _keys(self) -> set[str]:
         """Keys of the runs that began here."""
-        return {path.parent.name for path in self.root.glob("runs/*/spec.json")}
+        return {path.parent.name.partition("-")[0] for path in self.root.glob("runs/*/spec.json")}
 
     def _check_remains(self, study: Study) -> None:
         """Refuse a folder without a sound study file unless it is empty or all its runs are of the study."""
@@ -126,13 +134,32 @@ class Store(Shelf):
         text = f"{file} is damaged or gone; written anew, as all {len(keys)} runs here are of this study"
         warnings.warn(text, files.DamageWarning, stacklevel=3)
 
+    def retries(self, setting: tuple[str, str, str]) -> list[str]:
+        """What was changed for all runs of a setting after a training of it was not finite, in order."""
+        stem = f"shared/retries/{digest(list(setting), 12)}"
+        changes: list[str] = []
+        while found := self.get(f"{stem}-{len(changes) + 1}"):
+            changes.append(found[0]["change"])
+        return changes
+
+    def retry(self, setting: tuple[str, str, str], number: int, change: str, because: str) -> None:
+        """Have all runs of a setting done again with a change; what was done without it stays beside."""
+        content = dict(zip(("dataset", "regime", "paradigm"), setting, strict=True))
+        name = f"shared/retries/{digest(list(setting), 12)}-{number}"
+        self.put(name, {**content, "number": number, "change": change, "because": because})
+
+    def run_name(self, spec: RunSpec) -> str:
+        """Folder of a run, for example `runs/<key>`; `runs/<key>-1` after the first retry of its setting."""
+        number = len(self.retries(spec.setting))
+        return f"runs/{spec.key}-{number}" if number else f"runs/{spec.key}"
+
     def begin_run(self, spec: RunSpec, regime: LabelRegime) -> None:
         """Write down what decides a run and how many rounds it has."""
-        self.put(f"runs/{spec.key}/spec", {"spec": spec.to_json(), "regime": regime.to_json()})
+        self.put(f"{self.run_name(spec)}/spec", {"spec": spec.to_json(), "regime": regime.to_json()})
 
     def regime(self, spec: RunSpec) -> LabelRegime | None:
         """The run's label regime; None before the study's first start."""
-        found = self.get(f"runs/{spec.key}/spec")
+        found = self.get(f"{self.run_name(spec)}/spec")
         return LabelRegime.from_json(found[0]["regime"]) if found else None
 
     # --------------------------------------------------------------------------------------------------- rounds
@@ -147,9 +174,9 @@ class Store(Shelf):
         if record.round > len(before):
             raise FathomError(
                 f"round {record.round} of {spec} cannot be committed: only {len(before)} rounds before it can be read "
-                f"in {self.path(f'runs/{spec.key}/spec').parent}. Run the same again"
+                f"in {self.root / self.run_name(spec)}. Run the same again"
             )
-        name, previous = f"runs/{spec.key}/round-{record.round:02d}", _link(before[: record.round])
+        name, previous = f"{self.run_name(spec)}/round-{record.round:02d}", _link(before[: record.round])
         if record.round == len(before):
             self.set_aside(name, lambda: _wrong(self.path(name), previous))
         self.put(name, {"previous": previous, **record.content()}, record.clock())
@@ -158,14 +185,15 @@ class Store(Shelf):
         """The committed rounds from 0 without a gap. A damaged round ends them, and is computed again."""
         rounds, damage = self._read(spec)
         if damage:
-            self.warn(f"runs/{spec.key}/round-{len(rounds):02d}", damage)
+            self.warn(f"{self.run_name(spec)}/round-{len(rounds):02d}", damage)
         return rounds
 
     def _read(self, spec: RunSpec) -> tuple[list[Round], str]:
         """The rounds, and what is wrong with the one after them (empty where it is absent)."""
         rounds: list[Round] = []
+        name = self.run_name(spec)
         while True:
-            found, damage = files.look(self.path(f"runs/{spec.key}/round-{len(rounds):02d}"))
+            found, damage = files.look(self.path(f"{name}/round-{len(rounds):02d}"))
             damage = damage or _stranger(found, _link(rounds))
             if found is None or damage:
                 return rounds, damage
@@ -187,6 +215,17 @@ class Store(Shelf):
     def failures(self) -> list[dict[str, Any]]:
         """The failed attempts, in order of task and attempt."""
         return [{"file": name, **content, **clock} for name, (content, clock) in self.records("failures").items()]
+
+    def under_way(self) -> list[dict[str, Any]]:
+        """How far the jobs are that take long enough to say so: job, epochs done, of how many, what was measured."""
+        found = []
+        for path in sorted((self.root / WORK).glob("*.json")):
+            try:
+                if time.time() - path.stat().st_mtime < RECENT:
+                    found.append(json.loads(path.read_bytes()))
+            except (OSError, ValueError):
+                continue  # finished just now
+        return found
 
     # -------------------------------------------------------------------------------------------------- results
 

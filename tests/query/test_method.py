@@ -29,7 +29,7 @@ def test_what_a_method_needs_is_known_from_its_name() -> None:
     assert not needs["random"].predictions
     assert all(m.predictions for name, m in needs.items() if name != "random")
     assert [m.draws for m in needs.values()] == [0, 0, 50, 0, 0, 20]
-    assert [m.features for m in needs.values()] == [False, False, False, True, True, False]
+    assert [m.features for m in needs.values()] == ["", "", "", "encoder", "last", ""]
     assert [m.labeled for m in needs.values()] == [False, False, False, True, False, False]
     assert needs["bald"].kind == "score"
     assert needs["badge"].kind == "selection"

@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from fathom.records import FathomError
@@ -19,7 +19,10 @@ AUGMENT = ("cifar", "digits", "isic", "imagenet")
 
 @runtime_checkable
 class Images(Protocol):
-    """Images of one size, reached by index: in memory, on the device, or in a memory map."""
+    """Images of one size, reached by index: in memory, on the device, or in a memory map.
+
+    For a paradigm with a fixed backbone its features stand in their place: floating-point [b, d], `size` (1, d).
+    """
 
     def __len__(self) -> int: ...
 
@@ -33,8 +36,8 @@ class Images(Protocol):
         """Where `take` puts its result."""
         ...
 
-    def take(self, ids: Int[Tensor, "b"]) -> UInt8[Tensor, "b 3 h w"]:
-        """The images at `ids` (0 to len - 1, on any device), RGB, on `device`."""
+    def take(self, ids: Int[Tensor, "b"]) -> Shaped[Tensor, "b ..."]:
+        """The images at `ids` (0 to len - 1, on any device), RGB, uint8 [b, 3, h, w], on `device`."""
         ...
 
     def to(self, device: torch.device) -> "Images":

@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Int, Shaped, UInt8
 from torch import Tensor
 
 from fathom.data.dataset import Images
@@ -129,7 +129,7 @@ class Subset:
         """Where `take` puts its result."""
         return self.images.device
 
-    def take(self, ids: Int[Tensor, "b"]) -> UInt8[Tensor, "b 3 h w"]:
+    def take(self, ids: Int[Tensor, "b"]) -> Shaped[Tensor, "b ..."]:
         """The images at `ids`, 0 to len - 1 of the subset."""
         _check_ids(ids, len(self))
         return self.images.take(self.ids[ids.to(self.ids.device)])

@@ -26,4 +26,5 @@ def build(text: str) -> Paradigm:
     return member
 
 
-_METHODS = ("search", "recipe_name", "grid", "prepare", "fit", "restore", "probe", "images", "validated")
+_METHODS = ("search", "recipe_name", "preparation", "backbone", "grid", "prepare", "preparing", "facts", "embed", "fit",
+            "restore", "probe", "images", "validated")  # fmt: skip

@@ -1,27 +1,17 @@
 """Standard training (ST): from scratch, on the labeled images alone."""
 
-import itertools
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-from torch import Tensor
-from torch.nn.functional import cross_entropy
-
+from fathom.learn import recipe
 from fathom.learn.augment import STRENGTHS, Augmentation
 from fathom.learn.fit import Optimization, fit, validation
 from fathom.learn.network import Network, build_network
-from fathom.learn.plan import (
-    LAST_BATCH,
-    batch_sizes,
-    batches,
-    class_weights,
-    epoch_plan,
-    oversampling_weights,
-)
-from fathom.learn.predict import DRAWS, TrainedClassifier, autocast, taker
-from fathom.learn.task import HParams, Task
+from fathom.learn.plan import LAST_BATCH, batch_sizes
+from fathom.learn.predict import DRAWS, TrainedClassifier
+from fathom.learn.recipe import expect, expect_word, values
+from fathom.learn.supervised import Supervised
+from fathom.learn.task import FORGET, HParams, Journal, State, Task
 from fathom.records import FathomError
 from fathom.registry import paradigm
 from fathom.streams import Stream, Streams
@@ -42,7 +32,7 @@ SHORT: dict[str, Any] = {
 
 @paradigm("standard")
 @dataclass(frozen=True)
-class Standard:
+class Standard(recipe.Unprepared, recipe.Trainable):
     """Standard training: a classifier from scratch on the labeled set, the best validation epoch kept.
 
     Args:
@@ -87,85 +77,76 @@ class Standard:
             FathomError: A value is out of its range.
         """
         words = {
-            "imbalance": ("auto", "oversample", "weighted", "none"),
+            "imbalance": recipe.IMBALANCE,
             "last_batch": LAST_BATCH,
             "recipe": ("study", "short"),
             "network": ("auto", "resnet18", "cnn"),
         }
         for name, allowed in words.items():
-            _expect(getattr(self, name) in allowed, name, f"one of {', '.join(allowed)}", getattr(self, name))
+            expect_word("standard", name, getattr(self, name), allowed)
         for name in ("epochs", "epoch_size", "search"):
             _expect(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
         _expect(self.batch_size == 0 or self.batch_size >= 2, "batch_size", "0 or at least 2", self.batch_size)
         plan = self._resolved()
         _expect(0 <= plan.warmup < plan.epochs, "warmup", f"at least 0 and below the {plan.epochs} epochs", plan.warmup)
         _expect(0 <= self.momentum < 1, "momentum", "a number in [0, 1)", self.momentum)
-        _expect(all(v > 0 for v in _grid_of(self.lr)), "lr", "positive learning rates", self.lr)
-        _expect(all(v >= 0 for v in _grid_of(self.weight_decay)), "weight_decay", "numbers from 0", self.weight_decay)
-        for strength in _grid_of(self.augmentation):
+        _expect(all(v > 0 for v in values(self.lr)), "lr", "positive learning rates", self.lr)
+        _expect(all(v >= 0 for v in values(self.weight_decay)), "weight_decay", "numbers from 0", self.weight_decay)
+        for strength in values(self.augmentation):
             _expect(strength in STRENGTHS, "augmentation", f"one of {', '.join(STRENGTHS)}", strength)
-        word = isinstance(self.dropout, str)
-        fits = self.dropout in ("auto", "all") if word else 0 <= float(self.dropout) < 1
-        _expect(fits, "dropout", "auto, all or a probability in [0, 1)", self.dropout)
+        recipe.expect_dropout("standard", self.dropout)
 
     @property
     def recipe_name(self) -> str:
         """`study` for the published recipe, else what was shortened."""
-        plan, study = self._resolved(), type(self)()
-        changed = [
-            f"{name}={getattr(plan, name)}"
-            for name in ("epochs", "epoch_size", "batch_size", "warmup", "network")
-            if getattr(plan, name) != getattr(study, name)
-        ]
-        if not changed:
-            return "study"
-        return f"{self.recipe if self.recipe != 'study' else 'changed'} ({', '.join(changed)})"
+        named = ("epochs", "epoch_size", "batch_size", "warmup", "network")
+        return recipe.recipe_text(self.recipe, self._resolved(), named)
 
     def grid(self, task: Task) -> list[dict[str, Any]]:
         """All combinations of learning rate, weight decay and augmentation, in the order they are given."""
         plan = self._resolved()
-        values = (_grid_of(plan.lr), _grid_of(plan.weight_decay), _grid_of(plan.augmentation))
-        return [dict(zip(("lr", "weight_decay", "augmentation"), v, strict=True)) for v in itertools.product(*values)]
-
-    def prepare(self, task: Task, stream: Stream) -> None:
-        """Nothing: standard training starts from scratch."""
+        return recipe.combinations(lr=plan.lr, weight_decay=plan.weight_decay, augmentation=plan.augmentation)
 
     def fit(
-        self, task: Task, hparams: HParams, state: Any, streams: Streams, *, dropout: float = 0.0
+        self,
+        task: Task,
+        hparams: HParams,
+        state: State | None,
+        streams: Streams,
+        *,
+        dropout: float = 0.0,
+        journal: Journal = FORGET,
     ) -> TrainedClassifier:
-        """Train from scratch on the labeled images.
+        """Train from scratch on the labeled images (see `learn.task.Paradigm`).
 
         On a CPU the result is the same to the bit for the same streams and number of threads.
-
-        Args:
-            task: The round's task.
-            hparams: One entry of `grid`.
-            state: None.
-            streams: The round's streams; uses `init`, `order`, `augment`, `dropout`.
-            dropout: Probability of dropout before the head, in [0, 1).
 
         Raises:
             NonFiniteError: A loss, weight or buffer is not finite.
             FathomError: Nothing is labeled, the validation set is empty, or memory does not suffice.
         """
-        if not len(task.labels) or not len(task.val_labels):
-            raise FathomError(
-                f"training needs labeled images and a validation set; got {len(task.labels)} and {len(task.val_labels)}"
-            )
-        plan, device = self._resolved(), task.images.device
+        recipe.expect_labels(task)
+        plan = self._resolved()
+        precision = str(hparams.get("precision", "auto"))
         augmentation = _augmentation(task, str(hparams["augmentation"]))
         network = plan._build(task, augmentation, dropout, streams("init"))
         sizes = plan._batch_sizes(len(task.labels), augmentation.output_size(task.images.size))
         masks = network.masks(DRAWS, streams("dropout").at("validation")) if dropout else None
-        validate = validation(network, task.val_images, task.val_labels, augmentation, task.metric, masks)
-        losses = _Losses(task, network, augmentation, sizes, plan._imbalance(task), streams, device)
-        optimization = Optimization(
-            float(hparams["lr"]), float(hparams["weight_decay"]), plan.epochs, plan.warmup, plan.momentum
+        validate = validation(task.val_images, task.val_labels, augmentation, task.metric, task.num_classes, masks)
+        rule = recipe.imbalance_rule(plan.imbalance, task)
+        objective = Supervised(task, network, augmentation, sizes, rule, streams, precision)
+        how = Optimization(
+            float(hparams["lr"]),
+            float(hparams["weight_decay"]),
+            plan.epochs,
+            plan.warmup,
+            plan.momentum,
+            precision=precision,
         )
-        score, history = fit(network, losses, len(sizes), optimization, validate)
+        score, history = fit(network, objective, how, validate, journal=journal)
         return TrainedClassifier(network, augmentation, score, history)
 
-    def restore(self, task: Task, state: Mapping[str, Tensor], *, dropout: float = 0.0) -> TrainedClassifier:
+    def restore(self, task: Task, state: State, *, dropout: float = 0.0) -> TrainedClassifier:
         """The classifier that `state` was taken of.
 
         Raises:
@@ -194,11 +175,7 @@ class Standard:
 
     def _resolved(self) -> "Standard":
         """The same with the fields of a short recipe written out."""
-        if self.recipe == "study":
-            return self
-        defaults = {f.name: f.default for f in fields(self)}
-        short = {name: value for name, value in SHORT.items() if getattr(self, name) == defaults[name]}
-        return replace(self, **short, recipe="study")
+        return self if self.recipe == "study" else recipe.shortened(self, SHORT)
 
     def _build(self, task: Task, augmentation: Augmentation, dropout: float, stream: Stream) -> Network:
         size = augmentation.output_size(task.images.size)
@@ -208,52 +185,10 @@ class Standard:
         batch = self.batch_size or (1024 if min(size) < LARGE else 512)
         return batch_sizes(max(labeled, self.epoch_size), batch, self.last_batch)
 
-    def _imbalance(self, task: Task) -> str:
-        if self.imbalance != "auto":
-            return self.imbalance
-        return "none" if task.balanced else "oversample"
-
-
-class _Losses:
-    """The losses of an epoch: cross-entropy on augmented mini-batches of the labeled images."""
-
-    def __init__(
-        self,
-        task: Task,
-        network: Network,
-        augmentation: Augmentation,
-        sizes: list[int],
-        imbalance: str,
-        streams: Streams,
-        device: torch.device,
-    ) -> None:
-        self.network, self.augmentation, self.sizes = network, augmentation, sizes
-        self.length = sum(sizes)
-        self.take, self.labels, self.device = taker(task.images), task.labels, device
-        counted = task.labels.cpu()
-        self.weights = oversampling_weights(counted, task.num_classes) if imbalance == "oversample" else None
-        balanced = class_weights(counted, task.num_classes) * len(counted)
-        self.class_weights = balanced.float().to(device) if imbalance == "weighted" else None
-        self.order, self.masks, self.draws = streams("order"), streams("dropout"), streams("augment")
-
-    def __call__(self, epoch: int) -> Iterator[Tensor]:
-        order = epoch_plan(len(self.labels), self.length, self.order.at(epoch).torch(), self.weights).to(self.device)
-        augment, dropout = (s.at(epoch).torch(self.device) for s in (self.draws, self.masks))
-        for ids in batches(order, self.sizes):
-            x = self.augmentation.train(self.take(ids), augment)
-            with autocast(self.device):
-                logits = self.network(x, dropout)
-            yield cross_entropy(logits.float(), self.labels[ids], self.class_weights)
-
 
 def _augmentation(task: Task, strength: str) -> Augmentation:
     return Augmentation(task.augment, strength, task.mean, task.std, task.images.device)
 
 
-def _grid_of(value: Any) -> tuple[Any, ...]:
-    return value if isinstance(value, tuple) else (value,)
-
-
 def _expect(holds: bool, name: str, what: str, got: object) -> None:
-    if not holds:
-        raise FathomError(f"standard: {name} must be {what}; got {got}")
+    expect(holds, "standard", name, what, got)

@@ -1,11 +1,12 @@
 """What a training paradigm may see, and what it must give back."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from fathom.streams import Stream, Streams
@@ -13,9 +14,15 @@ from fathom.streams import Stream, Streams
 HParams = Mapping[str, Any]  # for example {"lr": 0.1, "weight_decay": 0.0005, "augmentation": "standard"}
 
 
+State = Mapping[str, Tensor]  # named tensors on the CPU: what is kept as safetensors
+
+
 @runtime_checkable
 class Images(Protocol):
-    """Images of one size, reached by index."""
+    """Images of one size, reached by index: uint8 [b, 3, h, w].
+
+    A paradigm with a backbone is given features in their place: floating-point [b, d], `size` (1, d).
+    """
 
     def __len__(self) -> int: ...
 
@@ -25,7 +32,7 @@ class Images(Protocol):
     @property
     def device(self) -> torch.device: ...
 
-    def take(self, ids: Int[Tensor, "b"]) -> UInt8[Tensor, "b 3 h w"]: ...
+    def take(self, ids: Int[Tensor, "b"]) -> Shaped[Tensor, "b ..."]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,16 +66,96 @@ class Task:
 
 
 @dataclass(frozen=True, eq=False)
+class Unlabeled:
+    """All that may be learned from before anything is labeled: the train part of a seed's split, without labels.
+
+    Args:
+        images: The images; no validation and no test image is among them.
+        mean, std, augment: As in `Task`.
+    """
+
+    images: Images
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    augment: str
+
+
+@runtime_checkable
+class Transform(Protocol):
+    """What is done to what an `Images` gives, before the network (`augment.Augmentation`)."""
+
+    def train(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """As it is trained on."""
+        ...
+
+    def test(self, x: Tensor) -> Tensor:
+        """As it is validated, tested and queried."""
+        ...
+
+
+@runtime_checkable
+class Library(Protocol):
+    """Where weights, encoders and precomputed features are found (`data.dataset.DataRoot`)."""
+
+    @property
+    def path(self) -> Path:
+        """Folder that relative paths of a call-string are meant from."""
+        ...
+
+    @property
+    def cache(self) -> Path:
+        """Folder of the cache."""
+        ...
+
+    @property
+    def download(self) -> bool:
+        """Whether what is absent may be fetched."""
+        ...
+
+
+Embed = Callable[[Images], Float[Tensor, "n d"]]
+
+
+class Journal:
+    """Where long work writes how far it is. This one forgets; the harness gives one that does not.
+
+    It tells the work nothing: what is measured on the way reaches neither encoder nor classifier.
+    """
+
+    def load(self) -> dict[str, Tensor] | None:
+        """The state that was saved last, or None at the beginning."""
+        return None
+
+    def save(self, state: Callable[[], dict[str, Tensor]], *, force: bool = False) -> None:
+        """Keep a state to go on from. Called at the end of every epoch; `state` is called only when it is time."""
+
+    def tell(self, done: int, of: int, numbers: Mapping[str, float], embed: Embed | None = None) -> None:
+        """Say that `done` of `of` epochs are done.
+
+        Args:
+            done: Epochs done.
+            of: Epochs in all.
+            numbers: What was measured in the last of them, for example its loss.
+            embed: Features of images as they are now, for the harness to see by what they are worth.
+        """
+
+
+FORGET = Journal()
+
+
+@dataclass(frozen=True, eq=False)
 class Prediction:
     """What a classifier says of n images.
 
     Args:
         log_probs: Log of the class probabilities in each of k dropout draws (k = 1 without draws), in nats.
         features: Input of the last linear layer, without dropout.
+        embeddings: Output of the encoder, without dropout; the same as `features` where the head is one linear layer.
     """
 
     log_probs: Float[Tensor, "n k c"]
     features: Float[Tensor, "n d"]
+    embeddings: Float[Tensor, "n e"]
 
 
 @runtime_checkable
@@ -77,6 +164,7 @@ class Classifier(Protocol):
 
     val_score: float  # the task's metric on the validation set at the epoch that was kept, in [0, 1]
     history: list[dict[str, float]]  # one row an epoch: epoch, lr, loss, val_score, val_loss
+    shown: dict[str, Any]  # what a reader should see of the training beside its metrics, JSON-plain; often nothing
 
     def stream(self, images: Images, draws: int, stream: Stream) -> Iterator[Prediction]:
         """Predictions in chunks, in order of `images`, on their device.
@@ -108,31 +196,69 @@ class Paradigm(Protocol):
         """`study` for the published recipe, else what was shortened, for the report."""
         ...
 
+    @property
+    def preparation(self) -> str:
+        """What decides the outcome of `prepare`, beside dataset and seed; empty where there is nothing to prepare.
+
+        Paradigms, regimes and runs of one preparation share its outcome.
+        """
+        ...
+
+    @property
+    def backbone(self) -> str:
+        """What decides the outcome of `embed`, beside images and state; empty where images are used as they are."""
+        ...
+
     def grid(self, task: Task) -> list[dict[str, Any]]:
         """The HPs to choose from (P4), in order of preference on ties. One entry: nothing to choose."""
         ...
 
-    def prepare(self, task: Task, stream: Stream) -> Any:
-        """What is computed once for a dataset and seed without labels (an encoder, features), or None."""
+    def prepare(self, unlabeled: Unlabeled, stream: Stream, library: Library, journal: Journal) -> State:
+        """What is learned once for a dataset and seed without labels, for example an encoder. Kept by the harness."""
         ...
 
-    def fit(self, task: Task, hparams: HParams, state: Any, streams: Streams, *, dropout: float = 0.0) -> Classifier:
+    def facts(self, library: Library) -> dict[str, Any]:
+        """What is known of the backbone, JSON-plain: SHA-256 of its weights, revision, license. Empty without one.
+
+        Features are kept by it, so that other weights under the same name are never mistaken for these.
+        """
+        ...
+
+    def embed(self, images: Images, state: State | None, library: Library) -> Iterator[Float[Tensor, "b d"]]:
+        """Features of all images in order, in chunks, once for a dataset; called only where `backbone` is set."""
+        ...
+
+    def fit(
+        self,
+        task: Task,
+        hparams: HParams,
+        state: State | None,
+        streams: Streams,
+        *,
+        dropout: float = 0.0,
+        journal: Journal = FORGET,
+    ) -> Classifier:
         """Train from scratch on the labeled images.
 
         Args:
             task: The round's task.
             hparams: One entry of `grid`.
-            state: What `prepare` gave.
+            state: What `prepare` gave; None where there is nothing to prepare.
             streams: The round's streams; uses `init`, `order`, `augment`, `dropout`.
-            dropout: Probability of dropout before the last linear layer, in [0, 1).
+            dropout: Probability of dropout before the head, in [0, 1).
+            journal: Where a long training saves its state, and goes on from.
 
         Raises:
             NonFiniteError: A loss, weight or buffer is not finite.
         """
         ...
 
-    def restore(self, task: Task, state: Mapping[str, Tensor], *, dropout: float = 0.0) -> Classifier:
+    def restore(self, task: Task, state: State, *, dropout: float = 0.0) -> Classifier:
         """The classifier that `Classifier.state` was taken of."""
+        ...
+
+    def preparing(self, unlabeled: Unlabeled) -> int:
+        """Images (each view counts) trained on in `prepare`: what a plan's time is reckoned from."""
         ...
 
     def images(self, m: int) -> int:

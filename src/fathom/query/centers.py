@@ -29,14 +29,14 @@ BATCH = 256  # proposals at a time
 # ------------------------------------------------------------------------------------------------------- Core-Set
 
 
-@selection("core-set", features=True, labeled=True)
+@selection("core-set", features="encoder", labeled=True)
 def core_set(view: PoolView, size: int, stream: Stream) -> Selection:
     """Query the samples that are farthest from everything labeled, one after the other (k-center greedy).
 
-    Euclidean distance of features. Scores are the distance of each pick to the nearest labeled or picked sample before
-    it. Without labeled samples the first pick is the most central one, the nearest to the mean of the pool (ours;
-    elsewhere it is random), and its score is that distance. All further picks are those of distances in float64,
-    whatever the features' precision, and so the same on every machine.
+    Euclidean distance of the encoder's features, also below a head of two layers. Scores are the distance of each pick
+    to the nearest labeled or picked sample before it. Without labeled samples the first pick is the most central one,
+    the nearest to the mean of the pool (ours; elsewhere it is random), and its score is that distance. All further
+    picks are those of distances in float64, whatever the features' precision, and so the same on every machine.
 
     Source: Sener and Savarese 2018, Algorithm 1 (without the outlier refinement, as in the study). Ours: features are
     centered first, which keeps float32 from cancellation; ties in random order.

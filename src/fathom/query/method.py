@@ -26,9 +26,11 @@ class QueryMethod:
         text: Canonical call-string, for example `bald(draws=20, subsample=10000)`.
         kind: `score` (a number for each sample, chunk by chunk) or `selection` (sees the whole pool).
         draws: Dropout draws it needs (k); 0 for the plain softmax (k = 1).
-        features: Whether it needs the features of the pool.
+        features: Which features of the pool it needs: `last` (input of the last linear layer), `encoder` (the
+            encoder's output), or empty for none.
         labeled: Whether it needs features and classes of the labeled samples.
         predictions: Whether it needs the classifier at all.
+        dropout: Of the classifier it is run with: `auto` for the paradigm's rule, or a probability.
         function: The registered function with its own parameters set.
         subsample: How many random samples of the pool are considered at all; 0 for all.
         sampling, beta, stratify: How a score becomes a batch (see `query.sampling.choose`).
@@ -37,10 +39,11 @@ class QueryMethod:
     text: str
     kind: str
     draws: int
-    features: bool
+    features: str
     labeled: bool
     predictions: bool
     function: Callable[..., Any] = field(repr=False)
+    dropout: str | float = "auto"
     subsample: int = 0
     sampling: str = "top"
     beta: float = 1.0
@@ -159,7 +162,7 @@ class QueryMethod:
         needed = {"features": self.features, "labeled_features": self.labeled and len(view.labeled_features) > 0}
         for part in (name for name, need in needed.items() if need):
             tensor = getattr(view, part)
-            if tensor.shape[1] == 0 or (self.features and tensor.shape[1] != view.features.shape[1]):
+            if tensor.shape[1] == 0 or (bool(self.features) and tensor.shape[1] != view.features.shape[1]):
                 raise FathomError(f"{self.text} needs {part} of the classifier; the view has {list(tensor.shape)}")
             if bad := int((~torch.isfinite(tensor)).any(1).sum()):
                 raise NonFiniteError(
@@ -192,7 +195,7 @@ def build(text: str) -> QueryMethod:
     return QueryMethod(
         text=str(call),
         kind=kind,
-        features=bool(entry.options.get("features", False)),
+        features={False: "", True: "last"}.get(layer := entry.options.get("features", False), str(layer)),
         labeled=bool(entry.options.get("labeled", False)),
         predictions=bool(entry.options.get("predictions", True)),
         function=partial(function, **{name: value for name, value in given.items() if name in own}),
@@ -207,6 +210,11 @@ def _check_settings(text: str, settings: dict[str, Any], needed: int) -> None:
         raise FathomError(f"{text}: draws is for methods that need dropout draws; this one uses the plain softmax")
     if needed > 0 and (draws is None or draws < 2):
         raise FathomError(f"{text}: draws must be at least 2, since the method compares draws; got {draws}")
+    dropout = settings["dropout"]
+    if dropout != "auto" and (not isinstance(dropout, int | float) or not 0 <= dropout < 1):
+        raise FathomError(f"{text}: dropout is that of its classifier: auto or a probability in [0, 1); got {dropout}")
+    if needed > 0 and dropout == 0:
+        raise FathomError(f"{text}: the method compares dropout draws, and without dropout all draws are equal")
     if subsample is None or subsample < 0:
         raise FathomError(f"{text}: subsample must be a number of samples, or 0 for the whole pool; got {subsample}")
     if settings.get("sampling", "top") not in SAMPLINGS:

@@ -17,7 +17,8 @@ class PoolView:
     Args:
         log_probs: Log-probabilities of the classes in each of k dropout draws (k = 1 without draws), nats; [n, 0, c]
             where the method needs no prediction.
-        features: Input of the last linear layer, without dropout; [n, 0] where the method does not need it.
+        features: Input of the last linear layer, or the encoder's output (whichever the method declared), without
+            dropout; [n, 0] where it does not need them.
         labeled_features: The same for the m training samples, [m, d]; [0, 0] where not needed.
         labeled_labels: Their classes; [0] where not needed.
     """

@@ -74,7 +74,7 @@ class Asking:
             return torch.zeros(0, 0, device=self.start.device), self.start.tensor([])
         with self.clock("predict"):
             images = Subset(self.start.dataset.images, self.start.tensor(self.labeled.ids))
-            features = [p.features for p in self.classifier.stream(images, 0, self.streams("draws"))]
+            features = [self._features(p) for p in self.classifier.stream(images, 0, self.streams("draws"))]
         return torch.cat(features), self.start.tensor(self.labeled.labels)
 
     def _view(self, p: Prediction, known_features: torch.Tensor, known_labels: torch.Tensor) -> PoolView:
@@ -82,5 +82,8 @@ class Asking:
         log_probs = p.log_probs
         if not self.method.draws and log_probs.shape[1] > 1:
             log_probs = torch.logsumexp(log_probs, dim=1, keepdim=True) - np.log(log_probs.shape[1])
-        features = p.features if self.method.features else p.features[:, :0]
-        return PoolView(log_probs, features, known_features, known_labels)
+        return PoolView(log_probs, self._features(p), known_features, known_labels)
+
+    def _features(self, p: Prediction) -> torch.Tensor:
+        """The features that the method declared."""
+        return {"last": p.features, "encoder": p.embeddings, "": p.features[:, :0]}[self.method.features]

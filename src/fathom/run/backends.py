@@ -25,6 +25,7 @@ from fathom.run.environment import check, describe, find_device, make_determinis
 from fathom.run.jobs import Job, done, trainings
 from fathom.run.lab import Lab
 from fathom.run.prepare import prepare
+from fathom.run.retry import retry_settings
 from fathom.run.worker import Orders, work
 from fathom.store import Store
 
@@ -117,20 +118,28 @@ def run(
     environment = describe(where, threads)
     lab = Lab(store, root, where, environment.name)
     count = default_workers(where, threads) if workers is None else workers
-    with Crew(count, threads, where) as crew:
-        jobs = prepare(study, lab)
-        check(store, environment, accept=accept_environment)
-        store.clean()
-        watch = _Watch(store, jobs, began, progress)
-        with _signals(watch):
-            if crew.count:
-                crew.work(_orders(lab, jobs, threads, watch.session), watch.look)
-            else:
-                make_deterministic(where)
-                torch.set_num_threads(threads)
-                work(lab, jobs, watch.session, lambda job: watch.look())
+    session, again = uuid.uuid4().hex[:12], True
+    while again:
+        with Crew(count, threads, where) as crew:
+            jobs = prepare(study, lab)
+            check(store, environment, accept=accept_environment)
+            store.clean()
+            watch = _Watch(store, jobs, began, progress, session)
+            with _signals(watch):
+                _work(crew, lab, jobs, threads, watch)
+        again = retry_settings(lab, study, session)
     store.clean()
     return watch.outcome()
+
+
+def _work(crew: Crew, lab: Lab, jobs: list[Job], threads: int, watch: "_Watch") -> None:
+    """Have the jobs done, by the crew or in this process."""
+    if crew.count:
+        crew.work(_orders(lab, jobs, threads, watch.session), watch.look)
+        return
+    make_deterministic(lab.device)
+    torch.set_num_threads(threads)
+    work(lab, jobs, watch.session, lambda job: watch.look())
 
 
 def _orders(lab: Lab, jobs: list[Job], threads: int, session: str) -> Orders:
@@ -164,7 +173,7 @@ class _Watch:
     jobs: list[Job]
     began: float
     progress: Progress
-    session: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    session: str
     total: int = 0
 
     def __post_init__(self) -> None:
@@ -185,7 +194,9 @@ class _Watch:
         names = (path.stem for path in self.store.root.glob("runs/*/round-*.json"))
         rounds = sum(name != "round-00" for name in names)  # round 0 is trained by its `first` job
         shared = sum(
-            1 for kind in ("search", "first", "ceiling") for _ in self.store.root.glob(f"shared/{kind}/*.json")
+            1
+            for kind in ("prepared", "search", "first", "ceiling")
+            for _ in self.store.root.glob(f"shared/{kind}/*.json")
         )
         self.progress(min(rounds + shared, self.total), self.total)
 

@@ -21,7 +21,12 @@ def base_dropout(paradigm: Paradigm) -> float:
 
 
 def dropout_of(paradigm: Paradigm, method: QueryMethod) -> float:
-    """Dropout of the classifier that a query method is run with."""
+    """Dropout of the classifier that a query method is run with.
+
+    What the method's own call-string says goes first: `random(dropout=0.5)` is the control that has BALD's classifier.
+    """
+    if method.dropout != "auto":
+        return float(method.dropout)
     if getattr(paradigm, "dropout", "auto") == "auto" and method.draws:
         return DROPOUT
     return base_dropout(paradigm)

@@ -4,7 +4,7 @@ A job is plain JSON, its result a committed record; so any process that sees the
 does no harm, and what is left to do can always be read from the store.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,8 +12,8 @@ from fathom.query.method import build as build_method
 from fathom.records import RunSpec, Study
 from fathom.run import protocol, tune
 from fathom.run.dropout import dropout_of
-from fathom.run.lab import Lab
-from fathom.run.tune import Setting
+from fathom.run.groundwork import embed_features, jobs_before, prepare_state
+from fathom.run.lab import Lab, Setting
 from fathom.store import Store
 
 
@@ -22,7 +22,8 @@ class Job:
     """One piece of work that one process does.
 
     Args:
-        kind: `search` (one training of the HP search), `choose`, `first` (a shared round 0), `run`, `ceiling`.
+        kind: `prepare` (an encoder), `embed` (a backbone's features), `search` (one training of the HP search),
+            `choose`, `first` (a shared round 0), `run`, `ceiling`.
         name: Name of its record in the store (`runs/<key>` for a run).
         setting: (dataset, regime, paradigm).
         seed: Seed; -1 for `choose`.
@@ -46,7 +47,7 @@ class Job:
         return RunSpec(*self.setting, self.query, self.seed)
 
     def __str__(self) -> str:
-        what = self.query or self.kind
+        what = self.query or {"prepare": "pre-training", "embed": "features"}.get(self.kind, self.kind)
         return f"{what} on {self.setting[0]}, {self.setting[1]}, {self.setting[2]}" + (
             f", seed {self.seed}" if self.seed >= 0 else ""
         )
@@ -68,26 +69,37 @@ def _setting_jobs(study: Study, lab: Lab, setting: Setting) -> Iterator[Job]:
     if len(grid) > 1:
         for seed in range(paradigm.search):
             lab.start(setting[0], setting[1], seed)  # refuses a regime that does not fit a seed of the search
+            yield from (ground := _ground_jobs(lab, setting, seed))
             for hparams in grid:
-                arms.append(Job("search", tune.search_key(setting, hparams, seed), setting, seed, hparams=hparams))
+                name = tune.search_key(setting, hparams, seed)
+                arms.append(Job("search", name, setting, seed, _names(ground[-1:]), hparams=hparams))
         yield from arms
-    choice = Job("choose", tune.choice_key(setting), setting, -1, needs=tuple(a.name for a in arms))
+    choice = Job("choose", tune.choice_key(setting), setting, -1, _names(arms))
     yield choice
     runs = [spec for spec in study.runs if spec.setting == setting]
     for spec in runs:
+        yield from (ground := _ground_jobs(lab, setting, spec.seed))
         dropout = dropout_of(paradigm, build_method(spec.query))
-        first = Job(
-            "first",
-            protocol.first_key(setting, spec.seed, dropout),
-            setting,
-            spec.seed,
-            needs=(choice.name,),
-            dropout=dropout,
-        )
+        name = protocol.first_key(lab, setting, spec.seed, dropout)
+        first = Job("first", name, setting, spec.seed, _names([choice, *ground[-1:]]), dropout=dropout)
         yield first
-        yield Job("run", f"runs/{spec.key}", setting, spec.seed, needs=(first.name,), query=spec.query)
+        yield Job("run", lab.store.run_name(spec), setting, spec.seed, _names([first]), query=spec.query)
     for seed in list(dict.fromkeys(spec.seed for spec in runs))[: study.ceiling]:
-        yield Job("ceiling", protocol.ceiling_key(setting, seed), setting, seed, needs=(choice.name,))
+        ground = _ground_jobs(lab, setting, seed)
+        name = protocol.ceiling_key(lab, setting, seed)
+        yield Job("ceiling", name, setting, seed, _names([choice, *ground[-1:]]))
+
+
+def _ground_jobs(lab: Lab, setting: Setting, seed: int) -> list[Job]:
+    """What must be there before anything of a dataset, paradigm and seed; each needs the one before it."""
+    jobs: list[Job] = []
+    for kind, name in jobs_before(lab.paradigm(setting[2]), setting[0], seed):
+        jobs.append(Job(kind, name, setting, seed, _names(jobs[-1:])))
+    return jobs
+
+
+def _names(jobs: Sequence[Job]) -> tuple[str, ...]:
+    return tuple(job.name for job in jobs)
 
 
 def done(store: Store, job: Job) -> bool:
@@ -100,6 +112,10 @@ def done(store: Store, job: Job) -> bool:
 def do(lab: Lab, job: Job) -> None:
     """Do one job; its result is in the store afterwards."""
     match job.kind:
+        case "prepare":
+            prepare_state(lab, job.setting[0], lab.paradigm(job.setting[2]), job.seed)
+        case "embed":
+            embed_features(lab, job.setting, job.seed)
         case "search":
             tune.train_arm(lab, job.setting, job.hparams, job.seed)
         case "choose":
@@ -115,8 +131,8 @@ def do(lab: Lab, job: Job) -> None:
 
 
 def trainings(job: Job, store: Store) -> int:
-    """Trainings in a job: a run's round 0 is trained by its `first` job."""
+    """Trainings in a job: a run's round 0 is trained by its `first` job, an encoder is one training."""
     if job.kind == "run":
         regime = store.regime(job.spec)
         return regime.rounds - 1 if regime else 0
-    return 0 if job.kind == "choose" else 1
+    return 0 if job.kind in ("choose", "embed") else 1

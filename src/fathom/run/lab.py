@@ -12,8 +12,11 @@ from fathom.data.regimes import build as build_regime
 from fathom.learn import build as build_paradigm
 from fathom.learn.task import Paradigm
 from fathom.records import FathomError, RunSpec, digest
+from fathom.run.journal import FileJournal, Look, Tell
 from fathom.run.start import Start
 from fathom.store import Store
+
+Setting = tuple[str, str, str]  # (dataset, regime, paradigm)
 
 
 @dataclass
@@ -25,12 +28,15 @@ class Lab:
         data: Where datasets are found.
         device: What trains.
         environment: Name of the environment record that this worker computes under.
+        tell: Called with how far long work is (`run.journal`).
     """
 
     store: Store
     data: DataRoot
     device: torch.device
     environment: str = ""
+    tell: Tell | None = None
+    featured: dict[str, Dataset] = field(default_factory=dict)  # by name of their record (`run.groundwork`)
     _datasets: dict[str, Dataset] = field(default_factory=dict)
     _starts: dict[tuple[str, str, int], Start] = field(default_factory=dict)
 
@@ -46,6 +52,16 @@ class Lab:
             images, test_images = loaded.images.to(self.device), loaded.test_images.to(self.device)
             self._datasets[text] = dataclasses.replace(loaded, images=images, test_images=test_images)
         return self._datasets[text]
+
+    @property
+    def decided(self) -> str:
+        """Stands for what decides this worker's numbers (versions, kind of device, threads); empty outside a study."""
+        found = self.store.get(f"environments/{self.environment}") if self.environment else None
+        return digest(found[0], 12) if found else ""
+
+    def journal(self, job: str, decides: Any, look: Look | None = None) -> FileJournal:
+        """Where a job keeps its state on the way (see `FileJournal`)."""
+        return FileJournal(self.store, job, [decides, self.decided], look, self.tell)
 
     def paradigm(self, text: str) -> Paradigm:
         return build_paradigm(text)

@@ -36,6 +36,10 @@ class Oracle:
         self._bought.update(wanted.tolist())
         return self._labels[wanted]
 
+    def agreement(self, ids: Labels, classes: Labels) -> float:
+        """Share of these samples that have these classes, in [0, 1]: for reports alone, and billed to nobody."""
+        return float((self._labels[ids] == classes).mean())
+
     @property
     def paid(self) -> int:
         """Labels bought so far."""

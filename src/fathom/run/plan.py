@@ -1,30 +1,25 @@
 """What a study takes before it is run: trainings before and after sharing, labels, disk, time by a short probe."""
 
-import dataclasses
 import tempfile
-import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
-from fathom.data.images import Subset
 from fathom.query.method import build as build_method
 from fathom.records import LabelRegime, RunSpec, Study
 from fathom.run.backends import data_root, default_workers
 from fathom.run.dropout import dropout_of
 from fathom.run.environment import find_device
+from fathom.run.groundwork import Ground
 from fathom.run.jobs import Job, trainings
 from fathom.run.lab import Lab
 from fathom.run.prepare import prepare
-from fathom.run.tune import grid_of
+from fathom.run.speed import Speed, measure_speeds, speed_name
 from fathom.spans import duration
 from fathom.store import Store
-from fathom.streams import Streams
 
-SMALL_PROBE, LARGE_PROBE = 64, 1024  # training images of a probe, and images it predicts
-PATIENCE = 1.0  # seconds: where the small probe takes longer it has to do
 ROUND_BYTES = 2_500  # a committed round without what it queried (measured)
 QUERIED_BYTES = 40  # one queried sample: id, class, score (measured)
 
@@ -40,6 +35,8 @@ class Plan:
         trainings_shared: The same, round 0 shared by the query methods of a seed.
         trainings_search: Trainings that choose the HPs.
         trainings_ceiling: Full-data trainings.
+        pretrainings: Encoders that are trained without labels; each is shared by all runs of its dataset and seed.
+        embeddings: Times that a backbone goes over a whole dataset.
         labels: Labels that all runs would buy, validation sets included; each run pays for itself.
         labels_a_run: The same for the most expensive run.
         disk_bytes: Size of the finished store; without a probe, without the round-0 classifiers.
@@ -56,6 +53,8 @@ class Plan:
     trainings_shared: int
     trainings_search: int
     trainings_ceiling: int
+    pretrainings: int
+    embeddings: int
     labels: int
     labels_a_run: int
     disk_bytes: int
@@ -68,7 +67,7 @@ class Plan:
     @property
     def total(self) -> int:
         """All trainings that will be done."""
-        return self.trainings_shared + self.trainings_search + self.trainings_ceiling
+        return self.trainings_shared + self.trainings_search + self.trainings_ceiling + self.pretrainings
 
     def lines(self) -> list[tuple[str, str]]:
         """(label, value) for a person."""
@@ -76,6 +75,8 @@ class Plan:
         rows = [
             ("runs", str(self.experiments)),
             ("trainings", f"{shared}, {self.trainings_search} to choose HPs, {self.trainings_ceiling} on all labels"),
+            *([("pre-training", f"{self.pretrainings} encoders, without labels")] if self.pretrainings else []),
+            *([("features", f"of {self.embeddings} datasets, once each")] if self.embeddings else []),
             ("labels", f"{self.labels_a_run} at most by one run, {self.labels} by all runs, each paying for itself"),
             ("disk", f"{self.disk_bytes / 1e6:.0f} MB"),
         ]
@@ -108,10 +109,8 @@ def make_plan(
         lab = Lab(store, data_root(data, download=download), where)
         jobs = prepare(study, lab)
         regimes = {spec: lab.start_of(spec).regime for spec in study.runs}
-        work = Counter(
-            {kind: sum(trainings(j, store) for j in jobs if j.kind == kind) for kind in ("search", "ceiling")}
-        )
-        speeds = _speeds(lab, study) if probe else {}
+        work = Counter(job.kind for job in jobs)
+        speeds = measure_speeds(lab, study) if probe else {}
         return Plan(
             study=study.name,
             experiments=len(study.runs),
@@ -119,6 +118,8 @@ def make_plan(
             trainings_shared=sum(trainings(j, store) for j in jobs if j.kind in ("first", "run")),
             trainings_search=work["search"],
             trainings_ceiling=work["ceiling"],
+            pretrainings=work["prepare"],
+            embeddings=work["embed"],
             labels=sum(_labels(lab, spec, r) for spec, r in regimes.items()),
             labels_a_run=max((_labels(lab, spec, r) for spec, r in regimes.items()), default=0),
             disk_bytes=sum(_run_bytes(r) for r in regimes.values()) + (_weights(jobs, speeds) if probe else 0),
@@ -139,66 +140,21 @@ def _run_bytes(regime: LabelRegime) -> int:
     return regime.rounds * ROUND_BYTES + (regime.rounds - 1) * regime.query_size * QUERIED_BYTES
 
 
-def _weights(jobs: list[Job], speeds: dict[str, "_Speed"]) -> int:
-    """Bytes of the round-0 classifiers that are kept."""
-    return sum(speeds[_name(job.setting)].weights for job in jobs if job.kind == "first")
+def _weights(jobs: list[Job], speeds: dict[str, Speed]) -> int:
+    """Bytes of the round-0 classifiers and encoders that are kept."""
+    return sum(speeds[speed_name(job.setting)].weights for job in jobs if job.kind in ("first", "prepare"))
 
 
-# ------------------------------------------------------------------------------------------------------- probe
-
-
-@dataclass(frozen=True)
-class _Speed:
-    """What a probe measured: images a second in training and prediction on one worker, and bytes of the weights."""
-
-    train: float
-    predict: float
-    weights: int
-
-
-def _name(setting: tuple[str, str, str]) -> str:
-    """Speed depends on dataset and paradigm alone."""
-    return f"{setting[0]}, {setting[2]}"
-
-
-def _speeds(lab: Lab, study: Study) -> dict[str, _Speed]:
-    """The speed of every dataset and paradigm of a study."""
-    speeds: dict[str, _Speed] = {}
-    for setting in study.settings:
-        if _name(setting) not in speeds:
-            _measure(lab, setting, SMALL_PROBE)  # warms up: imports, allocator, kernels, caches
-            small = _measure(lab, setting, SMALL_PROBE)
-            slow = SMALL_PROBE / small.train > PATIENCE
-            speeds[_name(setting)] = small if slow else _measure(lab, setting, LARGE_PROBE)
-    return speeds
-
-
-def _measure(lab: Lab, setting: tuple[str, str, str], images: int) -> _Speed:
-    """Train for a moment and predict some of the pool."""
-    start = lab.start(setting[0], setting[1], 0)
-    task = start.task(start.open()[1])
-    one = Subset(start.dataset.images, start.tensor(start.val_ids[:1]))
-    task = dataclasses.replace(task, val_images=one, val_labels=task.val_labels[:1])
-    short = lab.paradigm(setting[2]).probe(images)
-    state = short.prepare(task, Streams(0)("pretrain"))
-    began = time.perf_counter()
-    classifier = short.fit(task, grid_of(lab, setting)[0], state, Streams(0))
-    trained = time.perf_counter()
-    some = Subset(start.dataset.images, start.tensor(start.train_ids[:images]))
-    list(classifier.stream(some, 0, Streams(0)("draws")))
-    if lab.device.type == "cuda":
-        torch.cuda.synchronize()
-    ended = time.perf_counter()
-    weights = sum(t.numel() * t.element_size() for t in classifier.state().values())
-    return _Speed(short.images(len(task.labels)) / (trained - began), len(some) / (ended - trained), weights)
-
-
-def _seconds(lab: Lab, job: Job, speeds: dict[str, _Speed]) -> float:
+def _seconds(lab: Lab, job: Job, speeds: dict[str, Speed]) -> float:
     """Expected seconds of a job on one worker: images trained on and predicted, at the measured rates."""
     if job.kind == "choose":
         return 0.0
     paradigm, start = lab.paradigm(job.setting[2]), lab.start(job.setting[0], job.setting[1], max(job.seed, 0))
-    speed, regime = speeds[_name(job.setting)], start.regime
+    speed, regime, d = speeds[speed_name(job.setting)], start.regime, start.dataset
+    if job.kind == "prepare":
+        return paradigm.preparing(Ground.of(lab, job.setting[0], job.seed).unlabeled) / speed.train
+    if job.kind == "embed":
+        return (len(d.labels) + len(d.test_labels)) / speed.embed
     validated = paradigm.validated(len(start.val_ids))
     if job.kind != "run":
         labels = len(start.train_ids) if job.kind == "ceiling" else regime.start
@@ -206,7 +162,7 @@ def _seconds(lab: Lab, job: Job, speeds: dict[str, _Speed]) -> float:
     budgets = [regime.start + i * regime.query_size for i in range(1, regime.rounds)]
     seconds = sum(paradigm.images(budget) / speed.train + validated / speed.predict for budget in budgets)
     method = build_method(job.query)
-    predicted = regime.rounds * len(start.dataset.test_labels)
+    predicted = regime.rounds * len(d.test_labels)
     if method.predictions:
         predicted += (regime.rounds - 1) * len(start.train_ids)
     # Heads repeated for dropout draws cost little beside the encoder; the query itself is not probed.

@@ -17,18 +17,21 @@ from fathom.query.method import build as build_method
 from fathom.records import Round, RunSpec, digest
 from fathom.run.ask import Asking
 from fathom.run.clock import Clock
+from fathom.run.diagnostics import shown
 from fathom.run.dropout import base_dropout, dropout_of, prediction_draws
-from fathom.run.lab import Lab
+from fathom.run.groundwork import grounded, state_of
+from fathom.run.journal import FileJournal
+from fathom.run.lab import Lab, Setting
 from fathom.run.metrics import measure
 from fathom.run.oracle import Labeled
 from fathom.run.start import Start
-from fathom.run.tune import Setting, chosen
+from fathom.run.tune import chosen
 from fathom.streams import Streams
 
 
 def run(lab: Lab, spec: RunSpec, after_round: Callable[[Round], None] = lambda record: None) -> None:
     """Do the rounds of a run that are not committed yet."""
-    start, method = lab.start_of(spec), build_method(spec.query)
+    start, method = grounded(lab, spec.setting, lab.start_of(spec)), build_method(spec.query)
     dropout = dropout_of(lab.paradigm(spec.paradigm), method)
     oracle, labeled = start.open()
     committed = lab.store.rounds(spec)
@@ -37,7 +40,7 @@ def run(lab: Lab, spec: RunSpec, after_round: Callable[[Round], None] = lambda r
     for number in range(len(committed), start.regime.rounds):
         clock, streams = Clock(), Streams(spec.seed, number)
         with clock("train"):
-            classifier = _train(lab, spec, start, labeled, dropout, streams)
+            classifier, journal = _train(lab, spec, start, labeled, dropout, streams)
         with clock("test"):
             metrics, recalls = test(start, classifier, dropout)
         budget, paid, labeled_classes = len(labeled), oracle.paid, labeled.count(start.dataset.num_classes)
@@ -60,11 +63,13 @@ def run(lab: Lab, spec: RunSpec, after_round: Callable[[Round], None] = lambda r
             scores=scores,
             labeled_classes=labeled_classes,
             notes=notes,
+            training=shown(start, classifier, labeled, dropout),
             seconds=clock.read(),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
             environment=lab.environment,
         )
         lab.store.commit(spec, record)
+        journal.close()
         after_round(record)
 
 
@@ -78,48 +83,54 @@ def test(start: Start, classifier: Classifier, dropout: float) -> tuple[dict[str
 # ------------------------------------------------------------------------------------------------------- train
 
 
-def first_key(setting: Setting, seed: int, dropout: float) -> str:
+def first_key(lab: Lab, setting: Setting, seed: int, dropout: float) -> str:
     """Name of the record of the round-0 classifier that the query methods of a seed share."""
-    return f"shared/first/{digest([*setting, seed, dropout], 16)}"
+    return f"shared/first/{digest([*setting, seed, dropout, *lab.store.retries(setting)], 16)}"
 
 
 def train_first(lab: Lab, setting: Setting, seed: int, dropout: float) -> None:
     """Train the round-0 classifier once, and keep it for all query methods of the seed."""
     began = time.perf_counter()
-    start = lab.start(setting[0], setting[1], seed)
-    classifier = _fit(lab, setting, start, start.open()[1], Streams(seed, 0), dropout)
-    key = first_key(setting, seed, dropout)
+    start, key = grounded(lab, setting, lab.start(setting[0], setting[1], seed)), first_key(lab, setting, seed, dropout)
+    classifier, journal = _fit(lab, setting, start, start.open()[1], Streams(seed, 0), dropout, key)
     arrays = {name: tensor.cpu().numpy() for name, tensor in classifier.state().items()}
     content = {"dataset": setting[0], "regime": setting[1], "paradigm": setting[2], "seed": seed, "dropout": dropout}
     content |= {"val_score": classifier.val_score, "tensors": lab.store.put_tensors(key, arrays)}
+    if classifier.shown:
+        content["shown"] = classifier.shown
     lab.store.put(key, content, {"seconds": time.perf_counter() - began, "environment": lab.environment})
+    journal.close()
 
 
-def ceiling_key(setting: Setting, seed: int) -> str:
+def ceiling_key(lab: Lab, setting: Setting, seed: int) -> str:
     """Name of the record of a full-data classifier."""
-    return f"shared/ceiling/{digest([*setting, seed], 16)}"
+    return f"shared/ceiling/{digest([*setting, seed, *lab.store.retries(setting)], 16)}"
 
 
 def train_ceiling(lab: Lab, setting: Setting, seed: int) -> None:
     """Train on every label of the train part: what the best possible budget could reach with the setting's HPs."""
     began = time.perf_counter()
-    start = lab.start(setting[0], setting[1], seed)
+    start, key = grounded(lab, setting, lab.start(setting[0], setting[1], seed)), ceiling_key(lab, setting, seed)
     oracle, _ = start.open()
     everything = Labeled(start.train_ids.tolist(), oracle.label(start.train_ids).tolist())
     dropout = base_dropout(lab.paradigm(setting[2]))
-    classifier = _fit(lab, setting, start, everything, Streams(seed, start.regime.rounds), dropout)
+    classifier, journal = _fit(lab, setting, start, everything, Streams(seed, start.regime.rounds), dropout, key)
     metrics, recalls = test(start, classifier, dropout)
     content = {"dataset": setting[0], "regime": setting[1], "paradigm": setting[2], "seed": seed}
     content |= {"budget": len(everything), "hparams": chosen(lab, setting), "metrics": metrics, "recalls": recalls}
     clock = {"seconds": time.perf_counter() - began, "environment": lab.environment}
-    lab.store.put(ceiling_key(setting, seed), content, clock)
+    lab.store.put(key, content, clock)
+    journal.close()
 
 
-def _train(lab: Lab, spec: RunSpec, start: Start, labeled: Labeled, dropout: float, streams: Streams) -> Classifier:
+def _train(
+    lab: Lab, spec: RunSpec, start: Start, labeled: Labeled, dropout: float, streams: Streams
+) -> tuple[Classifier, FileJournal]:
     """This round's classifier; that of round 0 is the one that the methods of the seed share."""
     if streams.round:
-        return _fit(lab, spec.setting, start, labeled, streams, dropout)
-    key = first_key(spec.setting, spec.seed, dropout)
+        what = f"{lab.store.run_name(spec)}/round-{streams.round:02d}"
+        return _fit(lab, spec.setting, start, labeled, streams, dropout, what)
+    key = first_key(lab, spec.setting, spec.seed, dropout)
     found = lab.store.get(key)
     arrays = lab.store.get_tensors(key, found[0]["tensors"]) if found else None
     if found is None or arrays is None:
@@ -128,10 +139,15 @@ def _train(lab: Lab, spec: RunSpec, start: Start, labeled: Labeled, dropout: flo
     state = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
     classifier = lab.paradigm(spec.paradigm).restore(start.task(labeled), state, dropout=dropout)
     classifier.val_score = found[0]["val_score"]
-    return classifier
+    classifier.shown = found[0].get("shown", {})
+    return classifier, lab.journal(key, "")
 
 
-def _fit(lab: Lab, setting: Setting, start: Start, labeled: Labeled, streams: Streams, dropout: float) -> Classifier:
-    paradigm, task = lab.paradigm(setting[2]), start.task(labeled)
-    state = paradigm.prepare(task, Streams(start.seed)("pretrain"))
-    return paradigm.fit(task, chosen(lab, setting), state, streams, dropout=dropout)
+def _fit(
+    lab: Lab, setting: Setting, start: Start, labeled: Labeled, streams: Streams, dropout: float, what: str
+) -> tuple[Classifier, FileJournal]:
+    """Train, or go on with a training that was killed; the journal is closed when its result is committed."""
+    paradigm, task, hparams = lab.paradigm(setting[2]), start.task(labeled), chosen(lab, setting)
+    journal = lab.journal(what, [hparams, dropout, labeled.ids])
+    state = state_of(lab, setting, start.seed)
+    return paradigm.fit(task, hparams, state, streams, dropout=dropout, journal=journal), journal

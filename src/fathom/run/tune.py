@@ -9,14 +9,14 @@ Source: paper Sec. 2.3 (P4) and Sec. 3, "Hyperparameter selection"; study.md 3.7
 
 import statistics
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fathom.records import FathomError, NonFiniteError, digest
 from fathom.run.dropout import base_dropout
-from fathom.run.lab import Lab
+from fathom.run.groundwork import grounded, state_of
+from fathom.run.lab import Lab, Setting
 from fathom.streams import Streams
-
-Setting = tuple[str, str, str]
 
 
 def search_key(setting: Setting, hparams: dict[str, Any], seed: int) -> str:
@@ -41,18 +41,19 @@ def train_arm(lab: Lab, setting: Setting, hparams: dict[str, Any], seed: int) ->
     An entry that diverges is an outcome of the search, not a failure of the study: it is stored without a score.
     """
     began = time.perf_counter()
-    start, paradigm = lab.start(setting[0], setting[1], seed), lab.paradigm(setting[2])
-    task = start.task(start.open()[1])
+    start, paradigm = grounded(lab, setting, lab.start(setting[0], setting[1], seed)), lab.paradigm(setting[2])
+    task, key = start.task(start.open()[1]), search_key(setting, hparams, seed)
+    journal = lab.journal(key, "")
     content = {**_named(setting), "hparams": hparams, "seed": seed, "val_score": None, "failure": ""}
     try:
-        state = paradigm.prepare(task, Streams(seed)("pretrain"))
-        content["val_score"] = paradigm.fit(
-            task, hparams, state, Streams(seed), dropout=base_dropout(paradigm)
-        ).val_score
+        state, dropout = state_of(lab, setting, seed), base_dropout(paradigm)
+        fitted = paradigm.fit(task, hparams, state, Streams(seed), dropout=dropout, journal=journal)
+        content["val_score"] = fitted.val_score
     except NonFiniteError as error:
         content["failure"] = str(error)
     clock = {"seconds": time.perf_counter() - began, "environment": lab.environment}
-    lab.store.put(search_key(setting, hparams, seed), content, clock)
+    lab.store.put(key, content, clock)
+    journal.close()
 
 
 def choose(lab: Lab, setting: Setting) -> None:
@@ -88,14 +89,27 @@ def _score(lab: Lab, setting: Setting, hparams: dict[str, Any], seed: int) -> fl
 
 
 def chosen(lab: Lab, setting: Setting) -> dict[str, Any]:
-    """The HPs of a setting, as stored; never chosen a second time.
+    """The HPs of a setting, as stored, with what its retries have changed; never chosen a second time.
 
     Raises:
         FathomError: They have not been chosen yet.
     """
     if found := lab.store.get(choice_key(setting)):
-        return dict(found[0]["chosen"])
+        return retried(found[0]["chosen"], lab.store.retries(setting))
     raise FathomError(f"the HPs of {' '.join(setting)} are not chosen yet; start the study with fathom run")
+
+
+RETRIES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "fp32": lambda hparams: hparams | {"precision": "fp32"},
+    "lr/10": lambda hparams: hparams | {"lr": hparams["lr"] / 10},
+}
+
+
+def retried(hparams: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+    """HPs with the changes of a setting's retries (`RETRIES`), in order."""
+    for change in changes:
+        hparams = RETRIES[change](dict(hparams))
+    return dict(hparams)
 
 
 def _named(setting: Setting) -> dict[str, Any]:

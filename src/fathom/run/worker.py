@@ -102,7 +102,14 @@ def _attempt(lab: Lab, job: Job, session: str) -> bool:
 
 def _write_failure(lab: Lab, job: Job, session: str, error: str, message: str, details: str = "") -> None:
     content: dict[str, Any] = {"job": job.name, "what": str(job), "kind": job.kind, "setting": list(job.setting)}
-    content |= {"query": job.query, "seed": job.seed, "error": error, "message": message, "traceback": details}
+    content |= {
+        "retries": len(lab.store.retries(job.setting)),
+        "query": job.query,
+        "seed": job.seed,
+        "error": error,
+        "message": message,
+        "traceback": details,
+    }
     clock = {"session": session, "finished": datetime.now(UTC).isoformat(timespec="seconds")}
     lab.store.fail(f"{job.kind}-{digest(job.name, 12)}", content, clock)
 

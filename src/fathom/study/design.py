@@ -8,6 +8,7 @@
     seeds = 3                       # 0, 1, 2; or a list
     [overrides.low]                 # merged into every call-string of that name
     rounds = 8
+    # retry = ["fp32", "lr/10"]     # for a setting in which a training is not finite: all its runs again with this
     [[run]]                         # one more cross product; axes left out are those above
     datasets = ["cifar10"]
 
@@ -19,12 +20,12 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
 
 from fathom.callstring import Call, Value
-from fathom.records import FathomError, RunSpec, Study, unique
+from fathom.records import RETRIES, FathomError, RunSpec, Study, unique
 from fathom.registry import find, suggest
 
 DESIGNS = Path(__file__).parent / "designs"
@@ -54,6 +55,7 @@ class _File(_Axes):
     description: StrictStr = ""
     baseline: StrictStr = "random"
     ceiling: Annotated[StrictInt, Field(ge=0)] = 1
+    retry: list[Literal[RETRIES]] = []  # type: ignore[valid-type]
     overrides: dict[str, dict[str, Scalar | list[Scalar]]] = {}
     run: list[_Axes] = []
 
@@ -162,6 +164,7 @@ def _build(file: _File, problems: list[str]) -> Study | None:
         description=file.description,
         baseline=baseline,
         ceiling=file.ceiling,
+        retry=tuple(file.retry),
     )
 
 

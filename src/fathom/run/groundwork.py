@@ -1,0 +1,200 @@
+"""What is done once before anything is labeled, and shared by regimes, query methods and runs: encoders and features.
+
+An encoder is a record of the store with its weights beside it; and it is kept in the cache too, by all that decides it,
+so that another study of the same data takes it from there. Features are too large for a store: the cache keeps them,
+and the store remembers their digest.
+"""
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fathom.data.dataset import Dataset, Images
+from fathom.data.features import FeatureImages, features_key, kept_features, standardized
+from fathom.data.images import Subset, pixels_sha256
+from fathom.data.splits import train_val_split
+from fathom.learn.task import Paradigm, State, Unlabeled
+from fathom.records import FathomError, digest
+from fathom.run.lab import Lab, Setting
+from fathom.run.probe import knn_probe
+from fathom.run.start import Ids, Start
+from fathom.shelf import Shelf
+from fathom.streams import Streams
+
+# ------------------------------------------------------------------------------------------------------- encoders
+
+
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """The train part of a seed's split: what may be learned from before anything is labeled.
+
+    Args:
+        dataset: Its images on the device that trains.
+        train_ids: All samples that may be labeled, sorted.
+        seed: Seed of the split.
+        device: Where tensors are put.
+    """
+
+    dataset: Dataset
+    train_ids: Ids
+    seed: int
+    device: torch.device
+
+    @classmethod
+    def of(cls, lab: Lab, dataset: str, seed: int) -> "Ground":
+        """The split of a seed; the same for all regimes."""
+        loaded = lab.dataset(dataset)
+        train, _ = train_val_split(loaded, Streams(seed)("split"))
+        return cls(loaded, np.sort(train), seed, lab.device)
+
+    def some(self, ids: Ids) -> Subset:
+        """The images of some dataset ids."""
+        return Subset(self.dataset.images, torch.as_tensor(ids, device=self.device))
+
+    @property
+    def unlabeled(self) -> Unlabeled:
+        """The images without labels."""
+        d = self.dataset
+        return Unlabeled(self.some(self.train_ids), d.mean, d.std, d.augment)
+
+
+def prepared_key(dataset: str, preparation: str, seed: int) -> str:
+    """Name of the record of what was prepared for a dataset and seed."""
+    return f"shared/prepared/{digest([dataset, preparation, seed], 16)}"
+
+
+def prepare_state(lab: Lab, dataset: str, paradigm: Paradigm, seed: int) -> None:
+    """Learn without labels what the paradigm needs, and keep it for every run of the dataset and seed.
+
+    The cache keeps it too, under all that decides it: another study takes it from there, and its weights are an encoder
+    by name (`learn.encoders`).
+    """
+    began = time.perf_counter()
+    key = prepared_key(dataset, paradigm.preparation, seed)
+    content: dict[str, Any] = {"dataset": dataset, "preparation": paradigm.preparation, "seed": seed}
+    decides = [dataset, lab.dataset(dataset).revision, paradigm.preparation, seed, lab.decided]
+    shelf, name = Shelf(lab.data.cache), f"prepared/{digest(decides, 32)}"
+    found = shelf.get(name)
+    state = shelf.get_tensors(f"encoders/{found[0]['tensors']}", found[0]["tensors"]) if found else None
+    if found and state is not None:
+        content |= {"curve": found[0]["curve"], "tensors": lab.store.put_tensors(key, state)}
+        lab.store.put(key, content, found[1])
+        return
+    ground = Ground.of(lab, dataset, seed)
+    journal = lab.journal(key, decides, look=lambda embed: knn_probe(ground, embed))
+    made = paradigm.prepare(ground.unlabeled, Streams(seed)("pretrain"), lab.data, journal)
+    arrays = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in made.items()}
+    content |= {"curve": journal.curve, "tensors": lab.store.put_tensors(key, arrays)}
+    clock = {"seconds": time.perf_counter() - began, "environment": lab.environment}
+    shelf.put_tensors(f"encoders/{content['tensors']}", arrays)
+    shelf.put(name, content, clock)
+    lab.store.put(key, content, clock)
+    journal.close()
+
+
+def state_of(lab: Lab, setting: Setting, seed: int) -> State | None:
+    """What was prepared for a run; prepared now if its file was damaged. None where the paradigm prepares nothing."""
+    paradigm = lab.paradigm(setting[2])
+    if not paradigm.preparation:
+        return None
+    key = prepared_key(setting[0], paradigm.preparation, seed)
+    while True:
+        found = lab.store.get(key)
+        arrays = lab.store.get_tensors(key, found[0]["tensors"]) if found else None
+        if arrays is not None:
+            return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+        prepare_state(lab, setting[0], paradigm, seed)
+
+
+# ------------------------------------------------------------------------------------------------------- features
+
+
+def features_name(dataset: str, paradigm: Paradigm, seed: int) -> str:
+    """Name of the record of a backbone's features; features of an encoder of its own seed are that seed's."""
+    return f"shared/features/{digest([dataset, paradigm.backbone, _seed(paradigm, seed)], 16)}"
+
+
+def embed_features(lab: Lab, setting: Setting, seed: int) -> None:
+    """Compute a dataset's features, or find them in the cache, and write down what they are."""
+    features_of(lab, setting, seed)
+
+
+def grounded(lab: Lab, setting: Setting, start: Start) -> Start:
+    """The start as the paradigm sees it: with features in the images' place where it has a backbone."""
+    if not lab.paradigm(setting[2]).backbone:
+        return start
+    return dataclasses.replace(start, dataset=features_of(lab, setting, start.seed))
+
+
+def features_of(lab: Lab, setting: Setting, seed: int) -> Dataset:
+    """The dataset with features in the place of images.
+
+    Raises:
+        FathomError: The features are not those that the results here were computed on.
+    """
+    paradigm = lab.paradigm(setting[2])
+    name = features_name(setting[0], paradigm, seed)
+    if name in lab.featured:
+        return lab.featured[name]
+    began = time.perf_counter()
+    plain, state, facts = lab.dataset(setting[0]), state_of(lab, setting, seed), paradigm.facts(lab.data)
+    prepared = lab.store.get(prepared_key(setting[0], paradigm.preparation, seed)) if state else None
+    parts = {}
+    for part, images in (("train", plain.images), ("test", plain.test_images)):
+        decides = {**facts, "state": prepared[0]["tensors"] if prepared else "", "environment": lab.decided}
+        parts[part] = _kept(lab, paradigm, images, state, decides, part)
+    content = {"dataset": setting[0], "backbone": paradigm.backbone, "seed": _seed(paradigm, seed), "facts": facts}
+    content |= {f"{part}_sha256": kept.sha256 for part, kept in parts.items()} | {"dim": parts["train"].size[1]}
+    known = lab.store.get(name)
+    if known and known[0] != content:
+        changed = ", ".join(k for k in content if known[0].get(k) != content[k])
+        raise FathomError(
+            f"the features of {paradigm.backbone} on {setting[0]} are not those that the results in {lab.store.root} "
+            f"were computed on ({changed} differ). Bring the old weights and machine back, or name a new folder with "
+            "--out"
+        )
+    lab.store.put(name, content, {"seconds": time.perf_counter() - began, "environment": lab.environment})
+    images, test_images = (kept.to(lab.device) for kept in standardized(parts["train"], parts["test"]))
+    lab.featured[name] = dataclasses.replace(plain, images=images, test_images=test_images)
+    return lab.featured[name]
+
+
+def _kept(
+    lab: Lab, paradigm: Paradigm, images: Images, state: State | None, decides: dict[str, Any], part: str
+) -> FeatureImages:
+    """The features of all images, found in the cache or computed, on from where a killed process was."""
+    key = features_key(pixels_sha256(images), paradigm.backbone, decides)
+
+    def make(first: int) -> Iterator[Tensor]:
+        rest = Subset(images, torch.arange(first, len(images), device=images.device))
+        return iter(paradigm.embed(rest, state, lab.data))
+
+    journal = lab.journal(f"shared/features/{part}-{key}", "")
+
+    def tell(done: int) -> None:
+        journal.tell(done, len(images), {})
+
+    try:
+        return kept_features(key, len(images), make, lab.data.cache / "features", tell=tell)
+    finally:
+        journal.close()
+
+
+def _seed(paradigm: Paradigm, seed: int) -> int:
+    return seed if paradigm.preparation else -1
+
+
+def jobs_before(paradigm: Paradigm, dataset: str, seed: int) -> list[tuple[str, str]]:
+    """(kind, name) of the jobs that anything of this dataset, paradigm and seed has to wait for, in order."""
+    found = []
+    if paradigm.preparation:
+        found.append(("prepare", prepared_key(dataset, paradigm.preparation, seed)))
+    if paradigm.backbone:
+        found.append(("embed", features_name(dataset, paradigm, seed)))
+    return found

@@ -1,0 +1,33 @@
+"""What happens when a training is not finite: the whole setting is done again, with the change that the study declares.
+
+Repairing one run alone would compare its query method under other HPs; a new seed would hide that it failed. So the
+next entry of the study's `retry` is applied to every run of the setting (dataset, regime, paradigm), for all query
+methods and seeds, and is told in the report. What was done before stays in the store, and so does the failure.
+"""
+
+from fathom.records import Study
+from fathom.run.lab import Lab, Setting
+
+
+def retry_settings(lab: Lab, study: Study, session: str) -> bool:
+    """Have the settings done again in which a training of this session was not finite. Whether there are any."""
+    again = False
+    for setting, (number, message) in _diverged(lab, session).items():
+        done = lab.store.retries(setting)
+        # In float32 already, as on a CPU, that change would be none.
+        left = [change for change in study.retry if change != "fp32" or lab.device.type == "cuda"][len(done) :]
+        if number != len(done) or not left:
+            continue  # it failed under an earlier form of the setting, or nothing is left to try
+        lab.store.retry(setting, len(done) + 1, left[0], message)
+        again = True
+    return again
+
+
+def _diverged(lab: Lab, session: str) -> dict[Setting, tuple[int, str]]:
+    """Settings with a training that was not finite -> (retries of the setting when it failed, what was not finite)."""
+    found: dict[Setting, tuple[int, str]] = {}
+    for failure in lab.store.failures():
+        if failure["session"] == session and failure["error"] == "NonFiniteError" and failure["kind"] != "search":
+            dataset, regime, paradigm = failure["setting"]
+            found[(dataset, regime, paradigm)] = (failure.get("retries", 0), failure["message"])
+    return found
