@@ -14,7 +14,7 @@ from fathom.learn.network import Network, build_network
 from fathom.learn.plan import LAST_BATCH, SCHEDULES, batch_sizes
 from fathom.learn.predict import DRAWS, TrainedClassifier
 from fathom.learn.recipe import expect, expect_word, values
-from fathom.learn.simclr import FIELDS, PUBLISHED, Pretraining, pretrain, pretraining
+from fathom.learn.simclr import FIELDS, PUBLISHED, Pretraining, pair_sizes, pretrain, pretraining
 from fathom.learn.standard import LARGE
 from fathom.learn.supervised import Supervised
 from fathom.learn.task import FORGET, HParams, Journal, Library, State, Task, Unlabeled
@@ -175,6 +175,11 @@ class SelfSL(recipe.Trainable):
             return pretrain(unlabeled, plan.network, plan.pretraining(unlabeled.augment), stream, journal)
         size = _augmentation(unlabeled, "standard").output_size(unlabeled.images.size)
         return check_encoder(load_encoder(library, plan.encoder), plan.network, size)
+
+    def preparing(self, unlabeled: Unlabeled) -> int:
+        """Views trained on in pre-training; none where an encoder is named."""
+        how, count = self.pretraining(unlabeled.augment), len(unlabeled.images)
+        return 0 if self.encoder else 2 * how.epochs * sum(pair_sizes(count, how.batch_size))
 
     def pretraining(self, family: str) -> Pretraining:
         """How an encoder is trained on images of a family of augmentations."""

@@ -149,10 +149,14 @@ def nt_xent(z: Float[Tensor, "v d"], temperature: float) -> Float[Tensor, ""]:
     return functional.cross_entropy(similarity, partner)
 
 
+def pair_sizes(count: int, batch_size: int) -> list[int]:
+    """Images in each mini-batch of an epoch: an incomplete last one is dropped, a set smaller than one is one."""
+    batch = min(batch_size, count)
+    return [batch] * (count // batch) if count else []
+
+
 class SimCLR(Objective):
     """NT-Xent between two views of each image of a mini-batch; both go through one forward, and one BatchNorm.
-
-    An incomplete last mini-batch is dropped; a set smaller than a mini-batch is one.
 
     Args:
         unlabeled: What is learned from.
@@ -168,10 +172,9 @@ class SimCLR(Objective):
         images = unlabeled.images
         self.network, self.how, self.stream, self.device = network, how, stream, images.device
         self.count, self.take = len(images), taker(images)
-        batch = min(how.batch_size, self.count)
-        if batch < 2:
+        if self.count < 2:
             raise FathomError(f"SimCLR tells images from one another and needs two or more; got {self.count}")
-        self.sizes = [batch] * (self.count // batch)
+        self.sizes = pair_sizes(self.count, how.batch_size)
         self.steps = len(self.sizes)
         self.views = Views(unlabeled.augment, how.jitter, how.blur, unlabeled.mean, unlabeled.std, self.device)
 
