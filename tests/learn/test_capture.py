@@ -134,6 +134,16 @@ def test_a_rate_that_is_a_plain_number_cannot_be_recorded():
         Captured(Step(net, Labeled(net).loss, optimizer), [], faithful, exact=True)
 
 
+def test_with_fp16_nothing_is_recorded():
+    net = network()
+    optimizer = OPTIMIZERS["sgd"](parameter_groups(net, 0.0), Optimization(0.1, 0.0, epochs=1))
+    step = Step(net, Labeled(net).loss, optimizer, fp16=True, tensor_lr=True)
+    captured = Captured(step, [], impossible, exact=True)
+    for batch in Labeled(net).batches(0):
+        assert captured(batch, 0.1).isfinite().all()
+    assert captured.told.startswith("eager: fp16")
+
+
 def test_on_a_cpu_nothing_is_recorded():
     net, notes = network(), {}
     fit(net, Labeled(net), Optimization(0.1, 0.0, epochs=1), notes=notes)

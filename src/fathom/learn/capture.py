@@ -39,7 +39,7 @@ class Captured:
         self.step, self.extra, self.record, self.exact = step, extra, record, exact
         self.met: Counter[tuple[object, ...]] = Counter()
         self.recordings: dict[tuple[object, ...], tuple[tuple[Tensor, ...], Body]] = {}
-        self.reason = ""
+        self.reason = "fp16 scales gradients by a factor that the host looks after" if step.scaler is not None else ""
 
     @property
     def told(self) -> str:
@@ -149,8 +149,11 @@ class CudaRecorder:
                     body()
             main.wait_stream(aside)
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, pool=self.pool, stream=aside):
-                row = body()
+            try:
+                with torch.cuda.graph(graph, pool=self.pool, stream=aside):
+                    row = body()
+            finally:
+                torch.cuda.set_stream(main)  # some versions of torch stay on the other stream when recording fails
 
         def replay() -> Tensor:
             graph.replay()
