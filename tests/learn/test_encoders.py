@@ -136,6 +136,15 @@ def test_a_lightning_checkpoint_is_looked_into(tmp_path: Path):
     assert same(import_state(tmp_path / "last.ckpt"), state)
 
 
+def test_of_two_encoders_the_trained_one_is_taken(tmp_path: Path):
+    """MoCo keeps a trained encoder and its moving average."""
+    state, average = encoder("resnet18", 32), encoder("resnet18", 32, seed=1)
+    held = {f"module.encoder_q.{key}": t for key, t in state.items()} | {"module.encoder_q.fc.0.weight": torch.zeros(2)}
+    held |= {f"module.encoder_k.{key}": t for key, t in average.items()} | {"module.queue": torch.zeros(2, 2)}
+    torch.save({"state_dict": held}, tmp_path / "moco.pth.tar")
+    assert same(import_state(tmp_path / "moco.pth.tar"), state)
+
+
 def test_a_program_in_a_pickle_is_not_run(tmp_path: Path):
     class Program:
         def __reduce__(self):

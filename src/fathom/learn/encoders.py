@@ -127,13 +127,13 @@ def import_state(path: Path) -> dict[str, Tensor]:
 
     Reads safetensors, and torch's files of tensors alone; a Lightning checkpoint's `state_dict` is looked into. Usual
     prefixes (`encoder.`, `backbone.`, `module.`, `model.`, `net.`) are cut off, classification and projection heads
-    dropped; where some weights stand under `encoder.` or `backbone.`, only these are taken.
+    dropped; where some weights stand under `encoder.`, `backbone.` or `encoder_q.` (MoCo), only these are taken.
 
     Raises:
         FathomError: The file is absent, unreadable, holds code in place of tensors, or no tensors.
     """
     state = _tensors(_read(path))
-    for part in ("encoder", "backbone"):
+    for part in ("encoder", "backbone", "encoder_q"):
         marked = {name: t for name, t in state.items() if part in name.split(".")[:-1]}
         if marked:
             state = {name.split(f"{part}.", 1)[1]: t for name, t in marked.items()}
