@@ -70,7 +70,8 @@ class Backbone:
         """Features of all images in order, in chunks; bfloat16 arithmetic on a CUDA device that has it.
 
         Raises:
-            FathomError: Not even one image fits into memory, or the network does not give one row an image.
+            FathomError: Not even one image fits into memory, the network does not take images of this size, or it does
+                not give one row an image.
         """
         network = self.network.to(images.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         pixels, start = self.size[0] * self.size[1], 0
@@ -79,9 +80,12 @@ class Backbone:
             ids = torch.arange(start, min(start + chunk, len(images)), device=images.device)
             try:
                 features = self._features(network, images.take(ids))
-            except (RuntimeError, MemoryError) as error:
+            except (RuntimeError, MemoryError, AssertionError) as error:
                 if not is_out_of_memory(error):
-                    raise
+                    raise FathomError(
+                        f"the backbone cannot work on images of {self.size[0]}x{self.size[1]} pixels: {error}. Another "
+                        "size may suit it; 0 is its own"
+                    ) from error
                 if chunk == 1:
                     raise FathomError("one image does not fit into memory; use a smaller backbone or size") from error
                 features, chunk = None, chunk // 2
