@@ -1,13 +1,13 @@
 """A plausible study in a store, written through the store's own interface, without training anything."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fathom.records import LabelRegime, Round, RunSpec, Study
+from fathom.records import LabelRegime, Round, RunSpec, Study, digest
 from fathom.store import Store
 from fathom.streams import Stream
 
@@ -29,6 +29,9 @@ class Plan:
         shared: Which environment computed the shared work.
         recipe: Of the HP record.
         classes: Class names.
+        regimes: Paradigm -> its label regime, where that is not the usual one.
+        level: What is added to all scores of a run.
+        training: What a round of a run shows of its training.
     """
 
     datasets: Sequence[str] = ("digits", "digits-lt")
@@ -44,6 +47,9 @@ class Plan:
     recipe: str = "short: 60 steps a training, 2 settings"
     classes: Sequence[str] = tuple(CLASSES)
     baseline: str = "random"
+    regimes: Mapping[str, LabelRegime] = field(default_factory=dict)
+    level: Callable[[RunSpec], float] = lambda spec: 0.0
+    training: Callable[[RunSpec, int], dict[str, Any]] = lambda spec, number: {}
     name: str = "synthetic"
     title: str = "Five query methods on made-up curves"
 
@@ -52,7 +58,7 @@ def build(root: Path, plan: Plan | None = None) -> Store:
     """Write the study of a plan to `root`."""
     plan = plan or Plan()
     specs = tuple(
-        RunSpec(d, "low(query_size=25)", p, q, s)
+        RunSpec(d, regime_of(plan, p).name, p, q, s)
         for d in plan.datasets
         for p in plan.paradigms
         for s in range(plan.seeds)
@@ -61,19 +67,24 @@ def build(root: Path, plan: Plan | None = None) -> Store:
     store = Store(root)
     description = "Curves drawn from a formula, to look at a report."
     store.begin(Study(plan.name, specs, title=plan.title, description=description, baseline=plan.baseline, ceiling=1))
-    regime = LabelRegime("low(query_size=25)", start=50, query_size=25, rounds=plan.rounds, val_size=250)
     for number, name in enumerate(plan.datasets):
         store.put(f"datasets/{number}", facts(name, plan))
         for paradigm in plan.paradigms:
-            put_shared(store, name, paradigm, plan, f"{number}-{len(paradigm)}")
+            put_shared(store, name, paradigm, plan, f"{number}-{digest(paradigm, 6)}")
     put_environment(store)
     for spec in specs:
         stop = plan.stop(spec)
         if stop != 0:
-            store.begin_run(spec, regime)
-        for record in rounds_of(spec, regime, plan)[:stop]:
+            store.begin_run(spec, regime_of(plan, spec.paradigm))
+        for record in rounds_of(spec, regime_of(plan, spec.paradigm), plan)[:stop]:
             store.commit(spec, record)
     return store
+
+
+def regime_of(plan: Plan, paradigm: str) -> LabelRegime:
+    """The label regime of a paradigm's settings."""
+    usual = LabelRegime("low(query_size=25)", start=50, query_size=25, rounds=plan.rounds, val_size=250)
+    return plan.regimes.get(paradigm, usual)
 
 
 def facts(name: str, plan: Plan) -> dict[str, Any]:
@@ -103,7 +114,7 @@ def put_shared(store: Store, dataset: str, paradigm: str, plan: Plan, key: str) 
     grid = [{"lr": lr, "weight_decay": wd} for lr in (0.1, 0.01) for wd in (5e-3, 5e-4)]
     means = [0.61, 0.62, 0.55, 0.548]
     table = [{"hparams": hp, "scores": [m - 0.01, m, m + 0.01], "mean": m} for hp, m in zip(grid, means, strict=True)]
-    setting = {"dataset": dataset, "regime": "low(query_size=25)", "paradigm": paradigm}
+    setting = {"dataset": dataset, "regime": regime_of(plan, paradigm).name, "paradigm": paradigm}
     content = {**setting, "seeds": [0, 1, 2], "metric": "accuracy", "table": table, "chosen": grid[1]}
     clock = {"seconds": 8.2, "finished": "2026-11-22T23:00:00+00:00", "environment": plan.shared}
     store.put(f"shared/hparams/{key}", {**content, "recipe": plan.recipe}, clock)
@@ -135,7 +146,14 @@ def rounds_of(spec: RunSpec, regime: LabelRegime, plan: Plan) -> list[Round]:
         last = number == regime.rounds - 1
         share = number / max(1, regime.rounds - 1)
         noise = start_noise if number == 0 else own.normal(0, plan.noise)
-        score = 0.97 - 0.37 * np.exp(-number / 3) + level + noise + plan.effect(spec.query) * min(1.0, 2 * share)
+        score = (
+            0.97
+            - 0.37 * np.exp(-(budget - 50) / 75)
+            + level
+            + noise
+            + plan.level(spec)
+            + plan.effect(spec.query) * min(1.0, 2 * share)
+        )
         score = float(np.clip(np.round(score * 360) / 360, 0, 1)) if plan.noise else float(np.clip(score, 0, 1))
         bought = [] if last else own.choice(classes, regime.query_size, p=weights).tolist()
         queried = [] if last else [number * regime.query_size + i for i in range(regime.query_size)]
@@ -151,6 +169,7 @@ def rounds_of(spec: RunSpec, regime: LabelRegime, plan: Plan) -> list[Round]:
                 queried_classes=bought,
                 scores=None,
                 labeled_classes=labeled.tolist(),
+                training=plan.training(spec, number),
                 seconds={"train": 0.6, "predict": 0.05, "query": 0.02 if spec.query != "badge" else 0.3, "total": 1.0},
                 finished=f"2026-11-22T23:{number:02d}:00+00:00",
                 environment=plan.environment(spec),

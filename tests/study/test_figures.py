@@ -10,7 +10,8 @@ import pytest
 from tests.study.test_penalty import NAMES, same, table, worse_and_worse
 
 from fathom.study.curves import budget_curves, gain_curves
-from fathom.study.figures import Drawing, bought_figure, curve_figure, gain_figure, penalty_figure
+from fathom.study.drawing import Drawing
+from fathom.study.figures import bought_figure, curve_figure, gain_figure, penalty_figure
 from fathom.study.penalty import penalty_matrix
 from fathom.study.style import COLORS, label, looks
 

@@ -15,9 +15,9 @@ from tests.study.synthetic import CLASSES, Plan, build, put_environment
 
 from fathom.records import FathomError, RunSpec, Study
 from fathom.store import Store
-from fathom.study import figures
+from fathom.study import figures, paradigm_figures
 from fathom.study import report as report_module
-from fathom.study.figures import Drawing
+from fathom.study.drawing import Drawing
 from fathom.study.reading import Reading
 from fathom.study.report import report
 from fathom.study.setting_tables import hparam_table, setting_table
@@ -69,9 +69,10 @@ def made(out: Path) -> tuple[Page, dict[str, Table]]:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages without drawings, for tests of their words: drawing takes most of a page's time."""
-    for name in ("curve_figure", "gain_figure", "penalty_figure", "bought_figure"):
-        empty = Drawing(name, b"", "<svg></svg>", "", Figure())
-        monkeypatch.setattr(figures, name, lambda stem, *rest, empty=empty: empty)
+    for module in (figures, paradigm_figures):
+        for name in (name for name in vars(module) if name.endswith("_figure")):
+            empty = Drawing(name, b"", "<svg></svg>", "", Figure())
+            monkeypatch.setattr(module, name, lambda stem, *rest, empty=empty: empty)
 
 
 @pytest.fixture(scope="module")
@@ -276,7 +277,10 @@ def test_one_seed_claims_nothing(tmp_path: Path) -> None:
 
 def test_methods_with_dropout_are_told_apart(tmp_path: Path) -> None:
     build(tmp_path / "a", replace(SMALL, queries=("random", "bald(draws=20)")))
-    assert "BALD (draws=20) have dropout" in dict(warnings(Reading.of(tmp_path / "a")))["Two classifiers"]
+    assert (
+        "dropout 0.5 for BALD (draws=20); no dropout for Random"
+        in dict(warnings(Reading.of(tmp_path / "a")))["Two classifiers"]
+    )
     build(tmp_path / "b", replace(SMALL, queries=("random", "bald(draws=20)"), paradigms=("standard(dropout=all)",)))
     assert "Two classifiers" not in dict(warnings(Reading.of(tmp_path / "b")))
 
@@ -359,7 +363,7 @@ def test_a_method_that_is_missing_somewhere_is_not_ranked_by_what_it_missed(tmp_
     gain = {"random": 0.0, "badge": 0.02, "bald": 0.05}
     plan = replace(SMALL, datasets=("digits", "digits-lt"), queries=tuple(gain), effect=gain.__getitem__)
     build(tmp_path / "whole", plan)
-    assert headline(Reading.of(tmp_path / "whole"))[0].startswith("BALD gained the most")
+    assert headline(Reading.of(tmp_path / "whole"))[0].startswith("BALD† gained the most")
     build(tmp_path / "holed", replace(plan, stop=lambda s: 0 if (s.dataset, s.query) == ("digits", "bald") else None))
     told = headline(Reading.of(tmp_path / "holed"))[0]
     assert told.startswith("BADGE gained the most")

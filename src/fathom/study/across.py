@@ -28,7 +28,7 @@ def across_table(reading: Reading) -> Table | None:
         spread = f"{number(100 * part['aubc'].min(), 1, sign=True)} to {number(100 * part['aubc'].max(), 1, sign=True)}"
         rows.append(
             [
-                Cell(look.label, look.label, look.number),
+                Cell(look.label + _mark(reading, str(query), str(paradigm)), look.label, look.number),
                 Cell(reading.names.paradigm[str(paradigm)], str(paradigm), title=str(paradigm)),
                 Cell(str(len(values)), float(len(values))),
                 Cell(gain(band.mean, band.low, band.high), band.mean, emphasis=emphasis),
@@ -45,4 +45,11 @@ def across_table(reading: Reading) -> Table | None:
     if gains["dataset"].nunique() < MIN_DATASETS:
         columns, rows = columns[:-1], [row[:-1] for row in rows]
         note = f"No p-values: an exact test of fewer than {MIN_DATASETS} datasets cannot reach .05."
+    note = " ".join(text for text in (note, reading.footnote(reading.store.study.settings)) if text)
     return Table("across", caption, columns, rows, note, text=2)
+
+
+def _mark(reading: Reading, query: str, paradigm: str) -> str:
+    """What the gains of a method in the settings of a paradigm carry: they do not compare like with like."""
+    own = [c for setting, c in reading.classifiers.items() if setting[2] == paradigm and query in c.dropouts]
+    return "".join(dict.fromkeys(c.mark(query) for c in own))

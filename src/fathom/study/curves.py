@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 SETTING = ["dataset", "regime", "paradigm"]
 AXES = ("budget", "paid")
 
+# (setting, query method) -> the query method that its gain is measured against, where that is not the baseline
+References = Mapping[tuple[tuple[str, str, str], str], str]
+
 
 def aubc(budgets: Sequence[float] | Array, scores: Sequence[float] | Array) -> float:
     """Area under the budget curve: `1 / (B_T - B_0)` times the trapezoid over the true budgets.
@@ -82,16 +85,20 @@ def budget_curves(frame: "pd.DataFrame", axis: str = "budget", level: float = 0.
     return pd.DataFrame(rows, columns=columns)
 
 
-def gain_curves(frame: "pd.DataFrame", baseline: str, level: float = 0.95) -> "pd.DataFrame":
+def gain_curves(
+    frame: "pd.DataFrame", baseline: str, references: References | None = None, level: float = 0.95
+) -> "pd.DataFrame":
     """Mean difference to the baseline, paired by seed, at each round; columns as `budget_curves`, in its units.
 
     Seeds that the baseline or the method lacks at a round do not count there; `n` says how many do.
     """
     differences = frame.copy()
     if not frame.empty:
-        keys = [*SETTING, "seed", "round"]
-        reference = frame[frame["query"] == baseline].set_index(keys)["score"]
-        differences["score"] = frame["score"].to_numpy() - reference.reindex(frame.set_index(keys).index).to_numpy()
+        keys = [*SETTING, "seed", "round", "query"]
+        measured = zip(*(frame[name] for name in [*SETTING, "query"]), strict=True)
+        compared = frame.assign(query=[(references or {}).get(((d, r, p), q), baseline) for d, r, p, q in measured])
+        scores = frame.set_index(keys)["score"]
+        differences["score"] = frame["score"].to_numpy() - scores.reindex(compared.set_index(keys).index).to_numpy()
         differences = differences[(frame["query"] != baseline) & differences["score"].notna()]
     return budget_curves(differences, level=level)
 
@@ -151,7 +158,9 @@ def method_means(areas: "pd.DataFrame", level: float = 0.95) -> "pd.DataFrame":
     return pd.DataFrame(rows)
 
 
-def gains(areas: "pd.DataFrame", baseline: str, level: float = 0.95) -> "pd.DataFrame":
+def gains(
+    areas: "pd.DataFrame", baseline: str, references: References | None = None, level: float = 0.95
+) -> "pd.DataFrame":
     """What each query method gains over the baseline in each setting, paired by seed.
 
     Only seeds that both have completed count. The AUBC alone is tested: the final score is one noisy point of the
@@ -160,28 +169,28 @@ def gains(areas: "pd.DataFrame", baseline: str, level: float = 0.95) -> "pd.Data
     Args:
         areas: From `run_areas`.
         baseline: Call-string of the query method to compare with.
+        references: What is compared with another one.
         level: Coverage of the t-intervals, which are not corrected.
 
     Returns:
-        Columns of `SETTING`, `query`, `n` (pairs), and for each of `aubc` and `final` the mean difference under its
-        name, `*_low` and `*_high`, and `aubc_p`, `aubc_holm`, `aubc_refused` (why there is no p). Empty where the
-        baseline was not run.
+        Columns of `SETTING`, `query`, `reference` (what it is compared with), `n` (pairs), and for each of `aubc` and
+        `final` the mean difference under its name, `*_low` and `*_high`, and `aubc_p`, `aubc_holm`, `aubc_refused`
+        (why there is no p). No row where the reference has no complete run.
     """
     import pandas as pd
 
     rows: list[dict[str, Any]] = []
     for setting, part in settings(areas):
         done = part[part["complete"]].set_index("seed")
-        reference = done[done["query"] == baseline]
-        if reference.empty:
-            continue
         family: list[dict[str, Any]] = []
         for query in part["query"].unique():
-            if query != baseline:
-                own = done[done["query"] == query]
-                seeds = sorted(set(own.index) & set(reference.index))
-                row: dict[str, Any] = dict(zip(SETTING, setting, strict=True)) | {"query": query, "n": len(seeds)}
-                family.append(row | _gain(own, reference, seeds, level))
+            against = (references or {}).get((setting, query), baseline)
+            own, reference = done[done["query"] == query], done[done["query"] == against]
+            if query == baseline or reference.empty:
+                continue
+            seeds = sorted(set(own.index) & set(reference.index))
+            row: dict[str, Any] = dict(zip(SETTING, setting, strict=True)) | {"query": query, "reference": against}
+            family.append(row | {"n": len(seeds)} | _gain(own, reference, seeds, level))
         for row, p in zip(family, holm([row["aubc_p"] for row in family]), strict=True):
             rows.append(row | {"aubc_holm": float(p)})
     return pd.DataFrame(rows)

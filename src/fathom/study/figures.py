@@ -1,13 +1,6 @@
-"""Figures: budget curves, gains, the penalty matrix, what was bought. SVG for the page, SVG and PDF for the paper.
+"""Figures: budget curves, gains, the penalty matrix, what was bought. SVG for the page, SVG and PDF for the paper."""
 
-Drawn without pyplot, so nothing global changes; the same table gives the same bytes.
-"""
-
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from io import BytesIO
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -17,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from fathom.study.inline import inline
+from fathom.study.classifiers import CROSSED
+from fathom.study.drawing import WIDTH, Drawing, cut, finished, frame, legend, margins, one_panel
 from fathom.study.numbers import DASH, number
 from fathom.study.penalty import Penalty
 from fathom.study.style import FILL, INK, STYLE, Look
@@ -26,32 +20,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BAND_SEEDS = 3  # below, a t-interval is nine or more standard deviations to each side, and would paint the panel
-WIDTH = 4.4  # inches: fits a phone without shrinking, two fit side by side on a desk
-
-
-@dataclass(frozen=True, eq=False)
-class Drawing:
-    """One figure in the forms it is needed in.
-
-    Args:
-        name: File stem.
-        svg: The file's bytes.
-        inline: The SVG as part of a page.
-        alt: What it shows, for those who do not see it.
-        figure: What was drawn.
-    """
-
-    name: str
-    svg: bytes
-    inline: str
-    alt: str
-    figure: Figure
-
-    def pdf(self) -> bytes:
-        """The file's bytes, fonts embedded as TrueType. Drawn when asked for: fonts take most of a report's time."""
-        with mpl.rc_context(STYLE):
-            return _printed(self.figure, "pdf", {"CreationDate": None, "Creator": None, "Producer": None})
-
 
 # ------------------------------------------------------------------------------------------------------- figures
 
@@ -68,16 +36,16 @@ def curve_figure(
         metric: What the score is.
         ceiling: Mean score of the classifier trained on the whole pool, a fraction.
     """
-    with _figure(3.1) as (figure, axes):
+    with one_panel(3.1) as (figure, axes):
         for query, rows in curves.groupby("query", sort=False):
             _line(axes, rows, looks[str(query)])
         if ceiling is not None:
             axes.axhline(100 * ceiling, color=INK, lw=0.9, ls=(0, (5, 4)), label="full data")
-        _frame(axes, "labeled training samples", f"{metric.replace('_', ' ')} (%)", curves["budget"])
+        frame(axes, "labeled training samples", f"{metric.replace('_', ' ')} (%)", curves["budget"])
         shown = [*100 * curves["mean"], *([] if ceiling is None else [100 * ceiling])]
-        _cut(axes, min(shown), max(shown), 0.0, 100.8)
-        _legend(figure, axes)
-        return _drawing(figure, name, f"Budget curves: {_spoken(curves, looks)}", looks)
+        cut(axes, min(shown), max(shown), 0.0, 100.8)
+        legend(figure, axes)
+        return finished(figure, name, f"Budget curves: {_spoken(curves, looks)}", looks)
 
 
 def gain_figure(name: str, curves: "pd.DataFrame", looks: Mapping[str, Look], baseline: str, metric: str) -> Drawing:
@@ -90,7 +58,7 @@ def gain_figure(name: str, curves: "pd.DataFrame", looks: Mapping[str, Look], ba
         baseline: What the differences are to.
         metric: What the score is.
     """
-    with _figure(3.1) as (figure, axes):
+    with one_panel(3.1) as (figure, axes):
         queries = list(curves["query"].unique())
         budgets = sorted(curves["budget"].unique())
         step = min(np.diff(budgets), default=1.0)
@@ -104,14 +72,16 @@ def gain_figure(name: str, curves: "pd.DataFrame", looks: Mapping[str, Look], ba
             axes.plot(x, y, color=look.light, lw=1.1, marker=look.marker, ms=4, mew=0, label=look.label)
         axes.axhline(0, color=INK, lw=0.9)
         most = 100 * curves["mean"].abs().max()
-        _cut(axes, -most, most, -100.0, 100.0)
-        _frame(axes, "labeled training samples", f"gain over {looks[baseline].label} (points)", curves["budget"])
-        _legend(figure, axes)
+        cut(axes, -most, most, -100.0, 100.0)
+        frame(axes, "labeled training samples", f"gain over {looks[baseline].label} (points)", curves["budget"])
+        legend(figure, axes)
         alt = f"Gain in {metric.replace('_', ' ')} over {looks[baseline].label}: {_spoken(curves, looks, sign=True)}"
-        return _drawing(figure, name, alt, looks)
+        return finished(figure, name, alt, looks)
 
 
-def penalty_figure(name: str, penalty: Penalty, looks: Mapping[str, Look]) -> Drawing:
+def penalty_figure(
+    name: str, penalty: Penalty, looks: Mapping[str, Look], crossed: Collection[tuple[str, str]] = ()
+) -> Drawing:
     """The pairwise penalty matrix as a heat-map: row beats column, in settings; pale and bracketed = inside the band.
 
     A dash: never compared. An asterisk: not compared in every setting, so the mean of the comparisons made.
@@ -120,6 +90,7 @@ def penalty_figure(name: str, penalty: Penalty, looks: Mapping[str, Look]) -> Dr
         name: File stem.
         penalty: The matrix.
         looks: Looks by call-string.
+        crossed: Pairs that somewhere have different classifiers; their cells carry a dagger.
     """
     size = len(penalty.queries)
     labels = [looks[q].label for q in penalty.queries]
@@ -131,7 +102,8 @@ def penalty_figure(name: str, penalty: Penalty, looks: Mapping[str, Look]) -> Dr
         for i in range(size):
             for j in range(size):
                 if i != j and penalty.settings[i, j]:
-                    _cell(axes, j, i, float(penalty.raw[i, j]), most, bool(penalty.outside[i, j]))
+                    mark = CROSSED if (penalty.queries[i], penalty.queries[j]) in crossed else ""
+                    _cell(axes, j, i, float(penalty.raw[i, j]), most, bool(penalty.outside[i, j]), mark)
                 elif i != j:
                     axes.text(j, i, DASH, ha="center", va="center", fontsize=9, alpha=0.6)
         for j, (value, partly) in enumerate(zip(penalty.overall(), penalty.partial, strict=True)):
@@ -144,7 +116,7 @@ def penalty_figure(name: str, penalty: Penalty, looks: Mapping[str, Look]) -> Dr
         axes.tick_params(length=0, labeltop=True, labelbottom=False)
         pairs = [(penalty.raw[i, j], labels[i], labels[j]) for i in range(size) for j in range(size) if i != j]
         said = "; ".join(f"{a} beats {b}: {v:.2f}" for v, a, b in sorted(pairs, reverse=True) if v > 0)
-        return _drawing(figure, name, f"Pairwise penalty matrix. {said or 'No method beats another'}.", looks)
+        return finished(figure, name, f"Pairwise penalty matrix. {said or 'No method beats another'}.", looks)
 
 
 def bought_figure(
@@ -174,7 +146,7 @@ def bought_figure(
     with mpl.rc_context(STYLE):
         below = 0.12 + (0.085 * max(map(len, shown)) if named else 0.0)
         figure = Figure(figsize=(WIDTH, 1.15 * rows + below))
-        _margins(figure, left=0.58, right=0.06, bottom=below, top=0.25, hspace=0.42, wspace=0.08)
+        margins(figure, left=0.58, right=0.06, bottom=below, top=0.25, hspace=0.42, wspace=0.08)
         grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         for axes, (query, part) in zip(grid.flat, own.items(), strict=False):
             look = looks[query]
@@ -192,26 +164,10 @@ def bought_figure(
         figure.supylabel("share of labels (%)", fontsize=9)
         far = {looks[q].label: 50 * float(np.abs(part - share).sum()) for q, part in own.items()}
         said = "; ".join(f"{q} {v:.0f} %" for q, v in far.items())
-        return _drawing(figure, name, f"Classes bought. Share that differs from the pool: {said}.", looks)
+        return finished(figure, name, f"Classes bought. Share that differs from the pool: {said}.", looks)
 
 
 # --------------------------------------------------------------------------------------------------------- parts
-
-
-@contextmanager
-def _figure(height: float) -> Iterator[tuple[Figure, Axes]]:
-    """A figure with one panel below a legend of two lines. Margins in inches: computing them takes most of the time."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, height))
-        axes = figure.subplots()
-        _margins(figure, left=0.58, right=0.06, bottom=0.47, top=0.52)
-        yield figure, axes
-
-
-def _margins(figure: Figure, *, left: float, right: float, bottom: float, top: float, **gaps: float) -> None:
-    width, height = figure.get_size_inches()
-    edges = {"left": left / width, "right": 1 - right / width, "bottom": bottom / height, "top": 1 - top / height}
-    figure.subplots_adjust(**edges, **gaps)
 
 
 def _line(axes: Axes, rows: "pd.DataFrame", look: Look) -> None:
@@ -223,48 +179,6 @@ def _line(axes: Axes, rows: "pd.DataFrame", look: Look) -> None:
     axes.plot(x, y, color=look.light, lw=1.5, marker=look.marker, ms=4.5, mew=0, label=look.label)
 
 
-def _cut(axes: Axes, least: float, most: float, floor: float, top: float) -> None:
-    """Cut the axis where only intervals reach: with two seeds they would dwarf what they are of."""
-    low, high = axes.get_ylim()
-    room = max(most - least, 4.0)
-    if np.isfinite(room):
-        axes.set_ylim(max(low, least - room, floor), min(high, most + room, top))
-
-
-def _frame(axes: Axes, below: str, left: str, budgets: "pd.Series[Any]") -> None:
-    axes.set(xlabel=below, ylabel=left)
-    axes.grid(axis="y")
-    ticks = sorted(set(budgets))
-    if len(ticks) <= 12:
-        every = 1 if len(ticks) <= 6 else 2
-        axes.set_xticks(ticks[::every], [f"{t:,.0f}".replace(",", " ") for t in ticks[::every]])
-    axes.yaxis.set_major_locator(MaxNLocator(6))
-
-
-def _legend(figure: Figure, axes: Axes) -> None:
-    """A legend above the panel, read line by line; long ones grow the figure upwards."""
-    handles, labels = axes.get_legend_handles_labels()
-    if not handles:
-        return
-    columns = 3 if max(map(len, labels)) < 14 else 2 if max(map(len, labels)) < 26 else 1
-    lines = -(-len(handles) // columns)
-    grow = max(0, lines - 2) * 0.19
-    width, height = figure.get_size_inches()
-    figure.set_size_inches(width, height + grow)
-    _margins(figure, left=0.58, right=0.06, bottom=0.47, top=0.52 + grow)
-    order = [i for column in range(columns) for i in range(column, len(handles), columns)]  # they fill by column
-    figure.legend(
-        [handles[i] for i in order],
-        [labels[i] for i in order],
-        loc="upper left",
-        bbox_to_anchor=(0.1, 1.0),
-        ncols=columns,
-        handlelength=1.8,
-        columnspacing=1.2,
-        borderaxespad=0.1,
-    )
-
-
 def _label_bottom(grid: Any, used: int, named: bool) -> None:
     """Class names under the last row only: the columns share their axis."""
     columns = grid.shape[1]
@@ -273,11 +187,11 @@ def _label_bottom(grid: Any, used: int, named: bool) -> None:
         grid.flat[place].tick_params(labelbottom=bottom and named, bottom=bottom and named)
 
 
-def _cell(axes: Axes, x: int, y: int, value: float, most: float, outside: bool) -> None:
+def _cell(axes: Axes, x: int, y: int, value: float, most: float, outside: bool, mark: str) -> None:
     depth = value / most
     alpha = (0.12 + 0.6 * depth if outside else 0.07) if value else 0.0
     axes.add_patch(Rectangle((x - 0.46, y - 0.42), 0.92, 0.84, color=FILL, alpha=alpha, lw=0))
-    text = f"{value:.2f}" if outside or not value else f"({value:.2f})"
+    text = (f"{value:.2f}" if outside or not value else f"({value:.2f})") + mark
     axes.text(x, y, text, ha="center", va="center", fontsize=9, alpha=1 if outside else 0.6)
 
 
@@ -286,30 +200,3 @@ def _spoken(curves: "pd.DataFrame", looks: Mapping[str, Look], sign: bool = Fals
     ends = curves.sort_values("budget", kind="stable").groupby("query", sort=False).last()
     told = [f"{looks[str(q)].label} {100 * v:{'+' if sign else ''}.1f}" for q, v in ends["mean"].items()]
     return f"at {curves['budget'].max():.0f} labels {', '.join(told)}."
-
-
-# --------------------------------------------------------------------------------------------------------- output
-
-
-def _drawing(figure: Figure, name: str, alt: str, looks: Mapping[str, Look]) -> Drawing:
-    if figure.get_layout_engine() is not None:
-        with _any_letters():
-            figure.draw_without_rendering()  # lays out once; both files take the same layout
-        figure.set_layout_engine("none")
-    svg = _printed(figure, "svg", {"Date": None, "Creator": None})
-    return Drawing(name, svg, inline(svg.decode(), name, alt, looks), alt, figure)
-
-
-def _printed(figure: Figure, form: str, metadata: dict[str, None]) -> bytes:
-    buffer = BytesIO()
-    with _any_letters():
-        figure.canvas.print_figure(buffer, format=form, metadata=metadata)
-    return buffer.getvalue()
-
-
-@contextmanager
-def _any_letters() -> Iterator[None]:
-    """Names in letters that the font lacks stay text in the SVG, where the reader's font has them."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
-        yield

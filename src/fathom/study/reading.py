@@ -2,6 +2,7 @@
 
 import warnings
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -9,55 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fathom.callstring import parse
-from fathom.records import FathomError, LabelRegime, Round, RunSpec, unique
-from fathom.registry import find
+from fathom.records import LabelRegime, digest, unique
 from fathom.store import Store
 from fathom.study import curves
+from fathom.study.classifiers import Classifiers, joined_notes
 from fathom.study.environments import Environment, environments
+from fathom.study.mishaps import failures_of, retries_of, retry_note
 from fathom.study.names import Names
 from fathom.study.penalty import Penalty, penalty_matrix
 from fathom.study.savings import Saving, label_savings
+from fathom.study.snapshot import RunState, Snapshot
 from fathom.study.style import Look, looks
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Setting = tuple[str, str, str]
-SHARED = ("search", "hparams", "first", "ceiling")  # folders of work that runs share
+SHARED = ("prepared", "features", "search", "hparams", "first", "ceiling")  # folders of work that runs share
 STEPS = ("train", "predict", "query", "test")
-
-
-class _Snapshot(Store):
-    """A store of which everything is read once: a report looks several times, and damage is told once."""
-
-    def __init__(self, root: str | Path) -> None:
-        super().__init__(root)
-        self._rounds: dict[RunSpec, list[Round]] = {}
-        self._records: dict[str, tuple[dict[str, Any], dict[str, Any]] | None] = {}
-
-    def rounds(self, spec: RunSpec) -> list[Round]:
-        if spec not in self._rounds:
-            self._rounds[spec] = super().rounds(spec)
-        return self._rounds[spec]
-
-    def get(self, name: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        if name not in self._records:
-            self._records[name] = super().get(name)
-        return self._records[name]
-
-
-@dataclass(frozen=True)
-class RunState:
-    """How far a run got."""
-
-    spec: RunSpec
-    done: int
-    planned: int | None
-
-    @property
-    def complete(self) -> bool:
-        return self.planned is not None and self.done == self.planned
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +54,7 @@ class Reading:
             FathomError: There is none.
         """
         Store.open(out)
-        store = _Snapshot(out)
+        store = Snapshot(out)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             frame = store.table()
@@ -96,6 +66,9 @@ class Reading:
                 reading.hparams,
                 reading.ceilings,
                 reading.failures,
+                reading.retries,
+                reading.prepared,
+                reading.features,
                 reading.environments,
                 reading.seconds,
             )
@@ -120,7 +93,7 @@ class Reading:
 
     @cached_property
     def gains(self) -> "pd.DataFrame":
-        return curves.gains(self.areas, self.baseline)
+        return curves.gains(self.areas, self.baseline, self.references)
 
     @cached_property
     def penalty(self) -> Penalty:
@@ -129,7 +102,7 @@ class Reading:
     @cached_property
     def savings(self) -> dict[tuple[Setting, str], list[Saving]]:
         found: dict[tuple[Setting, str], list[Saving]] = {}
-        for saving in label_savings(self.frame, self.baseline, rounds=self.planned):
+        for saving in label_savings(self.frame, self.baseline, self.references, rounds=self.planned):
             found.setdefault((saving.setting, saving.query), []).append(saving)
         return found
 
@@ -176,8 +149,12 @@ class Reading:
         return {_setting(c): c for c, _ in self.store.records("shared/hparams").values()}
 
     def ceiling(self, setting: Setting) -> list[dict[str, Any]]:
-        """The records of the setting's full-data classifiers."""
-        return [c for c, _ in self.ceilings.values() if _setting(c) == setting]
+        """The records of the setting's full-data classifiers; after a retry, of those that were trained again."""
+        found = {name: c for name, (c, _) in self.ceilings.items() if _setting(c) == setting}
+        if changes := self.store.retries(setting):
+            valid = {name for name, c in found.items() if name == digest([*setting, c["seed"], *changes], 16)}
+            return [c for name, c in found.items() if name in valid]
+        return list(found.values())
 
     @cached_property
     def ceilings(self) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
@@ -198,14 +175,49 @@ class Reading:
                 found.setdefault(str(record["recipe"]), []).append(setting)
         return found
 
-    def dropout(self, setting: Setting) -> tuple[list[str], list[str]]:
-        """(query methods whose classifier has dropout, those whose has none), by the rule of the paradigm."""
-        queries = unique(r.spec.query for r in self.runs if r.spec.setting == setting)
-        rule = _argument("paradigm", setting[2], "dropout")
-        if not isinstance(rule, str):
-            return (queries, []) if rule else ([], queries)
-        bayesian = [q for q in queries if rule == "all" or _argument("query", q, "draws")]
-        return bayesian, [q for q in queries if q not in bayesian]
+    @cached_property
+    def prepared(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        """(content, clock) of what was learned without labels: encoders, sorted by dataset, way and seed."""
+        records = self.store.records("shared/prepared").values()
+        return sorted(records, key=lambda r: (str(r[0]["dataset"]), str(r[0]["preparation"]), int(r[0]["seed"])))
+
+    @cached_property
+    def features(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        """(content, clock) of the features of fixed backbones, sorted by dataset, backbone and seed."""
+        records = self.store.records("shared/features").values()
+        return sorted(records, key=lambda r: (str(r[0]["dataset"]), str(r[0]["backbone"]), int(r[0]["seed"])))
+
+    # ----------------------------------------------------------------------------------- classifiers and retries
+
+    @cached_property
+    def classifiers(self) -> dict[Setting, Classifiers]:
+        """Setting -> which classifier each of its query methods is run with."""
+        queries: dict[Setting, list[str]] = {}
+        for run in self.runs:
+            queries.setdefault(run.spec.setting, []).append(run.spec.query)
+        return {s: Classifiers.of(s[2], unique(found), self.baseline) for s, found in queries.items()}
+
+    @cached_property
+    def references(self) -> dict[tuple[Setting, str], str]:
+        """(setting, query method) -> what its gain is measured against, where that is a matched control."""
+        found = {(s, query): own.reference(query) for s, own in self.classifiers.items() for query in own.dropouts}
+        return {key: reference for key, reference in found.items() if reference != self.baseline}
+
+    @cached_property
+    def retries(self) -> dict[Setting, list[dict[str, Any]]]:
+        """Setting -> the records of its retries, of those that were done again with a change."""
+        return retries_of(self.store, self.store.study.settings)
+
+    def footnote(self, settings: Iterable[Setting]) -> str:
+        """What must stand beside all numbers of these settings: unlike classifiers, and what was done again."""
+        some = list(settings)
+        classifiers = joined_notes({self.names.title(s): self.classifiers[s].note() for s in some})
+        return " ".join(note for note in (classifiers, self.retry_notes(some)) if note)
+
+    def retry_notes(self, settings: Iterable[Setting]) -> str:
+        """What was done again in these settings."""
+        changes = {s: [str(r["change"]) for r in self.retries.get(s, [])] for s in settings}
+        return joined_notes({self.names.title(s): retry_note(own) for s, own in changes.items()})
 
     # -------------------------------------------------------------------------------------------- what was bought
 
@@ -232,15 +244,9 @@ class Reading:
 
     @cached_property
     def failures(self) -> list[dict[str, Any]]:
-        """The failed attempts; `mended` says whether the job was done all the same: its result is committed."""
-        complete = {f"runs/{r.spec.key}": r.complete for r in self.runs}
-        found = self.store.failures()
-        jobs = unique(str(failure.get("job", "")) for failure in found)
-        mended = {job: complete[job] if job in complete else self._shared_result(job) for job in jobs}
-        return [{**failure, "mended": mended[str(failure.get("job", ""))]} for failure in found]
-
-    def _shared_result(self, job: str) -> bool:
-        return job.startswith("shared/") and self.store.get(job) is not None
+        """The failed attempts, and what became of each (`mishaps.failures_of`)."""
+        complete = {run.spec: run.complete for run in self.runs}
+        return failures_of(self.store, complete, lambda job: self.store.get(job) is not None)
 
     @cached_property
     def quarantine(self) -> list[str]:
@@ -265,17 +271,6 @@ def _planned(regime: LabelRegime | None) -> int | None:
 
 def _setting(content: dict[str, Any]) -> Setting:
     return (str(content["dataset"]), str(content["regime"]), str(content["paradigm"]))
-
-
-def _argument(kind: str, text: str, name: str) -> Any:
-    """What a call-string sets for a parameter, else its default; None where the member is not installed here."""
-    if name in (arguments := dict(parse(text).arguments)):
-        return arguments[name]
-    try:
-        entry, _ = find(kind, text)
-    except FathomError:
-        return None
-    return entry.parameters.get(name, "bayesian" if name == "dropout" else None)
 
 
 def class_shares(facts: dict[str, Any]) -> list[float]:

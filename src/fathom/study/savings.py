@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fathom.streams import Stream
+from fathom.study.curves import References
 from fathom.study.inference import Array, t_interval
 from fathom.study.penalty import Block, complete_blocks
 
@@ -65,6 +66,7 @@ def first_crossing(budgets: Array, curve: Array, target: float) -> float:
 def label_savings(
     frame: "pd.DataFrame",
     baseline: str,
+    references: References | None = None,
     *,
     rounds: Mapping[str, int] | None = None,
     draws: int = 1000,
@@ -78,6 +80,7 @@ def label_savings(
     Args:
         frame: The tidy table.
         baseline: Call-string of the method to compare with.
+        references: What is compared with another one; where that is missing, there is no saving.
         rounds: Run key -> rounds it was planned to have.
         draws: Bootstrap resamples.
         stream: Of the resamples.
@@ -87,25 +90,26 @@ def label_savings(
     stream = stream or Stream(0, ("bootstrap",))
     found: list[Saving] = []
     for number, block in enumerate(complete_blocks(frame, [], include_start=True, rounds=rounds)):
-        if baseline in block.queries and block.scores.shape[2] > 1:
+        if block.scores.shape[2] > 1:
             part = frame[(frame["dataset"] == block.setting[0]) & (frame["regime"] == block.setting[1])]
             part = part[part["paradigm"] == block.setting[2]]
             budgets = part.groupby("round")["budget"].mean().sort_index().to_numpy(dtype=np.float64)
-            found += _of_block(block, budgets, baseline, _resamples(len(block.seeds), draws, stream.at(number)))
+            against = {q: (references or {}).get((block.setting, q), baseline) for q in block.queries if q != baseline}
+            found += _of_block(block, budgets, against, _resamples(len(block.seeds), draws, stream.at(number)))
     return found
 
 
-def _of_block(block: Block, budgets: Array, baseline: str, resamples: Any) -> Iterator[Saving]:
-    reference = block.scores[:, block.queries.index(baseline)]
-    rise = t_interval(reference[:, -1] - reference[:, 0])
-    flat = not rise.low > 0
-    first, final = reference[:, 0].mean(), reference[:, -1].mean()
-    for query in block.queries:
-        own = block.scores[:, block.queries.index(query)]
-        for share in TARGETS if query != baseline else ():
+def _of_block(block: Block, budgets: Array, against: Mapping[str, str], resamples: Any) -> Iterator[Saving]:
+    for query, other in against.items():
+        if other not in block.queries:
+            continue
+        own, reference = (block.scores[:, block.queries.index(name)] for name in (query, other))
+        rise = t_interval(reference[:, -1] - reference[:, 0])
+        first, final = reference[:, 0].mean(), reference[:, -1].mean()
+        for share in TARGETS:
             target = float(first + share * (final - first))
             nan = float("nan")
-            if flat:
+            if not rise.low > 0:
                 reason = "not estimable: the baseline's curve does not clearly rise"
                 yield Saving(block.setting, query, share, target, nan, nan, nan, False, len(block.seeds), reason)
                 continue

@@ -5,15 +5,18 @@ from typing import Any, TypeVar
 
 from fathom.study.curves import budget_curves
 from fathom.study.inference import MIN_SEEDS
+from fathom.study.mishaps import retry_note
 from fathom.study.numbers import DASH, MINUS, gain, number, p_value, percent
 from fathom.study.reading import Reading, Setting, of_setting
+from fathom.study.savings import Saving
 from fathom.study.style import label
 from fathom.study.tables import Cell, Table
 
 T = TypeVar("T")
 
 
-def _emphasis(low: float, high: float) -> str:
+def emphasis(low: float, high: float) -> str:
+    """How an interval is set: `up` above zero, `down` below, else empty."""
     return "up" if low > 0 else "down" if high < 0 else ""
 
 
@@ -41,7 +44,7 @@ def setting_table(reading: Reading, setting: Setting, name: str) -> Table:
     tested = max(reading.seeds(setting, q) for q in reading.queries) >= MIN_SEEDS
     if not tested:  # a column of dashes says less than the note
         columns, rows = _without(columns, 6), [_without(row, 6) for row in rows]
-    return Table(name, caption, columns, rows, _setting_note(reading, tested))
+    return Table(name, caption, columns, rows, _noted(reading, setting, _setting_note(reading, tested)))
 
 
 def _without(items: list[T], place: int) -> list[T]:
@@ -52,16 +55,21 @@ def _gain_cells(reading: Reading, setting: Setting, query: str, found: dict[str,
     if found is None:
         return [Cell("baseline" if query == reading.baseline else DASH), *[Cell(DASH)] * 3]
     cells = []
+    mark = reading.classifiers[setting].mark(query)
     for what in ("aubc", "final"):
         low, high = found[f"{what}_low"], found[f"{what}_high"]
-        cells.append(Cell(gain(found[what], low, high), found[what], emphasis=_emphasis(low, high)))
+        cells.append(Cell(gain(found[what], low, high) + mark, found[what], emphasis=emphasis(low, high)))
     cells.append(Cell(p_value(found["aubc_holm"], found["n"]), found["aubc_holm"], title=found["aubc_refused"]))
-    return [*cells, _saving_cell(reading, setting, query)]
+    return [*cells, saving_cell(_saving_of(reading, setting, query))]
 
 
-def _saving_cell(reading: Reading, setting: Setting, query: str) -> Cell:
+def _saving_of(reading: Reading, setting: Setting, query: str) -> Saving | None:
     """Label saving at 90 % of the baseline's rise."""
-    found = next((s for s in reading.savings.get((setting, query), []) if s.share == 0.9), None)
+    return next((s for s in reading.savings.get((setting, query), []) if s.share == 0.9), None)
+
+
+def saving_cell(found: Saving | None) -> Cell:
+    """A label saving with its range."""
     if found is None or found.refused:
         return Cell("not estimable" if found else DASH)
     if found.censored:
@@ -69,6 +77,11 @@ def _saving_cell(reading: Reading, setting: Setting, query: str) -> Cell:
     low = "never" if found.low == -math.inf else number(100 * found.low, 0, sign=True)
     text = f"{number(100 * found.saving, 0, sign=True)} % [{low}, {number(100 * found.high, 0, sign=True)}]"
     return Cell(text, found.saving)
+
+
+def _noted(reading: Reading, setting: Setting, note: str) -> str:
+    """A note, and what must stand beside all numbers of the setting."""
+    return " ".join(text for text in (note, reading.footnote([setting])) if text)
 
 
 def _setting_note(reading: Reading, tested: bool) -> str:
@@ -99,7 +112,14 @@ def paid_table(reading: Reading, setting: Setting, name: str) -> Table | None:
         f"95 % t-interval over seeds, in % {reading.metric(setting).replace('_', ' ')}."
     )
     note = "The last row has the labels paid in the last round. In parentheses: seeds, where fewer than planned."
-    return Table(name, caption, ["Paid", "Training set", *(reading.looks[q].label for q in queries)], rows, note, 0)
+    return Table(
+        name,
+        caption,
+        ["Paid", "Training set", *(reading.looks[q].label for q in queries)],
+        rows,
+        _noted(reading, setting, note),
+        0,
+    )
 
 
 def _score_cell(row: Any, planned: int) -> Cell:
@@ -140,7 +160,8 @@ def hparam_table(reading: Reading, setting: Setting, name: str) -> Table | None:
         if seeds
         else "Hyper-parameters: one entry, nothing to choose."
     )
-    return Table(name, caption, [*names, "Mean", "Each", ""], rows)
+    note = retry_note([r["change"] for r in reading.retries.get(setting, [])])
+    return Table(name, caption, [*names, "Mean", "Each", ""], rows, note)
 
 
 def _plain(value: Any) -> str:

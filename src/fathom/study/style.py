@@ -4,7 +4,7 @@ The colors keep the study's (BALD blue, Core-Set green, Entropy orange, BADGE pu
 so far apart in lightness that they stay apart under the common color deficiencies; the marker says the same again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,23 @@ class Look:
     dark: str
     marker: str
     number: int
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """Line and marker of one training paradigm in figures that show several.
+
+    Args:
+        label: Its short name.
+        line: Dashes as matplotlib takes them.
+        marker: A matplotlib marker.
+        hollow: Whether the marker is not filled: a further paradigm of the same name.
+    """
+
+    label: str
+    line: Any
+    marker: str
+    hollow: bool
 
 
 INK, FAINT, FILL = "#1b1f24", "#d9dde3", "#5b3f9e"  # text and axes, grid, heat
@@ -86,6 +103,19 @@ COLORS = {
     "least-confidence": ("#b8478f", "#f08fce"),
     "variation-ratios": ("#6b7d1e", "#b7cc57"),
 }
+# As in the study: standard training dashed, Self-SL solid, Semi-SL dotted.
+STROKES: dict[str, tuple[Any, str]] = {
+    "standard": ((0, (5, 2)), "v"),
+    "self-sl": ("-", "o"),
+    "semi-sl": ((0, (1, 1.5)), "d"),
+    "frozen": ((0, (6, 1.5, 1, 1.5)), "s"),
+}
+SPARE_STROKES: list[tuple[Any, str]] = [
+    ((0, (3, 1, 1, 1, 1, 1)), "^"),
+    ((0, (8, 2)), "P"),
+    ((0, (2, 2)), "X"),
+    ((0, (8, 2, 2, 2)), "p"),
+]
 SPARE = [("#4a5568", "#a9b4c4"), ("#93294f", "#ef86ad"), ("#2f6f5f", "#7cc7b4"), ("#5a5ac9", "#a2a2ff")]
 MARKERS = {"random": "o", "entropy": "s", "bald": "^", "core-set": "D", "badge": "P", "batch-bald": "v"}
 SPARE_MARKERS = ["X", "<", ">", "p", "h", "*", "d"]
@@ -115,4 +145,21 @@ def looks(queries: Sequence[str]) -> dict[str, Look]:
             (light, dark), marker = SPARE[spare % len(SPARE)], SPARE_MARKERS[spare % len(SPARE_MARKERS)]
             spare += 1
         found[query] = Look(label(query), light, dark, marker, number)
+    return found
+
+
+def strokes(paradigms: Mapping[str, str]) -> dict[str, Stroke]:
+    """The strokes of paradigms, by a key that begins with the name of the paradigm; values are their labels."""
+    found: dict[str, Stroke] = {}
+    seen: list[str] = []
+    spare = 0
+    for key, told in paradigms.items():
+        name = key.split("(")[0]
+        if name in STROKES and name not in seen:
+            line, marker = STROKES[name]
+        else:
+            line, marker = SPARE_STROKES[spare % len(SPARE_STROKES)]
+            spare += 1
+        found[key] = Stroke(told, line, marker, name in seen)
+        seen.append(name)
     return found

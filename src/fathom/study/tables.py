@@ -76,6 +76,7 @@ def penalty_table(reading: Reading) -> Table:
             f"* Compared in fewer than {all_} settings: mean over the comparisons made, scaled to {all_}; its wins and "
             "losses are of those alone."
         )
+    note = " ".join(text for text in (note, reading.footnote(reading.store.study.settings)) if text)
     caption = (
         "Overall penalty: the share of settings and budgets in which the other methods beat it, summed over settings "
         "and averaged over the other methods. Lower is better. Holm: the same with corrected tests. Wins and losses: "
@@ -107,9 +108,9 @@ def times_table(reading: Reading) -> Table | None:
         whole = float(part["seconds_total"].sum())
         rows.append([*row, Cell(duration(whole), whole)])
     caption = "Wall-clock: median of a round by step (round 0 left out), the share spent on anything else, all rounds."
-    return Table(
-        "times", caption, ["Method", "Setting", *[s.capitalize() for s in steps], "Else", "All rounds"], rows, text=2
-    )
+    note = reading.retry_notes(reading.store.study.settings)
+    columns = ["Method", "Setting", *[s.capitalize() for s in steps], "Else", "All rounds"]
+    return Table("times", caption, columns, rows, note, text=2)
 
 
 def pending_table(reading: Reading, limit: int = 60) -> Table | None:
@@ -144,8 +145,8 @@ def environment_table(found: list[Environment]) -> Table | None:
         row += [Cell(spoken(e.facts.get(key)) or DASH) for key in apart]
         rows.append([*row, Cell(e.since[:16].replace("T", " ") or DASH, e.since)])
     caption = (
-        "Environments that computed this study: committed rounds, results that runs share (HP search, round 0, full "
-        "data), and every fact in which they differ. Numbers may differ between them."
+        "Environments that computed this study: committed rounds, results that runs share (encoders, features, HP "
+        "search, round 0, full data), and every fact in which they differ. Numbers may differ between them."
     )
     columns = ["Environment", "Rounds", "Shared", *(key.replace("_", " ").capitalize() for key in apart), "Since (UTC)"]
     return Table("environments", caption, columns, rows)

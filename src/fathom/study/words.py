@@ -6,9 +6,12 @@ from typing import Any
 import numpy as np
 
 from fathom.records import unique
+from fathom.study.classifiers import joined_notes, listed
 from fathom.study.environments import mixed_words
 from fathom.study.inference import MIN_SEEDS, minimum_p, t_interval
 from fathom.study.numbers import gain, number, p_value, percent, plural
+from fathom.study.paradigm_tables import verdict_words
+from fathom.study.paradigms import verdicts
 from fathom.study.penalty import Penalty
 from fathom.study.reading import Reading, Setting
 from fathom.study.style import label
@@ -18,17 +21,32 @@ def headline(reading: Reading) -> list[str]:
     """The sentences at the head of the report, a paragraph a training paradigm."""
     if reading.frame.empty:
         return ["No round is committed yet, so there is nothing to compare."]
-    gains = reading.gains
-    if gains.empty or not (gains["n"] > 0).any():
+    gains = _vying(reading)
+    if gains.empty:
         return [_no_gains(reading)]
     paragraphs = []
     paradigms = unique(gains["paradigm"])
     for paradigm in paradigms:
-        part = gains[(gains["paradigm"] == paradigm) & (gains["n"] > 0)]
-        if not part.empty:
-            named = f"With {reading.names.paradigm[paradigm]}: " if len(paradigms) > 1 else ""
-            paragraphs.append(named + _of_paradigm(reading, part))
-    return [*paragraphs, _caveat(reading)]
+        part = gains[gains["paradigm"] == paradigm]
+        named = f"With {reading.names.paradigm[paradigm]}: " if len(paradigms) > 1 else ""
+        paragraphs.append(named + _of_paradigm(reading, part))
+    told = [verdict_words(reading, verdict) for verdict in verdicts(reading)]
+    return [*told, *paragraphs, _caveat(reading, gains)]
+
+
+def _vying(reading: Reading) -> Any:
+    """The gains that a verdict is given on, with the `label` and `mark` of each method.
+
+    The baseline with another classifier is no query method of its own: its gain is one of the classifier.
+    """
+    gains = reading.gains
+    if gains.empty:
+        return gains
+    settings = zip(gains["dataset"], gains["regime"], gains["paradigm"], gains["query"], strict=True)
+    own = [(reading.classifiers[(d, r, p)], q) for d, r, p, q in settings]
+    gains = gains.assign(told=[label(q) + c.mark(q) for c, q in own], control=[c.is_control(q) for c, q in own])
+    gains = gains[gains["n"] > 0]
+    return gains[~gains["control"]] if not gains["control"].all() else gains
 
 
 def _no_gains(reading: Reading) -> str:
@@ -47,12 +65,19 @@ def _of_paradigm(reading: Reading, part: Any) -> str:
     mean = ranked.groupby("query", sort=False)["aubc"].mean().sort_values(ascending=False, kind="stable")
     best = str(mean.index[0])
     if mean.iloc[0] > 0:
-        first = f"{label(best)} gained the most over {base}: {_amount(part[part['query'] == best], settings)}"
+        first = f"{_told(part, best)} gained the most over {base}: {_amount(part[part['query'] == best], settings)}"
     else:
-        first = f"No method gained over {base} on average; nearest was {label(best)}: "
+        first = f"No method gained over {base} on average; nearest was {_told(part, best)}: "
         first += _amount(part[part["query"] == best], settings)
     sentences = [first + _after_the_fact(len(mean)), *left, *_signs(part, base, settings), *_reach(reading, part)]
-    return " ".join(sentences)
+    own = unique(zip(part["dataset"], part["regime"], part["paradigm"], strict=True))
+    notes = joined_notes({reading.names.title(s): reading.classifiers[s].note() for s in own})
+    return " ".join([*sentences, *([notes] if notes else [])])
+
+
+def _told(part: Any, query: str) -> str:
+    """A method's name with the marks that its numbers carry."""
+    return str(max(part[part["query"] == query]["told"], key=len))
 
 
 def _ranked(part: Any) -> tuple[Any, list[str]]:
@@ -62,7 +87,7 @@ def _ranked(part: Any) -> tuple[Any, list[str]]:
     fewer = count[count < count.max()]
     if fewer.empty:
         return part, []
-    told = _list([f"{label(str(q))} ({n} of {count.max()})" for q, n in fewer.items()])
+    told = listed([f"{label(str(q))} ({n} of {count.max()})" for q, n in fewer.items()])
     return part[~part["query"].isin(fewer.index)], [f"Not ranked, for want of settings: {told}."]
 
 
@@ -90,9 +115,10 @@ def _signs(part: Any, base: str, settings: int) -> Iterator[str]:
         counts = rows.groupby("query", sort=False).size()
         if len(counts):
             told = [
-                label(str(q)) + (f" ({n} of {settings} settings)" if settings > 1 else "") for q, n in counts.items()
+                _told(rows, str(q)) + (f" ({n} of {settings} settings)" if settings > 1 else "")
+                for q, n in counts.items()
             ]
-            yield f"The interval lies wholly {words} {base} for {_list(told)}."
+            yield f"The interval lies wholly {words} {base} for {listed(told)}."
     if len(sized) and not ((sized["aubc_low"] > 0) | (sized["aubc_high"] < 0)).any():
         yield f"No interval excludes zero: none of these differences can be told from {base} here."
 
@@ -113,9 +139,8 @@ def _reach(reading: Reading, part: Any) -> Iterator[str]:
         )
 
 
-def _caveat(reading: Reading) -> str:
+def _caveat(reading: Reading, gains: Any) -> str:
     """What these runs cannot carry."""
-    gains = reading.gains[reading.gains["n"] > 0]
     fewest = int(gains["n"].min())
     if fewest < 2:
         return "With one seed there is no interval and no test: this is a look, not a measurement."
@@ -129,10 +154,10 @@ def _caveat(reading: Reading) -> str:
     tested = f"Tested by paired t with Holm's correction over the methods of each setting ({fewest} seeds or more), "
     if passed.empty:
         return tested + "no gain or loss in AUBC is significant at .05."
-    told = [f"{label(str(r['query']))} on {_where(reading, r)} ({gain(r['aubc'], np.nan, np.nan)} points, "
+    told = [f"{r['told']} on {_where(reading, r)} ({gain(r['aubc'], np.nan, np.nan)} points, "
             f"p {_equals(p_value(r['aubc_holm'], fewest))})" for r in passed.head(6).to_dict("records")]  # fmt: skip
     more = f" and {len(passed) - 6} more" if len(passed) > 6 else ""
-    return tested + f"these differ from {label(reading.baseline)} at .05: {_list(told)}{more}."
+    return tested + f"these differ from {label(reading.baseline)} at .05: {listed(told)}{more}."
 
 
 def _where(reading: Reading, row: Any) -> str:
@@ -145,10 +170,6 @@ def _equals(text: str) -> str:
     return text if text.startswith("<") else f"= {text}"
 
 
-def _list(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-
-
 # ------------------------------------------------------------------------------------------------------- warnings
 
 
@@ -159,7 +180,7 @@ def warnings(reading: Reading) -> list[tuple[str, str]]:
         where = (
             "all settings"
             if len(settings) == len(reading.hparams)
-            else _list([reading.names.title(s) for s in settings])
+            else listed([reading.names.title(s) for s in settings])
         )
         found.append(("Shortened recipe", f"{recipe} ({where}). Not for claims about the published setting."))
     unfinished = sum(not r.complete for r in reading.runs)
@@ -178,24 +199,11 @@ def warnings(reading: Reading) -> list[tuple[str, str]]:
     if damaged := len(reading.damage):
         text = f"{plural(damaged, 'damaged file')} left out; run the study again to redo the work."
         found.append(("Damage", text))
-    if note := _confounded(reading):
+    if again := reading.retry_notes(reading.store.study.settings):
+        found.append(("Done again", f"{again} The failures, and what had been done before, are listed below."))
+    if note := joined_notes({reading.names.title(s): c.note() for s, c in reading.classifiers.items()}):
         found.append(("Two classifiers", note))
     return found
-
-
-def _confounded(reading: Reading) -> str | None:
-    """The note that methods with dropout train another classifier than those without."""
-    for setting in reading.store.study.settings:
-        bayesian, plain = reading.dropout(setting)
-        if bayesian and plain and reading.baseline in [*bayesian, *plain]:
-            names, others = _list([label(q) for q in bayesian]), _list([label(q) for q in plain])
-            return (
-                f"The classifiers of {names} have dropout and average over draws, as published; those of {others} have "
-                "none. A difference between the two groups is one of query method and classifier together, from round "
-                "0 on. "
-                "Set dropout=all in the paradigm to compare query methods alone."
-            )
-    return None
 
 
 def setting_facts(reading: Reading, setting: Setting) -> str:
@@ -240,7 +248,7 @@ def _partly(p: Penalty) -> str:
     if not some:
         return ""
     return (
-        f" Not compared in all {len(p.seeds)} settings: {_list(some)}. An overall penalty (marked *) is then the mean "
+        f" Not compared in all {len(p.seeds)} settings: {listed(some)}. An overall penalty (marked *) is then the mean "
         f"over the comparisons made, scaled to {len(p.seeds)} settings; what a method would have lost where it is "
         "missing, nobody knows."
     )
