@@ -12,8 +12,9 @@ ours       `fit`'s loop: checks for what is not finite included, CUDA graphs whe
 reference  Pillow transforms image by image in a DataLoader, a Python step with `loss.item()`, default memory format
 expert     tensors in memory, our batched augmentation and objective, channels last, fused SGD; no check of anything
 
-They take turns, whole short epochs each; medians over turns, after a turn for warming up. "peak" is the share of what a
-large matrix product reaches in the same run, with three forward passes' operations for a trained image.
+They take turns, whole short epochs each; medians over turns, after a turn for warming up. On a CPU the clock is that of
+the process, so that others on the machine count less (with workers, what those do would not count: the default is 0).
+"peak" is the share of what a large matrix product reaches in the same run, with three forward passes' operations for a trained image.
 """
 
 import argparse
@@ -143,11 +144,12 @@ def expert(recipe: str, network: Network, objective: Objective) -> Epoch:
 def seconds(work: Callable[[], object], device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    start = time.perf_counter()
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
+    start = clock()
     work()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def matrix_peak(device: torch.device) -> float:

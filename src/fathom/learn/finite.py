@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fathom.learn.step import Step
+from fathom.learn.step import Step, witnesses
 from fathom.records import NonFiniteError
 
 ADVICE = "A lower learning rate usually helps"
@@ -41,11 +41,11 @@ def close_epoch(
     if step.scaler is not None:
         named["skipped"] = 1 - finite[:, gradients].all(1).double().mean()
         finite[:, gradients] = True
-    weights = torch.nn.utils.get_total_norm([p.detach() for p in step.network.parameters()], math.inf)
+    weights = torch.stack(list(witnesses([p.detach() for p in step.network.parameters()])))
     validated = validate()
     if validated is not None:
         named |= dict(zip(("val_score", "val_loss"), validated, strict=True))
-    scalars = [finite.all(), weights.isfinite(), *named.values()]
+    scalars = [finite.all(), weights.isfinite().all(), *named.values()]
     values = torch.cat((table[:, 0].double(), torch.stack([t.double() for t in scalars]))).tolist()
     losses, (steps_finite, weights_finite, *rest) = values[: len(rows)], values[len(rows) :]
     row = {"loss": math.fsum(losses) / len(losses), **dict(zip(named, rest, strict=True))}

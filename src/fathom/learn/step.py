@@ -105,7 +105,7 @@ class Step:
     @torch.no_grad()
     def _row(self, loss: Float[Tensor, ""]) -> Float[Tensor, "w"]:
         gradients = [self.none if p.grad is None else p.grad for p in self.parameters]
-        return torch.stack([loss.detach().float(), *_witnesses([*gradients, *self.buffers])])
+        return torch.stack([loss.detach().float(), *witnesses([*gradients, *self.buffers])])
 
     @torch.no_grad()
     def _follow(self, average: nn.Module) -> None:
@@ -130,7 +130,7 @@ class Step:
         }
 
 
-def _witnesses(tensors: list[Tensor]) -> Iterable[Tensor]:
+def witnesses(tensors: list[Tensor]) -> Iterable[Tensor]:
     """Of each tensor a scalar that is not finite where any of its values is not.
 
     The largest absolute value on accelerators, where one kernel finds all; on a CPU, where that is slow, the sum.
