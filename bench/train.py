@@ -14,7 +14,8 @@ expert     tensors in memory, our batched augmentation and objective, channels l
 
 They take turns, whole short epochs each; medians over turns, after a turn for warming up. On a CPU the clock is that of
 the process, so that others on the machine count less (with workers, what those do would not count: the default is 0).
-"peak" is the share of what a large matrix product reaches in the same run, with three forward passes' operations for a trained image.
+"peak" is the share of what a large matrix product reaches in the same run, with three forward passes' operations for a
+trained image.
 """
 
 import argparse
