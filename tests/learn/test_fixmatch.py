@@ -258,6 +258,23 @@ def test_oversampling_draws_present_classes_equally_often():
     assert made.class_weights is None
 
 
+def test_descent_makes_strong_views_agree_with_the_guesses():
+    """Unlabeled images are learned from: without their part of the loss, strong views stay farther from the guesses."""
+    task, _ = digits(8, v=1)
+    left = {}
+    for lambda_u in (1.0, 0.0):
+        made = objective(task, batch=8, lambda_u=lambda_u, threshold=0.0)
+        batch = next(iter(made.batches(0)))
+        optimizer = torch.optim.SGD(made.network.parameters(), lr=0.05)
+        for _ in range(15):
+            optimizer.zero_grad()
+            made.loss(*batch).backward()
+            optimizer.step()
+        _, weak, strong = made.network(batch[0]).detach().split([8, 24, 24])
+        left[lambda_u] = float(unlabeled_loss(weak.softmax(1), strong, 0.0)[0])
+    assert left[1.0] < 0.8 * left[0.0]
+
+
 def test_the_mean_loss_of_no_confident_guess_is_nothing():
     loss, rate = unlabeled_loss(torch.full((5, 4), 0.25), random_logits(5, 4), 0.5)
     assert float(loss) == 0

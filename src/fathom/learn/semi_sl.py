@@ -29,10 +29,9 @@ SHORT: dict[str, Any] = {
     "batch_size": 32,
     "mu": 3,
     "threshold": 0.7,
-    "distribution_alignment": "uniform",
     "warmup": 1,
+    "lr": (0.06,),
     "weight_decay": (0.0005,),
-    "ema": 0.9,
 }
 
 
