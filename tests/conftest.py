@@ -5,7 +5,15 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 
-import jaxtyping
+import atexit
+import shutil
+import tempfile
+
+# What is kept by content beyond a study must not pass from one test run to the next.
+os.environ["FATHOM_CACHE"] = tempfile.mkdtemp(prefix="fathom-cache-")
+atexit.register(shutil.rmtree, os.environ["FATHOM_CACHE"], ignore_errors=True)
+
+import jaxtyping  # noqa: E402
 
 jaxtyping.install_import_hook(["fathom.data", "fathom.learn", "fathom.query", "fathom.run"], "beartype.beartype")
 

@@ -166,6 +166,7 @@ def run(
     data: Data = None,
     download: Download = False,
     device: Device = "auto",
+    fast: Annotated[bool, Parameter(negative="")] = False,
     report: bool = True,
     extend: Annotated[bool, Parameter(negative="")] = False,
     accept_environment: Annotated[bool, Parameter(negative="")] = False,
@@ -180,6 +181,7 @@ def run(
         out: Folder for the results [default: runs/NAME].
         workers: Worker processes [default: one per core, one per GPU]; 0 works in this process.
         threads: CPU threads of each worker; part of what decides the numbers.
+        fast: On CUDA, the fastest kernels; numbers then agree from run to run as those of two seeds do, not to the bit.
         report: Write the report at the end.
         extend: Accept a study that adds runs to the one in the folder.
         accept_environment: Accept other package versions, device or threads than the folder's results have.
@@ -202,6 +204,7 @@ def run(
                 device=device,
                 threads=threads,
                 workers=workers,
+                fast=fast,
                 extend=extend,
                 accept_environment=accept_environment,
                 quiet=silent,

@@ -41,7 +41,8 @@ def member(text: str = "frozen") -> Frozen:
 def grounded(paradigm: Frozen, plain: Task, state: State | None = None) -> Task:
     """The task with features in the place of its images, as the protocol makes it."""
     parts = (plain.images, plain.val_images, plain.pool)
-    values = [torch.cat(list(paradigm.embed(part, state, Shelf()))) for part in parts]
+    shown = [Unlabeled(part, plain.mean, plain.std, plain.augment) for part in parts]
+    values = [torch.cat(list(paradigm.embed(part, state, Shelf()))) for part in shown]
     train = FeatureImages(torch.cat(values))
     train, _ = standardized(train, train)
     ends = np.cumsum([0, *map(len, parts)])
@@ -92,7 +93,8 @@ def test_names_of_timm_and_torchvision_are_call_strings() -> None:
 def test_features_are_of_the_kind_asked_for(dtype: str) -> None:
     plain, _ = digits(5)
     paradigm = member(f"frozen(dtype={dtype})")
-    chunks = list(paradigm.embed(plain.images, None, Shelf()))
+    unlabeled = Unlabeled(plain.images, plain.mean, plain.std, plain.augment)
+    chunks = list(paradigm.embed(unlabeled, None, Shelf()))
     expected = plain.images.take(torch.arange(5)).flatten(1).float() / 255
     assert torch.equal(torch.cat(chunks), expected.to(getattr(torch, dtype)))
 
@@ -101,37 +103,39 @@ def test_an_encoder_of_ours_is_prepared_and_embeds() -> None:
     plain, _ = digits(200)
     images = TensorImages(plain.images.take(torch.arange(200)))
     paradigm = member("frozen(backbone=simclr, pretrain=short)")
-    assert paradigm.preparation.startswith("frozen simclr(")
+    assert paradigm.preparation == build("self-sl(recipe=short)").preparation, "so that they share one encoder"
     unlabeled = Unlabeled(Subset(images, torch.arange(130)), plain.mean, plain.std, plain.augment)
 
     state = paradigm.prepare(unlabeled, Stream(0, ("pretrain",)), Shelf(), FORGET)
     assert all(isinstance(tensor, torch.Tensor) for tensor in state.values())
-    whole = torch.cat(list(paradigm.embed(images, state, Shelf())))
-    rest = torch.cat(list(paradigm.embed(Subset(images, torch.arange(150, 200)), state, Shelf())))
+    everything = replace(unlabeled, images=images)
+    whole = torch.cat(list(paradigm.embed(everything, state, Shelf())))
+    last = replace(unlabeled, images=Subset(images, torch.arange(150, 200)))
+    rest = torch.cat(list(paradigm.embed(last, state, Shelf())))
     assert whole.shape == (200, 128)
     torch.testing.assert_close(whole[150:], rest)
     assert paradigm.facts(Shelf())["weights"].startswith("simclr(")
     with pytest.raises(FathomError, match="encoder that was prepared"):
-        list(paradigm.embed(plain.images, None, Shelf()))
+        list(paradigm.embed(everything, None, Shelf()))
 
 
 def test_an_encoder_s_features_are_those_of_its_network() -> None:
     """The prepared normalization is used: the same as the network itself on normalized images."""
     from fathom.learn.augment import Augmentation
-    from fathom.learn.encoded import encode, with_input
+    from fathom.learn.encoded import encode
     from fathom.learn.network import build_network
 
     plain, _ = digits(9)
     network = build_network("cnn", (8, 8), 10, 0.0, Stream(3), torch.device("cpu")).eval()
     unlabeled = Unlabeled(plain.images, plain.mean, plain.std, plain.augment)
-    state = with_input(network.encoder.state_dict(), unlabeled)
-    mine = torch.cat(list(encode(plain.images, state, "cnn")))
+    state = network.encoder.state_dict()
+    mine = torch.cat(list(encode(unlabeled, state, "cnn")))
     transform = Augmentation(plain.augment, "standard", plain.mean, plain.std, torch.device("cpu"))
     with torch.no_grad():
         theirs = network.encode(transform.test(plain.images.take(torch.arange(9))))
     torch.testing.assert_close(mine, theirs)
     with pytest.raises(FathomError, match="does not fit the network resnet18"):
-        list(encode(plain.images, state, "resnet18"))
+        list(encode(unlabeled, state, "resnet18"))
 
 
 # --------------------------------------------------------------------------------------------------------- the head

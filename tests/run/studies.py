@@ -6,10 +6,17 @@ from pathlib import Path
 from fathom.records import RunSpec, Study
 from fathom.registry import find
 
+ROOT = Path(__file__).parents[2]
 REGIME = "custom(query_size=10, rounds=3, start=20, val_size=60)"
 PARADIGM = (
     "standard(augmentation=standard, batch_size=32, epoch_size=64, epochs=2, lr=0.1, warmup=0, weight_decay=0.0005)"
 )
+SELF_SL = (
+    "self-sl(recipe=short, pretrain_epochs=3, epochs=2, epoch_size=64, lr=0.01, weight_decay=0.0005, "
+    "augmentation=standard)"
+)
+SEMI_SL = "semi-sl(recipe=short, epochs=3, steps=2, lr=0.1, weight_decay=0.0005, threshold=0.15)"
+FROZEN = "frozen(epochs=2, epoch_size=64, lr=0.1, weight_decay=0.1)"
 SEARCHING = PARADIGM.replace("lr=0.1", "lr=0.1|0.01, search=2")
 
 

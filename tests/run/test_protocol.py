@@ -196,7 +196,7 @@ def test_draws_share_masks_over_the_whole_pool(whole: Store) -> None:
     lab = Lab(whole, data_root(), torch.device("cpu"))
     spec = next(s for s in whole.study.runs if s.query == "bald")
     start = lab.start_of(spec)
-    key = protocol.first_key(spec.setting, spec.seed, 0.5)
+    key = protocol.first_key(lab, spec.setting, spec.seed, 0.5)
     arrays = whole.get_tensors(key, whole.get(key)[0]["tensors"])  # type: ignore[index]
     task = start.task(start.open()[1])
     restored = lab.paradigm(spec.paradigm).restore(
@@ -235,7 +235,8 @@ def test_entropy_of_a_classifier_with_dropout_is_that_of_the_mean_of_its_draws(t
     store = Store.open(tmp_path / "out")
     (spec,), lab = store.study.runs, Lab(store, data_root(), torch.device("cpu"))
     start, record = lab.start_of(spec), store.rounds(spec)[0]
-    arrays = store.get_tensors(key := protocol.first_key(spec.setting, 0, 0.5), store.get(key)[0]["tensors"])  # type: ignore[index]
+    key = protocol.first_key(lab, spec.setting, 0, 0.5)
+    arrays = store.get_tensors(key, store.get(key)[0]["tensors"])  # type: ignore[index]
     state = {n: torch.from_numpy(a) for n, a in arrays.items()}  # type: ignore[union-attr]
     classifier = lab.paradigm(spec.paradigm).restore(start.task(start.open()[1]), state, dropout=0.5)
     images = Subset(start.dataset.images, torch.tensor(record.queried))

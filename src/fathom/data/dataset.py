@@ -161,7 +161,7 @@ class DataRoot:
 
     Args:
         path: Folder of the official files (`--data` or `FATHOM_DATA`).
-        cache: Folder for decoded images (`FATHOM_CACHE`, default `path/.fathom-cache`).
+        cache: Folder for decoded images, features and encoders (`FATHOM_CACHE`, see `run.backends.data_root`).
         download: Whether absent files may be downloaded.
         quiet: No progress bars.
     """

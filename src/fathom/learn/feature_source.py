@@ -11,10 +11,10 @@ from torch import Tensor
 
 from fathom.callstring import Call
 from fathom.learn.backbones import find_backbone
-from fathom.learn.encoded import encode, with_input
+from fathom.learn.encoded import encode
 from fathom.learn.recipe import expect, expect_word
 from fathom.learn.self_sl import SelfSL
-from fathom.learn.task import Images, Journal, Library, State, Unlabeled
+from fathom.learn.task import Journal, Library, State, Unlabeled
 from fathom.streams import Stream
 
 ENCODERS = ("simclr", "encoder")  # backbones that are our own networks, prepared before
@@ -63,19 +63,17 @@ class FeatureSource:
 
     @property
     def preparation(self) -> str:
-        """What decides the encoder; empty without one."""
-        return f"frozen {self.encoder.preparation}" if self.encoder else ""
+        """What decides the encoder, which `self-sl` of the same recipe shares; empty without one."""
+        return self.encoder.preparation if self.encoder else ""
 
     def prepare(self, unlabeled: Unlabeled, stream: Stream, library: Library, journal: Journal) -> State:
-        """The encoder with the normalization of the images; nothing for another backbone.
+        """The encoder; nothing for another backbone.
 
         Raises:
             NonFiniteError: A loss, weight or buffer is not finite.
             FathomError: A named encoder is absent, damaged or of another architecture.
         """
-        if not self.encoder:
-            return {}
-        return with_input(self.encoder.prepare(unlabeled, stream, library, journal), unlabeled)
+        return self.encoder.prepare(unlabeled, stream, library, journal) if self.encoder else {}
 
     def facts(self, library: Library) -> dict[str, Any]:
         """What is known of the backbone: name, SHA-256 of its weights, revision, license, input.
@@ -87,15 +85,15 @@ class FeatureSource:
             return {"backbone": self.name, "weights": self.encoder.preparation}
         return find_backbone(self.name, self.weights, self.size, library).facts
 
-    def embed(self, images: Images, state: State | None, library: Library) -> Iterator[Float[Tensor, "b d"]]:
+    def embed(self, unlabeled: Unlabeled, state: State | None, library: Library) -> Iterator[Float[Tensor, "b d"]]:
         """Features of all images in order, in chunks, of the kind they are kept as.
 
         Raises:
             FathomError: Unknown name, or weights that are absent or do not fit.
         """
         if self.encoder:
-            chunks = encode(images, state, self.encoder.network)
+            chunks = encode(unlabeled, state, self.encoder.network)
         else:
-            chunks = find_backbone(self.name, self.weights, self.size, library).load()(images)
+            chunks = find_backbone(self.name, self.weights, self.size, library).load()(unlabeled.images)
         for chunk in chunks:
             yield chunk.to(DTYPES[self.dtype])

@@ -17,7 +17,7 @@ from fathom.learn.plan import batch_sizes
 from fathom.learn.predict import DRAWS, TrainedClassifier
 from fathom.learn.recipe import expect, expect_word, values
 from fathom.learn.supervised import Supervised
-from fathom.learn.task import FORGET, HParams, Images, Journal, Library, State, Task, Unlabeled
+from fathom.learn.task import FORGET, HParams, Journal, Library, State, Task, Unlabeled
 from fathom.records import FathomError
 from fathom.registry import paradigm
 from fathom.streams import Stream, Streams
@@ -174,9 +174,9 @@ class Frozen:
         """What is known of the backbone: name, SHA-256 of its weights, revision, license, input."""
         return self.source.facts(library)
 
-    def embed(self, images: Images, state: State | None, library: Library) -> Iterator[Float[Tensor, "b d"]]:
+    def embed(self, unlabeled: Unlabeled, state: State | None, library: Library) -> Iterator[Float[Tensor, "b d"]]:
         """Features of all images in order, in chunks, of the kind they are kept as."""
-        return self.source.embed(images, state, library)
+        return self.source.embed(unlabeled, state, library)
 
     # -------------------------------------------------------------------------------------------- the head
 
@@ -211,8 +211,9 @@ class Frozen:
         objective = Supervised(task, network, AsItIs(), sizes, rule, streams, precision)
         lr, weight_decay = float(hparams["lr"]), float(hparams["weight_decay"])
         how = Optimization(lr, weight_decay, plan.epochs, momentum=plan.momentum, precision=precision)
-        score, history = fit(network, objective, how, validate, journal=journal)
-        return TrainedClassifier(network, AsItIs(), score, history)
+        notes: dict[str, str] = {}
+        score, history = fit(network, objective, how, validate, journal=journal, notes=notes)
+        return TrainedClassifier(network, AsItIs(), score, history, notes)
 
     def restore(self, task: Task, state: State, *, dropout: float = 0.0) -> TrainedClassifier:
         """The classifier that `state` was taken of.

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from fathom.learn.task import Images, Journal, Library, State, Task, Unlabeled
+from fathom.learn.task import Journal, Library, State, Task, Unlabeled
 from fathom.records import FathomError
 from fathom.streams import Stream
 
@@ -45,7 +45,7 @@ class Trainable:
         """Nothing."""
         return {}
 
-    def embed(self, images: Images, state: State | None, library: Library) -> Iterator[Tensor]:
+    def embed(self, unlabeled: Unlabeled, state: State | None, library: Library) -> Iterator[Tensor]:
         """Nothing."""
         yield from ()
 

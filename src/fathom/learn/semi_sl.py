@@ -173,9 +173,10 @@ class SemiSL(recipe.Unprepared, recipe.Trainable):
             keep="last",
             precision=precision,
         )
-        score, history = fit(network, objective, how, validate, journal=journal)
+        notes: dict[str, str] = {}
+        score, history = fit(network, objective, how, validate, journal=journal, notes=notes)
         shown = _shown(history, objective.marginal, objective.target, guessing.threshold)
-        return TrainedClassifier(network, plain, score, history, shown)
+        return TrainedClassifier(network, plain, score, history, shown | notes)
 
     def restore(self, task: Task, state: State, *, dropout: float = 0.0) -> TrainedClassifier:
         """The classifier that `state` was taken of.

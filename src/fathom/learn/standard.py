@@ -143,8 +143,9 @@ class Standard(recipe.Unprepared, recipe.Trainable):
             plan.momentum,
             precision=precision,
         )
-        score, history = fit(network, objective, how, validate, journal=journal)
-        return TrainedClassifier(network, augmentation, score, history)
+        notes: dict[str, str] = {}
+        score, history = fit(network, objective, how, validate, journal=journal, notes=notes)
+        return TrainedClassifier(network, augmentation, score, history, notes)
 
     def restore(self, task: Task, state: State, *, dropout: float = 0.0) -> TrainedClassifier:
         """The classifier that `state` was taken of.

@@ -67,10 +67,10 @@ class Task:
 
 @dataclass(frozen=True, eq=False)
 class Unlabeled:
-    """All that may be learned from before anything is labeled: the train part of a seed's split, without labels.
+    """Images without labels: for `Paradigm.prepare` those of the train part of a seed's split alone.
 
     Args:
-        images: The images; no validation and no test image is among them.
+        images: The images.
         mean, std, augment: As in `Task`.
     """
 
@@ -224,7 +224,7 @@ class Paradigm(Protocol):
         """
         ...
 
-    def embed(self, images: Images, state: State | None, library: Library) -> Iterator[Float[Tensor, "b d"]]:
+    def embed(self, unlabeled: Unlabeled, state: State | None, library: Library) -> Iterator[Float[Tensor, "b d"]]:
         """Features of all images in order, in chunks, once for a dataset; called only where `backbone` is set."""
         ...
 

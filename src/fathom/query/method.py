@@ -43,7 +43,7 @@ class QueryMethod:
     labeled: bool
     predictions: bool
     function: Callable[..., Any] = field(repr=False)
-    dropout: str | float = "auto"
+    dropout: str | int | float = "auto"
     subsample: int = 0
     sampling: str = "top"
     beta: float = 1.0

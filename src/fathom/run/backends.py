@@ -21,11 +21,12 @@ from fathom import registry
 from fathom.data.dataset import DataRoot
 from fathom.records import FathomError, Study
 from fathom.run.crew import Crew
-from fathom.run.environment import check, describe, find_device, make_deterministic
+from fathom.run.environment import check, describe, find_device, set_mode
 from fathom.run.jobs import Job, done, trainings
 from fathom.run.lab import Lab
 from fathom.run.prepare import prepare
 from fathom.run.retry import retry_settings
+from fathom.run.sharing import Sharing
 from fathom.run.worker import Orders, work
 from fathom.store import Store
 
@@ -66,9 +67,13 @@ class Outcome:
 
 
 def data_root(data: str | Path | None = None, *, download: bool = False, quiet: bool = False) -> DataRoot:
-    """Where datasets are: `data`, else FATHOM_DATA, else ./data; decoded images under FATHOM_CACHE."""
+    """Where datasets are: `data`, else FATHOM_DATA, else ./data; and the cache of images, features and encoders.
+
+    The cache is FATHOM_CACHE, else in the datasets' folder, else, where there is no such folder, that of the user.
+    """
     path = Path(data or os.environ.get("FATHOM_DATA") or "data").expanduser()
-    cache = Path(os.environ.get("FATHOM_CACHE") or path / ".fathom-cache").expanduser()
+    own = path / ".fathom-cache" if path.is_dir() else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "fathom"
+    cache = Path(os.environ.get("FATHOM_CACHE") or own).expanduser()
     return DataRoot(path, cache, download=download, quiet=quiet)
 
 
@@ -81,6 +86,7 @@ def run(
     device: str = "auto",
     threads: int = 1,
     workers: int | None = None,
+    fast: bool = False,
     extend: bool = False,
     accept_environment: bool = False,
     quiet: bool = True,
@@ -95,7 +101,10 @@ def run(
         download: Fetch datasets that are not there.
         device: `auto`, `cpu`, `cuda`, `cuda:1`.
         threads: CPU threads of a worker. Part of what decides the numbers.
-        workers: Worker processes; None: one per core on the CPU, one per GPU; 0: work in this process.
+        workers: Worker processes; None: one per core on the CPU, one per GPU and more where memory and idle time of a
+            GPU carry them; 0: work in this process.
+        fast: On CUDA, kernels whose sums have no fixed order; part of what decides the numbers. Without it a run gives
+            the same bits again.
         extend: Accept a study that adds runs to the one in `out`.
         accept_environment: Accept other package versions, device type or threads than the results in `out` have.
         quiet: No progress of image decoding and downloads.
@@ -115,16 +124,16 @@ def run(
     root = data_root(data, download=download, quiet=quiet)
     store = Store(out)
     store.begin(study, extend=extend)
-    environment = describe(where, threads)
+    environment = describe(where, threads, fast=fast)
     lab = Lab(store, root, where, environment.name)
     count = default_workers(where, threads) if workers is None else workers
     session, again = uuid.uuid4().hex[:12], True
     while again:
-        with Crew(count, threads, where) as crew:
+        with Crew(count, threads, where, sharing_of(where, workers)) as crew:
             jobs = prepare(study, lab)
             check(store, environment, accept=accept_environment)
             store.clean()
-            watch = _Watch(store, jobs, began, progress, session)
+            watch = _Watch(store, jobs, began, progress, session, fast)
             with _signals(watch):
                 _work(crew, lab, jobs, threads, watch)
         again = retry_settings(lab, study, session)
@@ -135,14 +144,14 @@ def run(
 def _work(crew: Crew, lab: Lab, jobs: list[Job], threads: int, watch: "_Watch") -> None:
     """Have the jobs done, by the crew or in this process."""
     if crew.count:
-        crew.work(_orders(lab, jobs, threads, watch.session), watch.look)
+        crew.work(_orders(lab, jobs, threads, watch), watch.look)
         return
-    make_deterministic(lab.device)
+    set_mode(lab.device, fast=watch.fast)
     torch.set_num_threads(threads)
     work(lab, jobs, watch.session, lambda job: watch.look())
 
 
-def _orders(lab: Lab, jobs: list[Job], threads: int, session: str) -> Orders:
+def _orders(lab: Lab, jobs: list[Job], threads: int, watch: "_Watch") -> Orders:
     """What the workers are told."""
     return Orders(
         out=str(lab.store.root),
@@ -151,15 +160,23 @@ def _orders(lab: Lab, jobs: list[Job], threads: int, session: str) -> Orders:
         download=False,
         device=str(lab.device),
         threads=threads,
+        fast=watch.fast,
         environment=lab.environment,
-        session=session,
+        session=watch.session,
         plugins=registry.added_files(),
         jobs=[dataclasses.asdict(job) for job in jobs],
     )
 
 
+def sharing_of(device: torch.device, workers: int | None) -> Sharing | None:
+    """More workers may join on GPUs, unless their number was given."""
+    if workers is not None or device.type != "cuda":
+        return None
+    return Sharing(torch.cuda.device_count() if device.index is None else 1)
+
+
 def default_workers(device: torch.device, threads: int) -> int:
-    """One worker per GPU; on the CPU as many as its cores carry."""
+    """One worker per GPU to begin with (see `run.sharing`); on the CPU as many as its cores carry."""
     if device.type == "cuda":
         return torch.cuda.device_count() if device.index is None else 1
     return max(1, len(os.sched_getaffinity(0)) // threads if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
@@ -174,6 +191,7 @@ class _Watch:
     began: float
     progress: Progress
     session: str
+    fast: bool
     total: int = 0
 
     def __post_init__(self) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Callable
 import torch
 
 from fathom.records import FathomError
+from fathom.run.sharing import EVERY as SHARING_EVERY
+from fathom.run.sharing import Sharing
 from fathom.run.worker import Orders
 
 PATIENCE = 4  # deaths of workers that are made up for, per worker
@@ -24,10 +26,11 @@ class Crew:
         count: Processes.
         threads: CPU threads of each.
         device: `cuda` gives each worker a GPU of its own, in turn.
+        sharing: Lets more workers join while they work; None for `count` workers throughout.
     """
 
-    def __init__(self, count: int, threads: int, device: torch.device) -> None:
-        self.count, self.threads, self.device = count, threads, device
+    def __init__(self, count: int, threads: int, device: torch.device, sharing: Sharing | None = None) -> None:
+        self.count, self.threads, self.device, self.sharing = count, threads, device, sharing
         self.processes: list[subprocess.Popen[str]] = []
 
     def __enter__(self) -> "Crew":
@@ -48,7 +51,7 @@ class Crew:
         Raises:
             FathomError: A worker could not go on.
         """
-        deaths = 0
+        deaths, looked = 0, time.monotonic()
         for number in range(self.count):
             self._order(number, orders)
         while any(p.poll() is None for p in self.processes):
@@ -60,10 +63,16 @@ class Crew:
                     process.communicate()
                     self.processes[number] = self._start()
                     self._order(number, orders)
+            if self.sharing and time.monotonic() - looked > SHARING_EVERY:
+                looked = time.monotonic()
+                if all(p.poll() is None for p in self.processes) and self.sharing.admits(len(self.processes)):
+                    self.processes.append(self._start())
+                    self._order(len(self.processes) - 1, orders)
         if broken := [p.returncode for p in self.processes if p.returncode]:
+            statuses = ", ".join(map(str, broken))
             raise FathomError(
-                f"{len(broken)} of {self.count} workers could not go on (exit status {', '.join(map(str, broken))}; "
-                "what they said is above, -9 usually means that memory ran out: give --workers a smaller number). What "
+                f"{len(broken)} of {len(self.processes)} workers could not go on (exit status {statuses}; what they "
+                "said is above, -9 usually means that memory ran out: give --workers a smaller number). What "
                 "was committed is safe; run the same again"
             )
 

@@ -55,7 +55,7 @@ def find_device(wanted: str) -> torch.device:
     return device
 
 
-def describe(device: torch.device, threads: int) -> Environment:
+def describe(device: torch.device, threads: int, *, fast: bool = False) -> Environment:
     """The environment of this process."""
     plugins = {Path(p).name: hashlib.sha256(Path(p).read_bytes()).hexdigest()[:12] for p in added_files()}
     for point in entry_points(group="fathom"):
@@ -68,6 +68,8 @@ def describe(device: torch.device, threads: int) -> Environment:
         "threads": threads if device.type == "cpu" else 0,
         "plugins": plugins,
     }
+    if fast and device.type == "cuda":
+        decides["mode"] = "fast"
     decides |= {name: _version(name) for name in ("torchvision", "numpy", "scikit-learn")}
     machine = {
         "fathom": fathom.__version__,
@@ -102,9 +104,15 @@ def check(store: Store, environment: Environment, *, accept: bool) -> None:
         store.put(f"environments/{environment.name}", environment.decides, environment.machine)
 
 
-def make_deterministic(device: torch.device) -> None:
-    """Ask CUDA for the same bits every time. Call it before CUDA is first used; the CPU needs nothing."""
+def set_mode(device: torch.device, *, fast: bool = False) -> None:
+    """Ask CUDA for the same bits every time, or, where `fast`, for the fastest kernels, whose sums have no fixed order.
+
+    Call it before CUDA is first used; the CPU needs nothing. What the fast mode is still good for: `learn.fit`.
+    """
     if device.type != "cuda":
+        return
+    if fast:
+        torch.backends.cudnn.benchmark = True
         return
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)

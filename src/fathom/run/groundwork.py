@@ -145,10 +145,14 @@ def features_of(lab: Lab, setting: Setting, seed: int) -> Dataset:
     began = time.perf_counter()
     plain, state, facts = lab.dataset(setting[0]), state_of(lab, setting, seed), paradigm.facts(lab.data)
     prepared = lab.store.get(prepared_key(setting[0], paradigm.preparation, seed)) if state else None
+    decides = facts
+    if prepared:
+        decides = {**facts, "state": prepared[0]["tensors"], "input": [plain.mean, plain.std, plain.augment]}
     parts = {}
     for part, images in (("train", plain.images), ("test", plain.test_images)):
-        decides = {**facts, "state": prepared[0]["tensors"] if prepared else "", "environment": lab.decided}
-        parts[part] = _kept(lab, paradigm, images, state, decides, part)
+        parts[part] = _kept(
+            lab, paradigm, plain, images, state, features_key(pixels_sha256(images), paradigm.backbone, decides)
+        )
     content = {"dataset": setting[0], "backbone": paradigm.backbone, "seed": _seed(paradigm, seed), "facts": facts}
     content |= {f"{part}_sha256": kept.sha256 for part, kept in parts.items()} | {"dim": parts["train"].size[1]}
     known = lab.store.get(name)
@@ -165,17 +169,14 @@ def features_of(lab: Lab, setting: Setting, seed: int) -> Dataset:
     return lab.featured[name]
 
 
-def _kept(
-    lab: Lab, paradigm: Paradigm, images: Images, state: State | None, decides: dict[str, Any], part: str
-) -> FeatureImages:
+def _kept(lab: Lab, paradigm: Paradigm, plain: Dataset, images: Images, state: State | None, key: str) -> FeatureImages:
     """The features of all images, found in the cache or computed, on from where a killed process was."""
-    key = features_key(pixels_sha256(images), paradigm.backbone, decides)
 
     def make(first: int) -> Iterator[Tensor]:
         rest = Subset(images, torch.arange(first, len(images), device=images.device))
-        return iter(paradigm.embed(rest, state, lab.data))
+        return iter(paradigm.embed(Unlabeled(rest, plain.mean, plain.std, plain.augment), state, lab.data))
 
-    journal = lab.journal(f"shared/features/{part}-{key}", "")
+    journal = lab.journal(f"shared/features/{key}", "")
 
     def tell(done: int) -> None:
         journal.tell(done, len(images), {})

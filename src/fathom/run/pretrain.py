@@ -12,7 +12,7 @@ from fathom.learn.encoders import encoder_folder, import_state, pack_encoder
 from fathom.records import FathomError, digest
 from fathom.registry import find
 from fathom.run.backends import data_root
-from fathom.run.environment import describe, find_device, make_deterministic
+from fathom.run.environment import describe, find_device, set_mode
 from fathom.run.groundwork import prepare_state, prepared_key
 from fathom.run.journal import Tell
 from fathom.run.lab import Lab
@@ -45,6 +45,7 @@ def pretrain(
     download: bool = False,
     device: str = "auto",
     threads: int = 1,
+    fast: bool = False,
     tell: Tell | None = None,
 ) -> Encoder:
     """Train the encoder of a dataset, paradigm and seed, or go on where that stopped, or find it in the cache.
@@ -55,7 +56,7 @@ def pretrain(
         dataset: Call-string.
         paradigm: Call-string of a paradigm that prepares an encoder.
         seed: Seed of the split and of the training.
-        data, download, device, threads: As in `run`.
+        data, download, device, threads, fast: As in `run`.
         tell: Called with what a watcher should see.
 
     Raises:
@@ -64,8 +65,8 @@ def pretrain(
     """
     root, where = data_root(data, download=download, quiet=tell is None), find_device(device)
     torch.set_num_threads(threads)
-    make_deterministic(where)
-    environment = describe(where, threads)
+    set_mode(where, fast=fast)
+    environment = describe(where, threads, fast=fast)
     # Of unfinished work, and of what it gave; another torch or device gives other bits.
     store = Store(root.cache / "pretraining" / digest(environment.decides, 12))
     store.put(f"environments/{environment.name}", environment.decides, environment.machine)

@@ -27,7 +27,9 @@ def _diverged(lab: Lab, session: str) -> dict[Setting, tuple[int, str]]:
     """Settings with a training that was not finite -> (retries of the setting when it failed, what was not finite)."""
     found: dict[Setting, tuple[int, str]] = {}
     for failure in lab.store.failures():
-        if failure["session"] == session and failure["error"] == "NonFiniteError" and failure["kind"] != "search":
+        here = failure["session"] == session and failure["kind"] in ("first", "run", "ceiling")
+        if here and failure["error"] == "NonFiniteError":
             dataset, regime, paradigm = failure["setting"]
-            found[(dataset, regime, paradigm)] = (failure.get("retries", 0), failure["message"])
+            setting, last = (dataset, regime, paradigm), (failure.get("retries", 0), failure["message"])
+            found[setting] = max(last, found.get(setting, last))
     return found

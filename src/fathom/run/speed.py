@@ -7,7 +7,7 @@ import torch
 
 from fathom.data.features import FeatureImages
 from fathom.data.images import Subset
-from fathom.learn.task import Journal, Paradigm, State, Task
+from fathom.learn.task import Journal, Paradigm, State, Task, Unlabeled
 from fathom.records import Study
 from fathom.run.groundwork import Ground
 from fathom.run.lab import Lab, Setting
@@ -82,7 +82,9 @@ def _task(lab: Lab, start: Start, short: Paradigm, state: State | None, images: 
     some = Subset(start.dataset.images, start.tensor(start.train_ids[:images]))
     if not short.backbone:
         return task, some
-    features = FeatureImages(torch.cat(list(short.embed(some, state, lab.data))))
+    d = start.dataset
+    chunks = short.embed(Unlabeled(some, d.mean, d.std, d.augment), state, lab.data)
+    features = FeatureImages(torch.cat(list(chunks)))
     ids = torch.arange(len(features), device=features.device)
     all_of_them = Subset(features, ids)
     labels = task.labels[torch.arange(len(features)) % len(task.labels)]

@@ -22,7 +22,7 @@ import torch
 from fathom import registry
 from fathom.data.dataset import DataRoot
 from fathom.records import FathomError, digest
-from fathom.run.environment import make_deterministic
+from fathom.run.environment import set_mode
 from fathom.run.jobs import Job, do, done
 from fathom.run.lab import Lab
 from fathom.store import Store
@@ -132,6 +132,7 @@ class Orders:
     download: bool
     device: str
     threads: int
+    fast: bool
     environment: str
     session: str
     plugins: list[str]
@@ -145,7 +146,7 @@ def main() -> None:
         return  # the study was refused
     orders = Orders(**json.loads(line))
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    make_deterministic(torch.device(orders.device))
+    set_mode(torch.device(orders.device), fast=orders.fast)
     torch.set_num_threads(orders.threads)
     for path in orders.plugins:
         registry.add_file(path)

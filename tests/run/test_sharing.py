@@ -1,0 +1,53 @@
+"""Workers join on a GPU while memory and idle time carry them."""
+
+import pytest
+
+from fathom.run.sharing import Load, Sharing, parse, visible
+
+GIB = 2**30
+SAID = """0, GPU-aaa, 1024, 81920, 35
+1, GPU-bbb, 40960, 81920, 97
+2, GPU-ccc, 10, 81920, [N/A]
+"""
+
+
+def sharing(*readings: list[Load], gpus: int = 1) -> Sharing:
+    iterator = iter(readings)
+    return Sharing(gpus, lambda: next(iterator))
+
+
+EMPTY = Load(GIB, 80 * GIB, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("workers", "load", "admitted"),
+    [
+        (1, Load(5 * GIB, 80 * GIB, 0.3), True),
+        (1, Load(5 * GIB, 80 * GIB, 0.9), False),  # busy
+        (1, Load(41 * GIB, 80 * GIB, 0.3), False),  # another 40 GiB would not fit
+        (1, EMPTY, False),  # still loading: nothing is known
+        (3, Load(60 * GIB, 80 * GIB, 0.3), False),
+        (3, Load(31 * GIB, 80 * GIB, 0.3), True),
+        (8, Load(9 * GIB, 80 * GIB, 0.3), False),  # enough
+    ],
+)
+def test_another_worker_joins_where_it_fits_and_finds_work(workers: int, load: Load, admitted: bool) -> None:
+    assert sharing([EMPTY], [load]).admits(workers) is admitted
+
+
+def test_the_gpu_next_in_turn_decides() -> None:
+    free, busy = Load(5 * GIB, 80 * GIB, 0.1), Load(5 * GIB, 80 * GIB, 0.95)
+    assert sharing([EMPTY] * 2, [free, busy], gpus=2).admits(2)
+    assert not sharing([EMPTY] * 2, [free, busy], gpus=2).admits(3)
+
+
+def test_what_cannot_be_measured_admits_nobody() -> None:
+    assert not sharing([], []).admits(1)
+
+
+def test_what_nvidia_smi_says() -> None:
+    loads = parse(SAID)
+    assert loads["0"] == loads["GPU-aaa"] == Load(GIB, 80 * GIB, 0.35)
+    assert "2" not in loads
+    assert visible(loads, None) == [loads["0"], loads["1"]]
+    assert visible(loads, "GPU-bbb,0") == [loads["1"], loads["0"]]
