@@ -132,3 +132,19 @@ def test_what_passes_can_be_drawn_and_what_is_advised_passes(data, balanced, see
     assert len(starting_set(on, train, made, streams("start"))) == made.start
     assert len(validation_set(on, val, made, streams("validation"))) == made.val_size
     assert made.rounds == 1 or made.start + (made.rounds - 2) * made.query_size < len(train)
+
+
+def test_a_paradigm_may_have_sizes_of_its_own():
+    """Lüth et al., 2023, code: FixMatch on CIFAR-100 and CIFAR-10-LT has 4 rounds of three times the query size."""
+    plain = dataset(
+        np.arange(200) % 10, regimes={"low": {"start": 40}, "semi-sl/low": {"query_size": 150, "rounds": 4}}
+    )
+
+    def of(text, paradigm):
+        made = build(text, plain, paradigm)
+        return made.start, made.query_size, made.rounds, made.val_size
+
+    assert of("low", "standard") == of("low", "") == (40, 40, 10, 200)
+    assert of("low", "semi-sl") == (40, 150, 4, 200)
+    assert of("mid", "semi-sl") == of("mid", "")
+    assert of("low(query_size=7)", "semi-sl") == (40, 7, 4, 200), "what is given goes first"

@@ -41,17 +41,21 @@ def cifar10(root: DataRoot, *, train_size: int = 0, test_size: int = 0) -> Datas
 def cifar10_lt(root: DataRoot, *, rho: float = 50.0, train_size: int = 0, test_size: int = 0) -> Dataset:
     """CIFAR-10-LT: CIFAR-10 with the train part thinned to a long tail; class 0 is `rho` times as frequent as class 9.
 
-    Validation and test stay balanced. Arguments otherwise as for `cifar10`.
+    Validation and test stay balanced; `semi-sl` has 4 rounds and three times the query size in the low and mid regime.
+    Arguments otherwise as for `cifar10`.
 
     Source: Lüth et al. 2023, Sec. 3, after Cui et al. 2019 (CVPR). The thinning is drawn from a stream of its own, so
         it is the same for all paradigms; in the study's code it depended on the transform.
     """
-    return replace(_load("cifar10", root, train_size, test_size), balanced=False, long_tail=float(rho))
+    loaded = _load("cifar10", root, train_size, test_size)
+    return replace(loaded, balanced=False, long_tail=float(rho), regimes=_LONG_TAIL)
 
 
 @dataset("cifar100")
 def cifar100(root: DataRoot, *, train_size: int = 0, test_size: int = 0) -> Dataset:
     """CIFAR-100: 50,000 + 10,000 photos of 32 x 32 pixels in 100 balanced classes. Arguments as for `cifar10`.
+
+    `semi-sl` has 4 rounds and three times the query size in the low and mid regime.
 
     Source: Krizhevsky 2009; regimes of Lüth et al. 2023, Sec. 3 (5, 10, 50 labels a class; 5 rounds in the high one)
         and study code (5,000 validation labels in the high regime: all that are held out).
@@ -70,8 +74,11 @@ _REGIMES: dict[str, dict[str, dict[str, int]]] = {
     "cifar100": {
         "mid": {"start": 1_000, "val_size": 5_000},
         "high": {"start": 5_000, "rounds": 5, "val_size": 5_000},
+        "semi-sl/low": {"query_size": 1_500, "rounds": 4},
+        "semi-sl/mid": {"query_size": 3_000, "rounds": 4},
     },
 }
+_LONG_TAIL = {"semi-sl/low": {"query_size": 150, "rounds": 4}, "semi-sl/mid": {"query_size": 750, "rounds": 4}}
 
 
 def _load(name: str, root: DataRoot, train_size: int, test_size: int) -> Dataset:

@@ -68,7 +68,8 @@ class Dataset:
             of a split. None where there are none.
         test_groups: The same for the test split, in the same numbering.
         long_tail: rho: the train part of a split is thinned to an exponential decay from 1 to 1/rho; None to keep all.
-        regimes: What the named regimes change for this dataset, for example `{"high": {"rounds": 5}}`.
+        regimes: What the named regimes change for this dataset, for example `{"high": {"rounds": 5}}`; for one
+            paradigm alone `{"semi-sl/low": {"query_size": 1500, "rounds": 4}}`.
         ids: A name for each train image that outlives the order (file name, official index); None for the index.
         source: Where the data is from: citation, address, license.
         revision: Short hash of labels, test labels, groups and pixels: what "the same data" means.

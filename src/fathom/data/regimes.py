@@ -1,5 +1,6 @@
 """Label regimes: how much is labeled (paper Sec. 3), and whether it fits a dataset."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,14 @@ ROUNDS = 10
 VAL_FACTOR = 5  # validation labels for each label of the starting budget
 
 
-def build(text: str, dataset: Dataset) -> LabelRegime:
+def build(text: str, dataset: Dataset, paradigm: str = "") -> LabelRegime:
     """The label regime of a call-string on a dataset; its name is the canonical call-string.
+
+    Args:
+        text: Call-string.
+        dataset: What it is for; its `regimes` may change the sizes of a named regime, for all paradigms (`"low"`) or
+            for one (`"semi-sl/low"`).
+        paradigm: Name of the training paradigm.
 
     Raises:
         FathomError: Unknown regime or parameter, or a value that is no positive whole number.
@@ -26,7 +33,10 @@ def build(text: str, dataset: Dataset) -> LabelRegime:
     for key, value in call.arguments:
         if key in SIZES:
             _positive(call.name, key, value)
-    made = entry.load()(dataset, **dict(call.arguments))
+    own = {key.removeprefix(f"{paradigm}/"): sizes for key, sizes in dataset.regimes.items() if "/" in key}
+    changed = {key: {**dataset.regimes.get(key, {}), **sizes} for key, sizes in own.items()}
+    sized = replace(dataset, regimes={**dataset.regimes, **changed}) if paradigm else dataset
+    made = entry.load()(sized, **dict(call.arguments))
     if not isinstance(made, LabelRegime):
         raise FathomError(f"regime {text!r} ({entry.path}) gave {type(made).__name__}; expected a LabelRegime")
     sizes = {key: getattr(made, key) for key in SIZES}

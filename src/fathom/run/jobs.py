@@ -68,7 +68,7 @@ def _setting_jobs(study: Study, lab: Lab, setting: Setting) -> Iterator[Job]:
     arms = []
     if len(grid) > 1:
         for seed in range(paradigm.search):
-            lab.start(setting[0], setting[1], seed)  # refuses a regime that does not fit a seed of the search
+            lab.start_at(setting, seed)  # refuses a regime that does not fit a seed of the search
             yield from (ground := _ground_jobs(lab, setting, seed))
             for hparams in grid:
                 name = tune.search_key(setting, hparams, seed)

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from fathom.callstring import parse
 from fathom.data import load
 from fathom.data.dataset import DataRoot, Dataset
 from fathom.data.regimes import build as build_regime
@@ -38,7 +39,7 @@ class Lab:
     tell: Tell | None = None
     featured: dict[str, Dataset] = field(default_factory=dict)  # by name of their record (`run.groundwork`)
     _datasets: dict[str, Dataset] = field(default_factory=dict)
-    _starts: dict[tuple[str, str, int], Start] = field(default_factory=dict)
+    _starts: dict[tuple[str, str, int, str], Start] = field(default_factory=dict)
 
     def dataset(self, text: str) -> Dataset:
         """The dataset, its images on the device; checked against what the store knows of it.
@@ -66,20 +67,25 @@ class Lab:
     def paradigm(self, text: str) -> Paradigm:
         return build_paradigm(text)
 
-    def start(self, dataset: str, regime: str, seed: int) -> Start:
-        """Split, starting set and validation set of a seed.
+    def start(self, dataset: str, regime: str, seed: int, paradigm: str = "") -> Start:
+        """Split, starting set and validation set of a seed; a paradigm may have sizes of its own in a named regime.
 
         Raises:
             FathomError: The regime does not fit the dataset.
         """
-        key = (dataset, regime, seed)
+        name = parse(paradigm).name if paradigm else ""
+        key = (dataset, regime, seed, name)
         if key not in self._starts:
             loaded = self.dataset(dataset)
-            self._starts[key] = Start.draw(loaded, build_regime(regime, loaded), seed, self.device)
+            self._starts[key] = Start.draw(loaded, build_regime(regime, loaded, name), seed, self.device)
         return self._starts[key]
 
     def start_of(self, spec: RunSpec) -> Start:
-        return self.start(spec.dataset, spec.regime, spec.seed)
+        return self.start_at(spec.setting, spec.seed)
+
+    def start_at(self, setting: Setting, seed: int) -> Start:
+        """The start of a seed in a setting."""
+        return self.start(setting[0], setting[1], seed, setting[2])
 
     def _check(self, text: str, loaded: Dataset) -> None:
         facts = facts_of(text, loaded)

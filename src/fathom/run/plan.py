@@ -149,7 +149,7 @@ def _seconds(lab: Lab, job: Job, speeds: dict[str, Speed]) -> float:
     """Expected seconds of a job on one worker: images trained on and predicted, at the measured rates."""
     if job.kind == "choose":
         return 0.0
-    paradigm, start = lab.paradigm(job.setting[2]), lab.start(job.setting[0], job.setting[1], max(job.seed, 0))
+    paradigm, start = lab.paradigm(job.setting[2]), lab.start_at(job.setting, max(job.seed, 0))
     speed, regime, d = speeds[speed_name(job.setting)], start.regime, start.dataset
     if job.kind == "prepare":
         return paradigm.preparing(Ground.of(lab, job.setting[0], job.seed).unlabeled) / speed.train

@@ -91,7 +91,7 @@ def first_key(lab: Lab, setting: Setting, seed: int, dropout: float) -> str:
 def train_first(lab: Lab, setting: Setting, seed: int, dropout: float) -> None:
     """Train the round-0 classifier once, and keep it for all query methods of the seed."""
     began = time.perf_counter()
-    start, key = grounded(lab, setting, lab.start(setting[0], setting[1], seed)), first_key(lab, setting, seed, dropout)
+    start, key = grounded(lab, setting, lab.start_at(setting, seed)), first_key(lab, setting, seed, dropout)
     classifier, journal = _fit(lab, setting, start, start.open()[1], Streams(seed, 0), dropout, key)
     arrays = {name: tensor.cpu().numpy() for name, tensor in classifier.state().items()}
     content = {"dataset": setting[0], "regime": setting[1], "paradigm": setting[2], "seed": seed, "dropout": dropout}
@@ -110,7 +110,7 @@ def ceiling_key(lab: Lab, setting: Setting, seed: int) -> str:
 def train_ceiling(lab: Lab, setting: Setting, seed: int) -> None:
     """Train on every label of the train part: what the best possible budget could reach with the setting's HPs."""
     began = time.perf_counter()
-    start, key = grounded(lab, setting, lab.start(setting[0], setting[1], seed)), ceiling_key(lab, setting, seed)
+    start, key = grounded(lab, setting, lab.start_at(setting, seed)), ceiling_key(lab, setting, seed)
     oracle, _ = start.open()
     everything = Labeled(start.train_ids.tolist(), oracle.label(start.train_ids).tolist())
     dropout = base_dropout(lab.paradigm(setting[2]))

@@ -55,7 +55,7 @@ def measure_speeds(lab: Lab, study: Study) -> dict[str, Speed]:
 
 def _measure(lab: Lab, setting: Setting, images: int) -> Speed:
     """Train for a moment and predict some of the pool."""
-    start, short = lab.start(setting[0], setting[1], 0), lab.paradigm(setting[2]).probe(images)
+    start, short = lab.start_at(setting, 0), lab.paradigm(setting[2]).probe(images)
     state = short.prepare(Ground.of(lab, setting[0], 0).unlabeled, Streams(0)("pretrain"), lab.data, Journal()) or None
     began = time.perf_counter()
     task, some = _task(lab, start, short, state, images)

@@ -31,7 +31,7 @@ def choice_key(setting: Setting) -> str:
 
 def grid_of(lab: Lab, setting: Setting) -> list[dict[str, Any]]:
     """The HPs to choose from."""
-    start = lab.start(setting[0], setting[1], 0)
+    start = lab.start_at(setting, 0)
     return lab.paradigm(setting[2]).grid(start.task(start.open()[1]))
 
 
@@ -41,7 +41,7 @@ def train_arm(lab: Lab, setting: Setting, hparams: dict[str, Any], seed: int) ->
     An entry that diverges is an outcome of the search, not a failure of the study: it is stored without a score.
     """
     began = time.perf_counter()
-    start, paradigm = grounded(lab, setting, lab.start(setting[0], setting[1], seed)), lab.paradigm(setting[2])
+    start, paradigm = grounded(lab, setting, lab.start_at(setting, seed)), lab.paradigm(setting[2])
     task, key = start.task(start.open()[1]), search_key(setting, hparams, seed)
     journal = lab.journal(key, "")
     content = {**_named(setting), "hparams": hparams, "seed": seed, "val_score": None, "failure": ""}
