@@ -52,7 +52,7 @@ def _lines(
         if now - last[0] >= LINE_EVERY:
             last[0] = now
             left = f"{clock.left(committed, total)}  {under_way()}".rstrip()
-            console.print(f"{what}: {committed} of {total} {unit} {left}", markup=False)
+            console.print(f"{what}: {committed} of {total} {unit} {left}", markup=False, soft_wrap=True)
 
     return tell
 
