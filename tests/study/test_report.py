@@ -10,12 +10,10 @@ from unittest.mock import ANY
 
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
 from tests.study.synthetic import CLASSES, Plan, build, put_environment
 
 from fathom.records import FathomError, RunSpec, Study
 from fathom.store import Store
-from fathom.study import figures, paradigm_figures
 from fathom.study import report as report_module
 from fathom.study.drawing import Drawing
 from fathom.study.reading import Reading
@@ -64,15 +62,6 @@ def made(out: Path) -> tuple[Page, dict[str, Table]]:
     """The page and the tables in it by name."""
     page = report_module.Page(Reading.of(out))
     return Page(page.html()), {table.name: table for table in page.tables}
-
-
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pages without drawings, for tests of their words: drawing takes most of a page's time."""
-    for module in (figures, paradigm_figures):
-        for name in (name for name in vars(module) if name.endswith("_figure")):
-            empty = Drawing(name, b"", "<svg></svg>", "", Figure())
-            monkeypatch.setattr(module, name, lambda stem, *rest, empty=empty: empty)
 
 
 @pytest.fixture(scope="module")
@@ -278,7 +267,7 @@ def test_one_seed_claims_nothing(tmp_path: Path) -> None:
 def test_methods_with_dropout_are_told_apart(tmp_path: Path) -> None:
     build(tmp_path / "a", replace(SMALL, queries=("random", "bald(draws=20)")))
     assert (
-        "dropout 0.5 for BALD (draws=20); no dropout for Random"
+        "Dropout 0.5 for BALD (draws=20); no dropout for Random"
         in dict(warnings(Reading.of(tmp_path / "a")))["Two classifiers"]
     )
     build(tmp_path / "b", replace(SMALL, queries=("random", "bald(draws=20)"), paradigms=("standard(dropout=all)",)))

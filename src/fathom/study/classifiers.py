@@ -98,6 +98,17 @@ class Classifiers:
         )
         return " ".join([text, *self._controls()])
 
+    def brief(self) -> str:
+        """The note in short, for a caption."""
+        if not self.mixed:
+            return ""
+        *more, least = sorted(set(self.dropouts.values()), reverse=True)
+        told = [f"{v:g} for {listed([label(q) for q, own in self.dropouts.items() if own == v])}" for v in more]
+        others = f"{least:g}" if least else "none"
+        text = f"{CROSSED} Different classifiers: dropout {', '.join(told)}, {others} for the others."
+        matched = [q for q in self.dropouts if self.mark(q) == MATCHED]
+        return text + (f" {MATCHED} Against {label(self.reference(matched[0]))}." if matched else "")
+
     def _controls(self) -> Iterable[str]:
         """The matched controls that there are, and those that there should be."""
         methods = [q for q in self.dropouts if q != self.baseline and not self.is_control(q)]

@@ -82,20 +82,21 @@ def frame(axes: Axes, below: str, left: str, budgets: Iterable[float]) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(6))
 
 
-def legend(figure: Figure, axes: Axes, more: Sequence[Artist] = (), wide: float = 0.0) -> None:
+def legend(figure: Figure, axes: Axes, more: Sequence[Artist] = (), wide: bool = False) -> None:
     """A legend above the panel, read line by line; long ones grow the figure upwards.
 
     Args:
         figure: With one panel.
         axes: Whose labeled lines are told.
         more: Further artists with labels.
-        wide: Length of the lines in it, in letters; 0 for the usual.
+        wide: Whether the figure has room for one more column, and dashes are to be told apart.
     """
     handles, labels = axes.get_legend_handles_labels()
     handles, labels = [*handles, *more], [*labels, *(str(artist.get_label()) for artist in more)]
     if not handles:
         return
     columns = 3 if max(map(len, labels)) < 14 else 2 if max(map(len, labels)) < 26 else 1
+    columns += wide
     lines = -(-len(handles) // columns)
     grow = max(0, lines - 2) * 0.19
     width, height = figure.get_size_inches()
@@ -108,7 +109,7 @@ def legend(figure: Figure, axes: Axes, more: Sequence[Artist] = (), wide: float 
         loc="upper left",
         bbox_to_anchor=(0.1, 1.0),
         ncols=columns,
-        handlelength=wide or 1.8,
+        handlelength=3.0 if wide else 1.8,
         columnspacing=1.2,
         borderaxespad=0.1,
     )

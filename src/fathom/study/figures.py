@@ -95,7 +95,9 @@ def penalty_figure(
     size = len(penalty.queries)
     labels = [looks[q].label for q in penalty.queries]
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, 1.0 + 0.42 * (size + 1)), layout="constrained")
+        # Names stand to the left, and slanted above, where the last one sticks out to the right.
+        width = max(WIDTH, 0.52 * size + 0.135 * max(map(len, labels), default=0))
+        figure = Figure(figsize=(width, 1.0 + 0.42 * (size + 1)), layout="constrained")
         axes = figure.subplots()
         axes.spines[:].set_visible(False)
         most = max(1.0, float(penalty.settings.max(initial=0)))

@@ -101,7 +101,7 @@ class Page(Pieces):
         frame = of_setting(r.frame, setting)
         if frame.empty:
             return
-        metric, scores, notes = r.metric(setting), r.ceiling(setting), r.footnote([setting])
+        metric, scores, notes = r.metric(setting), r.ceiling(setting), r.caption_note([setting])
         means = curves.budget_curves(frame)
         text = f"Mean over {_count(means)}; {_band(means)}.{_extra(frame)}"
         if scores:
@@ -147,7 +147,7 @@ class Page(Pieces):
             crossed = {
                 (a, b) for a in p.queries for b in p.queries if any(c.crossed(a, b) for c in r.classifiers.values())
             }
-            caption = f"{caption} {r.footnote(r.store.study.settings)}".strip()
+            caption = f"{caption} {r.caption_note(r.store.study.settings)}".strip()
             found["figure"] = self.drawn(figures.penalty_figure("penalty", p, r.looks, crossed), caption)
             found["table"] = self.kept(penalty_table(r))
         return found

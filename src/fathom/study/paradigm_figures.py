@@ -59,7 +59,7 @@ def arms_figure(
         handles += [_handle(strokes[arm]) for arm in curves]
         if ceilings:
             handles.append(Line2D([], [], color=INK, lw=0.8, alpha=0.65, label="full data"))
-        legend(figure, axes, handles, wide=2.8)
+        legend(figure, axes, handles, wide=True)
         ends = [f"{strokes[arm].label}: {_ends(rows, looks)}" for arm, rows in curves.items()]
         return finished(figure, name, f"Budget curves of training paradigms. {'; '.join(ends)}.", looks)
 

@@ -6,7 +6,7 @@ from typing import Any
 from fathom.study import paradigm_figures as figures
 from fathom.study.curves import budget_curves
 from fathom.study.names import short_names
-from fathom.study.paradigm_tables import apart_words, paradigm_table, verdict_words
+from fathom.study.paradigm_tables import apart_words, paradigm_table, verdict_details, verdict_words
 from fathom.study.paradigms import Group, apart, groups, verdicts
 from fathom.study.pieces import Figure, Pieces
 from fathom.study.reading import of_setting
@@ -27,9 +27,9 @@ def paradigms(pieces: Pieces) -> dict[str, Any] | None:
     found, left = groups(reading), apart(reading)
     if not found and not left:
         return None
-    told = {verdict.dataset: verdict_words(reading, verdict) for verdict in verdicts(reading)}
+    told = [f"{verdict_words(reading, verdict)} {verdict_details(reading, verdict)}" for verdict in verdicts(reading)]
     made = [_group(pieces, number, group) for number, group in enumerate(found)]
-    return {"verdicts": list(told.values()), "groups": made, "apart": apart_words(reading, left)}
+    return {"verdicts": told, "groups": made, "apart": apart_words(reading, left)}
 
 
 def _group(pieces: Pieces, number: int, group: Group) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def _group(pieces: Pieces, number: int, group: Group) -> dict[str, Any]:
         if ceilings:
             text += " Thin lines: each paradigm trained on all labels."
         text += " Bands are in the figures of each setting."
-        figure = pieces.drawn(drawing, f"{text} {reading.footnote(keys)}".strip())
+        figure = pieces.drawn(drawing, f"{text} {reading.caption_note(keys)}".strip())
     return {"title": group.title, "figure": figure, "table": pieces.kept(paradigm_table(reading, group, name))}
 
 
@@ -88,7 +88,7 @@ def _guesses(pieces: Pieces, number: int, own: Guesses) -> dict[str, Any]:
 
 def _guess_figures(pieces: Pieces, name: str, own: Guesses) -> Iterator[Figure]:
     reading = pieces.reading
-    method, footnote = reading.looks[own.query].label, reading.footnote([own.setting])
+    method, footnote = reading.looks[own.query].label, reading.caption_note([own.setting])
     if rates := own.mask_rates():
         text = f"Share of unlabeled images that were learned from, over training; {method}, mean over seeds, pale to "
         yield pieces.drawn(

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from fathom.records import unique
 from fathom.study.classifiers import listed
 from fathom.study.inference import Interval
 from fathom.study.numbers import DASH, MINUS, gain, number, percent, plural
@@ -99,9 +100,11 @@ def _notes(reading: Reading, group: Group, pairs: dict[Setting, Pair | None]) ->
         "the range of the paired bootstrap over seeds."
     ]
     if len({s[1] for s in group.arms}) > 1:
+        known = {a: regime for a in group.arms if (regime := reading.regime(a))}
+        sizes = [f"{group.arms[a]} {regime.query_size}" for a, regime in known.items()]
         told = [f"{group.arms[a]}: {_named(p.budgets)}" for a, p in pairs.items() if p]
         notes.append(
-            "Query sizes differ, so paradigms are compared only at the budgets that both have"
+            f"Query sizes differ ({', '.join(sizes)}), so paradigms are compared only at the budgets that both have"
             + (f" ({'; '.join(told)})" if told else "")
             + "; scores and AL gains are over each one's own budgets and do not compare between rows."
         )
@@ -129,26 +132,36 @@ def _named(budgets: list[int]) -> str:
 
 
 def verdict_words(reading: Reading, verdict: Verdict) -> str:
-    """Whether more is gained by choosing the paradigm or the query method, or that it cannot be told."""
-    dataset, base = reading.names.dataset[verdict.dataset], label(reading.baseline)
-    paradigm = _change(verdict.paradigm, _names(reading, verdict.choices, "paradigm"), f"both with {base}")
-    query = _change(verdict.query, _names(reading, verdict.choices, "query"), "both with the reference paradigm")
+    """Whether more is gained by choosing the paradigm or the query method, or that it cannot be told; in a sentence."""
+    dataset = reading.names.dataset[verdict.dataset]
     if not any(c.paradigm or c.query for c in verdict.choices):
         opening = f"On {dataset} neither choice gained anything on average"
     elif not np.isfinite(verdict.difference.low):
-        opening = f"On {dataset} one seed cannot tell whether the paradigm or the query method gains more"
+        opening = f"On {dataset} one seed cannot tell whether the training paradigm or the query method gains more"
     elif verdict.difference.low > 0:
         opening = f"On {dataset} more was gained by choosing the training paradigm than by choosing the query method"
     elif verdict.difference.high < 0:
         opening = f"On {dataset} more was gained by choosing the query method than by choosing the training paradigm"
     else:
         opening = f"On {dataset} it cannot be told whether the training paradigm or the query method gains more"
-    difference = _points(verdict.difference)
+    marks = {reading.classifiers[c.reference].mark(c.query) for c in verdict.choices if c.query}
     return (
-        f"{opening}. Paradigm: {paradigm}. Query method: {query}. The difference is {difference}, "
-        f"{plural(verdict.difference.n, 'seed')}, paired; {_where(verdict)}. What was best was picked after the fact, "
-        "which flatters both."
+        f"{opening}: {number(100 * verdict.paradigm.mean, 1, sign=True)} against "
+        f"{number(100 * verdict.query.mean, 1, sign=True)}{''.join(sorted(marks))} points of AUBC, a difference of "
+        f"{_points(verdict.difference)}, {plural(verdict.difference.n, 'seed')}, paired."
     )
+
+
+def verdict_details(reading: Reading, verdict: Verdict) -> str:
+    """What the verdict compares: which choices, at which budgets, and how far to trust it."""
+    paradigm = _change(verdict.paradigm, _names(reading, verdict.choices, "paradigm"), label(reading.baseline))
+    held = dict.fromkeys(choice.group.arms[choice.reference] for choice in verdict.choices)
+    query = _change(verdict.query, _names(reading, verdict.choices, "query"), listed(list(held)))
+    notes = reading.caption_note(unique(choice.reference for choice in verdict.choices))
+    return (
+        f"Training paradigm: {paradigm}. Query method: {query}. Compared {_where(verdict)}. What was best was picked "
+        f"after the fact, which flatters both. {notes}"
+    ).strip()
 
 
 def _names(reading: Reading, choices: list[Choice], what: str) -> list[str]:
@@ -169,8 +182,10 @@ def _names(reading: Reading, choices: list[Choice], what: str) -> list[str]:
 def _change(band: Interval, names: list[str], held: str) -> str:
     told = "; ".join(dict.fromkeys(names))
     if names == ["no other was better"]:
-        return f"{told}, {held}"
-    return f"{told}, {held}, gains {_points(band)}" + (" of AUBC averaged over these" if len(names) > 1 else " of AUBC")
+        return f"{told}, both with {held}"
+    return f"{told}, both with {held}, gains {_points(band)}" + (
+        " of AUBC averaged over these" if len(names) > 1 else " of AUBC"
+    )
 
 
 def _points(band: Interval) -> str:

@@ -32,7 +32,7 @@ class Group:
         title: Short names of what all arms share.
         start: Starting budget, labels.
         val_size: Labels of the validation set.
-        arms: Setting -> short name of its paradigm, with its regime where the arms have several.
+        arms: Setting -> short name of its paradigm, with its regime where the paradigm has several.
         reference: The arm that the others are measured against, for each of them: of the same regime if there is one.
     """
 
@@ -116,7 +116,8 @@ def _group(reading: Reading, dataset: str, start: int, val_size: int, settings: 
     names = reading.names
     regimes = unique(s[1] for s in settings)
     several = len(regimes) > 1
-    arms = {s: names.paradigm[s[2]] + (f", {names.regime[s[1]]}" if several else "") for s in settings}
+    twice = {s[2] for s in settings if sum(other[2] == s[2] for other in settings) > 1}
+    arms = {s: names.paradigm[s[2]] + (f", {names.regime[s[1]]}" if s[2] in twice else "") for s in settings}
     first = min(settings, key=lambda s: s[2].split("(")[0] != REFERENCE)  # the first standard one, else the first
     same = {s[1]: s for s in reversed(settings) if s[2] == first[2]}
     shared = unique(r.split("(")[0] for r in regimes)

@@ -214,6 +214,12 @@ class Reading:
         classifiers = joined_notes({self.names.title(s): self.classifiers[s].note() for s in some})
         return " ".join(note for note in (classifiers, self.retry_notes(some)) if note)
 
+    def caption_note(self, settings: Iterable[Setting]) -> str:
+        """The same in short, for a caption."""
+        some = list(settings)
+        classifiers = joined_notes({self.names.title(s): self.classifiers[s].brief() for s in some})
+        return " ".join(note for note in (classifiers, self.retry_notes(some)) if note)
+
     def retry_notes(self, settings: Iterable[Setting]) -> str:
         """What was done again in these settings."""
         changes = {s: [str(r["change"]) for r in self.retries.get(s, [])] for s in settings}

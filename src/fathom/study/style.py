@@ -154,7 +154,7 @@ def strokes(paradigms: Mapping[str, str]) -> dict[str, Stroke]:
     seen: list[str] = []
     spare = 0
     for key, told in paradigms.items():
-        name = key.split("(")[0]
+        name = key.split("(")[0].split()[0]
         if name in STROKES and name not in seen:
             line, marker = STROKES[name]
         else:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from fathom.records import unique
-from fathom.study.classifiers import joined_notes, listed
+from fathom.study.classifiers import CROSSED, MATCHED, joined_notes, listed
 from fathom.study.environments import mixed_words
 from fathom.study.inference import MIN_SEEDS, minimum_p, t_interval
 from fathom.study.numbers import gain, number, p_value, percent, plural
@@ -30,7 +30,7 @@ def headline(reading: Reading) -> list[str]:
         part = gains[gains["paradigm"] == paradigm]
         named = f"With {reading.names.paradigm[paradigm]}: " if len(paradigms) > 1 else ""
         paragraphs.append(named + _of_paradigm(reading, part))
-    told = [verdict_words(reading, verdict) for verdict in verdicts(reading)]
+    told = [" ".join([text, *_marked(text)]) for text in (verdict_words(reading, v) for v in verdicts(reading))]
     return [*told, *paragraphs, _caveat(reading, gains)]
 
 
@@ -70,9 +70,15 @@ def _of_paradigm(reading: Reading, part: Any) -> str:
         first = f"No method gained over {base} on average; nearest was {_told(part, best)}: "
         first += _amount(part[part["query"] == best], settings)
     sentences = [first + _after_the_fact(len(mean)), *left, *_signs(part, base, settings), *_reach(reading, part)]
-    own = unique(zip(part["dataset"], part["regime"], part["paradigm"], strict=True))
-    notes = joined_notes({reading.names.title(s): reading.classifiers[s].note() for s in own})
-    return " ".join([*sentences, *([notes] if notes else [])])
+    return " ".join([*sentences, *_marked(" ".join(sentences))])
+
+
+def _marked(text: str) -> Iterator[str]:
+    """What the marks in a text mean."""
+    if CROSSED in text:
+        yield f"{CROSSED} With another classifier: see “Two classifiers” below."
+    if MATCHED in text:
+        yield f"{MATCHED} Measured against the matched control: see “Two classifiers” below."
 
 
 def _told(part: Any, query: str) -> str:
@@ -202,7 +208,7 @@ def warnings(reading: Reading) -> list[tuple[str, str]]:
     if again := reading.retry_notes(reading.store.study.settings):
         found.append(("Done again", f"{again} The failures, and what had been done before, are listed below."))
     if note := joined_notes({reading.names.title(s): c.note() for s, c in reading.classifiers.items()}):
-        found.append(("Two classifiers", note))
+        found.append(("Two classifiers", note.replace(f"{CROSSED} Two classifiers: d", f"{CROSSED} D")))
     return found
 
 
