@@ -72,6 +72,22 @@ def test_moving_keeps_values_digest_and_standardization() -> None:
     assert moved.sha256 == "a"
 
 
+@pytest.mark.parametrize("room", [0, 10**9])
+def test_a_subset_of_features_moves_as_features_do(room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To a device, here one without values, whole or read as they are used; never as if they were pixels."""
+    monkeypatch.setattr("fathom.data.features.fits", lambda nbytes, device: nbytes <= room)
+    monkeypatch.setattr("fathom.data.images.fits", lambda nbytes, device: True)
+    train, _ = standardized(FeatureImages(table()), FeatureImages(table()))
+    moved = Subset(train, torch.tensor([4, 2])).to(torch.device("meta"))
+    assert isinstance(moved, Subset)
+    assert isinstance(moved.images, FeatureImages)
+    assert moved.images.values.device.type == moved.ids.device.type == ("meta" if room else "cpu")
+    taken = moved.take(torch.tensor([0, 1, 1]))
+    assert (taken.shape, taken.dtype, taken.device.type) == ((3, 5), torch.float32, "meta")
+    back = Subset(train, torch.tensor([4, 2])).to(torch.device("cpu"))
+    assert torch.equal(back.take(torch.tensor([1])), train.take(torch.tensor([2])))
+
+
 def test_statistics_are_numpy_s() -> None:
     values = table(n=1000)
     features = FeatureImages(values)

@@ -73,7 +73,7 @@ def test_what_fits_is_moved(tmp_path):
 
 
 def test_what_does_not_fit_is_copied_batch_by_batch(tmp_path, monkeypatch):
-    monkeypatch.setattr("fathom.data.images._fits", lambda nbytes, device: nbytes < 10 * 48)
+    monkeypatch.setattr("fathom.data.images.fits", lambda nbytes, device: nbytes < 10 * 48)
     for images in (TensorImages(pixels(10)), mapped(tmp_path)[0]):
         streamed = images.to(META)
         assert type(streamed) is type(images)

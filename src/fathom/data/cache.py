@@ -33,7 +33,6 @@ MEMORY_LIMIT = 2 * 2**30  # bytes; larger sets are memory-mapped
 
 _HEADER = 4096  # bytes before the pixels, one page, so that the map is aligned
 _RACY = 2.0  # seconds: a file changed so shortly before it was hashed may change again within the clock's grain
-_BLOCK = 2**22  # bytes that are hashed at a time
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -179,7 +178,7 @@ def _valid(path: Path, shape: tuple[int, ...]) -> str:
             whole = path.stat().st_size == _HEADER + nbytes and head["shape"] == list(shape)
         except (ValueError, KeyError, TypeError):
             whole = False
-        if whole and _sha256(file) == head["sha256"]:
+        if whole and sha256_of_rest(file) == head["sha256"]:
             return str(head["sha256"])
     _log.warning("cache file %s is damaged; its images are decoded again", path)
     return ""
@@ -235,12 +234,9 @@ def _renamed(path: Path) -> Iterator[BinaryIO]:
 
 def _sha256_file(path: Path) -> str:
     with path.open("rb") as file:
-        return _sha256(file)
+        return sha256_of_rest(file)
 
 
-def _sha256(file: BinaryIO) -> str:
-    """Digest of the rest of an open file."""
-    total = hashlib.sha256()
-    while block := file.read(_BLOCK):
-        total.update(block)
-    return total.hexdigest()
+def sha256_of_rest(file: BinaryIO) -> str:
+    """Digest of what an open file holds from where it is read next, hexadecimal."""
+    return hashlib.file_digest(file, "sha256").hexdigest()

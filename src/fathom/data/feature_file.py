@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fathom.data.cache import _sha256
+from fathom.data.cache import sha256_of_rest
 from fathom.data.images import CHUNK
 from fathom.records import FathomError, NonFiniteError, canonical
 
@@ -74,7 +74,7 @@ def valid(path: Path, count: int) -> Head | None:
         return None
     with path.open("rb") as file:
         head = _head(file)
-        if head and head.whole and head.rows == count and _sha256(file) == head.sha256:
+        if head and head.whole and head.rows == count and sha256_of_rest(file) == head.sha256:
             return head
     _log.warning("cache file %s is damaged; its features are computed again", path)
     return None
@@ -113,7 +113,7 @@ class Growing:
     def _resume(self, file: BinaryIO) -> int:
         """Images whose features are there already, and are what they were."""
         head = _head(file)
-        if head and head.whole and head.rows == self.count and _sha256(file) == head.sha256:
+        if head and head.whole and head.rows == self.count and sha256_of_rest(file) == head.sha256:
             self.head = head
             return head.rows
         if head and not head.whole and head.rows <= self.count and self._same(file, head):

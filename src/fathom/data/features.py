@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fathom.data.cache import MEMORY_LIMIT
 from fathom.data.feature_file import HEADER, Growing, Head, statistics, valid
-from fathom.data.images import _check_ids, _fits, _indexed, _put
+from fathom.data.images import check_ids, fits, indexed, put
 from fathom.records import FathomError, digest
 
 
@@ -41,7 +41,7 @@ class FeatureImages:
         mapped: bool = False,
     ) -> None:
         self.values, self.mapped = values, mapped
-        self._device = values.device if device is None else _indexed(device)
+        self._device = values.device if device is None else indexed(device)
         self.mean, self.std = (mean, std) if mean is not None and std is not None else statistics(values)
         self.sha256 = sha256
         self.standard = standard and (standard[0].to(self._device), standard[1].to(self._device))
@@ -61,7 +61,7 @@ class FeatureImages:
 
     def take(self, ids: Int[Tensor, "b"]) -> Float[Tensor, "b d"]:
         """The features at `ids`, 0 to len - 1, float32; standardized where that was asked for."""
-        _check_ids(ids, len(self))
+        check_ids(ids, len(self))
         ids = ids.to(self.values.device)
         if self.mapped:  # neighbors in the file are read together, whatever the order of `ids`
             order = ids.argsort()
@@ -69,14 +69,14 @@ class FeatureImages:
             rows[order] = self.values[ids[order]]
         else:
             rows = self.values[ids]
-        x = _put(rows, self._device).to(torch.float32)
+        x = put(rows, self._device).to(torch.float32)
         return x if self.standard is None else x.sub_(self.standard[0]).div_(self.standard[1])
 
     def to(self, device: torch.device) -> "FeatureImages":
         """The same features taken on `device`: moved there where they fit; on the CPU they stay in the map."""
-        device = _indexed(device)
+        device = indexed(device)
         values, mapped = self.values, self.mapped
-        if device != values.device and device.type != "cpu" and _fits(values.nbytes, device):
+        if device != values.device and device.type != "cpu" and fits(values.nbytes, device):
             values, mapped = values.to(device), False
         return FeatureImages(values, device, self.sha256, self.mean, self.std, self.standard, mapped)
 

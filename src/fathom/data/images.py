@@ -27,7 +27,7 @@ class TensorImages:
     ) -> None:
         self.pixels = pixels
         self.sha256 = sha256
-        self._device = pixels.device if device is None else _indexed(device)
+        self._device = pixels.device if device is None else indexed(device)
 
     def __len__(self) -> int:
         return self.pixels.shape[0]
@@ -44,13 +44,13 @@ class TensorImages:
 
     def take(self, ids: Int[Tensor, "b"]) -> UInt8[Tensor, "b 3 h w"]:
         """The images at `ids`, 0 to len - 1 (checked where that needs no wait for the device)."""
-        _check_ids(ids, len(self))
-        return _put(self.pixels[ids.to(self.pixels.device)], self._device)
+        check_ids(ids, len(self))
+        return put(self.pixels[ids.to(self.pixels.device)], self._device)
 
     def to(self, device: torch.device) -> "TensorImages":
         """The same images taken on `device`: moved there where they fit, else copied batch by batch."""
-        device = _indexed(device)
-        if device == self.pixels.device or not _fits(self.pixels.nbytes, device):
+        device = indexed(device)
+        if device == self.pixels.device or not fits(self.pixels.nbytes, device):
             return TensorImages(self.pixels, device, self.sha256)
         return TensorImages(self.pixels.to(device), None, self.sha256)
 
@@ -69,7 +69,7 @@ class MappedImages:
     ) -> None:
         self.pixels = pixels
         self.sha256 = sha256
-        self._device = torch.device("cpu") if device is None else _indexed(device)
+        self._device = torch.device("cpu") if device is None else indexed(device)
 
     def __len__(self) -> int:
         return int(self.pixels.shape[0])
@@ -87,16 +87,16 @@ class MappedImages:
     def take(self, ids: Int[Tensor, "b"]) -> UInt8[Tensor, "b 3 h w"]:
         """The images at `ids`, 0 to len - 1, read from the file in its order whatever the order of `ids`."""
         rows = ids.cpu().numpy()
-        _check_ids(torch.from_numpy(rows), len(self))
+        check_ids(torch.from_numpy(rows), len(self))
         order = np.argsort(rows, kind="stable")
         batch = np.empty((len(rows), *self.pixels.shape[1:]), np.uint8)
         batch[order] = self.pixels[rows[order]]
-        return _put(torch.from_numpy(batch), self._device)
+        return put(torch.from_numpy(batch), self._device)
 
     def to(self, device: torch.device) -> "MappedImages | TensorImages":
         """The same images taken on `device`: moved there where they fit; on the CPU they stay in the map."""
-        device = _indexed(device)
-        if device.type == "cpu" or not _fits(self.pixels.nbytes, device):
+        device = indexed(device)
+        if device.type == "cpu" or not fits(self.pixels.nbytes, device):
             return MappedImages(self.pixels, device, self.sha256)
         return TensorImages(_gather(self, device), None, self.sha256)
 
@@ -131,17 +131,18 @@ class Subset:
 
     def take(self, ids: Int[Tensor, "b"]) -> Shaped[Tensor, "b ..."]:
         """The images at `ids`, 0 to len - 1 of the subset."""
-        _check_ids(ids, len(self))
+        check_ids(ids, len(self))
         return self.images.take(self.ids[ids.to(self.ids.device)])
 
     def to(self, device: torch.device) -> "Subset | TensorImages":
         """The same images taken on `device`: the whole set moved where it fits, else the subset alone, else copied
         batch by batch. Move the set before taking subsets of it: subsets of a moved set share its memory."""
-        device = _indexed(device)
+        device = indexed(device)
         moved = self.images.to(device)
-        resident = isinstance(moved, TensorImages) and moved.pixels.device == device
+        resident = _held(moved) == device
         nbytes = len(self) * 3 * self.size[0] * self.size[1]
-        if not resident and device.type != "cpu" and _fits(nbytes, device):
+        features = self.size[0] == 1  # no pixels; they are read as they are used
+        if not (features or resident) and device.type != "cpu" and fits(nbytes, device):
             return TensorImages(_gather(self, device))
         subset = Subset(moved, self.ids)
         subset.ids = self.ids.to(device) if resident else self.ids
@@ -185,12 +186,21 @@ def chunks(images: Images) -> list[Tensor]:
     return list(torch.split(torch.arange(len(images)), step))
 
 
-def _indexed(device: torch.device) -> torch.device:
+# ------------------------------------------------------------------------------------ what all sets of images share
+
+
+def indexed(device: torch.device) -> torch.device:
     """The same device with its number: `cuda` and `cuda:0` are one device but do not compare equal."""
     device = torch.device(device)
     if device.type == "cuda" and device.index is None:
         return torch.device("cuda", torch.cuda.current_device())
     return device
+
+
+def _held(images: Images) -> torch.device | None:
+    """Where all values of a set are, if they are in one tensor."""
+    values = getattr(images, "pixels", getattr(images, "values", None))
+    return values.device if isinstance(values, Tensor) else None
 
 
 def _gather(images: Images, device: torch.device) -> Tensor:
@@ -200,7 +210,8 @@ def _gather(images: Images, device: torch.device) -> Tensor:
     return out
 
 
-def _put(batch: Tensor, device: torch.device) -> Tensor:
+def put(batch: Tensor, device: torch.device) -> Tensor:
+    """A batch on a device; on its way to a GPU it is pinned, so that nobody waits for it."""
     if batch.device == device:
         return batch
     if device.type == "cuda" and batch.device.type == "cpu":
@@ -208,14 +219,15 @@ def _put(batch: Tensor, device: torch.device) -> Tensor:
     return batch.to(device)
 
 
-def _fits(nbytes: int, device: torch.device) -> bool:
+def fits(nbytes: int, device: torch.device) -> bool:
+    """Whether so many bytes may stay on a device."""
     if device.type != "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(device)
     return nbytes <= DEVICE_SHARE * free
 
 
-def _check_ids(ids: Tensor, n: int) -> None:
+def check_ids(ids: Tensor, n: int) -> None:
     """A negative id would silently be read from the end. On a device, asking would mean waiting for it."""
     if ids.device.type == "cpu" and len(ids) and not (int(ids.min()) >= 0 and int(ids.max()) < n):
         raise IndexError(f"ids from {int(ids.min())} to {int(ids.max())}; expected 0 to {n - 1}")

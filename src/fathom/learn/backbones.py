@@ -166,11 +166,8 @@ def weight_file(name: str, weights: str, library: Library) -> Path:
 
 def file_facts(path: Path) -> dict[str, Any]:
     """Name and SHA-256 of a file."""
-    total = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(2**22):
-            total.update(block)
-    return {"weights": path.name, "sha256": total.hexdigest()}
+        return {"weights": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
 def input_facts(size: tuple[int, int], interpolation: str) -> dict[str, Any]:

@@ -39,8 +39,7 @@ class Precomputed:
         total = hashlib.sha256()
         for path in self._files():
             with path.open("rb") as file:
-                while block := file.read(2**22):
-                    total.update(block)
+                hashlib.file_digest(file, lambda: total)
         return {"weights": self.path.name, "sha256": total.hexdigest()}
 
     def __call__(self, images: Images) -> Iterator[Float[Tensor, "b d"]]:
