@@ -104,6 +104,30 @@ def test_a_recording_that_forgets_one_part_is_found(part: str, exact: bool):
     assert captured.told == f"eager: a recorded step gave other {part} than the plain one"
 
 
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_counter_that_stands_still_is_found_beside_statistics_that_move_far(exact: bool):
+    net = network()
+    objective = Remembering(net)
+    optimizer = OPTIMIZERS["sgd"](parameter_groups(net, 0.01), Optimization(0.1, 0.01, epochs=1))
+    step = Step(net, lambda *batch: 1e3 * objective.loss(batch[0] * 1e3, batch[1]), optimizer, tensor_lr=True)
+    counters = [b for b in net.buffers() if not b.is_floating_point()]
+
+    def forgetful(body):
+        def replay():
+            row = body()
+            for counter in counters:
+                counter.sub_(1)
+            return row
+
+        return replay
+
+    captured = Captured(step, list(objective.buffers().values()), forgetful, exact=exact)
+    for batch in objective.batches(0):
+        captured(batch, 0.01)
+    assert captured.told == "eager: a recorded step gave other buffers than the plain one"
+    assert [int(counter) for counter in counters] == [3] * len(counters)
+
+
 def test_what_differs_by_rounding_is_used_unless_the_bits_must_be_the_same():
     def rounding(body):
         def replay():
