@@ -137,7 +137,7 @@ class Round(_Record):
         scores: The query method's score of each queried sample (see the method); None where it gives none.
         labeled_classes: Training labels of each class in this round.
         notes: What a reader must know, for example a last round that found fewer samples than the query size.
-        training: What the paradigm shows of its training (see its `diagnostics`), with what the harness measured of it.
+        training: What the classifier shows of its training (its `shown`), with what the harness measured of it.
         seconds: Wall-clock of `train`, `predict`, `query`, `total`. A clock reading: never part of the digest.
         finished: UTC time of the commit, ISO 8601. A clock reading too.
         environment: Which of the store's environments computed it. Kept with the clock readings.

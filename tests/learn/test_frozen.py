@@ -138,6 +138,26 @@ def test_an_encoder_s_features_are_those_of_its_network() -> None:
         list(encode(unlabeled, state, "resnet18"))
 
 
+def test_memory_that_runs_out_makes_an_encoder_s_chunks_smaller() -> None:
+    from fathom.learn.encoded import encode
+    from fathom.learn.network import build_network
+
+    plain, _ = digits(60)
+    network = build_network("cnn", (8, 8), 10, 0.0, Stream(3), torch.device("cpu")).eval()
+
+    def scarce(count: int) -> None:
+        if count > 20:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    chunks = {}
+    for name, images in (("whole", plain.images), ("scarce", Pixels(plain.images.x, scarce))):
+        unlabeled = Unlabeled(images, plain.mean, plain.std, plain.augment)
+        chunks[name] = list(encode(unlabeled, network.encoder.state_dict(), "cnn"))
+    assert [len(c) for c in chunks["whole"]] == [60]
+    assert [len(c) for c in chunks["scarce"]] == [15, 15, 15, 15]
+    torch.testing.assert_close(torch.cat(chunks["scarce"]), chunks["whole"][0], rtol=1e-5, atol=1e-5)
+
+
 # --------------------------------------------------------------------------------------------------------- the head
 
 

@@ -10,7 +10,7 @@ from tests.learn.tasks import Pixels
 from fathom.learn import predict as module
 from fathom.learn.augment import Augmentation
 from fathom.learn.network import Network, build_network
-from fathom.learn.predict import autocast, chunk_size, head_rows, predict, taker
+from fathom.learn.predict import autocast, chunk_size, head_rows, is_out_of_memory, predict, taker
 from fathom.records import FathomError
 from fathom.streams import Stream
 
@@ -126,6 +126,14 @@ def test_memory_that_runs_out_halves_the_chunk_for_good():
     torch.testing.assert_close(
         torch.cat([p.log_probs for p in got]), torch.cat([p.log_probs for p in expected]), rtol=1e-5, atol=1e-5
     )
+
+
+@pytest.mark.parametrize(
+    "words", ["CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", "CUDNN_STATUS_ALLOC_FAILED"]
+)
+def test_libraries_that_run_out_of_memory_are_understood(words: str):
+    assert is_out_of_memory(RuntimeError(f"CUDA error: {words}"))
+    assert not is_out_of_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))
 
 
 def test_memory_for_not_even_one_image_is_explained_and_other_errors_are_not():

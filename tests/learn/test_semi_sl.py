@@ -50,7 +50,7 @@ def assert_same(one: Classifier, other: Classifier) -> None:
         assert torch.equal(a, b), name
     assert one.history == other.history
     assert one.val_score == other.val_score
-    assert one.diagnostics() == other.diagnostics()
+    assert one.shown == other.shown
 
 
 def test_it_learns_digits_with_the_short_recipe():
@@ -132,7 +132,7 @@ def test_what_a_reader_sees(alignment: str):
     task, _ = digits(40, v=50)
     task = dataclasses.replace(task, labels=task.labels.clamp(max=8))
     classifier = dataclasses.replace(QUICK, distribution_alignment=alignment).fit(task, HP, None, Streams(0))
-    shown = classifier.diagnostics()
+    shown = classifier.shown
     assert shown["threshold"] == 0.3
     assert shown["epochs"] == [0, 1, 2]
     assert len(shown["mask_rate"]) == 3

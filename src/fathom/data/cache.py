@@ -239,4 +239,4 @@ def _sha256_file(path: Path) -> str:
 
 def sha256_of_rest(file: BinaryIO) -> str:
     """Digest of what an open file holds from where it is read next, hexadecimal."""
-    return hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # any of ours has readinto

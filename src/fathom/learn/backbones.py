@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
 from fathom.learn.mobilenet import MEAN, STD, load_mobilenet
 from fathom.learn.precomputed import Precomputed
-from fathom.learn.predict import autocast, is_out_of_memory
+from fathom.learn.predict import autocast, in_chunks, is_out_of_memory
 from fathom.learn.task import Images, Library
 from fathom.records import FathomError
 
@@ -74,27 +74,22 @@ class Backbone:
                 not give one row an image.
         """
         network = self.network.to(images.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-        pixels, start = self.size[0] * self.size[1], 0
+        pixels = self.size[0] * self.size[1]
         chunk = max(1, min(1024, 2**25 // pixels)) if images.device.type == "cuda" else max(4, 2**17 // pixels)
-        while start < len(images):
-            ids = torch.arange(start, min(start + chunk, len(images)), device=images.device)
+
+        def work(ids: Int[Tensor, "b"]) -> Float[Tensor, "b d"]:
+            x = images.take(ids)
             try:
-                features = self._features(network, images.take(ids))
-            except (RuntimeError, MemoryError, AssertionError) as error:
-                if not is_out_of_memory(error):
-                    raise FathomError(
-                        f"the backbone cannot work on images of {self.size[0]}x{self.size[1]} pixels: {error}. Another "
-                        "size may suit it; 0 is its own"
-                    ) from error
-                if chunk == 1:
-                    raise FathomError("one image does not fit into memory; use a smaller backbone or size") from error
-                features, chunk = None, chunk // 2
-            if features is None:  # after the handler, so that the failed attempt's tensors are gone
-                if images.device.type == "cuda":
-                    torch.cuda.empty_cache()
-                continue
-            yield features
-            start += len(ids)
+                return self._features(network, x)
+            except (RuntimeError, AssertionError) as error:
+                if is_out_of_memory(error):
+                    raise
+                raise FathomError(
+                    f"the backbone cannot work on images of {self.size[0]}x{self.size[1]} pixels: {error}. Another "
+                    "size may suit it; 0 is its own"
+                ) from error
+
+        return in_chunks(len(images), chunk, images.device, work)
 
     @torch.no_grad()
     def _features(self, network: nn.Module, x: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from fathom.learn.augment import Augmentation
 from fathom.learn.network import build_network
-from fathom.learn.predict import autocast, chunk_size
+from fathom.learn.predict import autocast, chunk_size, in_chunks
 from fathom.learn.task import State, Unlabeled
 from fathom.records import FathomError
 from fathom.streams import Stream
@@ -23,7 +23,7 @@ def encode(unlabeled: Unlabeled, state: State | None, network: str) -> Iterator[
         network: Name of the encoder's network (`network.build_network`).
 
     Raises:
-        FathomError: There is no state, or it does not fit the network.
+        FathomError: There is no state, it does not fit the network, or not even one image fits into memory.
     """
     if not state:
         raise FathomError("an encoder's features need the encoder that was prepared; run the study from its start")
@@ -35,8 +35,11 @@ def encode(unlabeled: Unlabeled, state: State | None, network: str) -> Iterator[
         encoder.load_state_dict(dict(state))
     except RuntimeError as error:
         raise FathomError(f"the prepared encoder does not fit the network {network}: {error}") from error
-    everything = torch.arange(len(images), device=images.device)
-    for ids in torch.split(everything, chunk_size(images.device, size)):
-        with torch.no_grad(), autocast(images.device):
+
+    @torch.no_grad()
+    def work(ids: Int[Tensor, "b"]) -> Float[Tensor, "b d"]:
+        with autocast(images.device):
             features: Tensor = encoder(transform.test(images.take(ids)))
-        yield features.float()
+        return features.float()
+
+    return in_chunks(len(images), chunk_size(images.device, size), images.device, work)

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -16,6 +16,7 @@ from fathom.streams import Stream
 
 HELD = 2**30  # bytes of images that are kept on the device as they are trained on or validated with
 HEAD = {"cuda": 2**26, "cpu": 2**24}  # log-probabilities of a chunk: 256 MiB, 64 MiB
+T = TypeVar("T")
 DRAWS = 50  # dropout draws that make a validation prediction (Lüth et al., 2023, code)
 
 
@@ -43,7 +44,8 @@ def autocast(device: torch.device, precision: str = "auto") -> contextlib.Abstra
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, on an accelerator or in the host."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    words = ("can't allocate memory", "_STATUS_ALLOC_FAILED")  # the host's allocator; cuBLAS and cuDNN
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in str(error) for word in words)
 
 
 def chunk_size(device: torch.device, size: tuple[int, int]) -> int:
@@ -83,22 +85,39 @@ def predict(
     """
     device = network.head.weight.device
     chunk = min(chunk, head_rows(network, 1 if masks is None else len(masks), device))
+    return in_chunks(count, chunk, device, lambda ids: _predict(network, take(ids), transform, masks))
+
+
+def in_chunks(count: int, chunk: int, device: torch.device, work: Callable[[Int[Tensor, "b"]], T]) -> Iterator[T]:
+    """What `work` gives for images 0 to `count` - 1, in order, in chunks.
+
+    Args:
+        count: Images.
+        chunk: Images at once, halved for good when memory runs out.
+        device: Where the ids are.
+        work: Ids -> anything.
+
+    Raises:
+        FathomError: Not even one image fits into memory.
+    """
     start = 0
     while start < count:
         ids = torch.arange(start, min(start + chunk, count), device=device)
         try:
-            prediction = _predict(network, take(ids), transform, masks)
+            done = [work(ids)]
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             if chunk == 1:
-                raise FathomError("one image does not fit into memory; free memory or use a smaller network") from error
-            prediction, chunk = None, max(1, min(chunk, len(ids)) // 2)
-        if prediction is None:  # after the handler, so that the failed attempt's tensors are gone
+                raise FathomError(
+                    "one image does not fit into memory; free memory, or use a smaller network or smaller images"
+                ) from error
+            done, chunk = [], max(1, min(chunk, len(ids)) // 2)
+        if not done:  # after the handler, so that the failed attempt's tensors are gone
             if device.type == "cuda":
                 torch.cuda.empty_cache()
             continue
-        yield prediction
+        yield done.pop()
         start += len(ids)
 
 
@@ -124,7 +143,7 @@ class TrainedClassifier:
         transform: For the test transform.
         val_score: The task's metric on the validation set at that epoch, in [0, 1].
         history: One row an epoch.
-        shown: What `diagnostics` gives.
+        shown: What a reader should see of the training beside its metrics, JSON-plain.
     """
 
     network: Network
@@ -144,10 +163,6 @@ class TrainedClassifier:
         masks = self.network.masks(draws, stream) if draws else None
         chunk = chunk_size(images.device, images.size)
         return predict(self.network, images.take, len(images), self.transform, masks, chunk)
-
-    def diagnostics(self) -> dict[str, Any]:
-        """What a reader should see of the training beside its metrics, JSON-plain."""
-        return self.shown
 
     def state(self) -> dict[str, Tensor]:
         """All weights and buffers, on the CPU."""
