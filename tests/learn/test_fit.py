@@ -324,13 +324,22 @@ class Failing(Objective):
     [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("you can't allocate memory"), MemoryError()],
 )
 def test_memory_that_runs_out_in_training_becomes_advice(error: Exception):
-    with pytest.raises(FathomError, match="smaller batch_size"):
+    with pytest.raises(FathomError, match=r"smaller mini-batches .its batch_size; before labels, its pretrain_batch"):
         fit(network(), Failing(error), Optimization(0.1, 0.0, epochs=1))
 
 
-def test_other_errors_stay_what_they_are():
-    with pytest.raises(RuntimeError, match=r"^shape mismatch$"):
-        fit(network(), Failing(RuntimeError("shape mismatch")), Optimization(0.1, 0.0, epochs=1))
+@pytest.mark.parametrize("error", [RuntimeError("shape mismatch"), ValueError("too few")])
+def test_other_errors_stay_what_they_are(error: Exception):
+    with pytest.raises(type(error), match=f"^{error}$"):
+        fit(network(), Failing(error), Optimization(0.1, 0.0, epochs=1))
+
+
+def test_a_mini_batch_of_one_that_cannot_be_normalized_becomes_advice():
+    """A head of two layers normalizes over the samples alone."""
+    net = network(hidden=16)
+    with pytest.raises(FathomError, match=r"a mini-batch of one sample .* last_batch=merge"):
+        fit(net, Labeled(net, batch=47, last="keep"), Optimization(0.1, 0.0, epochs=1))
+    fit(net, Labeled(net, batch=47, last="merge"), Optimization(0.1, 0.0, epochs=1))
 
 
 # ------------------------------------------------------------------------------------------------------ validation

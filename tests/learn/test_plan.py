@@ -69,6 +69,10 @@ def test_class_weights_have_an_entry_for_absent_classes():
         (7200, 512, "drop", [512] * 14),
         (7700, 512, "merge", [512] * 14 + [532]),
         (9900, 512, "merge", [512] * 19 + [172]),
+        (5, 4, "merge", [5]),  # one sample is no quarter of four, as BatchNorm sees it
+        (5, 2, "drop", [2, 2]),
+        (5, 4, "keep", [4, 1]),
+        (6, 4, "merge", [4, 2]),
         (20, 64, "merge", [20]),
         (20, 64, "drop", [20]),
         (128, 64, "keep", [64, 64]),

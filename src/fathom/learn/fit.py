@@ -35,6 +35,7 @@ from fathom.learn.task import FORGET, Embed, Journal
 from fathom.records import FathomError, NonFiniteError
 
 Row = dict[str, float]
+ALONE = "Expected more than 1 value per channel when training"  # torch, of a mini-batch that BatchNorm cannot take
 
 
 class Objective:
@@ -128,7 +129,7 @@ def fit(
     Raises:
         NonFiniteError: A loss, gradient, weight or buffer was not finite, found at the end of the epoch and named with
             its step (`epoch`, `step`, `tensor`); or no epoch could be validated.
-        FathomError: The device's memory does not suffice.
+        FathomError: The device's memory does not suffice, or BatchNorm is given a mini-batch of one sample.
     """
     course = Course(network, objective, optimization, validate)
     course.load(journal.load())
@@ -183,7 +184,7 @@ class Course:
         """One epoch: train, check, validate."""
         self.network.train()
         steps, seen = self.objective.steps, []
-        with _memory_advice():
+        with _advice():
             for step, batch in enumerate(self.objective.batches(epoch), epoch * steps):
                 lr = self.how.lr * self.factor(step)
                 seen.append(self.step(batch, lr))
@@ -274,15 +275,22 @@ OPTIMIZERS: dict[str, Callable[[list[dict[str, object]], Optimization], torch.op
 
 
 @contextmanager
-def _memory_advice() -> Iterator[None]:
-    """Memory that runs out becomes advice: the batch is never made smaller behind the user's back."""
+def _advice() -> Iterator[None]:
+    """Memory that runs out, and a mini-batch of one, become advice: no batch is changed behind the user's back."""
     try:
         yield
+    except ValueError as error:
+        if ALONE not in str(error):
+            raise
+        raise FathomError(
+            "a mini-batch of one sample has no deviation that BatchNorm could divide by. Give the paradigm "
+            "last_batch=merge where it has that, an epoch_size of 2 or more, or another batch_size"
+        ) from error
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         raise FathomError(
-            "the device's memory does not suffice for one training step. Give the paradigm a smaller batch_size, for "
-            "example (batch_size=64); it changes the recipe, so it is part of the run's name. Or use fewer workers on "
-            "one device, or a device with more memory"
+            "the device's memory does not suffice for one training step. Give the paradigm smaller mini-batches "
+            "(its batch_size; before labels, its pretrain_batch); that changes the recipe, so it is part of the run's "
+            "name. Or use fewer workers on one device, or a device with more memory"
         ) from error

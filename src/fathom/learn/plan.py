@@ -52,10 +52,10 @@ def oversampling_weights(labels: Int[Tensor, "m"], num_classes: int) -> Float[Te
 def batch_sizes(length: int, batch_size: int, last_batch: str) -> list[int]:
     """Sizes of the mini-batches of an epoch.
 
-    A last mini-batch is too small for BatchNorm below a quarter of the others: its noisy statistics are what the
-    network is validated with. It is then merged into the one before, dropped, or kept (as the published code did: the
-    collapse it reports at 7,200 and 7,700 labels sits where 32 and 20 of 512 samples are left over). An epoch of one
-    mini-batch is left alone.
+    A last mini-batch is too small for BatchNorm below a quarter of the others, or of one sample: its noisy statistics
+    are what the network is validated with. It is then merged into the one before, dropped, or kept (as the published
+    code did: the collapse it reports at 7,200 and 7,700 labels sits where 32 and 20 of 512 samples are left over). An
+    epoch of one mini-batch is left alone.
 
     Args:
         length: Samples of the epoch.
@@ -73,7 +73,8 @@ def batch_sizes(length: int, batch_size: int, last_batch: str) -> list[int]:
     sizes = [batch_size] * whole
     if not rest:
         return sizes
-    if not sizes or last_batch == "keep" or 4 * rest >= batch_size:
+    small = rest == 1 or 4 * rest < batch_size
+    if not sizes or last_batch == "keep" or not small:
         return [*sizes, rest]
     if last_batch == "merge":
         sizes[-1] += rest
