@@ -98,7 +98,7 @@ class FixMatch(Objective):
         streams: The round's streams: `order`, `augment`, `dropout`.
         precision: As in `fit.Optimization`.
 
-    Source: Sohn et al., 2020 (FixMatch); the pool alone as unlabeled set: Lüth et al., 2023 (code), study.md 3.4.
+    Source: Sohn et al., 2020 (FixMatch); the pool alone as unlabeled set: Lüth et al., 2023, and its code.
         Theirs never updates the running mean, so its alignment does nothing; ours does. Ours, too: dropout, where
         there is any, is on labeled and strong views only, as a guess should be the best there is.
     """

@@ -28,7 +28,7 @@ class Network(nn.Module):
         hidden: d, width of the head's hidden layer; 0 for a linear head (d = e).
 
     Source: dropout between encoder and head, a head of 512 -> 512 with BatchNorm and ReLU -> c: Lüth et al., 2023
-        (code); study.md 3.2, 3.5.
+        (code).
     """
 
     def __init__(self, encoder: nn.Module, dim: int, num_classes: int, dropout: float = 0.0, hidden: int = 0) -> None:

@@ -64,7 +64,7 @@ class SemiSL(recipe.Unprepared, recipe.Trainable):
         search: Starting sets that HPs are chosen on.
         recipe: `study`, or `short`: for small images on a CPU.
 
-    Source: Sohn et al., 2020 (FixMatch); Lüth et al., 2023, Sec. 3 and code; study.md 3.4, 3.6 to 3.8. Its searches
+    Source: Sohn et al., 2020 (FixMatch); Lüth et al., 2023, Sec. 3 and code. Its searches
         differ by dataset and always chose lr 0.03, with weight decay 0.0005 (CIFAR-10, CIFAR-100) or 0.001
         (CIFAR-10-LT): the grid is these two. Alignment is off unless it is asked for, since the published code's never
         had an effect.

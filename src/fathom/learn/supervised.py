@@ -27,7 +27,8 @@ class Supervised(Objective):
         streams: The round's streams: `order`, `augment`, `dropout`.
         precision: As in `fit.Optimization`.
 
-    Source: Lüth et al., 2023 (code); study.md 3.6.
+    Source: Lüth et al., 2023 (code): oversampling in the final study, weighted cross-entropy in its first version and
+        for FixMatch.
     """
 
     def __init__(
