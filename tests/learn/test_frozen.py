@@ -14,6 +14,7 @@ from tests.learn.tasks import Pixels, digits
 from fathom.data.features import FeatureImages, standardized
 from fathom.data.images import Subset, TensorImages
 from fathom.learn import build
+from fathom.learn.feature_source import Rounding
 from fathom.learn.frozen import Frozen
 from fathom.learn.task import FORGET, Journal, Paradigm, State, Task, Unlabeled
 from fathom.records import FathomError, NonFiniteError
@@ -97,6 +98,47 @@ def test_features_are_of_the_kind_asked_for(dtype: str) -> None:
     chunks = list(paradigm.embed(unlabeled, None, Shelf()))
     expected = plain.images.take(torch.arange(5)).flatten(1).float() / 255
     assert torch.equal(torch.cat(chunks), expected.to(getattr(torch, dtype)))
+
+
+@pytest.mark.parametrize(
+    ("offset", "scale", "lost"),
+    [
+        (0.0, 1.0, False),
+        (5.0, 0.2, False),
+        (500.0, 0.2, True),
+        (0.0, 1e-3, False),
+        (0.0, 1e-8, True),
+        (3.0, 0.0, False),
+    ],
+)
+def test_features_that_float16_cannot_tell_apart_are_refused(
+    tmp_path: Path, offset: float, scale: float, lost: bool
+) -> None:
+    """Far from zero and alike, or tiny: kept they would be noise or zeros. What never differs loses nothing."""
+    values = (offset + scale * np.random.default_rng(0).normal(size=(90, 6))).astype(np.float32)
+    np.savez(tmp_path / "f.npz", train=values, test=values[:3])
+    plain = Unlabeled(Pixels(torch.zeros((90, 3, 8, 8), dtype=torch.uint8)), (0.3,) * 3, (0.3,) * 3, "digits")
+
+    def kept(dtype: str) -> torch.Tensor:
+        paradigm = member(f"frozen(backbone=features, weights=f.npz, dtype={dtype})")
+        return torch.cat(list(paradigm.embed(plain, None, Shelf(tmp_path))))
+
+    assert torch.equal(kept("float32"), torch.from_numpy(values))
+    if lost:
+        with pytest.raises(FathomError, match=r"features of features .* dtype=float32"):
+            kept("float16")
+    else:
+        assert torch.equal(kept("float16"), torch.from_numpy(values).half())
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 90])
+def test_rounding_is_judged_by_enough_images_whatever_the_chunks(chunk: int) -> None:
+    values = torch.from_numpy(500 + 0.2 * np.random.default_rng(0).normal(size=(90, 6))).float()
+    rounding, parts, enough = Rounding("x"), values.split(chunk), -(-32 // chunk)
+    for part in parts[: enough - 1]:
+        rounding.check(part, part.half())
+    with pytest.raises(FathomError, match="more than 10%"):
+        rounding.check(parts[enough - 1], parts[enough - 1].half())
 
 
 def test_an_encoder_of_ours_is_prepared_and_embeds() -> None:

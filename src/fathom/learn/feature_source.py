@@ -15,9 +15,12 @@ from fathom.learn.encoded import encode
 from fathom.learn.recipe import expect, expect_word
 from fathom.learn.self_sl import SelfSL
 from fathom.learn.task import Journal, Library, State, Unlabeled
+from fathom.records import FathomError
 from fathom.streams import Stream
 
 ENCODERS = ("simclr", "encoder")  # backbones that are our own networks, prepared before
+COARSE = 0.1  # of the deviation between images, which rounding may not exceed in most dimensions
+ENOUGH, LOOKED_AT = 32, 1024  # images to judge by; images after which nobody looks any more
 DTYPES = {"float16": torch.float16, "float32": torch.float32}
 
 
@@ -89,11 +92,55 @@ class FeatureSource:
         """Features of all images in order, in chunks, of the kind they are kept as.
 
         Raises:
-            FathomError: Unknown name, or weights that are absent or do not fit.
+            FathomError: Unknown name, weights that are absent or do not fit, or features that float16 cannot tell
+                from one another.
         """
         if self.encoder:
             chunks = encode(unlabeled, state, self.encoder.network)
         else:
             chunks = find_backbone(self.name, self.weights, self.size, library).load()(unlabeled.images)
+        dtype, rounding = DTYPES[self.dtype], Rounding(self.name)
         for chunk in chunks:
-            yield chunk.to(DTYPES[self.dtype])
+            kept = chunk.to(dtype)
+            if dtype != chunk.dtype:
+                rounding.check(chunk, kept)
+            yield kept
+
+
+class Rounding:
+    """What is lost where features are kept in fewer bits, measured on the first images.
+
+    Features far from 0 that hardly differ between images, or tiny ones, come out of float16 as noise or zeros. (What
+    is too large for it becomes infinite, and is found where features are kept.)
+
+    Args:
+        name: Of the backbone.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name, self.count = name, 0
+        self.first, self.sums = torch.zeros(0), torch.zeros(0)
+
+    def check(self, chunk: Float[Tensor, "b d"], kept: Float[Tensor, "b d"]) -> None:
+        """Refuse rounding that most dimensions do not bear.
+
+        Raises:
+            FathomError: In most dimensions it is more than `COARSE` of the deviation between images.
+        """
+        if self.count >= LOOKED_AT or not len(chunk):
+            return
+        x, y = chunk.double(), kept.double()
+        if not self.count:
+            self.first, self.sums = x[:1], torch.zeros((3, x.shape[1]), dtype=x.dtype, device=x.device)
+        self.count += len(x)
+        apart = x - self.first  # so that squares of large means do not drown what differs
+        error = torch.where(y.isfinite(), y - x, 0.0)
+        self.sums += torch.stack((apart.sum(0), apart.square().sum(0), error.square().sum(0)))
+        mean, square, lost = self.sums / self.count
+        variance = (square - mean.square()).clamp(min=0)
+        varying = variance > 0
+        if self.count >= ENOUGH and bool((lost > COARSE**2 * variance)[varying].float().mean() > 0.5):
+            raise FathomError(
+                f"features of {self.name} differ so little between images that float16 loses it: in most dimensions "
+                f"its rounding is more than {COARSE:.0%} of their deviation. Ask for dtype=float32"
+            )

@@ -53,7 +53,7 @@ def frozen(
             without labels) or `encoder` (one that was kept).
         weights: File of weights or features; or the first digits of a kept encoder's SHA-256; or `random`.
         size: Side of the backbone's input in pixels; 0 for its own.
-        dtype: What features are kept as, `float16` or `float32`.
+        dtype: What features are kept as, `float16` or `float32`; features that float16 would spoil are refused.
         pretrain: Recipe of `simclr`: `study` or `short`, as in `self-sl`.
         head: `linear`, or `mlp`: two layers with BatchNorm and ReLU between.
         hidden: Width of the hidden layer of `mlp`; 0 for the features' width.
