@@ -212,6 +212,18 @@ def test_the_study_is_what_comes_without_arguments():
     assert paradigm.preparing(Unlabeled(task.pool, task.mean, task.std, task.augment)) == 2 * 1000 * 20
 
 
+@pytest.mark.parametrize(
+    "change",
+    ["head=linear", "temperature=0.1", "pretrain_lr=2", "jitter=1", "blur=true", "schedule=cosine", "momentum=0"],
+)
+def test_a_changed_recipe_is_not_called_the_study_s(change: str):
+    assert build(f"self-sl({change})").recipe_name == f"changed ({change})".replace("true", "True")
+
+
+def test_choices_that_the_study_leaves_open_do_not_change_the_recipe():
+    assert build("self-sl(lr=0.01, augmentation=standard, dropout=all, search=1)").recipe_name == "study"
+
+
 def test_fewer_epochs_warm_up_shorter():
     assert SelfSL(pretrain_epochs=3).pretraining("cifar").warmup == 0
     assert SelfSL(pretrain_epochs=50).pretraining("cifar").warmup == 5

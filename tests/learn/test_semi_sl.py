@@ -202,7 +202,9 @@ def test_the_study_is_the_default_and_what_is_changed_says_so():
     assert build("semi-sl").recipe_name == "study"
     assert build("semi-sl(dropout=0.5, lr=0.03, search=1)").recipe_name == "study"
     assert build("semi-sl(distribution_alignment=uniform)").recipe_name == "changed (distribution_alignment=uniform)"
+    assert build("semi-sl(momentum=0.5)").recipe_name == "changed (momentum=0.5)"
     assert build("semi-sl(recipe=short)").recipe_name.startswith("short (epochs=")
+    assert f"threshold={semi_sl.SHORT['threshold']}" in build("semi-sl(recipe=short, threshold=.95)").recipe_name
     assert build("semi-sl").images(50) == build("semi-sl").images(5000) == 192_000_000  # the study's count
     assert build("semi-sl").validated(250) == 50_000
     assert build("semi-sl").preparation == build("semi-sl").backbone == ""

@@ -95,7 +95,11 @@ def imbalance_rule(rule: str, task: Task) -> str:
 
 
 def shortened(recipe: T, short: dict[str, Any]) -> T:
-    """The same recipe with the fields of its short form, wherever a field still has the study's value."""
+    """The same recipe with the fields of its short form, wherever a field still has the study's value.
+
+    A field that is given with the study's value cannot be told from one that is left out: a call-string says only what
+    is not as usual, so that one variation has one name. `recipe_text` says what is trained.
+    """
     defaults = {f.name: f.default for f in fields(recipe)}  # type: ignore[arg-type]
     changed = {name: value for name, value in short.items() if getattr(recipe, name) == defaults[name]}
     return replace(recipe, **changed, recipe="study")  # type: ignore[type-var]

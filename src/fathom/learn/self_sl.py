@@ -56,7 +56,7 @@ class SelfSL(recipe.Trainable):
         pretrain_weight_decay: Weight decay; or `auto`: 1e-4, for `isic` and `imagenet` 1e-6.
         pretrain_warmup: Epochs of linear warm-up; or `auto`: 10, or a tenth of the epochs where these are below 100.
         pretrain_optimizer: `lars` or `sgd`.
-        pretrain_precision: `auto` (bfloat16 where the device is faster with it), `fp32`, `bf16`.
+        pretrain_precision: `auto` (bfloat16 where the device is faster with it), `fp32`, `bf16`, `fp16`.
         temperature: Of NT-Xent; or `auto`: 0.5, for `isic` and `imagenet` 0.1.
         jitter: Strength of the color jitter; or `auto`: 0.5, for `isic` and `imagenet` 1.
         blur: Whether half of the views are blurred; or `auto`: for `isic` and `imagenet`.
@@ -77,8 +77,9 @@ class SelfSL(recipe.Trainable):
         imbalance: `oversample`, `weighted` (cross-entropy), `none`, or `auto`: oversample unless classes are balanced.
         last_batch: What becomes of a last mini-batch too small for BatchNorm: `merge`, `drop`, `keep`.
         search: Starting sets that HPs are chosen on.
-        recipe: `study`, or `short`: 14 epochs of pre-training with SGD, 100 steps of fine-tuning, a grid of four, for
-            small images on a CPU.
+        recipe: `study`, or `short`: 14 epochs of pre-training with SGD, 100 steps of fine-tuning, a grid of two, for
+            small images on a CPU. It replaces whatever has the study's value, also where that was written out
+            (`recipe_name` says what is trained).
 
     Source: Lüth et al., 2023, Sec. 3 and code; pre-training after Chen et al., 2020 (SimCLR). Ours: the precision
         (theirs fp16 on CIFAR, fp32 elsewhere; the loss is float32 here in any case), weight decay and the last
@@ -149,8 +150,9 @@ class SelfSL(recipe.Trainable):
     @property
     def recipe_name(self) -> str:
         """`study` for the published recipe, else what was changed."""
-        named = ("pretrain_epochs", "pretrain_batch", "encoder", "epochs", "epoch_size", "batch_size", "network")
-        return recipe.recipe_text(self.recipe, self._resolved(), named)
+        pretrained = [name for name in FIELDS if name != "pretrain_precision"]
+        tuned = ("head", "epochs", "epoch_size", "batch_size", "schedule", "warmup", "momentum", "network")
+        return recipe.recipe_text(self.recipe, self._resolved(), (*pretrained, "encoder", *tuned))
 
     # -------------------------------------------------------------------------------------------- pre-training
 

@@ -62,7 +62,8 @@ class SemiSL(recipe.Unprepared, recipe.Trainable):
         imbalance: Of the labeled part: `oversample`, `weighted` (cross-entropy), `none`, or `auto`: weighted unless
             classes are balanced.
         search: Starting sets that HPs are chosen on.
-        recipe: `study`, or `short`: for small images on a CPU.
+        recipe: `study`, or `short`: for small images on a CPU. It replaces whatever has the study's value, also where
+            that was written out (`recipe_name` says what is trained).
 
     Source: Sohn et al., 2020 (FixMatch); Lüth et al., 2023, Sec. 3 and code. Its searches
         differ by dataset and always chose lr 0.03, with weight decay 0.0005 (CIFAR-10, CIFAR-100) or 0.001
@@ -120,8 +121,9 @@ class SemiSL(recipe.Unprepared, recipe.Trainable):
     @property
     def recipe_name(self) -> str:
         """`study` for the published recipe, else what was shortened or changed."""
-        named = ("epochs", "steps", "batch_size", "mu", "threshold", "temperature", "lambda_u", "warmup", "ema")
-        return recipe.recipe_text(self.recipe, self._resolved(), (*named, "distribution_alignment", "network"))
+        named = ("epochs", "steps", "batch_size", "mu", "threshold", "temperature", "lambda_u", "warmup", "ema",
+                 "distribution_alignment", "momentum", "network")  # fmt: skip
+        return recipe.recipe_text(self.recipe, self._resolved(), named)
 
     def grid(self, task: Task) -> list[dict[str, Any]]:
         """All combinations of learning rate and weight decay, in the order they are given."""

@@ -50,7 +50,8 @@ class Standard(recipe.Unprepared, recipe.Trainable):
         imbalance: `oversample`, `weighted` (cross-entropy), `none`, or `auto`: oversample unless classes are balanced.
         last_batch: What becomes of a last mini-batch too small for BatchNorm: `merge`, `drop`, `keep`.
         search: Starting sets that HPs are chosen on.
-        recipe: `study`, or `short`: 105 steps of 32 and a grid of four, for small images on a CPU.
+        recipe: `study`, or `short`: 105 steps of 32 and a grid of four, for small images on a CPU. It replaces
+            whatever has the study's value, also where that was written out (`recipe_name` says what is trained).
 
     Source: Lüth et al., 2023, Sec. 3 and code; weight decay and the last mini-batch are ours (see `fit`, `plan`).
     """
@@ -98,8 +99,8 @@ class Standard(recipe.Unprepared, recipe.Trainable):
 
     @property
     def recipe_name(self) -> str:
-        """`study` for the published recipe, else what was shortened."""
-        named = ("epochs", "epoch_size", "batch_size", "warmup", "network")
+        """`study` for the published recipe, else what was shortened or changed."""
+        named = ("epochs", "epoch_size", "batch_size", "warmup", "momentum", "network")
         return recipe.recipe_text(self.recipe, self._resolved(), named)
 
     def grid(self, task: Task) -> list[dict[str, Any]]:
