@@ -131,6 +131,29 @@ def test_features_that_float16_cannot_tell_apart_are_refused(
         assert torch.equal(kept("float16"), torch.from_numpy(values).half())
 
 
+@pytest.mark.parametrize("backbone", ["torchvision:resnet18, weights=random, size=32", "simclr, pretrain=short"])
+def test_features_kept_in_full_are_computed_in_full(backbone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the device is faster with less, only features that are kept in less are computed in less."""
+    from fathom.learn import backbones, encoded
+    from fathom.learn.network import build_network
+    from fathom.learn.predict import autocast
+
+    asked = []
+
+    def told(device: torch.device, precision: str = "auto") -> Any:
+        asked.append(precision)
+        return autocast(device, precision)
+
+    monkeypatch.setattr(backbones, "autocast", told)
+    monkeypatch.setattr(encoded, "autocast", told)
+    plain, _ = digits(2)
+    unlabeled = Unlabeled(plain.images, plain.mean, plain.std, plain.augment)
+    state = build_network("cnn", (8, 8), 2, 0.0, Stream(0), torch.device("cpu")).encoder.state_dict()
+    for dtype in ("float16", "float32"):
+        list(member(f"frozen(backbone={backbone}, dtype={dtype})").embed(unlabeled, state, Shelf()))
+    assert asked == ["auto", "fp32"]
+
+
 @pytest.mark.parametrize("chunk", [1, 4, 90])
 def test_rounding_is_judged_by_enough_images_whatever_the_chunks(chunk: int) -> None:
     values = torch.from_numpy(500 + 0.2 * np.random.default_rng(0).normal(size=(90, 6))).float()
@@ -280,11 +303,11 @@ def test_training_goes_on_from_a_journal() -> None:
             if self.done == self.stop:
                 raise KeyboardInterrupt
 
-    plain, _ = digits(60)
-    paradigm = member("frozen(head=mlp)")
+    plain, _ = digits(60, v=60)
+    paradigm = member("frozen(head=mlp, epochs=5, epoch_size=256)")
     task = grounded(paradigm, plain)
     through = paradigm.fit(task, HPARAMS, None, Streams(0), dropout=0.5)
-    journal = Kept(4)
+    journal = Kept(3)
     with pytest.raises(KeyboardInterrupt):
         paradigm.fit(task, HPARAMS, None, Streams(0), dropout=0.5, journal=journal)
     resumed = paradigm.fit(task, HPARAMS, None, Streams(0), dropout=0.5, journal=journal)

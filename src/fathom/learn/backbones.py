@@ -58,6 +58,7 @@ class Backbone:
         size: (height, width) of its input, pixels.
         interpolation: `bilinear` or `bicubic`, both with antialiasing.
         mean, std: Channel statistics of its normalization, in [0, 1].
+        precision: Of its arithmetic, as in `predict.autocast`.
     """
 
     network: nn.Module
@@ -65,9 +66,10 @@ class Backbone:
     interpolation: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    precision: str = "auto"
 
     def __call__(self, images: Images) -> Iterator[Float[Tensor, "b d"]]:
-        """Features of all images in order, in chunks; bfloat16 arithmetic on a CUDA device that has it.
+        """Features of all images in order, in chunks.
 
         Raises:
             FathomError: Not even one image fits into memory, the network does not take images of this size, or it does
@@ -93,7 +95,7 @@ class Backbone:
 
     @torch.no_grad()
     def _features(self, network: nn.Module, x: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
-        with autocast(x.device):
+        with autocast(x.device, self.precision):
             features: Tensor = network(self.normalized(x))
         if features.dim() != 2:
             raise FathomError(

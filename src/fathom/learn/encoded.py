@@ -14,13 +14,16 @@ from fathom.records import FathomError
 from fathom.streams import Stream
 
 
-def encode(unlabeled: Unlabeled, state: State | None, network: str) -> Iterator[Float[Tensor, "b d"]]:
+def encode(
+    unlabeled: Unlabeled, state: State | None, network: str, precision: str = "auto"
+) -> Iterator[Float[Tensor, "b d"]]:
     """Features of all images in order, in chunks.
 
     Args:
         unlabeled: The images, with what their normalization needs.
         state: The encoder's weights, as `self-sl` prepares them.
         network: Name of the encoder's network (`network.build_network`).
+        precision: Of the arithmetic, as in `predict.autocast`.
 
     Raises:
         FathomError: There is no state, it does not fit the network, or not even one image fits into memory.
@@ -38,7 +41,7 @@ def encode(unlabeled: Unlabeled, state: State | None, network: str) -> Iterator[
 
     @torch.no_grad()
     def work(ids: Int[Tensor, "b"]) -> Float[Tensor, "b d"]:
-        with autocast(images.device):
+        with autocast(images.device, precision):
             features: Tensor = encoder(transform.test(images.take(ids)))
         return features.float()
 

@@ -1,7 +1,7 @@
 """Where a frozen paradigm's features come from: a fixed backbone, or an encoder of ours that was prepared."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fathom.callstring import Call
-from fathom.learn.backbones import find_backbone
+from fathom.learn.backbones import Backbone, find_backbone
 from fathom.learn.encoded import encode
 from fathom.learn.recipe import expect, expect_word
 from fathom.learn.self_sl import SelfSL
@@ -91,14 +91,20 @@ class FeatureSource:
     def embed(self, unlabeled: Unlabeled, state: State | None, library: Library) -> Iterator[Float[Tensor, "b d"]]:
         """Features of all images in order, in chunks, of the kind they are kept as.
 
+        Where that is float32, so is the arithmetic; else it is bfloat16 where the device is faster with it.
+
         Raises:
             FathomError: Unknown name, weights that are absent or do not fit, or features that float16 cannot tell
                 from one another.
         """
+        precision = "fp32" if self.dtype == "float32" else "auto"
         if self.encoder:
-            chunks = encode(unlabeled, state, self.encoder.network)
+            chunks = encode(unlabeled, state, self.encoder.network, precision)
         else:
-            chunks = find_backbone(self.name, self.weights, self.size, library).load()(unlabeled.images)
+            backbone = find_backbone(self.name, self.weights, self.size, library).load()
+            chunks = (replace(backbone, precision=precision) if isinstance(backbone, Backbone) else backbone)(
+                unlabeled.images
+            )
         dtype, rounding = DTYPES[self.dtype], Rounding(self.name)
         for chunk in chunks:
             kept = chunk.to(dtype)
