@@ -129,7 +129,8 @@ def test_memory_that_runs_out_halves_the_chunk_for_good():
 
 
 @pytest.mark.parametrize(
-    "words", ["CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", "CUDNN_STATUS_ALLOC_FAILED"]
+    "words",
+    ["CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", "CUDNN_STATUS_ALLOC_FAILED", "out of memory"],
 )
 def test_libraries_that_run_out_of_memory_are_understood(words: str):
     assert is_out_of_memory(RuntimeError(f"CUDA error: {words}"))

@@ -44,7 +44,8 @@ def autocast(device: torch.device, precision: str = "auto") -> contextlib.Abstra
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, on an accelerator or in the host."""
-    words = ("can't allocate memory", "_STATUS_ALLOC_FAILED")  # the host's allocator; cuBLAS and cuDNN
+    # The host's allocator; cuBLAS and cuDNN; the driver.
+    words = ("can't allocate memory", "_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in str(error) for word in words)
 
 
