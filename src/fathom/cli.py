@@ -44,9 +44,7 @@ SHARED = ("prepared", "features", "search", "hparams", "first", "ceiling", "retr
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON for scripts.")]
 Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", help="Print nothing but the result.")]
-Plugin = Annotated[
-    list[Path] | None, Parameter(name="--plugin", negative="", help="File with query methods of your own.")
-]
+Plugin = Annotated[list[Path] | None, Parameter(name="--plugin", negative="", help="File with members of your own.")]
 Data = Annotated[
     Path | None, Parameter(name="--data", help="Folder of the datasets [default: FATHOM_DATA, else ./data].")
 ]

@@ -31,6 +31,10 @@ class NonFiniteError(FathomError):
     tensor: str = ""
 
 
+class NonFiniteScoreError(NonFiniteError):
+    """A query method's own score is not finite: its own fault, which changes nothing for other methods."""
+
+
 def canonical(value: Any) -> str:
     """The one JSON text of a plain value: sorted keys, no spaces, NaN refused. What digests are taken of."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
@@ -141,6 +145,7 @@ class Round(_Record):
         seconds: Wall-clock of `train`, `predict`, `query`, `total`. A clock reading: never part of the digest.
         finished: UTC time of the commit, ISO 8601. A clock reading too.
         environment: Which of the store's environments computed it. Kept with the clock readings.
+        engine: How training steps were done on CUDA: `captured`, or `eager: ` and why. Kept with them too.
     """
 
     round: int
@@ -158,8 +163,9 @@ class Round(_Record):
     seconds: dict[str, float] = field(default_factory=dict)
     finished: str = ""
     environment: str = ""
+    engine: str = ""
 
-    CLOCK: ClassVar = ("seconds", "finished", "environment")
+    CLOCK: ClassVar = ("seconds", "finished", "environment", "engine")
 
     def content(self) -> dict[str, Any]:
         """Everything that is not a clock reading: what two runs of one RunSpec agree on."""

@@ -385,3 +385,17 @@ def test_what_a_plan_reckons_with() -> None:
 def test_mistakes_are_told(text: str, message: str) -> None:
     with pytest.raises(FathomError, match=message):
         build(text).preparation  # noqa: B018
+
+
+def test_the_penalty_does_not_grow_with_the_labels() -> None:
+    """Twice the labels, each once, is the problem of scikit-learn with the same C, whose loss is a sum."""
+    from sklearn.linear_model import LogisticRegression
+
+    plain, _ = digits(240)
+    paradigm, decay = member("frozen(epochs=100, batch_size=120, epoch_size=120)"), 0.1
+    task = grounded(paradigm, plain)
+    classifier = paradigm.fit(task, {"lr": 0.1, "weight_decay": decay}, None, Streams(0))
+    x, y = task.images.take(torch.arange(240)).double().numpy(), task.labels.numpy()
+    model = LogisticRegression(C=1 / (decay * 120), tol=1e-8, max_iter=2000).fit(x, y)
+    exact = -np.log(model.predict_proba(x)[np.arange(240), y]).mean()
+    assert classifier.history[-1]["loss"] == pytest.approx(exact, rel=0.02)

@@ -13,7 +13,7 @@ SAID = """0, GPU-aaa, 1024, 81920, 35
 
 def sharing(*readings: list[Load], gpus: int = 1) -> Sharing:
     iterator = iter(readings)
-    return Sharing(gpus, lambda: next(iterator))
+    return Sharing(gpus, gauge=lambda: next(iterator))
 
 
 EMPTY = Load(GIB, 80 * GIB, 0.0)
@@ -39,6 +39,14 @@ def test_the_gpu_next_in_turn_decides() -> None:
     free, busy = Load(5 * GIB, 80 * GIB, 0.1), Load(5 * GIB, 80 * GIB, 0.95)
     assert sharing([EMPTY] * 2, [free, busy], gpus=2).admits(2)
     assert not sharing([EMPTY] * 2, [free, busy], gpus=2).admits(3)
+
+
+def test_a_gpu_that_was_named_is_the_one_that_is_measured() -> None:
+    free, busy = Load(5 * GIB, 80 * GIB, 0.1), Load(75 * GIB, 80 * GIB, 0.99)
+    readings = iter([[EMPTY, EMPTY], [free, busy], [busy, free]])
+    named = Sharing(1, 1, gauge=lambda: next(readings))
+    assert not named.admits(1)
+    assert named.admits(1)
 
 
 def test_what_cannot_be_measured_admits_nobody() -> None:

@@ -24,7 +24,7 @@ SHOWN = 50  # points of the mask rate's curve that a round keeps
 
 # What `recipe=short` changes, where a field still has the study's value.
 SHORT: dict[str, Any] = {
-    "epochs": 5,
+    "epochs": 10,
     "steps": 20,
     "batch_size": 32,
     "mu": 3,

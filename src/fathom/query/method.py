@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fathom.query.sampling import SAMPLINGS, choose
 from fathom.query.view import PoolView, Selection, concatenate
-from fathom.records import FathomError, NonFiniteError
+from fathom.records import FathomError, NonFiniteError, NonFiniteScoreError
 from fathom.registry import QUERY_PARAMETERS, find
 from fathom.streams import Stream
 
@@ -103,7 +103,7 @@ class QueryMethod:
         if scores.device != view.device:
             raise FathomError(f"{self.text} must give its scores on {view.device}; they are on {scores.device}")
         if bad := int((~torch.isfinite(scores)).sum()):
-            raise NonFiniteError(
+            raise NonFiniteScoreError(
                 f"{self.text}: {bad} of {len(view)} scores are not finite, nothing was selected. "
                 "Look at the classifier's training (loss, learning rate), or at the score where a probability is 0"
             )
@@ -125,7 +125,7 @@ class QueryMethod:
         if not isinstance(scores, Tensor) or scores.shape != positions.shape or scores.device != view.device:
             raise FathomError(f"{self.text} must give {size} scores on {view.device} or none; got {_describe(scores)}")
         if bad := int((~torch.isfinite(scores)).sum()):
-            raise NonFiniteError(
+            raise NonFiniteScoreError(
                 f"{self.text}: the scores of {bad} of {size} picks are not finite, nothing was selected"
             )
         return Selection(positions, scores)

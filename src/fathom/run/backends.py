@@ -172,7 +172,7 @@ def sharing_of(device: torch.device, workers: int | None) -> Sharing | None:
     """More workers may join on GPUs, unless their number was given."""
     if workers is not None or device.type != "cuda":
         return None
-    return Sharing(torch.cuda.device_count() if device.index is None else 1)
+    return Sharing(torch.cuda.device_count()) if device.index is None else Sharing(1, device.index)
 
 
 def default_workers(device: torch.device, threads: int) -> int:

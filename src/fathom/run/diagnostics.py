@@ -1,15 +1,38 @@
 """What the harness adds to what a paradigm shows of its training: what only the holder of the labels can measure."""
 
+import json
 from typing import Any
 
 import torch
 
 from fathom.data.images import Subset
 from fathom.learn.task import Classifier
+from fathom.records import FathomError
 from fathom.run.dropout import prediction_draws
 from fathom.run.oracle import Labeled, Oracle
 from fathom.run.start import Start
 from fathom.streams import Streams
+
+ENGINE = "step"  # how the engine did its steps, which decides no number
+
+
+def told(classifier: Classifier) -> dict[str, Any]:
+    """What a classifier shows of its training, without how the engine did its steps.
+
+    Raises:
+        FathomError: It is not plain JSON.
+    """
+    found = {name: value for name, value in getattr(classifier, "shown", {}).items() if name != ENGINE}
+    try:
+        json.dumps(found, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise FathomError(f"what a classifier shows of its training must be plain JSON without NaN: {error}") from None
+    return found
+
+
+def engine_of(classifier: Classifier) -> str:
+    """How the engine did its steps: `captured`, or `eager: ` and why; empty on a CPU, where there is one way."""
+    return str(getattr(classifier, "shown", {}).get(ENGINE, ""))
 
 
 def shown(start: Start, classifier: Classifier, labeled: Labeled, dropout: float) -> dict[str, Any]:
@@ -18,15 +41,15 @@ def shown(start: Start, classifier: Classifier, labeled: Labeled, dropout: float
     `pseudo_rate`: share of the pool that the classifier is at least that sure of. `pseudo_accuracy`: share of these
     that it is right about, None where it is sure of nothing. The hidden labels are looked at for the report alone.
     """
-    found = dict(classifier.shown)
+    found = told(classifier)
     pool = start.pool_ids(labeled.ids)
     if "threshold" not in found or not len(pool):
         return found
     images = Subset(start.dataset.images, start.tensor(pool))
     chunks = classifier.stream(images, prediction_draws(dropout), Streams(start.seed)("draws"))
     probs = torch.cat([p.log_probs.exp().mean(1) for p in chunks])
-    sure, classes = probs.max(1)
+    sure, guessed = probs.max(1)
     chosen = (sure >= found["threshold"]).cpu().numpy()
-    oracle, told = Oracle(start.dataset.labels), classes.cpu().numpy()
-    right = oracle.agreement(pool[chosen], told[chosen]) if chosen.any() else None
+    oracle, classes = Oracle(start.dataset.labels), guessed.cpu().numpy()
+    right = oracle.agreement(pool[chosen], classes[chosen]) if chosen.any() else None
     return found | {"pseudo_rate": float(chosen.mean()), "pseudo_accuracy": right}

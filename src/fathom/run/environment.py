@@ -111,12 +111,12 @@ def set_mode(device: torch.device, *, fast: bool = False) -> None:
     """
     if device.type != "cuda":
         return
+    torch.backends.cudnn.benchmark = fast
     if fast:
-        torch.backends.cudnn.benchmark = True
+        torch.use_deterministic_algorithms(False)
         return
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.backends.cudnn.benchmark = False
 
 
 def _capability(device: torch.device) -> str:

@@ -17,7 +17,7 @@ from fathom.query.method import build as build_method
 from fathom.records import Round, RunSpec, digest
 from fathom.run.ask import Asking
 from fathom.run.clock import Clock
-from fathom.run.diagnostics import shown
+from fathom.run.diagnostics import engine_of, shown, told
 from fathom.run.dropout import base_dropout, dropout_of, prediction_draws
 from fathom.run.groundwork import grounded, state_of
 from fathom.run.journal import FileJournal
@@ -43,6 +43,7 @@ def run(lab: Lab, spec: RunSpec, after_round: Callable[[Round], None] = lambda r
             classifier, journal = _train(lab, spec, start, labeled, dropout, streams)
         with clock("test"):
             metrics, recalls = test(start, classifier, dropout)
+            training = shown(start, classifier, labeled, dropout)  # before the query takes its pick of the pool
         budget, paid, labeled_classes = len(labeled), oracle.paid, labeled.count(start.dataset.num_classes)
         queried: list[int] = []
         scores: list[float] | None = None
@@ -63,10 +64,11 @@ def run(lab: Lab, spec: RunSpec, after_round: Callable[[Round], None] = lambda r
             scores=scores,
             labeled_classes=labeled_classes,
             notes=notes,
-            training=shown(start, classifier, labeled, dropout),
+            training=training,
             seconds=clock.read(),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
             environment=lab.environment,
+            engine=engine_of(classifier),
         )
         lab.store.commit(spec, record)
         journal.close()
@@ -96,9 +98,10 @@ def train_first(lab: Lab, setting: Setting, seed: int, dropout: float) -> None:
     arrays = {name: tensor.cpu().numpy() for name, tensor in classifier.state().items()}
     content = {"dataset": setting[0], "regime": setting[1], "paradigm": setting[2], "seed": seed, "dropout": dropout}
     content |= {"val_score": classifier.val_score, "tensors": lab.store.put_tensors(key, arrays)}
-    if classifier.shown:
-        content["shown"] = classifier.shown
-    lab.store.put(key, content, {"seconds": time.perf_counter() - began, "environment": lab.environment})
+    if stated := told(classifier):
+        content["shown"] = stated
+    clock = {"seconds": time.perf_counter() - began, "environment": lab.environment, "engine": engine_of(classifier)}
+    lab.store.put(key, content, clock)
     journal.close()
 
 

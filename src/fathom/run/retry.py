@@ -14,8 +14,12 @@ def retry_settings(lab: Lab, study: Study, session: str) -> bool:
     again = False
     for setting, (number, message) in _diverged(lab, session).items():
         done = lab.store.retries(setting)
-        # In float32 already, as on a CPU, that change would be none.
-        left = [change for change in study.retry if change != "fp32" or lab.device.type == "cuda"][len(done) :]
+        left = list(study.retry)
+        for change in done:
+            if change in left:
+                left.remove(change)
+        # In float32 already, as on a CPU or for a head on features, that change would be none.
+        left = [c for c in left if c != "fp32" or (lab.device.type == "cuda" and not lab.paradigm(setting[2]).backbone)]
         if number != len(done) or not left:
             continue  # it failed under an earlier form of the setting, or nothing is left to try
         lab.store.retry(setting, len(done) + 1, left[0], message)

@@ -66,20 +66,22 @@ class Sharing:
 
     Args:
         gpus: GPUs that the workers are dealt to in turn.
+        first: Index of the first of them.
         gauge: Measures them.
         alone: What each GPU held before any worker came, bytes.
     """
 
     gpus: int
+    first: int = 0
     gauge: Gauge = gauge
     alone: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.alone = [load.used for load in self.gauge()]
+        self.alone = [load.used for load in self.gauge()[self.first :]]
 
     def admits(self, workers: int) -> bool:
         """Whether a worker more, which would come to the GPU next in turn, fits and finds something to do there."""
-        gpu, loads = workers % self.gpus, self.gauge()
+        gpu, loads = workers % self.gpus, self.gauge()[self.first :]
         there = workers // self.gpus
         if len(loads) < self.gpus or len(self.alone) < self.gpus or not 0 < there < MOST:
             return False
