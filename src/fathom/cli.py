@@ -40,8 +40,6 @@ app = App(
     suppress_keyboard_interrupt=False,  # `main` says what is safe
 )
 
-SHARED = ("prepared", "features", "search", "hparams", "first", "ceiling", "retries")  # kinds of work that runs share
-
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON for scripts.")]
 Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", help="Print nothing but the result.")]
 Plugin = Annotated[list[Path] | None, Parameter(name="--plugin", negative="", help="File with members of your own.")]
@@ -240,7 +238,7 @@ def status(folder: Path, /, *, json: Json = False) -> None:
     Args:
         folder: The study's folder.
     """
-    from fathom.store import Store
+    from fathom.store import SHARED, Store
 
     store = Store.open(folder)
     rows = []
@@ -286,8 +284,10 @@ def pretrain(
     download: Download = False,
     device: Device = "auto",
     threads: Threads = 1,
+    fast: Annotated[bool, Parameter(negative="")] = False,
     quiet: Quiet = False,
     json: Json = False,
+    plugin: Plugin = None,
 ) -> None:
     """Train an encoder without labels and keep it, or import one; prints the name that studies use it by.
 
@@ -300,9 +300,11 @@ def pretrain(
         seed: Seed of the split and of the training.
         take_in: Import this file instead: a safetensors state dict, or a torch file of tensors alone.
         threads: CPU threads; part of what decides the numbers.
+        fast: As for fathom run, which finds it only in the same mode.
     """
+    _plugins(plugin)
     if (dataset is None) == (take_in is None):
-        raise FathomError("expected a dataset to train an encoder on, or --import FILE; see fathom pretrain --help")
+        raise FathomError("expected either a dataset to train an encoder on, or --import FILE")
     from fathom.run import pretrain as encoders
 
     if take_in is not None:
@@ -310,7 +312,7 @@ def pretrain(
     else:
         options: dict[str, Any] = {"seed": seed, "data": data, "download": download, "device": device}
         with bar_over(f"pre-training on {dataset}, seed {seed}", quiet or json, unit="epochs") as tell:
-            options |= {"threads": threads, "tell": lambda told: tell(told["done"], told["of"])}
+            options |= {"threads": threads, "fast": fast, "tell": lambda told: tell(told["done"], told["of"])}
             made = encoders.pretrain(str(dataset), paradigm, **options)
     print_encoder(made, json, quiet)
 

@@ -149,6 +149,9 @@ def print_status(store: Store, rows: list[dict[str, Any]], failures: list[dict[s
     out.print(table)
     for job in store.under_way():
         out.print(f"under way: {escape(far(job))}")
+    for setting in store.study.settings:
+        for change in store.retries(setting):
+            out.print(f"done again with {escape(change)}, as a training was not finite: {escape(' '.join(setting))}")
     complete = sum(r["rounds"] == r["of"] for r in rows)
     out.print(f"{complete} of {len(rows)} runs complete")
     for failure in failures:

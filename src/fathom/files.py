@@ -62,7 +62,7 @@ def look(path: Path) -> tuple[tuple[dict[str, Any], dict[str, Any]] | None, str]
     """
     try:
         return read(path), ""
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None, ""
     except DamagedError as error:
         return None, str(error)

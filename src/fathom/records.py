@@ -220,3 +220,25 @@ class Study(_Record):
 def unique(items: Iterable[Any]) -> list[Any]:
     """The distinct items in order of first appearance."""
     return list(dict.fromkeys(items))
+
+
+def difference(old: tuple[RunSpec, ...], new: tuple[RunSpec, ...]) -> tuple[list[RunSpec], list[RunSpec]]:
+    """(added, removed) runs."""
+    return [r for r in new if r not in set(old)], [r for r in old if r not in set(new)]
+
+
+def refusal(root: object, old: tuple[RunSpec, ...], new: tuple[RunSpec, ...]) -> str:
+    """What to tell somebody whose study is not the one in a folder."""
+    added, removed = difference(old, new)
+    lines = [f"{root} holds another study; the difference:"]
+    for name in ("dataset", "regime", "paradigm", "query", "seed", "protocol"):
+        here, there = unique(getattr(r, name) for r in old), unique(getattr(r, name) for r in new)
+        if set(here) != set(there):
+            gone = ", ".join(str(v) for v in here if v not in there) or "(none)"
+            come = ", ".join(str(v) for v in there if v not in here) or "(none)"
+            lines.append(f"  {name}: {gone} -> {come}")
+    lines.append(f"  {len(removed)} runs here are not in the new study, {len(added)} new runs are not here")
+    lines.append(
+        "Name a new folder with --out" + ("" if removed else ", or add the new runs to this one with --extend")
+    )
+    return "\n".join(lines)

@@ -139,6 +139,6 @@ def _checked(path: Path, sha256: str) -> bytes | None:
     """The bytes of a file; None where it is absent or has another digest."""
     try:
         data = path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return data if hashlib.sha256(data).hexdigest() == sha256 else None

@@ -30,13 +30,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fathom import files
-from fathom.records import FathomError, LabelRegime, Round, RunSpec, Study, digest, unique
+from fathom.records import FathomError, LabelRegime, Round, RunSpec, Study, difference, digest, refusal
 from fathom.shelf import Record, Shelf
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+SHARED = ("prepared", "features", "search", "hparams", "first", "ceiling", "retries")  # kinds of work that runs share
 WORK = ".work"  # folder of what long jobs keep on the way (see `run.journal`)
 RECENT = 60.0  # seconds after which a job that says nothing more is not thought to be under way
 
@@ -89,12 +90,19 @@ class Store(Shelf):
                 self._check_remains(study)
                 self.put("study", study.to_json())
                 return
-            added, removed = _difference(self.study.runs, study.runs)
-            if removed or (added and not extend):
-                raise FathomError(_refusal(self.root, self.study.runs, study.runs))
+            added, removed = difference(self.study.runs, study.runs)
+            if (removed or (added and not extend)) and self._holds_results():
+                raise FathomError(refusal(self.root, self.study.runs, study.runs))
+            for spec in removed:  # of a study that was refused before anything was computed
+                self.path(f"runs/{spec.key}/spec").unlink(missing_ok=True)
             if study != self.study:  # more runs, or another title, baseline or ceiling, which decide no result
                 files.write(self.path("study"), files.pack(study.to_json(), {}), replace=True)
                 self.__dict__.pop("study", None)
+
+    def _holds_results(self) -> bool:
+        """Whether anything was computed here."""
+        kinds = ("runs/*/round-*.json", "shared/*/*.json", "failures/*.json")
+        return any(True for kind in kinds for _ in self.root.glob(kind))
 
     @cached_property
     def study(self) -> Study:
@@ -129,13 +137,32 @@ class Store(Shelf):
             raise FathomError(
                 f"{file} is damaged or gone, and {len(foreign)} of the {len(keys)} runs here are not of this study "
                 f"({', '.join(foreign[:5])}{', ...' if len(foreign) > 5 else ''}), so it cannot be written anew.\n"
-                + _refusal(self.root, here, study.runs)
+                + refusal(self.root, here, study.runs)
             )
         text = f"{file} is damaged or gone; written anew, as all {len(keys)} runs here are of this study"
         warnings.warn(text, files.DamageWarning, stacklevel=3)
 
+    @cached_property
+    def pinned(self) -> dict[str, list[str]]:
+        """The retries that this process has seen, by setting: another process may declare one while a job is done."""
+        return {}
+
+    def forget(self) -> bool:
+        """Look at retries anew; whether any was declared since they were looked at."""
+        seen = self.__dict__.pop("pinned", {})
+        return any(self.retries(tuple(json.loads(key))) != changes for key, changes in seen.items())
+
     def retries(self, setting: tuple[str, str, str]) -> list[str]:
-        """What was changed for all runs of a setting after a training of it was not finite, in order."""
+        """What was changed for all runs of a setting after a training of it was not finite, in order.
+
+        As it was when this process first asked (`forget` asks again): a job ends under the form that it began under.
+        """
+        key = json.dumps(setting)
+        if key not in self.pinned:
+            self.pinned[key] = self._retries(setting)
+        return self.pinned[key]
+
+    def _retries(self, setting: tuple[str, str, str]) -> list[str]:
         stem = f"shared/retries/{digest(list(setting), 12)}"
         changes: list[str] = []
         while found := self.get(f"{stem}-{len(changes) + 1}"):
@@ -227,6 +254,11 @@ class Store(Shelf):
                 continue  # finished just now
         return found
 
+    def clear_work(self) -> None:
+        """Remove what jobs kept on the way, when none is left to go on with."""
+        for path in (self.root / WORK).glob("*"):
+            path.unlink(missing_ok=True)
+
     # -------------------------------------------------------------------------------------------------- results
 
     def facts(self) -> dict[str, dict[str, Any]]:
@@ -277,27 +309,3 @@ def _stranger(found: Record | None, previous: str) -> str:
 def _link(before: list[Round]) -> str:
     """What a round says of the rounds before it."""
     return digest(before[-1].content()) if before else ""
-
-
-# ------------------------------------------------------------------------------------------------------ refusal
-
-
-def _difference(old: tuple[RunSpec, ...], new: tuple[RunSpec, ...]) -> tuple[list[RunSpec], list[RunSpec]]:
-    """(added, removed) runs."""
-    return [r for r in new if r not in set(old)], [r for r in old if r not in set(new)]
-
-
-def _refusal(root: Path, old: tuple[RunSpec, ...], new: tuple[RunSpec, ...]) -> str:
-    added, removed = _difference(old, new)
-    lines = [f"{root} holds another study; the difference:"]
-    for name in ("dataset", "regime", "paradigm", "query", "seed", "protocol"):
-        here, there = unique(getattr(r, name) for r in old), unique(getattr(r, name) for r in new)
-        if set(here) != set(there):
-            gone = ", ".join(str(v) for v in here if v not in there) or "(none)"
-            come = ", ".join(str(v) for v in there if v not in here) or "(none)"
-            lines.append(f"  {name}: {gone} -> {come}")
-    lines.append(f"  {len(removed)} runs here are not in the new study, {len(added)} new runs are not here")
-    lines.append(
-        "Name a new folder with --out" + ("" if removed else ", or add the new runs to this one with --extend")
-    )
-    return "\n".join(lines)

@@ -59,7 +59,7 @@ def test_failed_runs_stay_visible_and_others_go_on(bad: Path, tmp_path: Path) ->
     assert not outcome.finished
     assert outcome.complete == 1
     messages = {f["query"]: f for f in outcome.failures}
-    assert messages["bad/nan"]["error"] == "NonFiniteError"
+    assert messages["bad/nan"]["error"] == "NonFiniteScoreError"
     assert "bad/twice" in messages["bad/twice"]["message"]
     assert messages["bad/crash"]["error"] == "AttributeError"
     assert "no_such_thing" in messages["bad/crash"]["traceback"]

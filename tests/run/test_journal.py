@@ -13,6 +13,7 @@ from tests.run.studies import FROZEN, ROOT, SELF_SL, SEMI_SL, contents, study
 
 from fathom.learn.fit import Objective
 from fathom.learn.supervised import Supervised
+from fathom.records import FathomError
 from fathom.run.backends import run
 from fathom.run.journal import FileJournal
 from fathom.store import Store
@@ -48,7 +49,9 @@ def test_a_state_of_other_work_is_not_gone_on_from(tmp_path: Path, often: None) 
 def test_a_damaged_state_counts_as_none(tmp_path: Path, often: None) -> None:
     first = journal(tmp_path)
     first.save(lambda: {"w": torch.zeros(4)})
-    for damage in (b"", b"not safetensors", first.path.read_bytes()[:-3]):
+    whole = bytearray(first.path.read_bytes())
+    whole[-1] ^= 1  # one bit of a weight
+    for damage in (b"", b"not safetensors", first.path.read_bytes()[:-3], bytes(whole)):
         first.path.write_bytes(damage)
         assert journal(tmp_path).load() is None
 
@@ -78,6 +81,26 @@ def test_watchers_hear_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert Store(tmp_path).under_way() == told == [{"job": "shared/prepared/x", "done": 3, "of": 10, "loss": 1.5}]
     first.close()
     assert Store(tmp_path).under_way() == []
+
+
+def test_the_work_itself_sees_nothing_of_what_is_measured_of_it(tmp_path: Path, often: None) -> None:
+    mine = journal(tmp_path, look=lambda embed: {"knn_accuracy": 0.123})
+    given = mine.facade()
+    given.save(lambda: {"w": torch.ones(1)})
+    given.tell(1, 1, {"loss": 1.0}, lambda images: torch.zeros(1, 1))
+    assert given.load() is not None
+    assert mine.curve == []  # of the state that was loaded, before anything was told
+    mine.tell(1, 1, {}, lambda images: torch.zeros(1, 1))
+    assert mine.curve[0]["knn_accuracy"] == 0.123
+    for value in vars(given).values():
+        assert not hasattr(value, "__self__"), "a bound method leads to what it is bound to"
+    assert not {"look", "curve", "watcher"} & set(dir(given))
+
+
+def test_a_number_of_seconds_that_is_none_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FATHOM_CHECKPOINT_SECONDS", "abc")
+    with pytest.raises(FathomError, match="FATHOM_CHECKPOINT_SECONDS is 'abc'"):
+        journal(tmp_path)
 
 
 # ------------------------------------------------------------------------------------------- goes on, and from where

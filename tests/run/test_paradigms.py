@@ -16,7 +16,7 @@ from fathom.records import FathomError, RunSpec
 from fathom.run import protocol
 from fathom.run.backends import run
 from fathom.run.dropout import dropout_of
-from fathom.run.groundwork import Ground, features_of
+from fathom.run.groundwork import CacheWarning, Ground, features_of
 from fathom.run.jobs import jobs_of
 from fathom.run.lab import Lab
 from fathom.run.oracle import Oracle
@@ -135,6 +135,45 @@ def test_a_damaged_encoder_is_trained_again(tmp_path: Path, monkeypatch: pytest.
     assert after == before
 
 
+def test_a_cache_that_cannot_be_written_costs_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cache").write_text("a file in the place of the folder")
+    monkeypatch.setenv("FATHOM_CACHE", str(tmp_path / "cache"))
+    with pytest.warns(CacheWarning, match="could not be kept for others"):
+        assert run(study(("random",), paradigm=SELF_SL), tmp_path / "out", workers=0).finished
+
+
+def test_an_encoder_that_vanished_from_the_cache_is_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FATHOM_CACHE", str(tmp_path / "cache"))
+    assert run(study(("random",), paradigm=SELF_SL), tmp_path / "a", workers=0).finished
+    for path in (tmp_path / "cache/encoders").glob("*"):
+        path.unlink()
+    (record,) = (tmp_path / "cache/prepared").glob("*.json")
+    told = json.loads(record.read_text())
+    record.write_text(json.dumps(told))  # as it was: other bits would conflict with it, were it still asked
+    assert run(study(("badge",), paradigm=SELF_SL), tmp_path / "b", workers=0).finished
+    assert len(list((tmp_path / "cache/encoders").glob("*.safetensors"))) == 1
+
+
+def test_what_is_absent_is_refused_before_anything_trains(tmp_path: Path) -> None:
+    for paradigm, words in (
+        ("frozen(backbone=mobilenet_v2_uint8, weights=nope.npz)", "nope.npz"),
+        ('self-sl(encoder="abcdefabcdef")', "no encoder abcdefabcdef"),
+        ('frozen(backbone=encoder, weights="abcdefabcdef")', "no encoder abcdefabcdef"),
+    ):
+        with pytest.raises(FathomError, match=words):
+            run(study(("random",), paradigm=paradigm), tmp_path / "out", data=tmp_path, workers=0)
+        assert not list((tmp_path / "out").glob("shared/*/*.json"))
+    # and nothing that was refused stands in the way of what is right
+    assert run(study(("random",)), tmp_path / "out", workers=0).finished
+
+
+def test_a_backbone_of_a_kept_encoder_needs_its_name() -> None:
+    with pytest.raises(FathomError, match="SHA-256"):
+        lab_of(Path()).paradigm("frozen(backbone=encoder)")
+
+
 def test_features_are_kept_and_their_change_is_refused(tmp_path: Path) -> None:
     lab = lab_of(tmp_path)
     setting = ("digits", study().runs[0].regime, FROZEN)
@@ -178,6 +217,16 @@ def test_pseudo_labels_are_judged_by_the_oracle(tmp_path: Path) -> None:
     shown = store.rounds(spec)[0].training
     assert shown["pseudo_rate"] == pytest.approx(sure.mean(), abs=2 / len(pool))  # one may lie on the threshold
     assert shown["pseudo_accuracy"] == pytest.approx(right, abs=0.01)
+
+
+def test_pseudo_labels_are_judged_on_the_pool_before_the_query(tmp_path: Path) -> None:
+    """One classifier, one pool: round 0 says the same whatever the query method then takes out of it."""
+    big = "custom(query_size=300, rounds=2, start=20, val_size=60)"
+    toy = study(("random", "entropy", "margin"), paradigm=SEMI_SL, regime=big)
+    assert run(toy, tmp_path / "out", workers=0).finished
+    store = Store.open(tmp_path / "out")
+    assert len({json.dumps(store.rounds(spec)[0].training) for spec in toy.runs}) == 1
+    assert len({json.dumps(store.rounds(spec)[1].training) for spec in toy.runs}) == 3
 
 
 def test_nearest_classes_are_those_of_scikit_learn() -> None:
@@ -253,3 +302,20 @@ def test_a_plan_counts_encoders_and_features(tmp_path: Path) -> None:
     assert made.seconds is not None
     assert made.seconds > 0
     assert json.dumps(made.rates)
+
+
+def test_a_plan_does_not_pretrain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fathom.learn.self_sl as module
+
+    real, epochs = module.pretrain, []
+
+    def pretrain(unlabeled, name, how, stream, journal):  # type: ignore[no-untyped-def]
+        epochs.append((how.epochs, len(unlabeled.images) <= 1024))
+        return real(unlabeled, name, how, stream, journal)
+
+    monkeypatch.setattr(module, "pretrain", pretrain)
+    for paradigm in ("self-sl", "frozen(backbone=simclr)"):
+        made = make_plan(study(("random",), paradigm=paradigm), data=tmp_path, workers=1)
+        assert made.seconds is not None
+        assert made.seconds > 60, "a thousand epochs are reckoned with"
+    assert set(epochs) == {(1, True)}

@@ -1,11 +1,13 @@
 """A training that is not finite: the whole setting again with the change that the study declares, told and kept."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.run.studies import PARADIGM, study
 
+from fathom import registry
 from fathom.learn.standard import Standard
 from fathom.records import FathomError, NonFiniteError, Study
 from fathom.run.backends import run
@@ -74,6 +76,61 @@ def test_going_on_after_a_retry_does_nothing_twice(tmp_path: Path, monkeypatch: 
     tried.clear()
     assert run(laddered("lr/10"), tmp_path / "out", workers=0).finished
     assert tried == []
+
+
+def test_a_score_that_is_not_finite_is_the_method_s_own_affair(tmp_path: Path) -> None:
+    """Nobody else's HPs are changed for it."""
+    plugin = tmp_path / "odd.py"
+    plugin.write_text(
+        "import torch\nfrom fathom import score\n\n@score('nan')\ndef nan(view):\n"
+        '    """Gives no number."""\n    return torch.full((len(view),), float(\'nan\'))\n'
+    )
+    registry.add_file(plugin)
+    try:
+        outcome = run(replace(study(("random", "odd/nan")), retry=("lr/10",)), tmp_path / "out", workers=0)
+    finally:
+        registry._files.clear()
+        registry.index.cache_clear()
+    assert (outcome.finished, outcome.complete) == (False, 1)
+    assert Store.open(tmp_path / "out").retries(outcome_setting(tmp_path)) == []
+
+
+def outcome_setting(tmp_path: Path) -> tuple[str, str, str]:
+    setting: tuple[str, str, str] = Store.open(tmp_path / "out").study.settings[0]
+    return setting
+
+
+def test_a_retry_that_another_process_declares_waits_for_the_end_of_a_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that began under one form of its setting ends under it, and is then done again under the new one."""
+    real, out = Standard.fit, tmp_path / "out"
+    declared: list[str] = []
+
+    def fit(self, task, hparams, state, streams, **options):  # type: ignore[no-untyped-def]
+        if streams.round == 1 and not declared:
+            declared.append("now")
+            Store.open(out).retry(Store.open(out).study.settings[0], 1, "lr/10", "elsewhere a loss was inf")
+        return real(self, task, hparams, state, streams, **options)
+
+    monkeypatch.setattr(Standard, "fit", fit)
+    assert run(laddered("lr/10"), out, workers=0).finished
+    store = Store.open(out)
+    for spec in store.study.runs:
+        for folder, lr in ((f"runs/{spec.key}", 0.1), (f"runs/{spec.key}-1", 0.01)):
+            files = sorted((out / folder).glob("round-*.json"))
+            assert len(files) == 3
+            assert {json.loads(f.read_text())["content"]["hparams"]["lr"] for f in files} == {lr}
+
+
+def test_a_change_that_was_made_elsewhere_is_not_skipped_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """fp32 was tried on a GPU; gone on with on a CPU, lr/10 comes next."""
+    toy, out = laddered("fp32", "lr/10"), tmp_path / "out"
+    Store(out).begin(toy)
+    Store(out).retry(toy.settings[0], 1, "fp32", "on a GPU a loss was inf")
+    diverging(monkeypatch, 0.05)
+    assert run(toy, out, workers=0).finished
+    assert Store(out).retries(toy.settings[0]) == ["fp32", "lr/10"]
 
 
 def test_changes_of_hyper_parameters() -> None:

@@ -141,6 +141,8 @@ def kept_features(
     """
     target = cache_dir / f"{key}.features"
     try:
+        if (head := valid(target, count)) is not None:  # a cache that cannot be written can still be read
+            return _open(target, head, memory_limit)
         cache_dir.mkdir(parents=True, exist_ok=True)
         with FileLock(cache_dir / f"{key}.lock"):
             head = valid(target, count)

@@ -12,6 +12,7 @@ from torch import Tensor
 from fathom.callstring import Call
 from fathom.learn.backbones import Backbone, find_backbone
 from fathom.learn.encoded import encode
+from fathom.learn.encoders import check_name
 from fathom.learn.recipe import expect, expect_word
 from fathom.learn.self_sl import SelfSL
 from fathom.learn.task import Journal, Library, State, Unlabeled
@@ -33,6 +34,7 @@ class FeatureSource:
     size: int
     dtype: str
     pretrain: str
+    probing: int = 0  # images of an encoder's pre-training that only measures speed; 0 for the real one
 
     def __post_init__(self) -> None:
         """Refuse what cannot be.
@@ -48,6 +50,8 @@ class FeatureSource:
             expect(not self.weights, "frozen", "weights", f"left out, as {self.name} reads no file", self.weights)
         if self.name in ("pixels", "features", *ENCODERS):
             expect(not self.size, "frozen", "size", f"left out, as {self.name} resizes nothing", self.size)
+        if self.name == "encoder":
+            check_name(self.weights)
         if self.name != "simclr":
             expect(self.pretrain == "study", "frozen", "pretrain", "left out but for backbone=simclr", self.pretrain)
 
@@ -60,9 +64,10 @@ class FeatureSource:
     @cached_property
     def encoder(self) -> SelfSL | None:
         """What prepares an encoder of ours; None for another backbone."""
-        if self.name == "simclr":
-            return SelfSL(recipe=self.pretrain)
-        return SelfSL(encoder=self.weights) if self.name == "encoder" else None
+        if self.name not in ENCODERS:
+            return None
+        made = SelfSL(recipe=self.pretrain) if self.name == "simclr" else SelfSL(encoder=self.weights)
+        return made.probe(self.probing) if self.probing else made
 
     @property
     def preparation(self) -> str:
@@ -85,6 +90,7 @@ class FeatureSource:
             FathomError: Unknown name, or weights that are absent.
         """
         if self.encoder:
+            self.encoder.facts(library)  # refuses one that is not here
             return {"backbone": self.name, "weights": self.encoder.preparation}
         return find_backbone(self.name, self.weights, self.size, library).facts
 

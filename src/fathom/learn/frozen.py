@@ -234,7 +234,9 @@ class Frozen:
 
     def probe(self, images: int) -> "Frozen":
         """The same cut down to one epoch of about `images` samples, for measuring speed."""
-        return replace(self, plan=replace(self.plan, epochs=1, epoch_size=images))
+        return replace(
+            self, source=replace(self.source, probing=images), plan=replace(self.plan, epochs=1, epoch_size=images)
+        )
 
     def images(self, m: int) -> int:
         """Samples trained on in all epochs with m labels."""

@@ -8,7 +8,7 @@ from torch import nn
 from fathom.callstring import Call
 from fathom.learn import recipe
 from fathom.learn.augment import STRENGTHS, Augmentation
-from fathom.learn.encoders import check_encoder, check_name, load_encoder
+from fathom.learn.encoders import check_encoder, check_name, find_encoder, load_encoder
 from fathom.learn.fit import Optimization, fit, validation
 from fathom.learn.network import Network, build_network
 from fathom.learn.plan import LAST_BATCH, SCHEDULES, batch_sizes
@@ -183,6 +183,14 @@ class SelfSL(recipe.Trainable):
         how, count = self.pretraining(unlabeled.augment), len(unlabeled.images)
         return 0 if self.encoder else 2 * how.epochs * sum(pair_sizes(count, how.batch_size))
 
+    def facts(self, library: Library) -> dict[str, Any]:
+        """The encoder that is named, where one is.
+
+        Raises:
+            FathomError: It is not kept here.
+        """
+        return {"encoder": find_encoder(library, self.encoder).stem} if self.encoder else {}
+
     def pretraining(self, family: str) -> Pretraining:
         """How an encoder is trained on images of a family of augmentations."""
         plan = self._resolved()
@@ -250,10 +258,10 @@ class SelfSL(recipe.Trainable):
         return TrainedClassifier(network, augmentation)
 
     def probe(self, images: int) -> "SelfSL":
-        """The same cut down to one epoch of about `images` samples, from fresh weights, for measuring speed."""
+        """The same cut down to one epoch of about `images` samples, and one of pre-training, for measuring speed."""
         plan = self._resolved()
         return replace(
-            plan, epochs=1, epoch_size=images, warmup=0, encoder="", pretrain_epochs=0, pretrain_warmup="auto"
+            plan, epochs=1, epoch_size=images, warmup=0, encoder="", pretrain_epochs=1, pretrain_warmup="auto"
         )
 
     def images(self, m: int) -> int:

@@ -270,5 +270,5 @@ class Paradigm(Protocol):
         ...
 
     def probe(self, images: int) -> "Paradigm":
-        """A cut-down copy whose `fit` trains on about `images` images in one epoch: for measuring speed only."""
+        """A cut-down copy for measuring speed: one epoch on about `images` images in `fit`, and one in `prepare`."""
         ...

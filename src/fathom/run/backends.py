@@ -130,6 +130,7 @@ def run(
     session, again = uuid.uuid4().hex[:12], True
     while again:
         with Crew(count, threads, where, sharing_of(where, workers)) as crew:
+            store.forget()
             jobs = prepare(study, lab)
             check(store, environment, accept=accept_environment)
             store.clean()
@@ -138,7 +139,10 @@ def run(
                 _work(crew, lab, jobs, threads, watch)
         again = retry_settings(lab, study, session)
     store.clean()
-    return watch.outcome()
+    outcome = watch.outcome()
+    if outcome.finished:
+        store.clear_work()
+    return outcome
 
 
 def _work(crew: Crew, lab: Lab, jobs: list[Job], threads: int, watch: "_Watch") -> None:
@@ -162,6 +166,7 @@ def _orders(lab: Lab, jobs: list[Job], threads: int, watch: "_Watch") -> Orders:
         threads=threads,
         fast=watch.fast,
         environment=lab.environment,
+        retries=lab.store.pinned,
         session=watch.session,
         plugins=registry.added_files(),
         jobs=[dataclasses.asdict(job) for job in jobs],

@@ -5,8 +5,10 @@ so that another study of the same data takes it from there. Features are too lar
 and the store remembers their digest.
 """
 
+import contextlib
 import dataclasses
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -21,11 +23,17 @@ from fathom.data.images import Subset, pixels_sha256
 from fathom.data.splits import train_val_split
 from fathom.learn.task import Paradigm, State, Unlabeled
 from fathom.records import FathomError, digest
+from fathom.run.journal import FileJournal
 from fathom.run.lab import Lab, Setting
 from fathom.run.probe import knn_probe
 from fathom.run.start import Ids, Start
 from fathom.shelf import Shelf
 from fathom.streams import Streams
+
+
+class CacheWarning(UserWarning):
+    """Something could not be kept for other studies."""
+
 
 # ------------------------------------------------------------------------------------------------------- encoders
 
@@ -73,29 +81,81 @@ def prepare_state(lab: Lab, dataset: str, paradigm: Paradigm, seed: int) -> None
     """Learn without labels what the paradigm needs, and keep it for every run of the dataset and seed.
 
     The cache keeps it too, under all that decides it: another study takes it from there, and its weights are an encoder
-    by name (`learn.encoders`).
+    by name (`learn.encoders`). A cache that cannot be written costs that, and nothing else.
     """
-    began = time.perf_counter()
     key = prepared_key(dataset, paradigm.preparation, seed)
-    content: dict[str, Any] = {"dataset": dataset, "preparation": paradigm.preparation, "seed": seed}
-    decides = [dataset, lab.dataset(dataset).revision, paradigm.preparation, seed, lab.decided]
+    decides = [dataset, content_of(lab.dataset(dataset)), paradigm.preparation, seed, _decided(lab, dataset, paradigm)]
     shelf, name = Shelf(lab.data.cache), f"prepared/{digest(decides, 32)}"
-    found = shelf.get(name)
-    state = shelf.get_tensors(f"encoders/{found[0]['tensors']}", found[0]["tensors"]) if found else None
-    if found and state is not None:
-        content |= {"curve": found[0]["curve"], "tensors": lab.store.put_tensors(key, state)}
-        lab.store.put(key, content, found[1])
-        return
     ground = Ground.of(lab, dataset, seed)
     journal = lab.journal(key, decides, look=lambda embed: knn_probe(ground, embed))
-    made = paradigm.prepare(ground.unlabeled, Streams(seed)("pretrain"), lab.data, journal)
+    with _cache_lock(shelf, name):
+        kept = _look_up(shelf, name)
+        made, arrays = kept or _prepare(lab, paradigm, ground, journal)
+        content = {"dataset": dataset, "preparation": paradigm.preparation, "seed": seed, "curve": made["curve"]}
+        content["tensors"] = lab.store.put_tensors(key, arrays)
+        lab.store.put(key, content, made["clock"])
+        journal.close()
+        if kept is None:
+            _keep(shelf, name, content, made["clock"], arrays)
+
+
+def _prepare(
+    lab: Lab, paradigm: Paradigm, ground: Ground, journal: FileJournal
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """({curve, clock}, arrays) of a preparation that is done now, or gone on with."""
+    began = time.perf_counter()
+    made = paradigm.prepare(ground.unlabeled, Streams(ground.seed)("pretrain"), lab.data, journal.facade())
     arrays = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in made.items()}
-    content |= {"curve": journal.curve, "tensors": lab.store.put_tensors(key, arrays)}
     clock = {"seconds": time.perf_counter() - began, "environment": lab.environment}
-    shelf.put_tensors(f"encoders/{content['tensors']}", arrays)
-    shelf.put(name, content, clock)
-    lab.store.put(key, content, clock)
-    journal.close()
+    return {"curve": journal.curve, "clock": clock}, arrays
+
+
+def _look_up(shelf: Shelf, name: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """({curve, clock}, arrays) that the cache keeps; a record whose weights are gone or damaged is taken away."""
+    if not (found := shelf.get(name)):
+        return None
+    content, clock = found
+    arrays = shelf.get_tensors(f"encoders/{content['tensors']}", content["tensors"])
+    if arrays is None:
+        with contextlib.suppress(OSError):
+            shelf.path(name).unlink(missing_ok=True)
+        return None
+    return {"curve": content["curve"], "clock": clock}, arrays
+
+
+def _keep(shelf: Shelf, name: str, content: dict[str, Any], clock: dict[str, Any], arrays: dict[str, Any]) -> None:
+    try:
+        shelf.put_tensors(f"encoders/{content['tensors']}", arrays)
+        shelf.put(name, content, clock)
+    except FathomError as error:
+        text = f"the encoder is in the study, but could not be kept for others: {error}"
+        warnings.warn(text, CacheWarning, stacklevel=2)
+
+
+@contextlib.contextmanager
+def _cache_lock(shelf: Shelf, name: str) -> Iterator[None]:
+    """Two studies that need one encoder train it once; where the cache cannot be written, each does."""
+    try:
+        lock = shelf.lock(name, wait=True)
+        lock.__enter__()
+    except OSError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.__exit__(None, None, None)
+
+
+def content_of(dataset: Dataset) -> str:
+    """Stands for a dataset's content: its revision, or where it states none the digest of its train images."""
+    return dataset.revision or pixels_sha256(dataset.images)
+
+
+def _decided(lab: Lab, dataset: str, paradigm: Paradigm) -> str:
+    """What else decides the bits of a preparation; a query method in a plug-in does not."""
+    skipped = {"scikit-learn"} if "/" in dataset + paradigm.preparation else {"scikit-learn", "plugins"}
+    return digest({name: value for name, value in lab.decides.items() if name not in skipped}, 12)
 
 
 def state_of(lab: Lab, setting: Setting, seed: int) -> State | None:
@@ -145,9 +205,9 @@ def features_of(lab: Lab, setting: Setting, seed: int) -> Dataset:
     began = time.perf_counter()
     plain, state, facts = lab.dataset(setting[0]), state_of(lab, setting, seed), paradigm.facts(lab.data)
     prepared = lab.store.get(prepared_key(setting[0], paradigm.preparation, seed)) if state else None
-    decides = facts
+    decides = facts if lab.device.type == "cpu" else {**facts, "device": lab.device.type}  # another precision there
     if prepared:
-        decides = {**facts, "state": prepared[0]["tensors"], "input": [plain.mean, plain.std, plain.augment]}
+        decides = {**decides, "state": prepared[0]["tensors"], "input": [plain.mean, plain.std, plain.augment]}
     parts = {}
     for part, images in (("train", plain.images), ("test", plain.test_images)):
         parts[part] = _kept(

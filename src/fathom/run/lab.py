@@ -55,10 +55,15 @@ class Lab:
         return self._datasets[text]
 
     @property
-    def decided(self) -> str:
-        """Stands for what decides this worker's numbers (versions, kind of device, threads); empty outside a study."""
+    def decides(self) -> dict[str, Any]:
+        """What decides this worker's numbers: versions, kind of device, threads; empty outside a study."""
         found = self.store.get(f"environments/{self.environment}") if self.environment else None
-        return digest(found[0], 12) if found else ""
+        return found[0] if found else {}
+
+    @property
+    def decided(self) -> str:
+        """Stands for what decides this worker's numbers."""
+        return digest(self.decides, 12)
 
     def journal(self, job: str, decides: Any, look: Look | None = None) -> FileJournal:
         """Where a job keeps its state on the way (see `FileJournal`)."""

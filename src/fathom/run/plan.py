@@ -152,7 +152,7 @@ def _seconds(lab: Lab, job: Job, speeds: dict[str, Speed]) -> float:
     paradigm, start = lab.paradigm(job.setting[2]), lab.start_at(job.setting, max(job.seed, 0))
     speed, regime, d = speeds[speed_name(job.setting)], start.regime, start.dataset
     if job.kind == "prepare":
-        return paradigm.preparing(Ground.of(lab, job.setting[0], job.seed).unlabeled) / speed.train
+        return paradigm.preparing(Ground.of(lab, job.setting[0], job.seed).unlabeled) / speed.prepare
     if job.kind == "embed":
         return (len(d.labels) + len(d.test_labels)) / speed.embed
     validated = paradigm.validated(len(start.val_ids))

@@ -6,7 +6,8 @@ from fathom.query.method import build as build_method
 from fathom.query.view import PoolView
 from fathom.records import FathomError, Study, unique
 from fathom.run.jobs import Job, jobs_of
-from fathom.run.lab import Lab
+from fathom.run.lab import Lab, Setting
+from fathom.run.tune import grid_of, retried
 from fathom.streams import Streams
 
 
@@ -24,9 +25,25 @@ def prepare(study: Study, lab: Lab) -> list[Job]:
                 f"{regime.query_size}; give subsample a number from {regime.query_size}, or 0 for the whole pool"
             )
         lab.store.begin_run(spec, regime)
+    for setting in study.settings:
+        _check_paradigm(study, lab, setting)
     for query in unique(spec.query for spec in study.runs):
         _try_out(query)
     return jobs_of(study, lab)
+
+
+def _check_paradigm(study: Study, lab: Lab, setting: Setting) -> None:
+    """Refuse weights, features and encoders that are absent, and retries that the setting's HPs cannot take."""
+    lab.paradigm(setting[2]).facts(lab.data)
+    for change in study.retry:
+        for hparams in grid_of(lab, setting):
+            try:
+                retried(hparams, [change])
+            except KeyError as error:
+                raise FathomError(
+                    f"retry {change!r} cannot be applied to {setting[2]}, whose HPs ({', '.join(hparams)}) have no "
+                    f"{error}. Leave it out of the study's retry"
+                ) from None
 
 
 def _try_out(query: str) -> None:

@@ -7,13 +7,15 @@ from typing import Any
 import torch
 
 from fathom import files
+from fathom.data import load
 from fathom.data.dataset import DataRoot
+from fathom.learn import build
 from fathom.learn.encoders import encoder_folder, import_state, pack_encoder
 from fathom.records import FathomError, digest
 from fathom.registry import find
 from fathom.run.backends import data_root
 from fathom.run.environment import describe, find_device, set_mode
-from fathom.run.groundwork import prepare_state, prepared_key
+from fathom.run.groundwork import content_of, prepare_state, prepared_key
 from fathom.run.journal import Tell
 from fathom.run.lab import Lab
 from fathom.store import Store
@@ -67,16 +69,20 @@ def pretrain(
     torch.set_num_threads(threads)
     set_mode(where, fast=fast)
     environment = describe(where, threads, fast=fast)
-    # Of unfinished work, and of what it gave; another torch or device gives other bits.
-    store = Store(root.cache / "pretraining" / digest(environment.decides, 12))
-    store.put(f"environments/{environment.name}", environment.decides, environment.machine)
-    lab = Lab(store, root, where, environment.name, tell=tell)
-    text, built = str(find("dataset", dataset)[1]), lab.paradigm(paradigm)
+    text, built = str(find("dataset", dataset)[1]), build(paradigm)
     if not built.preparation:
         raise FathomError(f"{paradigm} trains no encoder; expected a paradigm such as self-sl")
+    # Of unfinished work, and of what it gave; another torch or device gives other bits, and data may change.
+    place = digest([environment.decides, text, content_of(load(text, root))], 12)
+    store = Store(root.cache / "pretraining" / place)
+    store.put(f"environments/{environment.name}", environment.decides, environment.machine)
+    lab = Lab(store, root, where, environment.name, tell=tell)
     key = prepared_key(text, built.preparation, seed)
-    with store.lock(key, wait=True):
-        prepare_state(lab, text, built, seed)
+    try:
+        with store.lock(key, wait=True):
+            prepare_state(lab, text, built, seed)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("The same command goes on where it stopped") from None
     found = store.get(key)
     assert found is not None
     return _kept(root, found[0]["tensors"], found[0]["curve"], float(found[1]["seconds"]))

@@ -153,4 +153,4 @@ def _fit(
     paradigm, task, hparams = lab.paradigm(setting[2]), start.task(labeled), chosen(lab, setting)
     journal = lab.journal(what, [hparams, dropout, labeled.ids])
     state = state_of(lab, setting, start.seed)
-    return paradigm.fit(task, hparams, state, streams, dropout=dropout, journal=journal), journal
+    return paradigm.fit(task, hparams, state, streams, dropout=dropout, journal=journal.facade()), journal

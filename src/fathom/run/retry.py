@@ -11,7 +11,7 @@ from fathom.run.lab import Lab, Setting
 
 def retry_settings(lab: Lab, study: Study, session: str) -> bool:
     """Have the settings done again in which a training of this session was not finite. Whether there are any."""
-    again = False
+    again = lab.store.forget()  # another process may have declared one
     for setting, (number, message) in _diverged(lab, session).items():
         done = lab.store.retries(setting)
         left = list(study.retry)

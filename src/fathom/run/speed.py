@@ -25,12 +25,14 @@ class Speed:
 
     Args:
         train: Images a second in training.
+        prepare: Views a second in pre-training; infinite without one.
         predict: Images a second in prediction.
         embed: Images a second through a fixed backbone; infinite without one.
         weights: Bytes of a trained classifier.
     """
 
     train: float
+    prepare: float
     predict: float
     embed: float
     weights: int
@@ -56,7 +58,11 @@ def measure_speeds(lab: Lab, study: Study) -> dict[str, Speed]:
 def _measure(lab: Lab, setting: Setting, images: int) -> Speed:
     """Train for a moment and predict some of the pool."""
     start, short = lab.start_at(setting, 0), lab.paradigm(setting[2]).probe(images)
-    state = short.prepare(Ground.of(lab, setting[0], 0).unlabeled, Streams(0)("pretrain"), lab.data, Journal()) or None
+    unlabeled = Ground.of(lab, setting[0], 0).unlabeled
+    first = torch.arange(min(images, len(unlabeled.images)), device=lab.device)
+    unlabeled = replace(unlabeled, images=Subset(start.dataset.images, start.tensor(start.train_ids)[first]))
+    asked = time.perf_counter()
+    state = short.prepare(unlabeled, Streams(0)("pretrain"), lab.data, Journal()) or None
     began = time.perf_counter()
     task, some = _task(lab, start, short, state, images)
     embedded = time.perf_counter()
@@ -68,6 +74,7 @@ def _measure(lab: Lab, setting: Setting, images: int) -> Speed:
     ended = time.perf_counter()
     return Speed(
         train=short.images(len(task.labels)) / (trained - embedded),
+        prepare=views / (began - asked) if (views := short.preparing(unlabeled)) else float("inf"),
         predict=len(some) / (ended - trained),
         embed=len(some) / (embedded - began) if short.backbone else float("inf"),
         weights=sum(t.numel() * t.element_size() for t in classifier.state().values()),

@@ -47,7 +47,7 @@ def train_arm(lab: Lab, setting: Setting, hparams: dict[str, Any], seed: int) ->
     content = {**_named(setting), "hparams": hparams, "seed": seed, "val_score": None, "failure": ""}
     try:
         state, dropout = state_of(lab, setting, seed), base_dropout(paradigm)
-        fitted = paradigm.fit(task, hparams, state, Streams(seed), dropout=dropout, journal=journal)
+        fitted = paradigm.fit(task, hparams, state, Streams(seed), dropout=dropout, journal=journal.facade())
         content["val_score"] = fitted.val_score
     except NonFiniteError as error:
         content["failure"] = str(error)

@@ -134,6 +134,7 @@ class Orders:
     threads: int
     fast: bool
     environment: str
+    retries: dict[str, list[str]]
     session: str
     plugins: list[str]
     jobs: list[dict[str, Any]]
@@ -152,6 +153,7 @@ def main() -> None:
         registry.add_file(path)
     data = DataRoot(Path(orders.data), Path(orders.cache), download=orders.download, quiet=True)
     lab = Lab(Store.open(orders.out), data, torch.device(orders.device), orders.environment)
+    lab.store.pinned.update(orders.retries)
     work(lab, [_job(j) for j in orders.jobs], orders.session)
 
 
