@@ -227,14 +227,24 @@ def test_a_study_file_damaged_before_anything_began(tmp_path: Path) -> None:
 
 def test_a_changed_study_is_refused_with_the_difference(store: Store) -> None:
     changed = tuple(RunSpec("digits", "low", "standard(epochs=5)", s.query, s.seed) for s in SPECS)
+    store.commit(SPECS[0], a_round(0))
     with pytest.raises(FathomError, match=r"paradigm: standard -> standard\(epochs=5\)"):
         store.begin(Study("s", changed))
     with pytest.raises(FathomError, match="not in the new study"):
         store.begin(Study("s", changed), extend=True)
 
 
+def test_a_study_that_computed_nothing_makes_room_for_another(store: Store) -> None:
+    """What was refused, as a regime that does not fit, must not stand in the way of what is right."""
+    other = Study("s", tuple(RunSpec("digits", "mid", "standard", s.query, s.seed) for s in SPECS))
+    store.begin(other)
+    assert Store.open(store.root).study.runs == other.runs
+    assert not list(store.root.glob(f"runs/{SPECS[0].key}/spec.json"))
+
+
 def test_a_study_may_grow_if_asked(store: Store) -> None:
     grown = Study("s", (*SPECS, RunSpec("digits", "low", "standard", "badge", 0)))
+    store.commit(SPECS[0], a_round(0))
     with pytest.raises(FathomError, match="--extend"):
         store.begin(grown)
     store.begin(grown, extend=True)

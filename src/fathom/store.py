@@ -174,6 +174,7 @@ class Store(Shelf):
         content = dict(zip(("dataset", "regime", "paradigm"), setting, strict=True))
         name = f"shared/retries/{digest(list(setting), 12)}-{number}"
         self.put(name, {**content, "number": number, "change": change, "because": because})
+        self.pinned.pop(json.dumps(setting), None)
 
     def run_name(self, spec: RunSpec) -> str:
         """Folder of a run, for example `runs/<key>`; `runs/<key>-1` after the first retry of its setting."""

@@ -17,7 +17,7 @@ from fathom.streams import Stream
 
 
 def method(function, kind: str = "selection", **options) -> QueryMethod:
-    needs = {"draws": 0, "features": False, "labeled": False, "predictions": True} | options
+    needs = {"draws": 0, "features": "", "labeled": False, "predictions": True} | options
     return QueryMethod("mine", kind, function=function, **needs)
 
 

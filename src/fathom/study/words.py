@@ -188,7 +188,10 @@ def warnings(reading: Reading) -> list[tuple[str, str]]:
             if len(settings) == len(reading.hparams)
             else listed([reading.names.title(s) for s in settings])
         )
-        found.append(("Shortened recipe", f"{recipe} ({where}). Not for claims about the published setting."))
+        if recipe.startswith("ours"):
+            found.append(("Not in the published study", f"{recipe} ({where})."))
+        else:
+            found.append(("Shortened recipe", f"{recipe} ({where}). Not for claims about the published setting."))
     unfinished = sum(not r.complete for r in reading.runs)
     if unfinished:
         text = (
