@@ -31,7 +31,7 @@ SHORT: dict[str, Any] = {
     "pretrain_lr": 0.05,
     "pretrain_warmup": 1,
     "pretrain_optimizer": "sgd",
-    "epochs": 10,
+    "epochs": 16,
     "epoch_size": 320,
     "batch_size": 32,
     "schedule": "cosine",

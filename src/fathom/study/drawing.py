@@ -101,7 +101,8 @@ def legend(figure: Figure, axes: Axes, more: Sequence[Artist] = (), wide: bool =
     grow = max(0, lines - 2) * 0.19
     width, height = figure.get_size_inches()
     figure.set_size_inches(width, height + grow)
-    margins(figure, left=0.58, right=0.06, bottom=0.47, top=0.52 + grow)
+    left = 0.74 if wide else 0.58  # a narrow range of many curves has levels such as 97.5
+    margins(figure, left=left, right=0.06, bottom=0.47, top=0.52 + grow)
     order = [i for column in range(columns) for i in range(column, len(handles), columns)]  # they fill by column
     figure.legend(
         [handles[i] for i in order],
