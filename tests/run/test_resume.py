@@ -163,7 +163,7 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
     toml = tmp_path / "toy.toml"
     spec = study(METHODS, paradigm=SEARCHING).runs[0]
     lists = {"datasets": [spec.dataset], "regimes": [spec.regime], "paradigms": [spec.paradigm]}
-    text = 'name = "toy"\nqueries = ["random", "badge"]\nseeds = 2\n'
+    text = 'name = "toy"\nqueries = ["random", "badge"]\nseeds = 4\n'  # work enough that it is caught in the middle
     toml.write_text(text + "".join(f"{k} = {json.dumps(v)}\n" for k, v in lists.items()))
     out = tmp_path / "out"
     command = [sys.executable, "-m", "fathom.cli", "run", str(toml), "--out", str(out), "--workers", "2"]

@@ -77,7 +77,7 @@ class SelfSL(recipe.Trainable):
         imbalance: `oversample`, `weighted` (cross-entropy), `none`, or `auto`: oversample unless classes are balanced.
         last_batch: What becomes of a last mini-batch too small for BatchNorm: `merge`, `drop`, `keep`.
         search: Starting sets that HPs are chosen on.
-        recipe: `study`, or `short`: 14 epochs of pre-training with SGD, 100 steps of fine-tuning, a grid of two, for
+        recipe: `study`, or `short`: 14 epochs of pre-training with SGD, 160 steps of fine-tuning, a grid of two, for
             small images on a CPU. It replaces whatever has the study's value, also where that was written out
             (`recipe_name` says what is trained).
 
