@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from fathom.learn import recipe
 from fathom.learn.backbones import RANDOM
 from fathom.learn.feature_source import FeatureSource
-from fathom.learn.fit import Optimization, fit, validation
+from fathom.learn.fit import Optimization
 from fathom.learn.network import Network, initialize
 from fathom.learn.plan import batch_sizes
-from fathom.learn.predict import DRAWS, TrainedClassifier
+from fathom.learn.predict import TrainedClassifier
 from fathom.learn.recipe import expect, expect_word, values
-from fathom.learn.supervised import Supervised
+from fathom.learn.supervised import train
 from fathom.learn.task import FORGET, HParams, Journal, Library, State, Task, Unlabeled
 from fathom.records import FathomError
 from fathom.registry import paradigm
@@ -206,18 +206,12 @@ class Frozen:
         precision = str(hparams.get("precision", "fp32"))  # too small to be faster in less
         network = self._network(task, dropout, streams("init"))
         sizes = batch_sizes(max(len(task.labels), plan.epoch_size), plan.batch_size, "merge")
-        masks = network.masks(DRAWS, streams("dropout").at("validation")) if dropout else None
-        validate = validation(task.val_images, task.val_labels, AsItIs(), task.metric, task.num_classes, masks)
-        rule = recipe.imbalance_rule(plan.imbalance, task)
-        objective = Supervised(task, network, AsItIs(), sizes, rule, streams, precision)
         # HPs are chosen on the starting budget and kept, and a prior does not grow with the data: with all labels of
         # CIFAR-10 the decay that is best for 50 would cost four points of accuracy (docs/log.md).
         share = plan.epoch_size / max(len(task.labels), plan.epoch_size)
         lr, weight_decay = float(hparams["lr"]), float(hparams["weight_decay"]) * share
         how = Optimization(lr, weight_decay, plan.epochs, momentum=plan.momentum, precision=precision)
-        notes: dict[str, str] = {}
-        score, history = fit(network, objective, how, validate, journal=journal, notes=notes)
-        return TrainedClassifier(network, AsItIs(), score, history, notes)
+        return train(task, network, AsItIs(), sizes, plan.imbalance, how, streams, journal)
 
     def restore(self, task: Task, state: State, *, dropout: float = 0.0) -> TrainedClassifier:
         """The classifier that `state` was taken of.

@@ -9,14 +9,14 @@ from fathom.callstring import Call
 from fathom.learn import recipe
 from fathom.learn.augment import STRENGTHS, Augmentation
 from fathom.learn.encoders import check_encoder, check_name, find_encoder, load_encoder
-from fathom.learn.fit import Optimization, fit, validation
+from fathom.learn.fit import Optimization
 from fathom.learn.network import Network, build_network
 from fathom.learn.plan import LAST_BATCH, SCHEDULES, batch_sizes
-from fathom.learn.predict import DRAWS, TrainedClassifier
+from fathom.learn.predict import TrainedClassifier
 from fathom.learn.recipe import expect, expect_word, values
 from fathom.learn.simclr import FIELDS, PUBLISHED, Pretraining, pair_sizes, pretrain, pretraining
 from fathom.learn.standard import LARGE
-from fathom.learn.supervised import Supervised
+from fathom.learn.supervised import train
 from fathom.learn.task import FORGET, HParams, Journal, Library, State, Task, Unlabeled
 from fathom.records import FathomError
 from fathom.registry import paradigm
@@ -229,10 +229,6 @@ class SelfSL(recipe.Trainable):
             raise FathomError("self-sl fine-tunes an encoder: call prepare first and give what it returns as the state")
         _load(network.encoder, state, "the encoder does not fit the network of this run")
         sizes = plan._batch_sizes(task, augmentation.output_size(task.images.size))
-        masks = network.masks(DRAWS, streams("dropout").at("validation")) if dropout else None
-        validate = validation(task.val_images, task.val_labels, augmentation, task.metric, task.num_classes, masks)
-        rule = recipe.imbalance_rule(plan.imbalance, task)
-        objective = Supervised(task, network, augmentation, sizes, rule, streams, precision)
         how = Optimization(
             float(hparams["lr"]),
             float(hparams["weight_decay"]),
@@ -242,9 +238,7 @@ class SelfSL(recipe.Trainable):
             plan.schedule,
             precision=precision,
         )
-        notes: dict[str, str] = {}
-        score, history = fit(network, objective, how, validate, journal=journal, notes=notes)
-        return TrainedClassifier(network, augmentation, score, history, notes)
+        return train(task, network, augmentation, sizes, plan.imbalance, how, streams, journal)
 
     def restore(self, task: Task, state: State, *, dropout: float = 0.0) -> TrainedClassifier:
         """The classifier that `state` was taken of.

@@ -5,12 +5,12 @@ from typing import Any
 
 from fathom.learn import recipe
 from fathom.learn.augment import STRENGTHS, Augmentation
-from fathom.learn.fit import Optimization, fit, validation
+from fathom.learn.fit import Optimization
 from fathom.learn.network import Network, build_network
 from fathom.learn.plan import LAST_BATCH, batch_sizes
-from fathom.learn.predict import DRAWS, TrainedClassifier
+from fathom.learn.predict import TrainedClassifier
 from fathom.learn.recipe import expect, expect_word, values
-from fathom.learn.supervised import Supervised
+from fathom.learn.supervised import train
 from fathom.learn.task import FORGET, HParams, Journal, State, Task
 from fathom.records import FathomError
 from fathom.registry import paradigm
@@ -132,10 +132,6 @@ class Standard(recipe.Unprepared, recipe.Trainable):
         augmentation = _augmentation(task, str(hparams["augmentation"]))
         network = plan._build(task, augmentation, dropout, streams("init"))
         sizes = plan._batch_sizes(len(task.labels), augmentation.output_size(task.images.size))
-        masks = network.masks(DRAWS, streams("dropout").at("validation")) if dropout else None
-        validate = validation(task.val_images, task.val_labels, augmentation, task.metric, task.num_classes, masks)
-        rule = recipe.imbalance_rule(plan.imbalance, task)
-        objective = Supervised(task, network, augmentation, sizes, rule, streams, precision)
         how = Optimization(
             float(hparams["lr"]),
             float(hparams["weight_decay"]),
@@ -144,9 +140,7 @@ class Standard(recipe.Unprepared, recipe.Trainable):
             plan.momentum,
             precision=precision,
         )
-        notes: dict[str, str] = {}
-        score, history = fit(network, objective, how, validate, journal=journal, notes=notes)
-        return TrainedClassifier(network, augmentation, score, history, notes)
+        return train(task, network, augmentation, sizes, plan.imbalance, how, streams, journal)
 
     def restore(self, task: Task, state: State, *, dropout: float = 0.0) -> TrainedClassifier:
         """The classifier that `state` was taken of.

@@ -6,11 +6,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from fathom.learn.fit import Objective
+from fathom.learn.fit import Objective, Optimization, fit, validation
 from fathom.learn.network import Network
 from fathom.learn.plan import batches, class_weights, epoch_plan, oversampling_weights
-from fathom.learn.predict import autocast, taker
-from fathom.learn.task import Task, Transform
+from fathom.learn.predict import DRAWS, TrainedClassifier, autocast, taker
+from fathom.learn.recipe import imbalance_rule
+from fathom.learn.task import FORGET, Journal, Task, Transform
 from fathom.streams import Streams
 
 
@@ -65,3 +66,38 @@ class Supervised(Objective):
         with autocast(self.device, self.precision):
             logits = self.network(x, *keep)
         return cross_entropy(logits.float(), labels, self.class_weights)
+
+
+def train(
+    task: Task,
+    network: Network,
+    transform: Transform,
+    sizes: list[int],
+    imbalance: str,
+    how: Optimization,
+    streams: Streams,
+    journal: Journal = FORGET,
+) -> TrainedClassifier:
+    """Train a network on the labeled images: what standard training, fine-tuning and heads on features share.
+
+    Args:
+        task: The round's task.
+        network: With the weights that it begins with, and its dropout.
+        transform: Augmentation.
+        sizes: Sizes of an epoch's mini-batches.
+        imbalance: Rule of the recipe (`recipe.imbalance_rule`).
+        how: How the weights are moved.
+        streams: The round's streams.
+        journal: Where the training saves its state, and goes on from.
+
+    Raises:
+        NonFiniteError: A loss, weight or buffer is not finite.
+        FathomError: The device's memory does not suffice.
+    """
+    masks = network.masks(DRAWS, streams("dropout").at("validation")) if network.dropout else None
+    validate = validation(task.val_images, task.val_labels, transform, task.metric, task.num_classes, masks)
+    rule = imbalance_rule(imbalance, task)
+    objective = Supervised(task, network, transform, sizes, rule, streams, how.precision)
+    notes: dict[str, str] = {}
+    score, history = fit(network, objective, how, validate, journal=journal, notes=notes)
+    return TrainedClassifier(network, transform, score, history, notes)
