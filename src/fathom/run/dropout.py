@@ -1,4 +1,4 @@
-"""Which classifier a query method is run with, and how many dropout draws make its predictions (study.md 3.5).
+"""Which classifier a query method is run with, and how many dropout draws make its predictions.
 
 A classifier with dropout predicts with the mean over `DRAWS` draws, wherever it predicts: validation, test, and the
 pool for query methods that look at one probability. Only methods that need single draws are given draws, their own

@@ -4,7 +4,7 @@ Every entry of the paradigm's grid is trained on the starting sets of seeds 0 to
 mean validation score is the setting's choice, for every seed and every query method. The search seeds are fixed, so
 that a study that adds seeds keeps its HPs. The whole table is stored beside the choice.
 
-Source: paper Sec. 2.3 (P4) and Sec. 3, "Hyperparameter selection"; study.md 3.7 for the published grids.
+Source: paper Sec. 2.3 (P4) and Sec. 3, "Hyperparameter selection".
 """
 
 import statistics

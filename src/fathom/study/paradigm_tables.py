@@ -102,9 +102,11 @@ def _notes(reading: Reading, group: Group, pairs: dict[Setting, Pair | None]) ->
     if len({s[1] for s in group.arms}) > 1:
         known = {a: regime for a in group.arms if (regime := reading.regime(a))}
         sizes = [f"{group.arms[a]} {regime.query_size}" for a, regime in known.items()]
+        differ = len({regime.query_size for regime in known.values()}) > 1
+        what = f"Query sizes differ ({', '.join(sizes)})" if differ else "Numbers of rounds differ"
         told = [f"{group.arms[a]}: {_named(p.budgets)}" for a, p in pairs.items() if p]
         notes.append(
-            f"Query sizes differ ({', '.join(sizes)}), so paradigms are compared only at the budgets that both have"
+            f"{what}, so paradigms are compared only at the budgets that both have"
             + (f" ({'; '.join(told)})" if told else "")
             + "; scores and AL gains are over each one's own budgets and do not compare between rows."
         )
