@@ -45,7 +45,7 @@ def test_bald_is_measured_against_its_matched_control_where_that_was_run() -> No
     matched = Classifiers.of("standard", (*QUERIES, CONTROL), "random")
     assert (matched.reference("bald"), matched.mark("bald")) == (CONTROL, "‡")
     assert (matched.reference(CONTROL), matched.mark(CONTROL)) == ("random", "†")
-    assert "BALD: measured against Random (dropout=0.5), the matched control." in matched.note()
+    assert "‡ Gains of BALD are measured against Random (dropout=0.5), the matched control." in matched.note()
     assert "Add" not in matched.note()
     other = Classifiers.of("standard", (*QUERIES, "random(dropout=0.2)"), "random")
     assert other.reference("bald") == "random"  # another dropout is another classifier

@@ -107,7 +107,7 @@ class Classifiers:
         others = f"{least:g}" if least else "none"
         text = f"{CROSSED} Different classifiers: dropout {', '.join(told)}, {others} for the others."
         matched = [q for q in self.dropouts if self.mark(q) == MATCHED]
-        return text + (f" {MATCHED} Against {label(self.reference(matched[0]))}." if matched else "")
+        return text + (f" {MATCHED} Gains over {label(self.reference(matched[0]))}." if matched else "")
 
     def _controls(self) -> Iterable[str]:
         """The matched controls that there are, and those that there should be."""
@@ -120,7 +120,7 @@ class Classifiers:
             elif self.crossed(query, self.baseline):
                 missing.setdefault(self._advised(query), []).append(label(query))
         for control, names in matched.items():
-            yield f"{MATCHED} {listed(names)}: measured against {control}, the matched control."
+            yield f"{MATCHED} Gains of {listed(names)} are measured against {control}, the matched control."
         for control, names in missing.items():
             yield f"Add {control} to the study: the matched control of {listed(names)}."
 
