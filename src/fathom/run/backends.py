@@ -7,6 +7,7 @@ one process per GPU where there are GPUs. Workers commit through the store; the 
 import dataclasses
 import os
 import signal
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -127,14 +128,14 @@ def run(
     environment = describe(where, threads, fast=fast)
     lab = Lab(store, root, where, environment.name)
     count = default_workers(where, threads) if workers is None else workers
-    session, again = uuid.uuid4().hex[:12], True
+    session, again, interrupted = uuid.uuid4().hex[:12], True, _notice_interrupts()
     while again:
         with Crew(count, threads, where, sharing_of(where, workers)) as crew:
             store.forget()
             jobs = prepare(study, lab)
             check(store, environment, accept=accept_environment)
             store.clean()
-            watch = _Watch(store, jobs, began, progress, session, fast)
+            watch = _Watch(store, jobs, began, progress, session, fast, interrupted)
             with _signals(watch):
                 _work(crew, lab, jobs, threads, watch)
         again = retry_settings(lab, study, session)
@@ -197,6 +198,7 @@ class _Watch:
     progress: Progress
     session: str
     fast: bool
+    interrupted: list[bool]
     total: int = 0
 
     def __post_init__(self) -> None:
@@ -214,6 +216,9 @@ class _Watch:
 
     def look(self) -> None:
         """Tell the progress by the names of files alone, so that watching a large study costs nothing."""
+        if self.interrupted:
+            self.interrupted.clear()
+            raise KeyboardInterrupt
         names = (path.stem for path in self.store.root.glob("runs/*/round-*.json"))
         rounds = sum(name != "round-00" for name in names)  # round 0 is trained by its `first` job
         shared = sum(
@@ -235,6 +240,27 @@ class _Watch:
             failures=[f for f in self.store.failures() if f["session"] == self.session],
             seconds=time.perf_counter() - self.began,
         )
+
+
+def _notice_interrupts() -> list[bool]:
+    """Remember Ctrl-C: raised inside a destructor or a callback, where Python drops exceptions, it would be lost."""
+    noticed: list[bool] = []
+
+    def notice(*_: object) -> None:
+        noticed[:] = [True]
+        raise KeyboardInterrupt
+
+    # Not where somebody else handles it, or has it ignored, or outside the main thread.
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) in (
+        signal.default_int_handler,
+        *_installed,
+    ):
+        _installed[:] = [notice]
+        signal.signal(signal.SIGINT, notice)
+    return noticed
+
+
+_installed: list[Any] = []  # our own handler, so that a second call in one process replaces it
 
 
 class _Terminated(BaseException):
