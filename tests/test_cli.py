@@ -19,7 +19,7 @@ from PIL import Image
 from tests.run.studies import PARADIGM, REGIME
 
 import fathom
-from fathom import cli, registry
+from fathom import cli, console, registry
 from fathom.store import Store
 from fathom.study.design import designs, load_study
 
@@ -71,8 +71,8 @@ def call(*words: object) -> Said:
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         patch.setenv("COLUMNS", "200")
-        patch.setattr(cli.out, "_width", 200)
-        patch.setattr(cli.err, "_width", 200)
+        patch.setattr(console.out, "_width", 200)
+        patch.setattr(console.err, "_width", 200)
         patch.setattr(sys, "argv", ["fathom", *map(str, words)])
         with pytest.raises(SystemExit) as left:
             cli.main()

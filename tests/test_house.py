@@ -20,7 +20,7 @@ TORCH_FREE = ["fathom", "fathom.study.report", *(f"fathom.{room}" for room in RO
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT / "src")))
 def test_a_file_has_one_idea(path: Path) -> None:
     lines = len(path.read_text().splitlines())
-    assert lines <= (400 if path.name == "cli.py" else 320), f"{lines} lines: is there more than one idea in it?"
+    assert lines <= 320, f"{lines} lines: is there more than one idea in it?"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT / "src")))

@@ -1,0 +1,5 @@
+"""`python -m fathom.cli` is `fathom`."""
+
+from fathom.cli.app import main
+
+main()

@@ -1,0 +1,130 @@
+"""Verbs that look things up: what there is, what a study takes, how far it is."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.markup import escape
+from rich.table import Table
+
+from fathom import registry
+from fathom.cli.app import Data, Device, Download, Json, Plugin, Workers, add_plugins, app
+from fathom.console import member_row, out, print_json, print_status, show_members, show_study, spelled, status_line
+from fathom.records import FathomError
+
+
+@app.command(name="list")
+def list_(
+    what: Literal["all", "studies", "datasets", "regimes", "paradigms", "queries"] = "all",
+    /,
+    *,
+    json: Json = False,
+    plugin: Plugin = None,
+) -> None:
+    """What there is: studies, datasets, regimes, paradigms, query methods.
+
+    Args:
+        what: One kind, or all.
+    """
+    add_plugins(plugin)
+    kinds = {"datasets": "dataset", "regimes": "regime", "paradigms": "paradigm", "queries": "query"}
+    rows: list[dict[str, Any]] = []
+    if what in ("all", "studies"):
+        from fathom.study.design import designs
+
+        rows += [{"kind": "study", "name": name, "summary": summary} for name, summary in designs().items()]
+    for plural, kind in kinds.items():
+        if what in ("all", plural):
+            rows += [member_row(entry) for entry in registry.index()[kind].values()]
+    if json:
+        print_json(rows)
+        return
+    table = Table("kind", "name", "what it is", box=None, header_style="bold", pad_edge=False)
+    table.add_column("parameters", overflow="fold")  # whole, however long: they are there to be copied
+    for row in rows:
+        table.add_row(row["kind"], f"[cyan]{row['name']}", escape(row["summary"]), spelled(row.get("parameters", {})))
+    out.print(table)
+
+
+@app.command
+def show(name: str, /, *, json: Json = False, plugin: Plugin = None) -> None:
+    """A study's runs, or a member's description and parameters.
+
+    Args:
+        name: Study (name or path of a TOML file), dataset, regime, paradigm or query method.
+    """
+    from fathom.study.design import designs, load_study
+
+    add_plugins(plugin)
+    members = [m[name] for m in registry.index().values() if name in m]
+    if members and name not in designs():
+        show_members(members, json)
+        return
+    known = {*designs(), *(member for m in registry.index().values() for member in m)}
+    if name not in known and not Path(name).is_file() and Path(name).suffix != ".toml":
+        raise FathomError(
+            f"there is nothing called {name!r}. {registry.suggest(name, known)} A study file ends in .toml"
+        )
+    study = load_study(name)
+    if json:
+        print_json({**study.to_json(), "runs": [{"key": r.key, **r.to_json()} for r in study.runs]})
+        return
+    show_study(study, name)
+
+
+@app.command
+def plan(
+    study: str,
+    /,
+    *,
+    probe: bool = True,
+    data: Data = None,
+    download: Download = False,
+    device: Device = "auto",
+    workers: Workers = None,
+    json: Json = False,
+    plugin: Plugin = None,
+) -> None:
+    """What a study takes: runs, trainings, labels, disk, and time from a short probe on this machine.
+
+    Args:
+        study: Name of a built-in study, or path of a TOML file.
+        probe: Measure the time of training and prediction for some seconds.
+        workers: Worker processes the time is divided by [default: as fathom run].
+    """
+    from fathom.api import plan as make_plan
+
+    add_plugins(plugin)
+    with status_line("Loading data and probing this machine", json):
+        made = make_plan(study, data=data, download=download, device=device, workers=workers, probe=probe)
+    if json:
+        print_json(asdict(made))
+        return
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for label, value in made.lines():
+        table.add_row(f"[dim]{label}", escape(value))
+    out.print(table)
+
+
+@app.command
+def status(folder: Path, /, *, json: Json = False) -> None:
+    """How far a study is.
+
+    Args:
+        folder: The study's folder.
+    """
+    from fathom.store import SHARED, Store
+
+    store = Store.open(folder)
+    rows = []
+    for spec in store.study.runs:
+        regime, rounds = store.regime(spec), store.rounds(spec)
+        total = regime.rounds if regime else None
+        rows.append({"key": spec.key, **spec.to_json(), "rounds": len(rounds), "of": total})
+    failures = store.failures()
+    if json:
+        shared = {kind: len(store.records(f"shared/{kind}")) for kind in SHARED}
+        state = {"study": store.study.name, "runs": rows, "shared": shared}
+        print_json({**state, "under_way": store.under_way(), "failures": failures})
+        return
+    print_status(store, rows, failures)

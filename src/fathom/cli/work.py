@@ -1,0 +1,162 @@
+"""Verbs that compute: run a study, write its report, train an encoder."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter, validators
+
+from fathom.cli.app import (
+    Data,
+    Device,
+    Download,
+    Json,
+    Plugin,
+    Quiet,
+    Threads,
+    Workers,
+    add_plugins,
+    app,
+    command_line,
+)
+from fathom.console import bar_over, err, print_encoder, print_json, print_outcome, write_report
+from fathom.records import FathomError
+
+
+@app.command
+def run(
+    study: str,
+    /,
+    *,
+    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+    workers: Workers = None,
+    threads: Threads = 1,
+    data: Data = None,
+    download: Download = False,
+    device: Device = "auto",
+    fast: Annotated[bool, Parameter(negative="")] = False,
+    report: bool = True,
+    extend: Annotated[bool, Parameter(negative="")] = False,
+    accept_environment: Annotated[bool, Parameter(negative="")] = False,
+    quiet: Quiet = False,
+    json: Json = False,
+    plugin: Plugin = None,
+) -> int:
+    """Run a study, or go on where it stopped: the same command again finishes it.
+
+    Args:
+        study: Name of a built-in study, or path of a TOML file.
+        out: Folder for the results [default: runs/NAME].
+        workers: Worker processes [default: one per core, one per GPU]; 0 works in this process.
+        threads: CPU threads of each worker; part of what decides the numbers.
+        fast: On CUDA, the fastest kernels; numbers then agree from run to run as those of two seeds do, not to the bit.
+        report: Write the report at the end.
+        extend: Accept a study that adds runs to the one in the folder.
+        accept_environment: Accept other package versions, device or threads than the folder's results have.
+    """
+    from fathom.run.backends import Interrupted
+    from fathom.run.backends import run as run_study
+    from fathom.study.design import load_study
+
+    add_plugins(plugin)
+    the_study = load_study(study)
+    folder = out or Path("runs") / the_study.name
+    silent = quiet or json
+    try:
+        with bar_over(f"{the_study.name}: {len(the_study.runs)} runs", silent, folder) as progress:
+            outcome = run_study(
+                the_study,
+                folder,
+                data=data,
+                download=download,
+                device=device,
+                threads=threads,
+                workers=workers,
+                fast=fast,
+                extend=extend,
+                accept_environment=accept_environment,
+                quiet=silent,
+                progress=progress,
+            )
+    except Interrupted as stop:
+        safe = f"{stop.outcome.committed} of {stop.outcome.trainings} trainings are safe in {folder}"
+        err.print(
+            f"Stopped. {safe}. To go on, type the same command again:\n  {command_line()}", markup=False, soft_wrap=True
+        )
+        return stop.exit_code
+    except KeyboardInterrupt:  # outside training, as while data are loaded
+        safe = (
+            f"{done} rounds are safe in {folder}" if (done := _rounds(folder)) else f"No round is committed in {folder}"
+        )
+        raise KeyboardInterrupt(f"{safe}. To go on, type the same command again:\n  {command_line()}") from None
+    print_outcome(outcome, silent)
+    page = write_report(folder, silent) if report and _rounds(folder) else None
+    if json:
+        print_json({**asdict(outcome), "finished": outcome.finished, "report": str(page) if page else None})
+    elif page:
+        print(page)  # last line, plain, for scripts
+    return 0 if outcome.finished else 3
+
+
+def _rounds(folder: Path) -> int:
+    """Rounds committed in a study's folder, by their names alone."""
+    return sum(1 for _ in folder.glob("runs/*/round-*.json"))
+
+
+@app.command
+def report(folder: Path, /, *, quiet: Quiet = False, json: Json = False) -> None:
+    """Write the report: one HTML file, results.csv and .parquet, figures as SVG and PDF, LaTeX tables.
+
+    Args:
+        folder: The study's folder.
+    """
+    page = write_report(folder, quiet or json)
+    if json:
+        print_json({"report": str(page)})
+    else:
+        print(page)
+
+
+@app.command
+def pretrain(
+    dataset: str | None = None,
+    /,
+    *,
+    paradigm: str = "self-sl",
+    seed: Annotated[int, Parameter(validator=validators.Number(gte=0))] = 0,
+    take_in: Annotated[Path | None, Parameter(name="--import")] = None,
+    data: Data = None,
+    download: Download = False,
+    device: Device = "auto",
+    threads: Threads = 1,
+    fast: Annotated[bool, Parameter(negative="")] = False,
+    quiet: Quiet = False,
+    json: Json = False,
+    plugin: Plugin = None,
+) -> None:
+    """Train an encoder without labels and keep it, or import one; prints the name that studies use it by.
+
+    The same command again goes on where it stopped. A study trains the encoders that it needs by itself, and finds one
+    that was trained here.
+
+    Args:
+        dataset: Call-string of the dataset, for example cifar10; only the train part of the seed's split is used.
+        paradigm: Call-string that decides the recipe, for example "self-sl(pretrain_epochs=200)".
+        seed: Seed of the split and of the training.
+        take_in: Import this file instead: a safetensors state dict, or a torch file of tensors alone.
+        threads: CPU threads; part of what decides the numbers.
+        fast: As for fathom run, which finds it only in the same mode.
+    """
+    add_plugins(plugin)
+    if (dataset is None) == (take_in is None):
+        raise FathomError("expected either a dataset to train an encoder on, or --import FILE")
+    from fathom.run import pretrain as encoders
+
+    if take_in is not None:
+        made = encoders.take_in(take_in, data=data)
+    else:
+        options: dict[str, Any] = {"seed": seed, "data": data, "download": download, "device": device}
+        with bar_over(f"pre-training on {dataset}, seed {seed}", quiet or json, unit="epochs") as tell:
+            options |= {"threads": threads, "fast": fast, "tell": lambda told: tell(told["done"], told["of"])}
+            made = encoders.pretrain(str(dataset), paradigm, **options)
+    print_encoder(made, json, quiet)
