@@ -2,8 +2,9 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from cyclopts import Parameter, validators
 from rich.markup import escape
 from rich.table import Table
 
@@ -11,6 +12,8 @@ from fathom import registry
 from fathom.cli.app import Data, Device, Download, Json, Plugin, Workers, add_plugins, app
 from fathom.console import member_row, out, print_json, print_status, show_members, show_study, spelled, status_line
 from fathom.records import FathomError
+
+Points = Annotated[float, Parameter(validator=validators.Number(gt=0))]
 
 
 @app.command(name="list")
@@ -82,26 +85,34 @@ def plan(
     download: Download = False,
     device: Device = "auto",
     workers: Workers = None,
+    effect: Points = 1.0,
+    sd: Points = 0.9,
     json: Json = False,
     plugin: Plugin = None,
 ) -> None:
-    """What a study takes: runs, trainings, labels, disk, and time from a short probe on this machine.
+    """What a study takes: runs, trainings, labels, disk, time from a short probe; and what its design can prove.
 
     Args:
         study: Name of a built-in study, or path of a TOML file.
         probe: Measure the time of training and prediction for some seconds.
         workers: Worker processes the time is divided by [default: as fathom run].
+        effect: Difference in AUBC that the power is told for, in points.
+        sd: Standard deviation of differences paired by seed, in points; the default follows from the published spreads.
     """
     from fathom.api import plan as make_plan
+    from fathom.study.power import Proof
 
     add_plugins(plugin)
     with status_line("Loading data and probing this machine", json):
-        made = make_plan(study, data=data, download=download, device=device, workers=workers, probe=probe)
+        made = make_plan(
+            study, data=data, download=download, device=device, workers=workers, probe=probe, effect=effect, sd=sd
+        )
     if json:
         print_json(asdict(made))
         return
     table = Table(box=None, show_header=False, pad_edge=False)
-    for label, value in made.lines():
+    rows = [*made.lines(), *Proof(**made.proves).lines()]
+    for label, value in sorted(rows, key=lambda row: row[0] == "note"):  # notes last
         table.add_row(f"[dim]{label}", escape(value))
     out.print(table)
 
