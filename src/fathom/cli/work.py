@@ -35,6 +35,7 @@ def run(
     download: Download = False,
     device: Device = "auto",
     fast: Annotated[bool, Parameter(negative="")] = False,
+    freeze: Path | None = None,
     report: bool = True,
     extend: Annotated[bool, Parameter(negative="")] = False,
     accept_environment: Annotated[bool, Parameter(negative="")] = False,
@@ -50,6 +51,7 @@ def run(
         workers: Worker processes [default: one per core, one per GPU]; 0 works in this process.
         threads: CPU threads of each worker; part of what decides the numbers.
         fast: On CUDA, the fastest kernels; numbers then agree from run to run as those of two seeds do, not to the bit.
+        freeze: File of fathom freeze: what was decided on development data, and is followed on roll-out data.
         report: Write the report at the end.
         extend: Accept a study that adds runs to the one in the folder.
         accept_environment: Accept other package versions, device or threads than the folder's results have.
@@ -59,7 +61,7 @@ def run(
     from fathom.study.design import load_study
 
     add_plugins(plugin)
-    the_study = load_study(study)
+    the_study = load_study(study, freeze=freeze)
     folder = out or Path("runs") / the_study.name
     silent = quiet or json
     try:
