@@ -87,8 +87,8 @@ def test_weighted_loss_against_oversampling() -> None:
     for dataset, both in told.items():
         key = (dataset, "standard", "random", "high")
         assert (100 * WEIGHTED[key].mean, 100 * FINAL[key].mean) == pytest.approx(both, abs=0.0501)
-    told = {"cifar10-lt": (57.5, 54.0), "isic2019": (39.9, 37.4), "mio-tcd": (54.2, 53.0)}
-    for dataset, both in told.items():
+    again = {"cifar10-lt": (57.5, 54.0), "isic2019": (39.9, 37.4), "mio-tcd": (54.2, 53.0)}
+    for dataset, both in again.items():
         key = (dataset, "self-sl", "random", "low")
         assert (100 * WEIGHTED[key].mean, 100 * FINAL[key].mean) == pytest.approx(both, abs=0.0501)
 
