@@ -84,12 +84,12 @@ def test_all_cells_are_there() -> None:
 def test_weighted_loss_against_oversampling() -> None:
     """The figures that the study notes say of both versions."""
     told = {"isic2019": (45.0, 52.7), "mio-tcd": (54.9, 60.7), "cifar10-lt": (68.3, 72.6)}
-    for dataset, both in told.items():
-        key = (dataset, "standard", "random", "high")
+    for name, both in told.items():
+        key = (name, "standard", "random", "high")
         assert (100 * WEIGHTED[key].mean, 100 * FINAL[key].mean) == pytest.approx(both, abs=0.0501)
     again = {"cifar10-lt": (57.5, 54.0), "isic2019": (39.9, 37.4), "mio-tcd": (54.2, 53.0)}
-    for dataset, both in again.items():
-        key = (dataset, "self-sl", "random", "low")
+    for name, both in again.items():
+        key = (name, "self-sl", "random", "low")
         assert (100 * WEIGHTED[key].mean, 100 * FINAL[key].mean) == pytest.approx(both, abs=0.0501)
 
 

@@ -179,10 +179,10 @@ def _semi_sl(e: Evidence) -> Iterator[Finding]:
     fading: dict[Cell, Difference] = {}
     for (setting, _), (own, other) in leads.items():
         simple = next((pair for (s, _), pair in leads.items() if s[0] == "cifar10" and s[1] == setting[1]), None)
-        if setting[0] in ("cifar100", "cifar10-lt") and simple:
+        if setting[0] == "cifar100" and simple:
             terms = [(1.0, simple[0]), (-1.0, simple[1]), (-1.0, own), (1.0, other)]
             fading[setting, BASELINE] = contrast(terms)
-    yield in_each(e, "that lead on CIFAR-10 minus that on CIFAR-100 and on CIFAR-10-LT (above 0 supports)", fading)
+    yield in_each(e, "that lead on CIFAR-10 minus that on CIFAR-100 (above 0 supports)", fading)
     starts: dict[Cell, Difference] = {}
     for (s, query, budget), arm in e.points.items():
         if query == BASELINE and is_of(s, paradigm="semi-sl") and s[0] in IMBALANCED:

@@ -56,7 +56,7 @@ class Compared:
     def to_json(self) -> dict[str, Any]:
         """Plain values; None where a number is undefined."""
         a, d = self.published, self.difference
-        return plain(
+        found: dict[str, Any] = plain(
             {
                 **dict(zip(("dataset", "regime", "paradigm"), self.setting, strict=True)),
                 "query": self.query,
@@ -71,6 +71,7 @@ class Compared:
                 "caveats": list(a.caveats),
             }
         )
+        return found
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def over_datasets(evidence: Evidence, question: str, values: Mapping[Cell, float
         return untested(question, "no such settings")
     means = list(dataset_means(values).values())
     note = "one data set: nothing says how far others would differ" if len(means) == 1 else ""
-    return _said(evidence, question, paired(means), values, side, note)
+    return _said(evidence, question, paired(means), list(values), side, note)
 
 
 def between(evidence: Evidence, question: str, one: Mapping[Cell, float], other: Mapping[Cell, float]) -> Finding:
@@ -80,7 +80,7 @@ def between(evidence: Evidence, question: str, one: Mapping[Cell, float], other:
     arms = [Arm.of(dict(enumerate(dataset_means(values).values()))) for values in (one, other)]
     difference = welch(Arm(arms[0].mean, arms[0].sd, arms[0].n), Arm(arms[1].mean, arms[1].sd, arms[1].n))
     note = f"{arms[0].n} against {arms[1].n} data sets"
-    return _said(evidence, question, difference, {**one, **other}, 1, note)
+    return _said(evidence, question, difference, [*one, *other], 1, note)
 
 
 def in_each(
@@ -150,11 +150,21 @@ def _said(evidence: Evidence, question: str, d: Difference, cells: Iterable[Cell
     return _made(evidence, question, d, verdict, cells, note)
 
 
-def _made(evidence: Evidence, question: str, d: Difference, verdict: str, cells: Iterable[Cell], note: str) -> Finding:
-    own = list(cells)
-    settings = unique(setting for setting, _ in own)
-    arms = [arm.n for (setting, query), arm in evidence.areas.items() if (setting, query) in set(own)]
-    arms = arms or [n for n in d.n if n]
+def _made(
+    evidence: Evidence,
+    question: str,
+    d: Difference,
+    verdict: str,
+    cells: Iterable[Cell] | Mapping[Cell, Difference],
+    note: str,
+) -> Finding:
+    own = set(cells)
+    settings = unique(setting for setting, _ in cells)
+    if isinstance(cells, Mapping):
+        seeds = [n for found in cells.values() for n in found.n]
+    else:
+        whole = {setting[:2] for setting, query in own if not query}  # all that was run of a data set and regime
+        seeds = [arm.n for (s, query), arm in evidence.areas.items() if (s, query) in own or s[:2] in whole]
     return Finding(
         question,
         d.mean,
@@ -163,8 +173,8 @@ def _made(evidence: Evidence, question: str, d: Difference, verdict: str, cells:
         verdict,
         len(unique(s[0] for s in settings)),
         len(settings),
-        (min(arms), max(arms)) if arms else (0, 0),
-        [told(cell) for cell in own],
+        (min(seeds), max(seeds)) if seeds else (0, 0),
+        [told(cell) for cell in cells],
         "; ".join(text for text in (note, d.refused) if text),
     )
 
