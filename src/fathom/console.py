@@ -128,6 +128,16 @@ def print_outcome(outcome: "Outcome", silent: bool) -> None:
         err.print(f"{len(outcome.failures)} failed; they stay visible in the report. Details: {outcome.out}/failures")
 
 
+def print_table(columns: list[str], rows: list[list[str]], text: int = 1) -> None:
+    """A plain table, its first `text` columns words, wrapped to the terminal."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for number, name in enumerate(columns):
+        table.add_column(escape(name), justify="left" if number < text else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    out.print(table)
+
+
 def print_encoder(made: "Encoder", as_json: bool, silent: bool) -> None:
     """What is known of a kept encoder; its name stands alone in the last line, for scripts."""
     if as_json:

@@ -111,6 +111,7 @@ def _imbalance(e: Evidence) -> Iterator[Finding]:
 def _badge(e: Evidence) -> Iterator[Finding]:
     own = e.gains("badge")
     yield over_datasets(e, "mean gain of BADGE (above 0 supports)", _means(own))
+    question = "gain of BADGE minus that of the method that comes nearest to it (above 0 supports)"
     rivals = {q for s, _ in own for q in e.methods(s)} - {"badge"}
     leads = {q: {(s, "badge"): own[s, "badge"].mean - g.mean for (s, _), g in e.gains(q).items() if (s, "badge") in own}
              for q in rivals}  # fmt: skip
@@ -118,10 +119,9 @@ def _badge(e: Evidence) -> Iterator[Finding]:
     if complete:
         # The one that comes nearest to BADGE: to lead it is to lead all.
         rival = min(sorted(complete), key=lambda q: float(np.mean(list(complete[q].values()))))
-        question = f"gain of BADGE minus that of {rival}, which comes nearest (above 0 supports)"
-        yield over_datasets(e, question, complete[rival])
+        yield over_datasets(e, question, complete[rival], note=f"nearest: {rival}")
     else:
-        yield untested("gain of BADGE minus that of the method that comes nearest", "no other method beside BADGE")
+        yield untested(question, "no other method beside BADGE")
     question = f"BADGE's gain above \u2212{100 * MARGIN:g} point in every setting (no failure mode)"
     yield nowhere_below(e, question, own, MARGIN)
 

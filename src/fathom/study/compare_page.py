@@ -16,13 +16,14 @@ def beside_published(pieces: Pieces) -> dict[str, Any] | None:
     found = compare(reading)
     if found.empty:
         return None
-    tested = claims(study_evidence(reading))
+    tested, said = claims(study_evidence(reading)), claims(published_evidence())
     return {
         "summary": summary(found),
         "reference": published.reference(),
         "cells": pieces.kept(cells_table(reading, found)),
         "refused": pieces.kept(refused_table(reading, found)),
-        "claims": pieces.kept(claims_table(tested, claims(published_evidence()))),
+        "claims": pieces.kept(claims_table(tested, said)),
+        "verdicts": [(own.text, own.verdict, its.verdict) for own, its in zip(tested, said, strict=True)],
         "foreign": [reading.names.dataset.get(name, name) for name in found.foreign],
         "shortened": sorted(reading.shortened),
     }

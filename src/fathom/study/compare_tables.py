@@ -90,18 +90,16 @@ def claims_table(ours: list[Claim], theirs: list[Claim]) -> Table:
     for own, said in zip(ours, theirs, strict=True):
         for number_, (a, b) in enumerate(_pairs(own, said)):
             name = f"{own.number}{chr(ord('a') + number_)}"
-            question = a.question if a.verdict != UNTESTED else b.question
-            rows.append([Cell(name, name, title=own.text), Cell(question, name), *_answer(a), *_answer(b)])
+            rows.append([Cell(name, name, title=own.text), Cell(a.question, name), *_answer(a), *_answer(b)])
     caption = (
         "What the study claims, as questions put to our runs and to the published numbers themselves: effect in points "
-        "with its 95 % interval, and the data sets / settings / seeds it rests on."
+        "with its 95 % interval, and the data sets/settings/seeds it rests on."
     )
     note = (
         "Means over data sets take each data set as one value. Where something must hold in every cell, the effect is "
         "that of the cell that speaks most against it. Supported or contradicted: the interval, or in cells every "
         "interval, lies on one side, and contradictions are Holm-corrected over cells. A question that three seeds "
-        "leave open is not an error of the study: it is what its numbers can prove. The claims: "
-        + " ".join(f"{claim.number}. {claim.text}" for claim in ours)
+        "leave open is not an error of the study: it is what its numbers can prove."
     )
     columns = ["Claim", "Question", "Our runs", "Effect", "n", "Published", "Effect", "n"]
     return Table("claims", caption, columns, rows, note, 2)
@@ -116,14 +114,31 @@ def _answer(finding: Finding) -> list[Cell]:
     said = Cell(finding.verdict, finding.verdict, None, TONES.get(finding.verdict, ""), title)
     if finding.verdict == UNTESTED:
         return [said, Cell(DASH), Cell(DASH)]
+    effect = gain(finding.effect, finding.low, finding.high)
+    return [said, Cell(effect, finding.effect, title=title), Cell(_basis(finding), float(finding.datasets))]
+
+
+def _basis(finding: Finding) -> str:
+    """Data sets/settings/seeds."""
     low, high = finding.seeds
-    seeds = str(low) if low == high else f"{low} to {high}"
-    count = f"{finding.datasets} / {finding.settings} / {seeds if high else DASH}"
-    return [
-        said,
-        Cell(gain(finding.effect, finding.low, finding.high), finding.effect, title=title),
-        Cell(count, float(finding.datasets)),
-    ]
+    seeds = str(low) if low == high else f"{low}{DASH}{high}"
+    return f"{finding.datasets}/{finding.settings}/{seeds if high else DASH}"
+
+
+def claim_lines(ours: list[Claim], theirs: list[Claim]) -> list[str]:
+    """The claims and their questions, for a terminal."""
+    lines = []
+    for own, said in zip(ours, theirs, strict=True):
+        lines.append(f"{own.number}. {own.text}")
+        for number_, (a, b) in enumerate(_pairs(own, said)):
+            lines.append(f"   {chr(ord('a') + number_)}) {a.question}")
+            for whose, finding in (("our runs", a), ("published", b)):
+                text = f"      {whose}: {finding.verdict}"
+                if finding.verdict != UNTESTED:
+                    effect = gain(finding.effect, finding.low, finding.high)
+                    text += f", {effect} points, data sets/settings/seeds {_basis(finding)}"
+                lines.append(text + (f" ({finding.note})" if finding.note else ""))
+    return lines
 
 
 def summary(found: Comparison) -> str:

@@ -55,7 +55,9 @@ def untested(question: str, reason: str) -> Finding:
     return Finding(question, note=reason)
 
 
-def over_datasets(evidence: Evidence, question: str, values: Mapping[Cell, float], side: int = 1) -> Finding:
+def over_datasets(
+    evidence: Evidence, question: str, values: Mapping[Cell, float], side: int = 1, note: str = ""
+) -> Finding:
     """The mean over data sets of a value of cells, each data set the mean of its own.
 
     Data sets are the sample: the settings and seeds of one are not independent of each other.
@@ -65,11 +67,13 @@ def over_datasets(evidence: Evidence, question: str, values: Mapping[Cell, float
         question: The estimand.
         values: Of each cell.
         side: +1 where values above zero support the claim, -1 where those below do.
+        note: What else must be known.
     """
     if not values:
         return untested(question, "no such settings")
     means = list(dataset_means(values).values())
-    note = "one data set: nothing says how far others would differ" if len(means) == 1 else ""
+    if len(means) == 1:
+        note = "; ".join(text for text in (note, "one data set: nothing says how far others would differ") if text)
     return _said(evidence, question, paired(means), list(values), side, note)
 
 

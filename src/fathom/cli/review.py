@@ -1,0 +1,57 @@
+"""Verbs that review what has been run: beside the published numbers, again, and for others to read."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter, validators
+
+from fathom.cli.app import Json, app
+from fathom.console import err, out, print_json, print_table
+
+
+@app.command
+def compare(
+    folder: Path,
+    /,
+    *,
+    margin: Annotated[float, Parameter(validator=validators.Number(gt=0, lt=100))] = 2.0,
+    json: Json = False,
+) -> None:
+    """Hold a study beside the published numbers, cell by cell, and put the published claims to its runs.
+
+    Only cells that were run as the study ran them are compared: same images, regime, recipe and metric; the others are
+    listed with the reason. A cell agrees where the 90 % Welch interval of the difference lies within the margin (two
+    one-sided tests); it differs where not that and Welch's test rejects at .05, Holm-corrected over all cells; else it
+    cannot be told.
+
+    Args:
+        folder: The study's folder.
+        margin: Difference in AUBC, in points, below which two values count as the same.
+    """
+    from fathom.study.claims import claims
+    from fathom.study.compare import compare as hold_beside
+    from fathom.study.compare_tables import cells_table, claim_lines, refused_table, summary
+    from fathom.study.evidence import published_evidence, study_evidence
+    from fathom.study.reading import Reading
+
+    reading = Reading.of(folder)
+    found = hold_beside(reading, margin / 100)
+    ours, theirs = claims(study_evidence(reading)), claims(published_evidence())
+    if json:
+        told = {"claims": [c.to_json() for c in ours], "published_claims": [c.to_json() for c in theirs]}
+        print_json({"study": reading.store.study.name, **found.to_json(), **told})
+        return
+    for text in reading.damage:
+        err.print(f"damaged: {text}", markup=False, soft_wrap=True)
+    out.print(summary(found), markup=False)
+    for table in (cells_table(reading, found), refused_table(reading, found)):
+        if table is not None:
+            out.print(f"\n{table.caption}", markup=False)
+            print_table(table.columns, [[cell.text for cell in row] for row in table.rows], table.text)
+            if table.note:
+                out.print(table.note, markup=False)
+    out.print("\nWhat the published study claims (margins and rules: docs/protocol.md)", markup=False)
+    for line in claim_lines(ours, theirs):
+        out.print(line, markup=False)
+    if found.foreign:
+        out.print(f"\nNot in the published study: {', '.join(found.foreign)}", markup=False)
