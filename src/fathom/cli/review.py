@@ -5,8 +5,8 @@ from typing import Annotated
 
 from cyclopts import Parameter, validators
 
-from fathom.cli.app import Json, app
-from fathom.console import err, out, print_json, print_table
+from fathom.cli.app import Data, Device, Download, Json, Plugin, Quiet, add_plugins, app, command_line
+from fathom.console import bar_over, err, out, print_json, print_rechecked, print_table
 
 
 @app.command
@@ -55,3 +55,68 @@ def compare(
         out.print(line, markup=False)
     if found.foreign:
         out.print(f"\nNot in the published study: {', '.join(found.foreign)}", markup=False)
+
+
+@app.command
+def recheck(
+    folder: Path,
+    /,
+    *,
+    sample: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 5,
+    seed: Annotated[int, Parameter(validator=validators.Number(gte=0))] = 0,
+    shared: Annotated[int, Parameter(validator=validators.Number(gte=0))] = 0,
+    workers: Annotated[int, Parameter(validator=validators.Number(gte=0))] = 0,
+    threads: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
+    data: Data = None,
+    download: Download = False,
+    device: Device = "auto",
+    quiet: Quiet = False,
+    json: Json = False,
+    plugin: Plugin = None,
+) -> int:
+    """Compute some committed rounds again and compare them with what is committed. Exit status 1 where they differ.
+
+    In the environment that a round was computed in, everything but clock readings must be the same to the bit; in
+    another one, budgets, bill and HPs must be the same and metrics lie within two points. What came out is kept in
+    FOLDER/rechecks; nothing else is changed. Interrupted, the same command goes on.
+
+    Args:
+        folder: The study's folder.
+        sample: How many rounds, drawn at random.
+        seed: Which: the same seed draws the same rounds.
+        shared: How many trainings of the HP search and on full data besides.
+        workers: Worker processes; 0 works in this process.
+        threads: CPU threads [default: as the rounds were computed with].
+    """
+    from fathom.run.recheck import recheck as do_again
+
+    add_plugins(plugin)
+    silent, done = quiet or json, [0, sample]
+    try:
+        with bar_over("recheck", silent, unit="rechecked") as progress:
+
+            def tell(count: int, total: int) -> None:
+                done[:] = count, total
+                progress(count, total)
+
+            found = do_again(
+                folder,
+                sample=sample,
+                seed=seed,
+                shared=shared,
+                data=data,
+                download=download,
+                device=device,
+                threads=threads,
+                workers=workers,
+                quiet=silent,
+                progress=tell,
+            )
+    except KeyboardInterrupt:
+        text = f"{done[0]} of {done[1]} are rechecked; to go on, type the same command again:\n  {command_line()}"
+        raise KeyboardInterrupt(text) from None
+    if json:
+        print_json(found.to_json())
+    else:
+        print_rechecked(found)
+    return 0 if found.sound else 1

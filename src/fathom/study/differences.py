@@ -84,7 +84,7 @@ def contrast(terms: Sequence[tuple[float, Arm]], level: float = LEVEL) -> Differ
     arms = [arm for _, arm in terms]
     mean, n = sum(weight * arm.mean for weight, arm in terms), (arms[0].n, arms[-1].n)
     if (least := min(arm.n for arm in arms)) < 2:
-        return _refused(mean, n, "1 seed has no spread" if least == 1 else "no seed")
+        return _refused(mean, n, "1 seed has no spread" if least == 1 else "how many seeds is not known")
     if not np.isfinite([value for arm in arms for value in (arm.mean, arm.sd)]).all():
         return _refused(mean, n, "its spread is not known")
     parts = [(weight * arm.sd) ** 2 / arm.n for weight, arm in terms]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -72,9 +72,11 @@ def over_datasets(
     if not values:
         return untested(question, "no such settings")
     means = list(dataset_means(values).values())
+    found = paired(means)
     if len(means) == 1:
+        found = replace(found, refused="")
         note = "; ".join(text for text in (note, "one data set: nothing says how far others would differ") if text)
-    return _said(evidence, question, paired(means), list(values), side, note)
+    return _said(evidence, question, found, list(values), side, note)
 
 
 def between(evidence: Evidence, question: str, one: Mapping[Cell, float], other: Mapping[Cell, float]) -> Finding:
@@ -83,6 +85,7 @@ def between(evidence: Evidence, question: str, one: Mapping[Cell, float], other:
         return untested(question, "only one kind of data set" if one or other else "no such settings")
     arms = [Arm.of(dict(enumerate(dataset_means(values).values()))) for values in (one, other)]
     difference = welch(Arm(arms[0].mean, arms[0].sd, arms[0].n), Arm(arms[1].mean, arms[1].sd, arms[1].n))
+    difference = replace(difference, refused="")  # the counts of data sets say why there is no interval
     note = f"{arms[0].n} against {arms[1].n} data sets"
     return _said(evidence, question, difference, [*one, *other], 1, note)
 
