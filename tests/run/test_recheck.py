@@ -2,10 +2,7 @@
 
 import json
 import shutil
-import signal
-import subprocess
 import sys
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +12,9 @@ import pytest
 from tests.run.studies import FROZEN, REGIME, SEARCHING, contents, study
 
 from fathom import files
+from fathom.cli import main
 from fathom.records import FathomError, RunSpec, digest
+from fathom.run.again import Item, Outcome, Recheck
 from fathom.run.backends import run
 from fathom.run.recheck import Rechecked, recheck
 from fathom.run.same import compare
@@ -28,12 +27,21 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("recheck") / "out"
     made = study(("random", "entropy", "bald", "badge"), (0,), paradigm=SEARCHING, ceiling=1)
     assert run(made, out, workers=0).finished
+    shutil.copytree(out, out.with_name("fresh"))
+    assert recheck(out, sample=100, shared=100).sound
     return out
 
 
 @pytest.fixture
+def fresh(whole: Path, tmp_path: Path) -> Path:
+    """The study before anybody rechecked it."""
+    return Path(shutil.copytree(whole.with_name("fresh"), tmp_path / "fresh"))
+
+
+@pytest.fixture
 def copy(whole: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(whole, tmp_path / "out", ignore=shutil.ignore_patterns("rechecks")))
+    """The study, all of it rechecked: only what a test changes is computed again."""
+    return Path(shutil.copytree(whole, tmp_path / "out"))
 
 
 def spec_of(out: Path, query: str) -> RunSpec:
@@ -59,23 +67,23 @@ def failed(found: Rechecked) -> dict[str, list[str]]:
     return {outcome.what: outcome.differences for outcome in found.outcomes if not outcome.same}
 
 
-def test_a_sound_study_rechecks_clean_and_is_left_as_it_is(copy: Path) -> None:
-    before = contents(copy)
+def test_a_sound_study_rechecks_clean_and_is_left_as_it_is(fresh: Path) -> None:
+    before = contents(fresh)
     told: list[tuple[int, int]] = []
-    found = recheck(copy, sample=100, shared=100, progress=lambda done, total: told.append((done, total)))
+    found = recheck(fresh, sample=100, shared=100, progress=lambda done, total: told.append((done, total)))
     assert found.sound
     assert found.to_json()["sound"] is True
     assert [o.item.kind for o in found.outcomes].count("round") == 4 * 3
     assert {o.item.kind for o in found.outcomes} == {"round", "search", "ceiling"}
     assert all(outcome.bitwise and not outcome.before for outcome in found.outcomes)
     assert told == [(i, len(found.outcomes)) for i in range(len(found.outcomes) + 1)]
-    after = contents(copy)
+    after = contents(fresh)
     assert {name: data for name, data in after.items() if not name.startswith("rechecks/")} == before
-    kept = Store.open(copy).records("rechecks")
+    kept = Store.open(fresh).records("rechecks")
     assert len(kept) == len(found.outcomes)
     rounds = [content["round"] for content, _ in kept.values() if content["round"]]
     assert {(r["run"], r["number"]) for r in rounds} == {
-        (spec.key, n) for spec in Store.open(copy).study.runs for n in range(3)
+        (spec.key, n) for spec in Store.open(fresh).study.runs for n in range(3)
     }
     for content, clock in kept.values():
         assert content["same"] is True
@@ -84,8 +92,8 @@ def test_a_sound_study_rechecks_clean_and_is_left_as_it_is(copy: Path) -> None:
         assert clock["finished"]
 
 
-def test_the_same_seed_draws_the_same_rounds_and_goes_on_where_it_stopped(copy: Path) -> None:
-    one, two = recheck(copy, sample=3, seed=5), recheck(copy, sample=3, seed=5)
+def test_the_same_seed_draws_the_same_rounds_and_goes_on_where_it_stopped(fresh: Path, copy: Path) -> None:
+    one, two = recheck(fresh, sample=3, seed=5), recheck(fresh, sample=3, seed=5)
     assert [o.item for o in one.outcomes] == [o.item for o in two.outcomes]
     assert len({o.item for o in one.outcomes}) == 3
     assert all(o.before for o in two.outcomes)
@@ -179,11 +187,12 @@ def test_another_environment_is_told_and_judged_by_the_tolerance(copy: Path) -> 
     rewrite(copy, "bald", 2, lambda c: c["metrics"].update(accuracy=c["metrics"]["accuracy"] + 0.015))
     rewrite(copy, "random", 2, lambda c: c["metrics"].update(accuracy=c["metrics"]["accuracy"] + 0.03))
     found = recheck(copy, sample=100)
-    assert not any(o.bitwise for o in found.outcomes)
+    assert not any(o.bitwise or o.before for o in found.outcomes)
     assert list(failed(found)) == [f"{spec_of(copy, 'random')}, round 2"]
     (near,) = (o for o in found.outcomes if o.notes)
     assert "metrics.accuracy" in near.notes[0]
-    assert {content["tolerance"] for content, _ in Store.open(copy).records("rechecks").values()} == {0.02}
+    kept = [content for content, _ in Store.open(copy).records("rechecks").values()]
+    assert {content["tolerance"] for content in kept if not content["bitwise"]} == {0.02}
 
 
 def test_what_may_differ_between_environments() -> None:
@@ -199,28 +208,51 @@ def test_what_may_differ_between_environments() -> None:
     )
 
 
+@pytest.mark.slow
 def test_features_and_worker_processes(tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert run(study(("random", "badge"), paradigm=FROZEN, regime=REGIME), out, workers=0).finished
-    found = recheck(out, sample=4, workers=2)
+    found = recheck(out, sample=4, workers=1)
     assert found.sound
     assert len(found.outcomes) == 4
     assert len(Store.open(out).records("rechecks")) == 4
 
 
-def test_an_interrupted_recheck_keeps_what_it_had(copy: Path) -> None:
-    code = f"import sys; sys.argv = ['fathom', 'recheck', {str(copy)!r}, '--sample', '100']; from fathom.cli import main; main()"
-    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not list((copy / "rechecks").glob("*.json")) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130, said
-    assert "rechecked" in said
-    kept = len(list((copy / "rechecks").glob("*.json")))
-    assert 0 < kept < 12
-    assert sum(o.before for o in recheck(copy, sample=100).outcomes) == kept
+def test_an_interrupted_recheck_keeps_what_it_had(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    do, count = Recheck.do, iter(range(100))
+
+    def stop_at_the_third(self: Recheck, item: Item) -> Outcome:
+        if next(count) == 2:
+            raise KeyboardInterrupt
+        return do(self, item)
+
+    monkeypatch.setattr(Recheck, "do", stop_at_the_third)
+    monkeypatch.setattr(sys, "argv", ["fathom", "recheck", str(fresh), "--sample", "4"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    assert "2 of 4 are rechecked" in capsys.readouterr().err
+    monkeypatch.setattr(Recheck, "do", do)
+    assert sum(o.before for o in recheck(fresh, sample=4).outcomes) == 2
+
+
+def test_the_verb(copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def call(*more: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["fathom", "recheck", str(copy), "--sample", "100", "-q", *more])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return int(str(ended.value.code))
+
+    assert call() == 0
+    assert "12 of 12 came out as committed; 0 damaged files" in capsys.readouterr().out
+    rewrite(copy, "random", 2, lambda c: c["metrics"].update(accuracy=0.5))
+    assert call("--json") == 1
+    told = json.loads(capsys.readouterr().out)
+    assert (told["rechecked"], told["same"], told["sound"]) == (12, 11, False)
+    (wrong,) = (o for o in told["outcomes"] if not o["same"])
+    assert "metrics.accuracy: 0.5 committed" in wrong["differences"][0]
 
 
 @pytest.mark.parametrize(

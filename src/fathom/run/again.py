@@ -176,6 +176,7 @@ class Recheck:
             "shared": item.name if item.kind != "round" else None,
             "what": what,
             "committed": digest(committed),
+            "first": digest(first) if (first := self._shared_first(self.store, item)) else None,
             "environment": self.environment.decides,
             "fathom": f"{fathom.__version__} {self.environment.machine.get('commit', '')}".strip(),
             "bitwise": bitwise,
@@ -230,7 +231,7 @@ class Recheck:
             spec = self._spec(item)
             course = protocol.Course.open(self.lab, spec, self.store.rounds(spec)[: item.number])
             record, _ = course.round()
-            return plain(record.content()), [] if item.number else self._first(spec)
+            return plain(record.content()), self._first(item)
         setting = (committed["dataset"], committed["regime"], committed["paradigm"])
         self.lab.store.path(item.name).unlink(missing_ok=True)
         if item.kind == "search":
@@ -239,14 +240,21 @@ class Recheck:
             protocol.train_ceiling(self.lab, setting, committed["seed"])
         return _whole(self.lab.store, item.name)[0], []
 
-    def _first(self, spec: RunSpec) -> list[str]:
+    def _first(self, item: Item) -> list[str]:
         """How the classifier that the methods of a seed share in round 0 differs from the committed one."""
-        dropout = dropout_of(self.lab.paradigm(spec.paradigm), build_method(spec.query))
-        key = protocol.first_key(self.lab, spec.setting, spec.seed, dropout)
-        ours, committed = self.lab.store.get(key), self.store.get(key)
+        ours, committed = self._shared_first(self.lab.store, item), self._shared_first(self.store, item)
         if committed is None or ours is None:
             return []
-        return [f"{key}: {text}" for text in compare(committed[0], ours[0], True)[0]]
+        return [f"round-0 classifier, {text}" for text in compare(committed, ours, True)[0]]
+
+    def _shared_first(self, store: Store, item: Item) -> dict[str, Any] | None:
+        """The record of the classifier of a round 0, which its methods share; None for anything else."""
+        if item.kind != "round" or item.number:
+            return None
+        spec = self._spec(item)
+        dropout = dropout_of(self.lab.paradigm(spec.paradigm), build_method(spec.query))
+        found = store.get(protocol.first_key(self.lab, spec.setting, spec.seed, dropout))
+        return found[0] if found else None
 
 
 class RecheckWarning(UserWarning):

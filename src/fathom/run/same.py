@@ -43,7 +43,8 @@ def _told(name: str, one: Any, other: Any) -> str:
         places = [i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b]
         if len(one) == len(other):
             first = places[0]
-            return f"{name}: {len(places)} of {len(one)} differ, first at {first}: {one[first]} committed, {other[first]} now"
+            values = f"{one[first]} committed, {other[first]} now"
+            return f"{name}: {len(places)} of {len(one)} differ, first at {first}: {values}"
         return f"{name}: {len(one)} committed, {len(other)} now"
     return f"{name}: {_brief(one)} committed, {_brief(other)} now"
 
