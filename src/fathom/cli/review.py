@@ -120,3 +120,22 @@ def recheck(
     else:
         print_rechecked(found)
     return 0 if found.sound else 1
+
+
+@app.command
+def export(folder: Path, /, *, to: Path, json: Json = False) -> None:
+    """Write a study's committed rounds as one small Parquet file, to be kept in a repository.
+
+    A row a round: what was run, metrics, budgets, queried ids, HPs and retries, hardware, versions, commit.
+
+    Args:
+        folder: The study's folder.
+        to: The file, for example results/NAME.parquet; it is replaced.
+    """
+    from fathom.study.results import export as write
+
+    path = write(folder, to)
+    if json:
+        print_json({"results": str(path), "bytes": path.stat().st_size})
+    else:
+        print(path)
