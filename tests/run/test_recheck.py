@@ -212,10 +212,25 @@ def test_what_may_differ_between_environments() -> None:
 def test_features_and_worker_processes(tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert run(study(("random", "badge"), paradigm=FROZEN, regime=REGIME), out, workers=0).finished
-    found = recheck(out, sample=4, workers=1)
-    assert found.sound
-    assert len(found.outcomes) == 4
-    assert len(Store.open(out).records("rechecks")) == 4
+    path = next(out.glob("runs/*/round-02.json"))
+    content, clock = files.read(path)
+    content["metrics"]["accuracy"] = 0.25
+    path.write_bytes(files.pack(content, clock))
+    found = recheck(out, sample=6, workers=2)
+    assert [(o.same, [text[:34] for text in o.differences]) for o in found.outcomes if not o.same] == [
+        (False, ["metrics.accuracy: 0.25 committed, "])
+    ]
+    assert found.to_json()["same"] == 5
+    assert len(Store.open(out).records("rechecks")) == 6
+
+
+def test_a_worker_process_tells_a_users_mistake(copy: Path, tmp_path: Path) -> None:
+    for path in (copy / "datasets").glob("*.json"):
+        content, clock = files.read(path)
+        path.write_bytes(files.pack(content | {"revision": "another"}, clock))
+    shutil.rmtree(copy / "rechecks")
+    with pytest.raises(FathomError, match="is not the one that the results"):
+        recheck(copy, sample=1, workers=1)
 
 
 def test_an_interrupted_recheck_keeps_what_it_had(

@@ -1,12 +1,14 @@
 """Recheck a study: a sample of what it committed is computed again (see `run.again`), in this process or in several."""
 
 import dataclasses
-import multiprocessing
+import json
 import os
-import signal
+import queue
+import subprocess
+import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,12 @@ from typing import Any
 import torch
 
 from fathom import registry
-from fathom.data.dataset import DataRoot
 from fathom.records import FathomError
-from fathom.run.again import Item, Outcome, Recheck, damage, draw
+from fathom.run.again import Item, Outcome, damage, draw
 from fathom.run.backends import data_root
-from fathom.run.environment import Environment, describe, find_device, set_mode
+from fathom.run.environment import find_device
+from fathom.run.rechecker import Orders
+from fathom.run.rechecker import outcomes as redone
 from fathom.run.same import TOLERANCE
 from fathom.store import Store
 
@@ -95,13 +98,24 @@ def recheck(
     found = damage(store)
     items = draw(store, sample, seed, shared)
     where, root = find_device(device), data_root(data, download=download, quiet=quiet)
-    environment = describe(where, threads or _threads(store), fast=_fast(store))
     outcomes: dict[Item, Outcome] = {}
     progress(0, len(items))
     with tempfile.TemporaryDirectory(prefix="fathom-recheck-") as aside:
-        orders = _Orders(str(store.root), aside, root, where, environment)
-        for item, outcome in _outcomes(orders, items, workers):
-            outcomes[item] = outcome
+        orders = Orders(
+            out=str(store.root),
+            aside=aside,
+            data=str(root.path),
+            cache=str(root.cache),
+            download=download,
+            quiet=quiet or workers > 1,
+            device=str(where),
+            threads=threads or _threads(store),
+            fast=_fast(store),
+            plugins=registry.added_files(),
+            items=[dataclasses.asdict(item) for item in items],
+        )
+        for outcome in _in_processes(orders, workers) if workers else redone(orders):
+            outcomes[outcome.item] = outcome
             progress(len(outcomes), len(items))
     return Rechecked(str(store.root), [outcomes[item] for item in items], found)
 
@@ -121,52 +135,69 @@ def _fast(store: Store) -> bool:
 # ------------------------------------------------------------------------------------------------------- processes
 
 
-@dataclass(frozen=True)
-class _Orders:
-    """What a process is told."""
+def _in_processes(orders: Orders, workers: int) -> Iterator[Outcome]:
+    """The outcomes as they come from several processes, each of which has a share of the items.
 
-    out: str
-    aside: str
-    data: DataRoot
-    device: torch.device
-    environment: Environment
-    plugins: list[str] = field(default_factory=registry.added_files)
-
-
-def _outcomes(orders: _Orders, items: list[Item], workers: int) -> Iterator[tuple[Item, Outcome]]:
-    """The outcomes as they come."""
-    if not workers:
-        own = _open(orders)
-        for item in items:
-            yield item, own.do(item)
-        return
-    context = multiprocessing.get_context("spawn")  # CUDA and torch's threads do not survive a fork
-    pool = ProcessPoolExecutor(min(workers, len(items)), context, _begin, (orders,))
+    Raises:
+        FathomError: A process could not go on.
+    """
+    shares = [orders.items[number::workers] for number in range(min(workers, len(orders.items)))]
+    lines: queue.Queue[str | None] = queue.Queue()
+    processes = [_start(dataclasses.replace(orders, device=_device(orders, n), items=i)) for n, i in enumerate(shares)]
     try:
-        waiting: dict[Future[Outcome], Item] = {pool.submit(_do, item): item for item in items}
-        for future in as_completed(waiting):
-            yield waiting[future], future.result()
+        for process in processes:
+            threading.Thread(target=_listen, args=(process, lines), daemon=True).start()
+        left, count = len(processes), 0
+        while left:
+            line = lines.get()
+            if line is None:
+                left -= 1
+                continue
+            told = json.loads(line)
+            if "error" in told:
+                raise FathomError(told["error"])
+            count += 1
+            yield Outcome(**{**told, "item": Item(**told["item"])})
+        if count < len(orders.items):
+            raise FathomError(
+                f"a worker process died (what it said is above; memory may have run out: give --workers a smaller "
+                f"number). {count} of {len(orders.items)} are rechecked and kept; type the same again to go on"
+            )
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        for process in processes:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    pipe.close()
 
 
-def _open(orders: _Orders) -> Recheck:
-    set_mode(orders.device, fast=orders.environment.decides.get("mode") == "fast")
-    torch.set_num_threads(int(orders.environment.decides["threads"]) or 1)
-    aside = Path(orders.aside) / str(os.getpid())  # one a process; all go when the recheck ends
-    return Recheck.open(Store.open(orders.out), aside, orders.data, orders.device, orders.environment)
+def _start(orders: Orders) -> "subprocess.Popen[str]":
+    threads = str(orders.threads)
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "fathom.run.rechecker"],  # -P: nothing is imported from the current folder
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
+        start_new_session=True,  # Ctrl-C reaches the parent alone, which ends its workers
+    )
+    assert process.stdin is not None
+    process.stdin.write(json.dumps(dataclasses.asdict(orders)) + "\n")
+    process.stdin.flush()
+    return process
 
 
-_own: list[Recheck] = []  # of a worker process
+def _listen(process: "subprocess.Popen[str]", lines: "queue.Queue[str | None]") -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        lines.put(line)
+    lines.put(None)
 
 
-def _begin(orders: _Orders) -> None:
-    """Open a worker process's things; it leaves Ctrl-C to the process that started it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for path in orders.plugins:
-        registry.add_file(path)
-    _own.append(_open(dataclasses.replace(orders, data=dataclasses.replace(orders.data, quiet=True))))
-
-
-def _do(item: Item) -> Outcome:
-    return _own[0].do(item)
+def _device(orders: Orders, number: int) -> str:
+    """A GPU for each process, in turn."""
+    if orders.device == "cuda":
+        return f"cuda:{number % torch.cuda.device_count()}"
+    return orders.device
