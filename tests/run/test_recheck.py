@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.run.studies import FROZEN, REGIME, SEARCHING, contents, study
+from tests.run.studies import FROZEN, REGIME, SEARCHING, SELF_SL, SEMI_SL, contents, study
 
 from fathom import files
 from fathom.cli import main
@@ -222,6 +222,18 @@ def test_features_and_worker_processes(tmp_path: Path) -> None:
     ]
     assert found.to_json()["same"] == 5
     assert len(Store.open(out).records("rechecks")) == 6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("paradigm", [SELF_SL, SEMI_SL], ids=["self-sl", "semi-sl"])
+def test_encoders_are_taken_as_committed_and_pseudo_labels_recomputed(paradigm: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run(study(("badge",), paradigm=paradigm, regime=REGIME), out, workers=0).finished
+    before = contents(out)
+    found = recheck(out, sample=3)
+    assert found.sound
+    assert all(o.bitwise for o in found.outcomes)
+    assert {name: data for name, data in contents(out).items() if not name.startswith("rechecks/")} == before
 
 
 def test_a_worker_process_tells_a_users_mistake(copy: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from scipy import stats
 from tests.study.beside import build, cells, sized
 
+from fathom.cli import main
 from fathom.records import FathomError, LabelRegime, RunSpec
 from fathom.study import published
 from fathom.study.compare import Comparison, compare
@@ -187,3 +189,25 @@ def test_the_report_has_the_section_where_it_concerns_the_study(
     assert published.caveats()["badge-duplicates"] in page
     plain_store(tmp_path / "b")
     assert "Beside the published" not in report(tmp_path / "b").read_text(encoding="utf-8")
+
+
+def test_the_verb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    build(tmp_path, [*cells(**LOW)], lambda a, seed: a.mean + (0.1 if a.query == "badge" else 0) + 0.001 * seed)
+
+    def call(*more: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["fathom", "compare", str(tmp_path), *more])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return int(str(ended.value.code)), capsys.readouterr().out
+
+    status, text = call()
+    assert status == 0
+    assert text.startswith("Of 5 comparable cells ")
+    assert re.search(r"^BADGE .*differs", text, flags=re.M)
+    assert "3. BADGE is the best query method overall and has no failure mode." in text
+    status, text = call("--json", "--margin", "30")
+    told = json.loads(text)
+    assert told["rule"]["margin"] == pytest.approx(0.3)
+    assert told["count"]["agrees"] == 5
+    assert len(told["claims"]) == len(told["published_claims"]) == 8
+    assert {cell["published"]["source"] for cell in told["cells"]} == {"nb"}
