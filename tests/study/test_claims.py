@@ -15,7 +15,7 @@ from fathom.study import published
 from fathom.study.claims import CLAIMS, DIPS, Claim, claims
 from fathom.study.differences import Arm
 from fathom.study.evidence import Evidence, published_evidence, study_evidence
-from fathom.study.findings import Finding
+from fathom.study.findings import Finding, dataset_means, over_datasets
 from fathom.study.published import PublishedArea
 from fathom.study.reading import Reading
 
@@ -195,3 +195,15 @@ def test_as_published_is() -> None:
     (area,) = cells(dataset="cifar10", paradigm="standard", regime="low", query="random")
     arm = Arm.of({seed: as_published(area, seed) for seed in range(3)})
     assert (arm.mean, arm.sd) == pytest.approx((area.mean, area.sd))
+
+
+def test_parts_of_a_data_set_are_one_data_set_and_folders_are_told_apart() -> None:
+    values = {
+        (("cifar10", "low", "standard"), "badge"): 0.1,
+        (("cifar10(train_size=1000)", "low", "standard"), "badge"): 0.3,
+        (("folder(path=a)", "low", "standard"), "badge"): 0.4,
+        (("folder(path=b)", "low", "standard"), "badge"): 0.5,
+    }
+    means = dataset_means(values)
+    assert means == pytest.approx({"cifar10": 0.2, "folder(path=a)": 0.4, "folder(path=b)": 0.5})
+    assert over_datasets(Evidence(), "?", values).datasets == 3

@@ -143,6 +143,8 @@ def claim_lines(ours: list[Claim], theirs: list[Claim]) -> list[str]:
 
 def summary(found: Comparison) -> str:
     """One sentence of all cells."""
+    if found.empty:
+        return "No data set of this study is one of the published study."
     if not found.cells:
         return "No cell of this study was run as the published study ran it, so none is compared."
     means = [100 * cell.difference.mean for cell in found.cells]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fathom.records import unique
+from fathom.study.comparable import name_of
 from fathom.study.compare import plain
 from fathom.study.differences import ALPHA, Arm, Difference, paired, welch
 from fathom.study.evidence import Evidence
@@ -145,8 +146,14 @@ def equal_in_each(evidence: Evidence, question: str, found: Mapping[Cell, Differ
 
 def dataset_means(values: Mapping[Cell, float]) -> dict[str, float]:
     """Data set -> mean over its cells."""
-    names = unique(setting[0] for setting, _ in values)
-    return {name: float(np.mean([v for (s, _), v in values.items() if s[0] == name])) for name in names}
+    names = unique(source_of(setting) for setting, _ in values)
+    return {name: float(np.mean([v for (s, _), v in values.items() if source_of(s) == name])) for name in names}
+
+
+def source_of(setting: Setting) -> str:
+    """The data set of a setting, whatever part of it is used; one's own images are told apart by their path."""
+    name = name_of(setting[0])
+    return setting[0] if name in ("folder", "table") else name
 
 
 def _said(evidence: Evidence, question: str, d: Difference, cells: Iterable[Cell], side: int, note: str) -> Finding:
@@ -178,7 +185,7 @@ def _made(
         d.low,
         d.high,
         verdict,
-        len(unique(s[0] for s in settings)),
+        len(unique(map(source_of, settings))),
         len(settings),
         (min(seeds), max(seeds)) if seeds else (0, 0),
         [told(cell) for cell in cells],
