@@ -503,7 +503,11 @@ def mistake(said: Said, *words: str) -> None:
     ("check-data digits-lt(rho=none)", ("rho expects float", "got none")),
     ("check-query entropi", ("Did you mean 'entropy'?",)),
     ("check-query bald(drews=3)", ("drews", "draws")),
-    ("plan cifar10-standard --no-probe", ("cifar-10-batches-py", "--data", "--download")),
+    ("run cifar10-standard", ("cifar-10-batches-py", "--data", "--download")),
+    ("plan quickstart --only dataset=digit", ("Did you mean 'digits'?",)),
+    ("plan quickstart --only colour=red", ("expected AXIS=VALUE", "dataset, paradigm, query, regime, seed")),
+    ("plan quickstart --profile h20", ("no profile", "h200")),
+    ("plan quickstart --no-probe --effect 1", ("a point is .01",)),
 ])  # fmt: skip
 def test_mistakes(words: str, expected: tuple[str, ...]) -> None:
     mistake(call(*words.split()), *expected)

@@ -1,6 +1,7 @@
 """What notebooks call: `fathom.run`, `fathom.plan`, `fathom.table`, `fathom.report`. The CLI calls the same."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,27 @@ from fathom.run.backends import Outcome
 from fathom.run.backends import run as run_study
 from fathom.run.plan import Plan, make_plan
 from fathom.study.design import load_study
-from fathom.study.power import EFFECT, SD, Proof
+from fathom.study.hparams import unpublished
+from fathom.study.power import EFFECT, SD, proof
+from fathom.study.selection import select
 
 
-def run(study: str | Path | Study, out: str | Path, **options: Any) -> Outcome:
+def run(
+    study: str | Path | Study,
+    out: str | Path,
+    *,
+    only: Sequence[str] = (),
+    hparams: str | None = None,
+    **options: Any,
+) -> Outcome:
     """Run a study, or go on where it stopped.
 
     Args:
         study: A `Study`, the name of a built-in one, or the path of a study file.
         out: Folder for the results; the same folder again goes on where it stopped.
+        only: The part of the study to do now, such as `["dataset=cifar10,regime=low"]` (`study.selection`). The folder
+            holds the whole study, so that the rest can be done in it later.
+        hparams: `search` or `published` in the place of what the study says (`study.hparams`).
         options: See `fathom.run.backends.run`: data, download, device, threads, workers, extend, ...
 
     Returns:
@@ -26,25 +39,45 @@ def run(study: str | Path | Study, out: str | Path, **options: Any) -> Outcome:
     Raises:
         FathomError: Study, data, regime, store or machine do not fit; nothing was trained.
     """
-    return run_study(load_study(study), out, **options)
+    whole = load_study(study, hparams)
+    part = select(whole, only)
+    return run_study(whole, out, only=part if len(part.runs) < len(whole.runs) else None, **options)
 
 
-def plan(study: str | Path | Study, *, effect: float = EFFECT, sd: float = SD, **options: Any) -> Plan:
-    """What a study takes, and what its design can prove.
+def plan(
+    study: str | Path | Study,
+    *,
+    only: Sequence[str] = (),
+    hparams: str | None = None,
+    effect: float = EFFECT,
+    sd: float = SD,
+    **options: Any,
+) -> Plan:
+    """What a study takes, and what its design can and cannot show.
 
     Args:
         study: A `Study`, the name of a built-in one, or the path of a study file.
-        effect: Difference in AUBC that its power is reckoned for, in points.
-        sd: Standard deviation of differences paired by seed, in points (see `study.power.SD`).
-        options: See `fathom.run.plan.make_plan`: data, device, workers, probe.
+        only: The part of the study that is meant, as for `run`.
+        hparams: As for `run`.
+        effect: Difference that the study should find, as a fraction of 1 (a point is .01).
+        sd: Standard deviation of paired differences, in the same unit (`study.power`).
+        options: See `fathom.run.plan.make_plan`: data, device, workers, probe, profile.
 
     Raises:
         FathomError: Study, data or a regime do not fit.
     """
-    the_study = load_study(study)
-    proof = Proof.of(the_study, effect=effect, sd=sd)
+    the_study = select(load_study(study, hparams), only)
     made = make_plan(the_study, **options)
-    notes = proof.limits()
-    if the_study.baseline not in {spec.query for spec in the_study.runs}:
-        notes.append(f"no run has the baseline {the_study.baseline!r}: there will be no gains")
-    return dataclasses.replace(made, proves=proof.to_json(), notes=[*made.notes, *notes])
+    shown = proof(the_study, effect=effect, sd=sd)
+    notes = [*made.notes, *shown.notes(), *_limits(the_study)]
+    if hparams == "published" and (searched := unpublished(the_study)):
+        pairs = ", ".join(f"{paradigm} on {dataset}" for dataset, paradigm in searched)
+        notes.append(f"no chosen HPs are published for {pairs}: they are searched")
+    return dataclasses.replace(made, notes=notes, proof=shown.to_json(), proof_lines=shown.lines())
+
+
+def _limits(study: Study) -> list[str]:
+    """What else the design cannot show."""
+    if study.baseline not in {spec.query for spec in study.runs}:
+        return [f"no run has the baseline {study.baseline!r}: there will be no gains"]
+    return []

@@ -7,7 +7,7 @@
     OUT/runs/<key>/round-00.json        one committed round
     OUT/runs/<key>-1/                   the run again, with what its setting's first retry changed
     OUT/shared/<kind>/<key>.json        work that several runs share: encoder, features, HP search, HP choice, round 0,
-                                        ceiling, retries
+                                        ceiling, retries; HPs that runs search again (retuning, retunes)
     OUT/failures/<task>-<attempt>.json  what went wrong; a failure is never repaired silently
     OUT/rechecks/<round>-<digest>.json  a round that was computed again: whether it came out the same, where, and when
     OUT/quarantine/                     damaged files whose work was done again
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-SHARED = ("prepared", "features", "search", "hparams", "first", "ceiling", "retries")  # kinds of work that runs share
+SHARED = ("prepared", "features", "search", "hparams", "first", "ceiling", "retries", "retuning",
+          "retunes")  # fmt: skip  # kinds of work that runs share; the last two are a run's own
 WORK = ".work"  # folder of what long jobs keep on the way (see `run.journal`)
 RECENT = 60.0  # seconds after which a job that says nothing more is not thought to be under way
 

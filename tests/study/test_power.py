@@ -1,69 +1,62 @@
-"""What a design can prove, beside published values and a simulation."""
+"""Power against independent figures, and what a design is told that it cannot do."""
 
 import numpy as np
 import pytest
-from scipy.stats import ttest_1samp
+from scipy import stats
 
 from fathom.records import FathomError, RunSpec, Study
-from fathom.study.power import Proof, paired_power, seeds_for
+from fathom.study.power import detectable, power, proof, seeds_needed
 
 
-def _study(seeds: int, datasets: int = 1, queries: tuple[str, ...] = ("random", "entropy", "bald")) -> Study:
-    names = [f"d{i}" for i in range(datasets)]
-    runs = tuple(RunSpec(d, "low", "standard", q, s) for d in names for s in range(seeds) for q in queries)
-    return Study("some", runs)
+@pytest.mark.parametrize(("n", "d_z"), [(3, 3.27), (5, 1.69), (10, 1.00), (20, 0.66), (50, 0.41)])
+def test_the_effect_that_is_found_in_four_of_five_cases(n: int, d_z: float) -> None:
+    assert detectable(n) == pytest.approx(d_z, abs=0.0101)
 
 
-# Effect over standard deviation that n pairs find with a power of .8: 3.27 at 3 pairs, ...
-@pytest.mark.parametrize(("n", "effect"), [(3, 3.27), (5, 1.69), (10, 1.00), (20, 0.66), (50, 0.41)])
-def test_the_effect_that_n_seeds_find(n: int, effect: float) -> None:
-    assert paired_power(n, effect) == pytest.approx(0.8, abs=0.02)
-    assert seeds_for(effect * 1.02) <= n < seeds_for(effect * 0.9)
+@pytest.mark.parametrize(("n", "d_z"), [(3, 2.0), (5, 1.0), (10, 0.5)])
+def test_power_is_the_share_of_rejections_and_that_of_the_noncentral_t(n: int, d_z: float) -> None:
+    drawn = np.random.default_rng(0).normal(d_z, 1, (n, 20_000))
+    rejected = stats.ttest_1samp(drawn, 0).pvalue < 0.05
+    assert power(n, d_z) == pytest.approx(rejected.mean(), abs=0.012)
+    critical, shift = stats.t.ppf(0.975, n - 1), d_z * n**0.5
+    expected = stats.nct.sf(critical, n - 1, shift) + stats.nct.cdf(-critical, n - 1, shift)
+    assert power(n, d_z) == pytest.approx(expected, abs=1e-9)
 
 
-def test_power_is_the_share_of_rejections() -> None:
-    draws = np.random.default_rng(0).normal(0.8, 1.0, size=(20_000, 8))
-    rejected = np.mean(ttest_1samp(draws, 0.0, axis=1).pvalue < 0.05)
-    assert paired_power(8, 0.8) == pytest.approx(rejected, abs=0.01)
+def test_power_without_an_effect_is_alpha_and_with_a_huge_one_is_one() -> None:
+    assert power(5, 1e-9) == pytest.approx(0.05)
+    assert power(3, 1e3) == pytest.approx(1)
+    assert power(1, 5) == 0
 
 
-def test_power_grows_with_seeds_and_effect_and_is_the_level_without_one() -> None:
-    assert paired_power(1, 5.0) == 0.0
-    assert paired_power(7, 0.0) == pytest.approx(0.05)
-    powers = [paired_power(n, 0.5) for n in range(2, 60)]
-    assert powers == sorted(powers)
-    assert paired_power(5, 1000.0) == pytest.approx(1.0)
-    assert seeds_for(1e-6) == 10_000
+@pytest.mark.parametrize("ratio", [3.0, 1.0, 0.3])
+def test_the_seeds_needed_are_the_fewest(ratio: float) -> None:
+    n = seeds_needed(0.01, 0.01 / ratio)
+    assert n is not None
+    assert power(n, ratio) >= 0.8 > power(n - 1, ratio)
+    assert seeds_needed(1e-5, 0.5) is None
 
 
-def test_three_seeds_on_one_dataset_are_told_that_they_cannot_reject() -> None:
-    proof = Proof.of(_study(3))
-    assert (proof.seeds, proof.datasets, proof.comparisons, proof.smallest_p) == (3, 1, 2, 0.25)
-    assert any("cannot reject anything" in note for note in proof.limits())
-    assert proof.to_json()["seeds_needed"] == proof.seeds_needed > 3
-
-
-def test_what_more_seeds_and_more_datasets_can_do() -> None:
-    six = Proof.of(_study(6)).limits()
-    assert len(six) == 1
-    assert "Holm" in six[0]
-    assert Proof.of(_study(7)).limits() == []
-    over = Proof.of(_study(3, datasets=8))
-    assert over.smallest_p_datasets == pytest.approx(0.0078, abs=1e-4)
-    assert not any("anything" in note for note in over.limits())
-
-
-def test_a_design_with_nothing_to_compare() -> None:
-    assert Proof.of(_study(10, queries=("random",))).limits() == [
-        "no query method beside the baseline: there is nothing to compare"
+def study(seeds: int, datasets: int) -> Study:
+    runs = [
+        RunSpec(f"d{d}", "low", "p", q, s) for d in range(datasets) for s in range(seeds) for q in ("random", "badge")
     ]
+    return Study("s", tuple(runs))
 
 
-def test_a_larger_effect_needs_fewer_seeds() -> None:
-    assert Proof.of(_study(5), effect=2.0).seeds_needed < Proof.of(_study(5), effect=0.5).seeds_needed
+def test_a_design_that_cannot_reject_is_told_so() -> None:
+    three = proof(study(3, 5))
+    assert (three.smallest_p, three.smallest_p_across) == (0.25, 0.0625)
+    assert not three.can_reject
+    assert any("cannot reject anything" in note for note in three.notes())
+    across = proof(study(3, 6))
+    assert across.can_reject
+    assert [n for n in across.notes() if "within one setting this design describes" in n]
+    assert not [n for n in across.notes() if "anything" in n]
+    assert proof(study(10, 1)).notes() == []
+    assert proof(study(3, 5)).to_json()["can_reject"] is False
 
 
-@pytest.mark.parametrize("bad", [{"effect": 0.0}, {"effect": float("nan")}, {"sd": -1.0}])
-def test_what_is_no_number_of_points_is_refused(bad: dict[str, float]) -> None:
-    with pytest.raises(FathomError, match="positive number of points"):
-        Proof.of(_study(3), **bad)
+def test_an_effect_in_percent_is_refused() -> None:
+    with pytest.raises(FathomError, match=r"a point is \.01"):
+        proof(study(3, 1), effect=1.0)

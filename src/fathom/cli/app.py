@@ -4,7 +4,7 @@ import shlex
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter, validators
 from rich.markup import escape
@@ -29,6 +29,22 @@ Data = Annotated[
     Path | None, Parameter(name="--data", help="Folder of the datasets [default: FATHOM_DATA, else ./data].")
 ]
 Download = Annotated[bool, Parameter(name="--download", negative="", help="Fetch datasets that are not there.")]
+Only = Annotated[
+    list[str] | None,
+    Parameter(
+        name="--only",
+        negative="",
+        help="The part of the study that is meant: dataset=cifar10,regime=low; also paradigm=, query=, seed=. Several "
+        "values of one: seed=0+1, or --only again.",
+    ),
+]
+Hparams = Annotated[
+    Literal["search", "published"] | None,
+    Parameter(
+        name="--hparams",
+        help="Search the published grids, or take what was chosen there; in the place of what the study says.",
+    ),
+]
 Workers = Annotated[int | None, Parameter(name="--workers", validator=validators.Number(gte=0))]
 Threads = Annotated[int, Parameter(name="--threads", validator=validators.Number(gte=1))]
 Device = Annotated[str, Parameter(name="--device", help="auto, cpu, cuda or cuda:N.")]

@@ -1,19 +1,15 @@
 """Verbs that look things up: what there is, what a study takes, how far it is."""
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from cyclopts import Parameter, validators
 from rich.markup import escape
 from rich.table import Table
 
 from fathom import registry
-from fathom.cli.app import Data, Device, Download, Json, Plugin, Workers, add_plugins, app
+from fathom.cli.app import Data, Device, Download, Hparams, Json, Only, Plugin, Workers, add_plugins, app
 from fathom.console import member_row, out, print_json, print_status, show_members, show_study, spelled, status_line
 from fathom.records import FathomError
-
-Points = Annotated[float, Parameter(validator=validators.Number(gt=0))]
 
 
 @app.command(name="list")
@@ -50,13 +46,14 @@ def list_(
 
 
 @app.command
-def show(name: str, /, *, json: Json = False, plugin: Plugin = None) -> None:
+def show(name: str, /, *, only: Only = None, json: Json = False, plugin: Plugin = None) -> None:
     """A study's runs, or a member's description and parameters.
 
     Args:
         name: Study (name or path of a TOML file), dataset, regime, paradigm or query method.
     """
     from fathom.study.design import designs, load_study
+    from fathom.study.selection import select
 
     add_plugins(plugin)
     members = [m[name] for m in registry.index().values() if name in m]
@@ -68,7 +65,7 @@ def show(name: str, /, *, json: Json = False, plugin: Plugin = None) -> None:
         raise FathomError(
             f"there is nothing called {name!r}. {registry.suggest(name, known)} A study file ends in .toml"
         )
-    study = load_study(name)
+    study = select(load_study(name), only or [])
     if json:
         print_json({**study.to_json(), "runs": [{"key": r.key, **r.to_json()} for r in study.runs]})
         return
@@ -80,39 +77,48 @@ def plan(
     study: str,
     /,
     *,
+    only: Only = None,
+    hparams: Hparams = None,
     probe: bool = True,
+    profile: str | None = None,
+    save_profile: Path | None = None,
+    effect: float | None = None,
+    sd: float | None = None,
     data: Data = None,
     download: Download = False,
     device: Device = "auto",
     workers: Workers = None,
-    effect: Points = 1.0,
-    sd: Points = 0.9,
     json: Json = False,
     plugin: Plugin = None,
 ) -> None:
-    """What a study takes: runs, trainings, labels, disk, time from a short probe; and what its design can prove.
+    """What a study takes: runs, trainings, labels, disk, time from a short probe here or on named hardware; and what
+    its design can prove.
+
+    Datasets whose files are absent are planned by their official sizes, where these are known.
 
     Args:
         study: Name of a built-in study, or path of a TOML file.
         probe: Measure the time of training and prediction for some seconds.
+        profile: Take the rates from a stored profile instead: h200, or a file that --save-profile wrote.
+        save_profile: File to write the measured rates to.
+        effect: Difference that the study should find, as a fraction of 1 [default: 0.01, one point].
+        sd: Standard deviation of the differences of two methods over seeds, in the same unit [default: 0.009, from the
+            spread of the published results].
         workers: Worker processes the time is divided by [default: as fathom run].
-        effect: Difference in AUBC that the power is told for, in points.
-        sd: Standard deviation of differences paired by seed, in points; the default follows from the published spreads.
     """
     from fathom.api import plan as make_plan
-    from fathom.study.power import Proof
 
     add_plugins(plugin)
+    assumed = {key: value for key, value in (("effect", effect), ("sd", sd)) if value is not None}
+    options: dict[str, Any] = {"data": data, "download": download, "device": device, "workers": workers}
+    options |= {"probe": probe, "profile": profile, "save": save_profile, "hparams": hparams, **assumed}
     with status_line("Loading data and probing this machine", json):
-        made = make_plan(
-            study, data=data, download=download, device=device, workers=workers, probe=probe, effect=effect, sd=sd
-        )
+        made = make_plan(study, only=only or [], **options)
     if json:
-        print_json(asdict(made))
+        print_json(made.to_json())
         return
     table = Table(box=None, show_header=False, pad_edge=False)
-    rows = [*made.lines(), *Proof(**made.proves).lines()]
-    for label, value in sorted(rows, key=lambda row: row[0] == "note"):  # notes last
+    for label, value in made.lines():
         table.add_row(f"[dim]{label}", escape(value))
     out.print(table)
 

@@ -10,7 +10,9 @@ from fathom.cli.app import (
     Data,
     Device,
     Download,
+    Hparams,
     Json,
+    Only,
     Plugin,
     Quiet,
     Threads,
@@ -29,6 +31,8 @@ def run(
     /,
     *,
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+    only: Only = None,
+    hparams: Hparams = None,
     workers: Workers = None,
     threads: Threads = 1,
     data: Data = None,
@@ -45,6 +49,8 @@ def run(
 ) -> int:
     """Run a study, or go on where it stopped: the same command again finishes it.
 
+    With --only a part of it is done; the folder is that of the whole study, so the rest can follow there.
+
     Args:
         study: Name of a built-in study, or path of a TOML file.
         out: Folder for the results [default: runs/NAME].
@@ -59,13 +65,15 @@ def run(
     from fathom.run.backends import Interrupted
     from fathom.run.backends import run as run_study
     from fathom.study.design import load_study
+    from fathom.study.selection import select
 
     add_plugins(plugin)
-    the_study = load_study(study, freeze=freeze)
+    the_study = load_study(study, hparams, freeze=freeze)
+    part = select(the_study, only or [])
     folder = out or Path("runs") / the_study.name
     silent = quiet or json
     try:
-        with bar_over(f"{the_study.name}: {len(the_study.runs)} runs", silent, folder) as progress:
+        with bar_over(f"{the_study.name}: {len(part.runs)} runs", silent, folder) as progress:
             outcome = run_study(
                 the_study,
                 folder,
@@ -77,6 +85,7 @@ def run(
                 fast=fast,
                 extend=extend,
                 accept_environment=accept_environment,
+                only=part if len(part.runs) < len(the_study.runs) else None,
                 quiet=silent,
                 progress=progress,
             )

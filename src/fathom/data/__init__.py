@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import fathom.data.dataset
+    from fathom.callstring import Call, Value
+    from fathom.registry import Entry
 
-__all__ = ["load"]
+__all__ = ["load", "sketch_of"]
 
 
 def load(text: str, root: "fathom.data.dataset.DataRoot") -> "fathom.data.dataset.Dataset":
@@ -24,11 +26,7 @@ def load(text: str, root: "fathom.data.dataset.DataRoot") -> "fathom.data.datase
     from fathom.records import FathomError
 
     entry, call = registry.find("dataset", text)
-    # A whole number may stand for a fraction, as in rho=50: the builder is still given what its signature says.
-    arguments = {
-        key: float(value) if isinstance(entry.parameters[key], float) and isinstance(value, int) else value
-        for key, value in call.arguments
-    }
+    arguments = _arguments(entry, call)
     made = entry.load()(root, **arguments)
     if not isinstance(made, Dataset):
         raise FathomError(f"dataset {text!r} ({entry.path}) gave {type(made).__name__}; expected a Dataset")
@@ -39,3 +37,32 @@ def load(text: str, root: "fathom.data.dataset.DataRoot") -> "fathom.data.datase
             f'@dataset({entry.name.split("/")[-1]!r}, role="{made.role}")'
         )
     return replace(made, name=str(call))
+
+
+def sketch_of(text: str) -> "fathom.data.dataset.Dataset | None":
+    """The dataset of a call-string with its official sizes and blank images, without its files (see `data.sketch`).
+
+    Args:
+        text: For example `cifar10-lt(rho=50)`.
+
+    Returns:
+        None where the dataset has no sketch: its sizes are known from its files alone.
+
+    Raises:
+        FathomError: Unknown dataset or parameter, or sizes that do not fit.
+    """
+    from fathom import registry
+
+    entry, call = registry.find("dataset", text)
+    if not (name := entry.options.get("sketch")):
+        return None
+    made: fathom.data.dataset.Dataset = replace(entry, attribute=name).load()(**_arguments(entry, call))
+    return replace(made, name=str(call))
+
+
+def _arguments(entry: "Entry", call: "Call") -> "dict[str, Value]":
+    """What the call says, as the builder's signature has it: a whole number may stand for a fraction, as in rho=50."""
+    return {
+        key: float(value) if isinstance(entry.parameters[key], float) and isinstance(value, int) else value
+        for key, value in call.arguments
+    }

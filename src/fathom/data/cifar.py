@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from fathom.data.dataset import DataRoot, Dataset
+from fathom.data.counts import evenly
+from fathom.data.dataset import DataRoot, Dataset, Images
 from fathom.data.images import TensorImages
 from fathom.data.official import fetch, first, md5_of, partial_notes, revision
+from fathom.data.sketch import BlankImages
 from fathom.data.splits import Ids
 from fathom.records import FathomError
 from fathom.registry import dataset
@@ -20,7 +22,7 @@ TRAIN, TEST, VAL_SPLIT = 50_000, 10_000, 5_000
 SOURCE = "A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, University of Toronto, 2009"
 
 
-@dataset("cifar10")
+@dataset("cifar10", sketch="_cifar10")
 def cifar10(root: DataRoot, *, train_size: int = 0, test_size: int = 0) -> Dataset:
     """CIFAR-10: 50,000 + 10,000 photos of 32 x 32 pixels in 10 balanced classes.
 
@@ -37,7 +39,7 @@ def cifar10(root: DataRoot, *, train_size: int = 0, test_size: int = 0) -> Datas
     return _load("cifar10", root, train_size, test_size)
 
 
-@dataset("cifar10-lt")
+@dataset("cifar10-lt", sketch="_cifar10_lt")
 def cifar10_lt(root: DataRoot, *, rho: float = 50.0, train_size: int = 0, test_size: int = 0) -> Dataset:
     """CIFAR-10-LT: CIFAR-10 with the train part thinned to a long tail; class 0 is `rho` times as frequent as class 9.
 
@@ -47,11 +49,10 @@ def cifar10_lt(root: DataRoot, *, rho: float = 50.0, train_size: int = 0, test_s
     Source: Lüth et al. 2023, Sec. 3, after Cui et al. 2019 (CVPR). The thinning is drawn from a stream of its own, so
         it is the same for all paradigms; in the study's code it depended on the transform.
     """
-    loaded = _load("cifar10", root, train_size, test_size)
-    return replace(loaded, balanced=False, long_tail=float(rho), regimes=_LONG_TAIL)
+    return _long_tailed(_load("cifar10", root, train_size, test_size), rho)
 
 
-@dataset("cifar100")
+@dataset("cifar100", sketch="_cifar100")
 def cifar100(root: DataRoot, *, train_size: int = 0, test_size: int = 0) -> Dataset:
     """CIFAR-100: 50,000 + 10,000 photos of 32 x 32 pixels in 100 balanced classes. Arguments as for `cifar10`.
 
@@ -81,30 +82,65 @@ _REGIMES: dict[str, dict[str, dict[str, int]]] = {
 _LONG_TAIL = {"semi-sl/low": {"query_size": 150, "rounds": 4}, "semi-sl/mid": {"query_size": 750, "rounds": 4}}
 
 
+def _long_tailed(loaded: Dataset, rho: float) -> Dataset:
+    return replace(loaded, balanced=False, long_tail=float(rho), regimes=_LONG_TAIL)
+
+
 def _load(name: str, root: DataRoot, train_size: int, test_size: int) -> Dataset:
     train = first(name, "train_size", train_size, TRAIN)
     test = first(name, "test_size", test_size, TEST)
     reader = _Reader(name, root)
     images, labels = reader.split("train", train)
     test_images, test_labels = reader.split("test", test)
+    known = revision(images, test_images, labels, test_labels)
+    return _made(name, (images, labels), (test_images, test_labels), reader.class_names(), known)
+
+
+def _cifar10(*, train_size: int = 0, test_size: int = 0) -> Dataset:
+    """The sizes of `cifar10` without its files."""
+    return _sketch("cifar10", train_size, test_size, 10)
+
+
+def _cifar10_lt(*, rho: float = 50.0, train_size: int = 0, test_size: int = 0) -> Dataset:
+    """The sizes of `cifar10-lt` without its files."""
+    return _long_tailed(_sketch("cifar10", train_size, test_size, 10), rho)
+
+
+def _cifar100(*, train_size: int = 0, test_size: int = 0) -> Dataset:
+    """The sizes of `cifar100` without its files."""
+    return _sketch("cifar100", train_size, test_size, 100)
+
+
+def _sketch(name: str, train_size: int, test_size: int, num_classes: int) -> Dataset:
+    """Class c has as many images as any other; the classes' names are in the files alone."""
+    sizes = first(name, "train_size", train_size, TRAIN), first(name, "test_size", test_size, TEST)
+    train, test = ((BlankImages(n, (32, 32)), evenly(n, num_classes)) for n in sizes)
+    return _made(name, train, test, tuple(f"class {c}" for c in range(num_classes)), "")
+
+
+def _made(
+    name: str, train: tuple[Images, Ids], test: tuple[Images, Ids], class_names: tuple[str, ...], known: str
+) -> Dataset:
+    """The dataset of images and labels that were read, or are only known by number."""
+    n, t = len(train[1]), len(test[1])
     mean, std = _STATISTICS[name]
     return Dataset(
         name=name,
-        images=images,
-        labels=labels,
-        test_images=test_images,
-        test_labels=test_labels,
-        class_names=reader.class_names(),
+        images=train[0],
+        labels=train[1],
+        test_images=test[0],
+        test_labels=test[1],
+        class_names=class_names,
         metric="accuracy",
         balanced=True,
-        val_split=max(1, VAL_SPLIT * train // TRAIN),
+        val_split=max(1, VAL_SPLIT * n // TRAIN),
         mean=mean,
         std=std,
         augment="cifar",
         regimes=_REGIMES[name],
         source=SOURCE,
-        revision=revision(images, test_images, labels, test_labels),
-        notes=partial_notes(train, TRAIN, test, TEST),
+        revision=known,
+        notes=partial_notes(n, TRAIN, t, TEST),
     )
 
 

@@ -2,15 +2,18 @@
 
 import gzip
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from fathom.data.dataset import DataRoot, Dataset
+from fathom.data.counts import mixed
+from fathom.data.dataset import DataRoot, Dataset, Images
 from fathom.data.images import TensorImages
 from fathom.data.official import fetch, first, md5_of, partial_notes, revision
+from fathom.data.sketch import BlankImages
 from fathom.data.splits import Ids
 from fathom.records import FathomError
 from fathom.registry import dataset
@@ -18,7 +21,7 @@ from fathom.registry import dataset
 TRAIN, TEST, VAL_SPLIT = 60_000, 10_000, 5_000
 
 
-@dataset("mnist")
+@dataset("mnist", sketch="_mnist")
 def mnist(root: DataRoot, *, train_size: int = 0, test_size: int = 0) -> Dataset:
     """MNIST: 60,000 + 10,000 handwritten digits of 28 x 28 pixels in 10 (nearly) balanced classes.
 
@@ -33,11 +36,10 @@ def mnist(root: DataRoot, *, train_size: int = 0, test_size: int = 0) -> Dataset
     Source: LeCun et al. 1998. 5,000 held-out images are ours, so that all three regimes fit as for CIFAR-10; the study
         held out 100, for its check of BatchBALD alone.
     """
-    source = "Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, Gradient-Based Learning Applied to Document Recognition, 1998"
-    return _load("mnist", root, train_size, test_size, (0.1307, 0.3081), "digits", source)
+    return _load("mnist", root, train_size, test_size)
 
 
-@dataset("fashion-mnist")
+@dataset("fashion-mnist", sketch="_fashion_mnist")
 def fashion_mnist(root: DataRoot, *, train_size: int = 0, test_size: int = 0) -> Dataset:
     """Fashion-MNIST: 60,000 + 10,000 pictures of clothes of 28 x 28 pixels in 10 balanced classes.
 
@@ -45,48 +47,103 @@ def fashion_mnist(root: DataRoot, *, train_size: int = 0, test_size: int = 0) ->
 
     Source: Xiao et al. 2017. 5,000 held-out images are ours, as for `mnist`.
     """
-    source = "H. Xiao, K. Rasul, R. Vollgraf, Fashion-MNIST, arXiv:1708.07747, 2017; MIT license"
-    return _load("fashion-mnist", root, train_size, test_size, (0.2860, 0.3530), "cifar", source)
+    return _load("fashion-mnist", root, train_size, test_size)
 
 
 # ------------------------------------------------------------------------------------------------------- helpers
 
 
-def _load(
-    name: str,
-    root: DataRoot,
-    train_size: int,
-    test_size: int,
-    statistics: tuple[float, float],
-    augment: str,
-    source: str,
-) -> Dataset:
-    from torchvision import datasets
+@dataclass(frozen=True)
+class _Facts:
+    """What is known without the files."""
 
-    official: Any = datasets.MNIST if name == "mnist" else datasets.FashionMNIST
+    mean: float
+    std: float
+    augment: str
+    source: str
+    counts: tuple[int, ...]  # train images of each class
+    test_counts: tuple[int, ...]
+
+
+_KNOWN = {
+    "mnist": _Facts(
+        0.1307,
+        0.3081,
+        "digits",
+        "Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, Gradient-Based Learning Applied to Document Recognition, 1998",
+        (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949),
+        (980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009),
+    ),
+    "fashion-mnist": _Facts(
+        0.2860,
+        0.3530,
+        "cifar",
+        "H. Xiao, K. Rasul, R. Vollgraf, Fashion-MNIST, arXiv:1708.07747, 2017; MIT license",
+        (6_000,) * 10,
+        (1_000,) * 10,
+    ),
+}
+
+
+def _mnist(*, train_size: int = 0, test_size: int = 0) -> Dataset:
+    """The sizes of `mnist` without its files."""
+    return _sketch("mnist", train_size, test_size)
+
+
+def _fashion_mnist(*, train_size: int = 0, test_size: int = 0) -> Dataset:
+    """The sizes of `fashion-mnist` without its files."""
+    return _sketch("fashion-mnist", train_size, test_size)
+
+
+def _sketch(name: str, train_size: int, test_size: int) -> Dataset:
+    """The official counts of each class; the first n of them are nearly balanced, as in the files."""
+    parts: list[tuple[Images, Ids]] = []
+    facts = _KNOWN[name]
+    for what, wanted, total, counts in (
+        ("train_size", train_size, TRAIN, facts.counts),
+        ("test_size", test_size, TEST, facts.test_counts),
+    ):
+        n = first(name, what, wanted, total)
+        parts.append((BlankImages(n, (28, 28)), mixed(counts)[:n]))
+    return _made(name, parts[0], parts[1], "")
+
+
+def _load(name: str, root: DataRoot, train_size: int, test_size: int) -> Dataset:
+    official, md5s = _official(name), dict(_official(name).resources)
     train = first(name, "train_size", train_size, TRAIN)
     test = first(name, "test_size", test_size, TEST)
-    md5s = dict(official.resources)
     images, labels = _split(name, root, official, md5s, "train", train, TRAIN)
     test_images, test_labels = _split(name, root, official, md5s, "t10k", test, TEST)
-    mean, std = statistics
+    known = revision(images, test_images, labels, test_labels)
+    return _made(name, (images, labels), (test_images, test_labels), known)
+
+
+def _made(name: str, train: tuple[Images, Ids], test: tuple[Images, Ids], known: str) -> Dataset:
+    """The dataset of images and labels that were read, or are only known by number."""
+    facts, n, t = _KNOWN[name], len(train[1]), len(test[1])
     return Dataset(
         name=name,
-        images=images,
-        labels=labels,
-        test_images=test_images,
-        test_labels=test_labels,
-        class_names=tuple(c.split(" - ")[-1] for c in official.classes),
+        images=train[0],
+        labels=train[1],
+        test_images=test[0],
+        test_labels=test[1],
+        class_names=tuple(c.split(" - ")[-1] for c in _official(name).classes),
         metric="accuracy",
         balanced=True,
-        val_split=max(1, VAL_SPLIT * train // TRAIN),
-        mean=(mean,) * 3,
-        std=(std,) * 3,
-        augment=augment,
-        source=source,
-        revision=revision(images, test_images, labels, test_labels),
-        notes=partial_notes(train, TRAIN, test, TEST),
+        val_split=max(1, VAL_SPLIT * n // TRAIN),
+        mean=(facts.mean,) * 3,
+        std=(facts.std,) * 3,
+        augment=facts.augment,
+        source=facts.source,
+        revision=known,
+        notes=partial_notes(n, TRAIN, t, TEST),
     )
+
+
+def _official(name: str) -> Any:
+    from torchvision import datasets
+
+    return datasets.MNIST if name == "mnist" else datasets.FashionMNIST
 
 
 def _split(

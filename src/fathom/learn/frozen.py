@@ -44,6 +44,7 @@ def frozen(
     dropout: str | int | float = "auto",
     imbalance: str = "auto",
     search: int = 3,
+    retune: int | tuple[int, ...] = (0,),
 ) -> "Frozen":
     """Frozen features: only a head is trained, on what a fixed backbone makes of the images.
 
@@ -68,13 +69,14 @@ def frozen(
             probability for every method.
         imbalance: `oversample`, `weighted` (cross-entropy), `none`, or `auto`: oversample unless classes are balanced.
         search: Starting sets that HPs are chosen on.
+        retune: Rounds in which each run searches its HPs again, on what it has labeled by then; 0 for none.
 
     Source: ours; the study has no such paradigm. Features are standardized (`data.features.standardized`), so that one
         grid serves all backbones; the head is that of Self-SL.
     """
     source = FeatureSource(backbone, weights, size, dtype, pretrain)
     plan = Plan(head, hidden, epochs, epoch_size, batch_size, lr, weight_decay, momentum, imbalance)
-    return Frozen(source, plan, dropout, search)
+    return Frozen(source, plan, dropout, search, retune)
 
 
 @dataclass(frozen=True)
@@ -129,12 +131,14 @@ class Frozen:
         plan: How the head is trained.
         dropout: As in `frozen`.
         search: Starting sets that HPs are chosen on.
+        retune: As in `frozen`.
     """
 
     source: FeatureSource
     plan: Plan
     dropout: str | int | float
     search: int
+    retune: int | tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained.
@@ -144,6 +148,7 @@ class Frozen:
         """
         expect(self.search >= 1, "frozen", "search", "at least 1", self.search)
         recipe.expect_dropout("frozen", self.dropout)
+        recipe.expect_rounds("frozen", self.retune)
 
     @property
     def recipe_name(self) -> str:

@@ -79,6 +79,18 @@ def expect_dropout(paradigm: str, dropout: str | int | float) -> None:
     expect(fits, paradigm, "dropout", "auto, all or a probability in [0, 1)", dropout)
 
 
+def expect_rounds(paradigm: str, retune: int | tuple[int, ...]) -> None:
+    """Refuse rounds that are no whole numbers from 0, or named twice.
+
+    Raises:
+        FathomError: They are not.
+    """
+    rounds = values(retune)
+    fits = all(isinstance(r, int) and not isinstance(r, bool) and r >= 0 for r in rounds)
+    fits = fits and len(set(rounds)) == len(rounds)
+    expect(fits, paradigm, "retune", "rounds from 1, each once, or 0 for none", retune)
+
+
 def values(given: Any) -> tuple[Any, ...]:
     """The values to choose from: one given value pins an HP."""
     return given if isinstance(given, tuple) else (given,)

@@ -77,6 +77,7 @@ class SelfSL(recipe.Trainable):
         imbalance: `oversample`, `weighted` (cross-entropy), `none`, or `auto`: oversample unless classes are balanced.
         last_batch: What becomes of a last mini-batch too small for BatchNorm: `merge`, `drop`, `keep`.
         search: Starting sets that HPs are chosen on.
+        retune: Rounds in which each run searches its HPs again, on what it has labeled by then; 0 for none.
         recipe: `study`, or `short`: 14 epochs of pre-training with SGD, 160 steps of fine-tuning, a grid of two, for
             small images on a CPU. It replaces whatever has the study's value, also where that was written out
             (`recipe_name` says what is trained).
@@ -112,6 +113,7 @@ class SelfSL(recipe.Trainable):
     imbalance: str = "auto"
     last_batch: str = "merge"
     search: int = 3
+    retune: int | tuple[int, ...] = (0,)
     recipe: str = "study"
 
     def __post_init__(self) -> None:
@@ -146,6 +148,7 @@ class SelfSL(recipe.Trainable):
         for strength in values(self.augmentation):
             _expect(strength in STRENGTHS, "augmentation", f"one of {', '.join(STRENGTHS)}", strength)
         recipe.expect_dropout("self-sl", self.dropout)
+        recipe.expect_rounds("self-sl", self.retune)
 
     @property
     def recipe_name(self) -> str:

@@ -62,6 +62,7 @@ class SemiSL(recipe.Unprepared, recipe.Trainable):
         imbalance: Of the labeled part: `oversample`, `weighted` (cross-entropy), `none`, or `auto`: weighted unless
             classes are balanced.
         search: Starting sets that HPs are chosen on.
+        retune: Rounds in which each run searches its HPs again, on what it has labeled by then; 0 for none.
         recipe: `study`, or `short`: for small images on a CPU. It replaces whatever has the study's value, also where
             that was written out (`recipe_name` says what is trained).
 
@@ -88,6 +89,7 @@ class SemiSL(recipe.Unprepared, recipe.Trainable):
     dropout: str | int | float = "auto"
     imbalance: str = "auto"
     search: int = 3
+    retune: int | tuple[int, ...] = (0,)
     recipe: str = "study"
 
     def __post_init__(self) -> None:
@@ -117,6 +119,7 @@ class SemiSL(recipe.Unprepared, recipe.Trainable):
         _expect(all(v > 0 for v in values(self.lr)), "lr", "positive learning rates", self.lr)
         _expect(all(v >= 0 for v in values(self.weight_decay)), "weight_decay", "numbers from 0", self.weight_decay)
         recipe.expect_dropout("semi-sl", self.dropout)
+        recipe.expect_rounds("semi-sl", self.retune)
 
     @property
     def recipe_name(self) -> str:

@@ -50,6 +50,7 @@ class Standard(recipe.Unprepared, recipe.Trainable):
         imbalance: `oversample`, `weighted` (cross-entropy), `none`, or `auto`: oversample unless classes are balanced.
         last_batch: What becomes of a last mini-batch too small for BatchNorm: `merge`, `drop`, `keep`.
         search: Starting sets that HPs are chosen on.
+        retune: Rounds in which each run searches its HPs again, on what it has labeled by then; 0 for none.
         recipe: `study`, or `short`: 105 steps of 32 and a grid of four, for small images on a CPU. It replaces
             whatever has the study's value, also where that was written out (`recipe_name` says what is trained).
 
@@ -69,6 +70,7 @@ class Standard(recipe.Unprepared, recipe.Trainable):
     imbalance: str = "auto"
     last_batch: str = "merge"
     search: int = 3
+    retune: int | tuple[int, ...] = (0,)
     recipe: str = "study"
 
     def __post_init__(self) -> None:
@@ -96,6 +98,7 @@ class Standard(recipe.Unprepared, recipe.Trainable):
         for strength in values(self.augmentation):
             _expect(strength in STRENGTHS, "augmentation", f"one of {', '.join(STRENGTHS)}", strength)
         recipe.expect_dropout("standard", self.dropout)
+        recipe.expect_rounds("standard", self.retune)
 
     @property
     def recipe_name(self) -> str:

@@ -27,6 +27,7 @@ from fathom.run.jobs import Job, done, trainings
 from fathom.run.lab import Lab
 from fathom.run.prepare import prepare
 from fathom.run.retry import retry_settings
+from fathom.run.retune import committed as retuned
 from fathom.run.sharing import Sharing
 from fathom.run.worker import Orders, work
 from fathom.store import Store
@@ -90,6 +91,7 @@ def run(
     fast: bool = False,
     extend: bool = False,
     accept_environment: bool = False,
+    only: Study | None = None,
     quiet: bool = True,
     progress: Progress = lambda committed, total: None,
 ) -> Outcome:
@@ -108,6 +110,7 @@ def run(
             the same bits again.
         extend: Accept a study that adds runs to the one in `out`.
         accept_environment: Accept other package versions, device type or threads than the results in `out` have.
+        only: The part of the study to do now; the folder holds the whole study, and the outcome is of the part.
         quiet: No progress of image decoding and downloads.
         progress: Called with (trainings committed, trainings in all).
 
@@ -132,16 +135,16 @@ def run(
     while again:
         with Crew(count, threads, where, sharing_of(where, workers)) as crew:
             store.forget()
-            jobs = prepare(study, lab)
+            jobs = prepare(only or study, lab, study)
             check(store, environment, accept=accept_environment)
             store.clean()
             watch = _Watch(store, jobs, began, progress, session, fast, interrupted)
             with _signals(watch):
                 _work(crew, lab, jobs, threads, watch)
-        again = retry_settings(lab, study, session)
+        again = retry_settings(lab, only or study, session)
     store.clean()
     outcome = watch.outcome()
-    if outcome.finished:
+    if outcome.finished and only is None:
         store.clear_work()
     return outcome
 
@@ -210,6 +213,7 @@ class _Watch:
         for job in self.jobs:
             if job.kind == "run":
                 count += max(0, len(self.store.rounds(job.spec)) - 1)
+                count += retuned(self.store, job.spec) if job.retunings else 0
             elif done(self.store, job):
                 count += trainings(job, self.store)
         return count
@@ -219,14 +223,19 @@ class _Watch:
         if self.interrupted:
             self.interrupted.clear()
             raise KeyboardInterrupt
-        names = (path.stem for path in self.store.root.glob("runs/*/round-*.json"))
-        rounds = sum(name != "round-00" for name in names)  # round 0 is trained by its `first` job
-        shared = sum(
-            1
+        wanted = {job.name for job in self.jobs}
+        paths = (path for path in self.store.root.glob("runs/*/round-*.json") if f"runs/{path.parent.name}" in wanted)
+        rounds = sum(path.stem != "round-00" for path in paths)  # round 0 is trained by its `first` job
+        names = (
+            f"shared/{kind}/{path.stem}"
             for kind in ("prepared", "search", "first", "ceiling")
-            for _ in self.store.root.glob(f"shared/{kind}/*.json")
+            for path in self.store.root.glob(f"shared/{kind}/*.json")
         )
-        self.progress(min(rounds + shared, self.total), self.total)
+        shared = sum(name in wanted for name in names)
+        again = sum(
+            f"runs/{path.stem.rsplit('-', 2)[0]}" in wanted for path in self.store.root.glob("shared/retuning/*.json")
+        )
+        self.progress(min(rounds + shared + again, self.total), self.total)
 
     def outcome(self) -> Outcome:
         self.look()

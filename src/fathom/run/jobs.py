@@ -5,7 +5,7 @@ does no harm, and what is left to do can always be read from the store.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fathom.query.method import build as build_method
@@ -31,6 +31,7 @@ class Job:
         hparams: Of a `search` job.
         dropout: Of a `first` job.
         query: Call-string of a `run` job.
+        retunings: Trainings that search HPs again within a `run` job.
     """
 
     kind: str
@@ -41,6 +42,7 @@ class Job:
     hparams: dict[str, Any] = field(default_factory=dict, hash=False)
     dropout: float = 0.0
     query: str = ""
+    retunings: int = 0
 
     @property
     def spec(self) -> RunSpec:
@@ -53,16 +55,33 @@ class Job:
         )
 
 
-def jobs_of(study: Study, lab: Lab) -> list[Job]:
-    """All jobs of a study in the order they should be done."""
+def jobs_of(study: Study, lab: Lab, whole: Study | None = None) -> list[Job]:
+    """All jobs of a study in the order they should be done.
+
+    Args:
+        study: The study, or the part of it that is to be done now.
+        lab: What is open.
+        whole: The study that it is a part of: it decides which seeds get a ceiling.
+    """
     jobs: dict[str, Job] = {}
+    seeds = _seeds(whole or study)
     for setting in study.settings:
-        for job in _setting_jobs(study, lab, setting):
+        for job in _setting_jobs(study, lab, setting, seeds[setting][: study.ceiling]):
             jobs.setdefault(job.name, job)
     return list(jobs.values())
 
 
-def _setting_jobs(study: Study, lab: Lab, setting: Setting) -> Iterator[Job]:
+def _seeds(study: Study) -> dict[Setting, list[int]]:
+    """The seeds of each setting, in order."""
+    found: dict[Setting, list[int]] = {}
+    for spec in study.runs:
+        seeds = found.setdefault(spec.setting, [])
+        if spec.seed not in seeds:
+            seeds.append(spec.seed)
+    return found
+
+
+def _setting_jobs(study: Study, lab: Lab, setting: Setting, ceilings: Sequence[int]) -> Iterator[Job]:
     paradigm = lab.paradigm(setting[2])
     grid = tune.grid_of(lab, setting)
     arms = []
@@ -83,8 +102,10 @@ def _setting_jobs(study: Study, lab: Lab, setting: Setting) -> Iterator[Job]:
         name = protocol.first_key(lab, setting, spec.seed, dropout)
         first = Job("first", name, setting, spec.seed, _names([choice, *ground[-1:]]), dropout=dropout)
         yield first
-        yield Job("run", lab.store.run_name(spec), setting, spec.seed, _names([first]), query=spec.query)
-    for seed in list(dict.fromkeys(spec.seed for spec in runs))[: study.ceiling]:
+        again = len(grid) * len(tune.retunes(paradigm)) if len(grid) > 1 else 0
+        run = Job("run", lab.store.run_name(spec), setting, spec.seed, _names([first]), query=spec.query)
+        yield replace(run, retunings=again)
+    for seed in (seed for seed in ceilings if any(spec.seed == seed for spec in runs)):
         ground = _ground_jobs(lab, setting, seed)
         name = protocol.ceiling_key(lab, setting, seed)
         yield Job("ceiling", name, setting, seed, _names([choice, *ground[-1:]]))
@@ -131,8 +152,11 @@ def do(lab: Lab, job: Job) -> None:
 
 
 def trainings(job: Job, store: Store) -> int:
-    """Trainings in a job: a run's round 0 is trained by its `first` job, an encoder is one training."""
+    """Trainings in a job: a run's round 0 is trained by its `first` job, an encoder is one training.
+
+    HPs that a run searches again are trainings of its own.
+    """
     if job.kind == "run":
         regime = store.regime(job.spec)
-        return regime.rounds - 1 if regime else 0
+        return regime.rounds - 1 + job.retunings if regime else 0
     return 0 if job.kind in ("choose", "embed") else 1

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from fathom.callstring import parse
-from fathom.data import load
+from fathom.data import load, sketch_of
 from fathom.data.dataset import DataRoot, Dataset
 from fathom.data.regimes import build as build_regime
 from fathom.learn import build as build_paradigm
@@ -30,6 +30,7 @@ class Lab:
         device: What trains.
         environment: Name of the environment record that this worker computes under.
         tell: Called with how far long work is (`run.journal`).
+        sketched: For plans: datasets whose files are absent are taken from their sketch, and noted here with why.
     """
 
     store: Store
@@ -37,6 +38,7 @@ class Lab:
     device: torch.device
     environment: str = ""
     tell: Tell | None = None
+    sketched: dict[str, str] | None = None
     featured: dict[str, Dataset] = field(default_factory=dict)  # by name of their record (`run.groundwork`)
     _datasets: dict[str, Dataset] = field(default_factory=dict)
     _starts: dict[tuple[str, str, int, str], Start] = field(default_factory=dict)
@@ -48,11 +50,21 @@ class Lab:
             FathomError: It cannot be loaded, or its content is not what earlier results were computed on.
         """
         if text not in self._datasets:
-            loaded = load(text, self.data)
+            loaded = self._load(text)
             self._check(text, loaded)
             images, test_images = loaded.images.to(self.device), loaded.test_images.to(self.device)
             self._datasets[text] = dataclasses.replace(loaded, images=images, test_images=test_images)
         return self._datasets[text]
+
+    def _load(self, text: str) -> Dataset:
+        try:
+            return load(text, self.data)
+        except FathomError as error:
+            made = None if self.sketched is None else sketch_of(text)
+            if self.sketched is None or made is None:
+                raise
+            self.sketched[text] = str(error)
+            return made
 
     @property
     def decides(self) -> dict[str, Any]:

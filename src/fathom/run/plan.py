@@ -1,28 +1,26 @@
 """What a study takes before it is run: trainings before and after sharing, labels, disk, time by a short probe."""
 
-import tempfile
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from fathom.query.method import build as build_method
-from fathom.records import LabelRegime, RunSpec, Study
+from fathom.callstring import parse
+from fathom.records import FathomError, Study, unique
 from fathom.run.backends import data_root, default_workers
-from fathom.run.dropout import dropout_of
+from fathom.run.cost import by_axis, kept_bytes, labels_of, memory_bytes, run_bytes, seconds_of
 from fathom.run.environment import find_device
-from fathom.run.groundwork import Ground
-from fathom.run.jobs import Job, trainings
+from fathom.run.jobs import trainings
 from fathom.run.lab import Lab
 from fathom.run.prepare import prepare
+from fathom.run.profile import load_profile, save_profile
 from fathom.run.speed import Speed, measure_speeds, speed_name
+from fathom.shelf import Record
 from fathom.spans import duration
 from fathom.store import Store
-
-ROUND_BYTES = 2_500  # a committed round without what it queried (measured)
-QUERIED_BYTES = 40  # one queried sample: id, class, score (measured)
 
 
 @dataclass(frozen=True)
@@ -35,18 +33,22 @@ class Plan:
         trainings: Trainings of the runs if nothing were shared.
         trainings_shared: The same, round 0 shared by the query methods of a seed.
         trainings_search: Trainings that choose the HPs.
+        trainings_retune: Trainings that choose them again within runs, where a paradigm says so.
         trainings_ceiling: Full-data trainings.
         pretrainings: Encoders that are trained without labels; each is shared by all runs of its dataset and seed.
         embeddings: Times that a backbone goes over a whole dataset.
         labels: Labels that all runs would buy, validation sets included; each run pays for itself.
         labels_a_run: The same for the most expensive run.
-        disk_bytes: Size of the finished store; without a probe, without the round-0 classifiers.
-        seconds: Time on this machine with `workers`, from the probe; None without one.
+        disk_bytes: Size of the finished store; without rates, without the round-0 classifiers.
+        memory_bytes: What a worker holds at most besides the training step (`cost.memory_bytes`).
+        seconds: Time with `workers` at the known rates; None where a rate is not known.
         workers: Worker processes the time is for.
         device: What would train.
-        rates: Measured images a second, by `dataset, paradigm`: training and prediction.
+        rates: Images a second, by `dataset, paradigm`: training and prediction.
+        by: `dataset`, `regime` and `paradigm` -> name -> experiments, trainings, trainings_shared.
         notes: What the design cannot show, and the like.
-        proves: What the design can prove (`fathom.study.power.Proof`); empty where nobody reckoned it.
+        proof: What the design can prove (`study.power.Proof`).
+        proof_lines: The same for a person.
     """
 
     study: str
@@ -54,40 +56,55 @@ class Plan:
     trainings: int
     trainings_shared: int
     trainings_search: int
+    trainings_retune: int
     trainings_ceiling: int
     pretrainings: int
     embeddings: int
     labels: int
     labels_a_run: int
     disk_bytes: int
+    memory_bytes: int
     seconds: float | None
     workers: int
     device: str
     rates: dict[str, dict[str, float]]
+    by: dict[str, dict[str, dict[str, int]]]
     notes: list[str] = field(default_factory=list)
-    proves: dict[str, Any] = field(default_factory=dict)
+    proof: dict[str, Any] = field(default_factory=dict)
+    proof_lines: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def total(self) -> int:
         """All trainings that will be done."""
-        return self.trainings_shared + self.trainings_search + self.trainings_ceiling + self.pretrainings
+        beside = self.trainings_search + self.trainings_retune + self.trainings_ceiling + self.pretrainings
+        return self.trainings_shared + beside
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for scripts."""
+        return {key: value for key, value in self.__dict__.items() if key != "proof_lines"}
 
     def lines(self) -> list[tuple[str, str]]:
         """(label, value) for a person."""
         shared = f"{self.trainings_shared} after sharing round 0 ({self.trainings} without)"
+        again = f", {self.trainings_retune} to choose them again" if self.trainings_retune else ""
+        search = f"{self.trainings_search} to choose HPs{again}"
         rows = [
             ("runs", str(self.experiments)),
-            ("trainings", f"{shared}, {self.trainings_search} to choose HPs, {self.trainings_ceiling} on all labels"),
+            ("trainings", f"{shared}, {search}, {self.trainings_ceiling} on all labels"),
             *([("pre-training", f"{self.pretrainings} encoders, without labels")] if self.pretrainings else []),
             *([("features", f"of {self.embeddings} datasets, once each")] if self.embeddings else []),
             ("labels", f"{self.labels_a_run} at most by one run, {self.labels} by all runs, each paying for itself"),
             ("disk", f"{self.disk_bytes / 1e6:.0f} MB"),
+            ("memory", f"{self.memory_bytes / 1e6:.0f} MB a worker at most, besides the training step"),
         ]
         if self.seconds is not None:
             rows.append(("time", f"about {duration(self.seconds)} with {self.workers} workers on {self.device}"))
         rows += [(f"  {name}", f"{r['train']:.0f} images/s training, {r['predict']:.0f} predicting") for name, r in
                  self.rates.items()]  # fmt: skip
-        return rows + [("note", note) for note in self.notes]
+        for axis, names in self.by.items():
+            rows += [(f"  {axis} {name}", f"{row['experiments']} runs, {row['trainings_shared']} trainings "
+                      f"({row['trainings']})") for name, row in names.items() if len(names) > 1]  # fmt: skip
+        return rows + self.proof_lines + [("note", note) for note in self.notes]
 
 
 def make_plan(
@@ -98,75 +115,105 @@ def make_plan(
     device: str = "auto",
     workers: int | None = None,
     probe: bool = True,
+    profile: str | Path | None = None,
+    save: str | Path | None = None,
 ) -> Plan:
     """Count a study's work and, with `probe`, time some seconds of it on this machine.
+
+    A dataset whose files are absent is planned by its official sizes, where these are known; nothing of it is timed.
+
+    Args:
+        study: The study.
+        data: Folder of the datasets' official files.
+        download: Fetch datasets that are not there.
+        device: What would train.
+        workers: Worker processes the time is divided by.
+        probe: Time some seconds of training and prediction.
+        profile: Take the rates from a stored profile instead (`run.profile`): its name, or a file.
+        save: File that measured rates are written to.
 
     Raises:
         FathomError: Study, data or a regime do not fit; the same checks as before a run.
     """
     where = find_device(device)
-    count = default_workers(where, 1) if workers is None else max(1, workers)  # 0: this process, which is one
-    with tempfile.TemporaryDirectory() as folder:
-        store = Store(Path(folder) / "plan")
-        store.begin(study)
-        lab = Lab(store, data_root(data, download=download), where)
-        jobs = prepare(study, lab)
-        regimes = {spec: lab.start_of(spec).regime for spec in study.runs}
-        work = Counter(job.kind for job in jobs)
-        speeds = measure_speeds(lab, study) if probe else {}
-        return Plan(
-            study=study.name,
-            experiments=len(study.runs),
-            trainings=sum(regime.rounds for regime in regimes.values()),
-            trainings_shared=sum(trainings(j, store) for j in jobs if j.kind in ("first", "run")),
-            trainings_search=work["search"],
-            trainings_ceiling=work["ceiling"],
-            pretrainings=work["prepare"],
-            embeddings=work["embed"],
-            labels=sum(_labels(lab, spec, r) for spec, r in regimes.items()),
-            labels_a_run=max((_labels(lab, spec, r) for spec, r in regimes.items()), default=0),
-            disk_bytes=sum(_run_bytes(r) for r in regimes.values()) + (_weights(jobs, speeds) if probe else 0),
-            seconds=sum(_seconds(lab, job, speeds) for job in jobs) / max(1, min(count, len(jobs))) if probe else None,
-            workers=count,
-            device=str(where) if where.type != "cuda" else torch.cuda.get_device_name(where),
-            rates={name: {"train": s.train, "predict": s.predict} for name, s in speeds.items()},
+    known = load_profile(profile) if profile else None
+    lab = Lab(_Unwritten("plan"), data_root(data, download=download), where, sketched={})
+    store, jobs = lab.store, prepare(study, lab)
+    sketched, notes = lab.sketched or {}, []
+    if sketched:
+        notes.append(f"planned by official sizes, without the files: {', '.join(sketched)}")
+    if known:
+        given = {speed_name(s): known.speed(lab.dataset(s[0]), s[2]) for s in study.settings}
+        speeds = {name: speed for name, speed in given.items() if speed}
+    else:
+        here = [setting for setting in study.settings if setting[0] not in sketched]
+        speeds = measure_speeds(lab, here) if probe else {}
+    unknown = unique(speed_name(s) for s in study.settings if speed_name(s) not in speeds)
+    if unknown and (probe or known):
+        notes.append(
+            f"no rate is known for {'; '.join(unknown)}: no time is given. A stored profile may: --profile h200"
         )
+    if save:
+        _save(lab, speeds, study, save, str(where), measured=probe and not known)
+    count = default_workers(where, 1) if workers is None else max(1, workers)  # 0: this process, which is one
+    count = 1 if known and workers is None else count
+    regimes = {spec: lab.start_of(spec).regime for spec in study.runs}
+    labels = [labels_of(lab, spec, regime) for spec, regime in regimes.items()]
+    work = Counter(job.kind for job in jobs)
+    seconds = None if unknown else sum(seconds_of(lab, job, speeds) for job in jobs) / max(1, min(count, len(jobs)))
+    again = sum(job.retunings for job in jobs)
+    return Plan(
+        study=study.name,
+        experiments=len(study.runs),
+        trainings=sum(regime.rounds for regime in regimes.values()),
+        trainings_shared=sum(trainings(j, store) for j in jobs if j.kind in ("first", "run")) - again,
+        trainings_search=work["search"],
+        trainings_retune=again,
+        trainings_ceiling=work["ceiling"],
+        pretrainings=work["prepare"],
+        embeddings=work["embed"],
+        labels=sum(labels),
+        labels_a_run=max(labels, default=0),
+        disk_bytes=sum(map(run_bytes, regimes.values())) + kept_bytes(jobs, speeds),
+        memory_bytes=memory_bytes(lab, study.runs),
+        seconds=seconds,
+        workers=count,
+        device=known.name if known else _name(where),
+        rates={name: {"train": s.train, "predict": s.predict} for name, s in speeds.items()},
+        by=by_axis(study.runs, jobs, store),
+        notes=notes,
+    )
 
 
-def _labels(lab: Lab, spec: RunSpec, regime: LabelRegime) -> int:
-    """Labels one run buys, its validation set included."""
-    start = lab.start_of(spec)
-    return len(start.val_ids) + min(regime.final, len(start.train_ids))
+class _Unwritten(Store):
+    """A store that is never written: a plan of thousands of runs needs no file."""
+
+    def __init__(self, root: str | Path) -> None:
+        super().__init__(root)
+        self._records: dict[str, Record] = {}
+
+    def put(self, name: str, content: Mapping[str, Any], clock: Mapping[str, Any] | None = None) -> None:
+        """Keep a record in memory."""
+        self._records[name] = (dict(content), dict(clock or {}))
+
+    def get(self, name: str) -> Record | None:
+        """The record that was kept."""
+        return self._records.get(name)
 
 
-def _run_bytes(regime: LabelRegime) -> int:
-    return regime.rounds * ROUND_BYTES + (regime.rounds - 1) * regime.query_size * QUERIED_BYTES
+def _save(lab: Lab, speeds: dict[str, Speed], study: Study, path: str | Path, device: str, *, measured: bool) -> None:
+    if not measured or not speeds:
+        raise FathomError(
+            "--save-profile writes what was measured here, and nothing was: leave out --no-probe and --profile, and "
+            "name the folder of the datasets' files with --data"
+        )
+    rows = {}
+    for setting in study.settings:
+        if speed_name(setting) in speeds:
+            side = min(lab.dataset(setting[0]).images.size)
+            rows[parse(setting[2]).name, side] = speeds[speed_name(setting)]
+    save_profile(path, f"{_name(torch.device(device))} (measured)", rows)
 
 
-def _weights(jobs: list[Job], speeds: dict[str, Speed]) -> int:
-    """Bytes of the round-0 classifiers and encoders that are kept."""
-    return sum(speeds[speed_name(job.setting)].weights for job in jobs if job.kind in ("first", "prepare"))
-
-
-def _seconds(lab: Lab, job: Job, speeds: dict[str, Speed]) -> float:
-    """Expected seconds of a job on one worker: images trained on and predicted, at the measured rates."""
-    if job.kind == "choose":
-        return 0.0
-    paradigm, start = lab.paradigm(job.setting[2]), lab.start_at(job.setting, max(job.seed, 0))
-    speed, regime, d = speeds[speed_name(job.setting)], start.regime, start.dataset
-    if job.kind == "prepare":
-        return paradigm.preparing(Ground.of(lab, job.setting[0], job.seed).unlabeled) / speed.prepare
-    if job.kind == "embed":
-        return (len(d.labels) + len(d.test_labels)) / speed.embed
-    validated = paradigm.validated(len(start.val_ids))
-    if job.kind != "run":
-        labels = len(start.train_ids) if job.kind == "ceiling" else regime.start
-        return paradigm.images(labels) / speed.train + validated / speed.predict
-    budgets = [regime.start + i * regime.query_size for i in range(1, regime.rounds)]
-    seconds = sum(paradigm.images(budget) / speed.train + validated / speed.predict for budget in budgets)
-    method = build_method(job.query)
-    predicted = regime.rounds * len(d.test_labels)
-    if method.predictions:
-        predicted += (regime.rounds - 1) * len(start.train_ids)
-    # Heads repeated for dropout draws cost little beside the encoder; the query itself is not probed.
-    return seconds + predicted / speed.predict * (1.1 if dropout_of(paradigm, method) else 1.0)
+def _name(device: torch.device) -> str:
+    return str(device) if device.type != "cuda" else torch.cuda.get_device_name(device)

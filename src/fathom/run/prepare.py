@@ -7,12 +7,17 @@ from fathom.query.view import PoolView
 from fathom.records import FathomError, Study, unique
 from fathom.run.jobs import Job, jobs_of
 from fathom.run.lab import Lab, Setting
-from fathom.run.tune import grid_of, retried
+from fathom.run.tune import grid_of, retried, retunes
 from fathom.streams import Streams
 
 
-def prepare(study: Study, lab: Lab) -> list[Job]:
+def prepare(study: Study, lab: Lab, whole: Study | None = None) -> list[Job]:
     """Check every dataset, regime and call-string of a study before anything trains; returns its jobs.
+
+    Args:
+        study: The study, or the part of it that is to be done now.
+        lab: What is open.
+        whole: The study that it is a part of.
 
     Raises:
         FathomError: Something does not fit.
@@ -29,12 +34,19 @@ def prepare(study: Study, lab: Lab) -> list[Job]:
         _check_paradigm(study, lab, setting)
     for query in unique(spec.query for spec in study.runs):
         _try_out(query)
-    return jobs_of(study, lab)
+    return jobs_of(study, lab, whole)
 
 
 def _check_paradigm(study: Study, lab: Lab, setting: Setting) -> None:
-    """Refuse weights, features and encoders that are absent, and retries that the setting's HPs cannot take."""
-    lab.paradigm(setting[2]).facts(lab.data)
+    """Refuse weights, features and encoders that are absent, and rounds and retries that the setting cannot take."""
+    paradigm = lab.paradigm(setting[2])
+    paradigm.facts(lab.data)
+    rounds = lab.start_at(setting, next(r.seed for r in study.runs if r.setting == setting)).regime.rounds
+    if late := [number for number in retunes(paradigm) if number >= rounds]:
+        raise FathomError(
+            f"{setting[2]} searches HPs again in round {late[0]}, {setting[1]} on {setting[0]} has {rounds} rounds. "
+            f"Give retune rounds from 1 to {rounds - 1}"
+        )
     for change in study.retry:
         for hparams in grid_of(lab, setting):
             try:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from fathom.run.journal import FileJournal
 from fathom.run.lab import Lab, Setting
 from fathom.run.metrics import measure
 from fathom.run.oracle import Labeled, Oracle
+from fathom.run.retune import retune
 from fathom.run.start import Start
 from fathom.run.tune import chosen
 from fathom.streams import Streams
@@ -50,6 +52,7 @@ class Course:
         start: Its split, as its paradigm sees it.
         oracle: The holder of labels, with this run's bill.
         labeled: The samples that have labels.
+        hparams: Those of the last round; the setting's choice, unless the run searches them again.
         number: The round that comes next.
     """
 
@@ -58,13 +61,15 @@ class Course:
     start: Start
     oracle: Oracle
     labeled: Labeled
+    hparams: dict[str, Any]
     number: int = 0
 
     @classmethod
     def open(cls, lab: Lab, spec: RunSpec, committed: Sequence[Round] = ()) -> "Course":
         """A run after some committed rounds: what they queried is all that decides how it goes on."""
         start = grounded(lab, spec.setting, lab.start_of(spec))
-        course = cls(lab, spec, start, *start.open(), number=len(committed))
+        hparams = committed[-1].hparams if committed else chosen(lab, spec.setting)
+        course = cls(lab, spec, start, *start.open(), hparams, number=len(committed))
         for record in committed:
             course.labeled.add(record.queried, course.oracle.label(record.queried))
         return course
@@ -76,7 +81,8 @@ class Course:
         dropout = dropout_of(self.lab.paradigm(spec.paradigm), method)
         clock, streams = Clock(), Streams(spec.seed, self.number)
         with clock("train"):
-            classifier, journal = _train(self.lab, spec, start, labeled, dropout, streams)
+            self.hparams = retune(self.lab, spec, start, labeled, self.number) or self.hparams
+            classifier, journal = _train(self.lab, spec, start, labeled, dropout, streams, self.hparams)
         with clock("test"):
             metrics, recalls = test(start, classifier, dropout)
             training = shown(start, classifier, labeled, dropout)  # before the query takes its pick of the pool
@@ -92,7 +98,7 @@ class Course:
             round=self.number,
             budget=budget,
             paid=paid,
-            hparams=chosen(self.lab, spec.setting),
+            hparams=self.hparams,
             metrics={**metrics, "val_score": classifier.val_score},
             recalls=recalls,
             queried=queried,
@@ -129,7 +135,8 @@ def train_first(lab: Lab, setting: Setting, seed: int, dropout: float) -> None:
     """Train the round-0 classifier once, and keep it for all query methods of the seed."""
     began = time.perf_counter()
     start, key = grounded(lab, setting, lab.start_at(setting, seed)), first_key(lab, setting, seed, dropout)
-    classifier, journal = _fit(lab, setting, start, start.open()[1], Streams(seed, 0), dropout, key)
+    hparams = chosen(lab, setting)
+    classifier, journal = _fit(lab, setting, start, start.open()[1], Streams(seed, 0), dropout, key, hparams)
     arrays = {name: tensor.cpu().numpy() for name, tensor in classifier.state().items()}
     content = {"dataset": setting[0], "regime": setting[1], "paradigm": setting[2], "seed": seed, "dropout": dropout}
     content |= {"val_score": classifier.val_score, "tensors": lab.store.put_tensors(key, arrays)}
@@ -152,28 +159,35 @@ def train_ceiling(lab: Lab, setting: Setting, seed: int) -> None:
     oracle, _ = start.open()
     everything = Labeled(start.train_ids.tolist(), oracle.label(start.train_ids).tolist())
     dropout = base_dropout(lab.paradigm(setting[2]))
-    classifier, journal = _fit(lab, setting, start, everything, Streams(seed, start.regime.rounds), dropout, key)
+    streams, hparams = Streams(seed, start.regime.rounds), chosen(lab, setting)
+    classifier, journal = _fit(lab, setting, start, everything, streams, dropout, key, hparams)
     metrics, recalls = test(start, classifier, dropout)
     content = {"dataset": setting[0], "regime": setting[1], "paradigm": setting[2], "seed": seed}
-    content |= {"budget": len(everything), "hparams": chosen(lab, setting), "metrics": metrics, "recalls": recalls}
+    content |= {"budget": len(everything), "hparams": hparams, "metrics": metrics, "recalls": recalls}
     clock = {"seconds": time.perf_counter() - began, "environment": lab.environment}
     lab.store.put(key, content, clock)
     journal.close()
 
 
 def _train(
-    lab: Lab, spec: RunSpec, start: Start, labeled: Labeled, dropout: float, streams: Streams
+    lab: Lab,
+    spec: RunSpec,
+    start: Start,
+    labeled: Labeled,
+    dropout: float,
+    streams: Streams,
+    hparams: dict[str, Any],
 ) -> tuple[Classifier, FileJournal]:
     """This round's classifier; that of round 0 is the one that the methods of the seed share."""
     if streams.round:
         what = f"{lab.store.run_name(spec)}/round-{streams.round:02d}"
-        return _fit(lab, spec.setting, start, labeled, streams, dropout, what)
+        return _fit(lab, spec.setting, start, labeled, streams, dropout, what, hparams)
     key = first_key(lab, spec.setting, spec.seed, dropout)
     found = lab.store.get(key)
     arrays = lab.store.get_tensors(key, found[0]["tensors"]) if found else None
     if found is None or arrays is None:
         train_first(lab, spec.setting, spec.seed, dropout)
-        return _train(lab, spec, start, labeled, dropout, streams)
+        return _train(lab, spec, start, labeled, dropout, streams, hparams)
     state = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
     classifier = lab.paradigm(spec.paradigm).restore(start.task(labeled), state, dropout=dropout)
     classifier.val_score = found[0]["val_score"]
@@ -182,10 +196,17 @@ def _train(
 
 
 def _fit(
-    lab: Lab, setting: Setting, start: Start, labeled: Labeled, streams: Streams, dropout: float, what: str
+    lab: Lab,
+    setting: Setting,
+    start: Start,
+    labeled: Labeled,
+    streams: Streams,
+    dropout: float,
+    what: str,
+    hparams: dict[str, Any],
 ) -> tuple[Classifier, FileJournal]:
     """Train, or go on with a training that was killed; the journal is closed when its result is committed."""
-    paradigm, task, hparams = lab.paradigm(setting[2]), start.task(labeled), chosen(lab, setting)
+    paradigm, task = lab.paradigm(setting[2]), start.task(labeled)
     journal = lab.journal(what, [hparams, dropout, labeled.ids])
     state = state_of(lab, setting, start.seed)
     return paradigm.fit(task, hparams, state, streams, dropout=dropout, journal=journal.facade()), journal

@@ -1,6 +1,7 @@
 """How fast a machine trains, embeds and predicts for each dataset and paradigm of a study, by a probe of seconds."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -8,7 +9,6 @@ import torch
 from fathom.data.features import FeatureImages
 from fathom.data.images import Subset
 from fathom.learn.task import Journal, Paradigm, State, Task, Unlabeled
-from fathom.records import Study
 from fathom.run.groundwork import Ground
 from fathom.run.lab import Lab, Setting
 from fathom.run.start import Start
@@ -43,10 +43,10 @@ def speed_name(setting: Setting) -> str:
     return f"{setting[0]}, {setting[2]}"
 
 
-def measure_speeds(lab: Lab, study: Study) -> dict[str, Speed]:
-    """The speed of every dataset and paradigm of a study, by name."""
+def measure_speeds(lab: Lab, settings: Iterable[Setting]) -> dict[str, Speed]:
+    """The speed of every dataset and paradigm of some settings, by name."""
     speeds: dict[str, Speed] = {}
-    for setting in study.settings:
+    for setting in settings:
         if speed_name(setting) not in speeds:
             _measure(lab, setting, SMALL)  # warms up: imports, allocator, kernels, caches
             small = _measure(lab, setting, SMALL)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from fathom.learn.task import Paradigm
 from fathom.records import FathomError, NonFiniteError, digest
 from fathom.run.dropout import base_dropout
 from fathom.run.groundwork import grounded, state_of
@@ -97,6 +98,12 @@ def chosen(lab: Lab, setting: Setting) -> dict[str, Any]:
     if found := lab.store.get(choice_key(setting)):
         return retried(found[0]["chosen"], lab.store.retries(setting))
     raise FathomError(f"the HPs of {' '.join(setting)} are not chosen yet; start the study with fathom run")
+
+
+def retunes(paradigm: Paradigm) -> list[int]:
+    """Rounds in which runs of a paradigm search their HPs again, in order; none unless it says so."""
+    given = getattr(paradigm, "retune", 0)
+    return sorted(number for number in (given if isinstance(given, tuple) else (given,)) if number)
 
 
 RETRIES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {

@@ -8,6 +8,7 @@
     seeds = 3                       # 0, 1, 2; or a list
     [overrides.low]                 # merged into every call-string of that name
     rounds = 8
+    # hparams = "search"            # the published grids; "published": the published choice (`study.hparams`)
     # retry = ["fp32", "lr/10"]     # for a setting in which a training is not finite: all its runs again with this
     # freeze = "dev.freeze.json"    # what `fathom freeze` wrote, beside this file: followed on roll-out data
     [[run]]                         # one more cross product; axes left out are those above
@@ -19,6 +20,7 @@ The runs are the cross product of the five axes and those of each `[[run]]`. Bui
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -29,6 +31,7 @@ from fathom.callstring import Call, Value
 from fathom.records import RETRIES, FathomError, RunSpec, Study, unique
 from fathom.registry import find, suggest
 from fathom.study.freeze import follow, load_freeze
+from fathom.study.hparams import with_hparams
 
 DESIGNS = Path(__file__).parent / "designs"
 AXES = {"datasets": "dataset", "regimes": "regime", "paradigms": "paradigm", "queries": "query"}  # key -> kind
@@ -57,6 +60,7 @@ class _File(_Axes):
     description: StrictStr = ""
     baseline: StrictStr = "random"
     ceiling: Annotated[StrictInt, Field(ge=0)] = 1
+    hparams: Literal["", "search", "published"] = ""
     retry: list[Literal[RETRIES]] = []  # type: ignore[valid-type]
     freeze: StrictStr = ""
     overrides: dict[str, dict[str, Scalar | list[Scalar]]] = {}
@@ -75,13 +79,14 @@ def designs() -> dict[str, str]:
     return found
 
 
-def load_study(source: str | Path | Study, *, freeze: str | Path | None = None) -> Study:
+def load_study(source: str | Path | Study, hparams: str | None = None, *, freeze: str | Path | None = None) -> Study:
     """The study of a built-in name or a TOML file; a `Study` is given back as it is.
 
     Relative `path=` arguments of `folder(...)` and `table(...)` are kept as they are written.
 
     Args:
         source: `quickstart`, `paper/main`, `my_study.toml`, or a `Study`.
+        hparams: `search` or `published` in the place of what the file says.
         freeze: What `fathom freeze` wrote, to be followed on roll-out data; before the one that the file names.
 
     Raises:
@@ -89,9 +94,9 @@ def load_study(source: str | Path | Study, *, freeze: str | Path | None = None) 
             freeze.
     """
     if freeze:
-        return follow(load_study(source), load_freeze(freeze))
+        return follow(load_study(source, hparams), load_freeze(freeze))
     if isinstance(source, Study):
-        return source
+        return replace(source, runs=tuple(unique(with_hparams(source.runs, hparams)))) if hparams else source
     path = _locate(source)
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -101,7 +106,7 @@ def load_study(source: str | Path | Study, *, freeze: str | Path | None = None) 
         raise FathomError(f"{path} is not valid TOML: {error}. Mend that line and try again") from None
     problems: list[str] = []
     file = _validate(data, problems)
-    study = _build(file, problems) if file else None
+    study = _build(file, problems, file.hparams if hparams is None else hparams) if file else None
     if problems or study is None:
         listed = "\n".join(f"  {p}" for p in unique(problems))
         raise FathomError(f"{path} is not a study that can be run:\n{listed}")
@@ -153,7 +158,7 @@ def _explain(place: tuple[int | str, ...], kind: str, message: str, given: Any) 
 # ----------------------------------------------------------------------------------------------------- building
 
 
-def _build(file: _File, problems: list[str]) -> Study | None:
+def _build(file: _File, problems: list[str], hparams: str) -> Study | None:
     """The runs of a well-formed file, or None with `problems` said."""
     blocks = list(_blocks(file, problems))
     runs = [run for where, block in blocks for run in _runs(block, where, file.overrides, problems)]
@@ -166,7 +171,7 @@ def _build(file: _File, problems: list[str]) -> Study | None:
         return None
     return Study(
         name=file.name,
-        runs=tuple(_ordered(unique(runs))),
+        runs=tuple(_ordered(unique(with_hparams(runs, hparams)))),
         title=file.title,
         description=file.description,
         baseline=baseline,

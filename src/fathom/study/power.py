@@ -1,171 +1,158 @@
-"""What a design can prove before anything is run: the smallest p it can reach, its power, the seeds it would need."""
+"""What a design can prove before it is run: smallest p, power, and how many seeds an effect needs.
 
-from dataclasses import asdict, dataclass
+All for a two-sided paired t-test on differences that share a seed; d_z is the effect over the standard deviation of
+these differences.
+"""
+
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from scipy.stats import nct
-from scipy.stats import t as student
+from scipy.special import ncfdtr
 
-from fathom.records import FathomError, Study, unique
-from fathom.study.inference import minimum_p
+from fathom.callstring import parse
+from fathom.records import FathomError, Study
+from fathom.study.inference import critical_t, minimum_p
 
 ALPHA = 0.05
-TARGET = 0.8  # power that a design is usually asked for
+WANTED = 0.8
+EFFECT = 0.01  # one point of the metric
 MOST_SEEDS = 10_000
-EFFECT = 1.0  # points of AUBC
+# The published AUBCs (Lüth et al., 2023; final study, three seeds a cell) have a median standard deviation over seeds
+# of .0064; the difference of two methods then has sqrt(2) times that if they share nothing but the seed's number.
+# Pairing makes it smaller, so this is on the safe side.
+SD = 0.009
 
-# Standard deviation of paired AUBC differences, in points. The published study gives no paired differences, only the
-# spread of each cell over three seeds; its median over the 174 cells with a spread is 0.635, and two independent cells
-# differ by sqrt(2) times that. Pairing by seed makes it smaller, so this errs on the careful side.
-SD = 0.9
+
+def power(n: int, d_z: float, alpha: float = ALPHA) -> float:
+    """Probability that a two-sided paired t-test of n pairs rejects, if the effect is d_z; 0 for n < 2.
+
+    Source: t is noncentral with n - 1 degrees of freedom and noncentrality sqrt(n) d_z; its square, noncentral F with
+        (1, n - 1) and n d_z^2, has both tails in one and stays finite where scipy's noncentral t does not.
+    """
+    if n < 2:
+        return 0.0
+    return float(1 - ncfdtr(1, n - 1, n * d_z**2, critical_t(n, alpha) ** 2))
+
+
+def detectable(n: int, wanted: float = WANTED, alpha: float = ALPHA) -> float:
+    """The d_z that n pairs detect with the power `wanted`; infinite for n < 2."""
+    from scipy.optimize import brentq
+
+    if n < 2:
+        return float("inf")
+    return float(brentq(lambda d_z: power(n, d_z, alpha) - wanted, 0.0, 100.0))
+
+
+def seeds_needed(effect: float, sd: float, wanted: float = WANTED, alpha: float = ALPHA) -> int | None:
+    """The least number of seeds for a power; None where it is beyond `MOST_SEEDS`."""
+    low, high = 1, 2
+    while power(high, effect / sd, alpha) < wanted:
+        low, high = high, 2 * high
+        if low > MOST_SEEDS:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if power(middle, effect / sd, alpha) >= wanted else (middle, high)
+    return high
 
 
 @dataclass(frozen=True)
 class Proof:
-    """What a design can prove of its query methods.
+    """What a design can prove.
 
     Args:
-        seeds: Fewest seeds of a setting.
-        datasets: Data sets.
-        comparisons: Query methods beside the baseline, at most in one setting.
-        smallest_p: Smallest p that an exact paired test of one setting can reach.
-        smallest_p_datasets: The same for an exact test over data sets, each the mean of its regimes.
-        corrected: `alpha` divided by the comparisons: what the smallest p must reach under Holm's correction.
-        effect: Effect the power is for, in points.
-        sd: Standard deviation of the paired differences it is reckoned with, in points.
-        power: Chance that the paired t-test of one setting finds the effect, without correction; 0 below two seeds.
-        seeds_needed: Seeds for a power of .8.
-        alpha: Level of the tests.
+        seeds: Of the setting with the fewest.
+        smallest_p: The least p of an exact paired test (sign-flip, Wilcoxon) within that setting.
+        datasets: Distinct datasets: the pairs of an exact test across them, regimes and seeds averaged.
+        smallest_p_across: The least p of that test.
+        comparisons: Query methods compared with the baseline: the family of Holm's correction.
+        effect, sd: Assumed effect and standard deviation of the paired differences, as fractions.
+        power: Of a paired t-test within a setting, uncorrected.
+        seeds_needed: Seeds for a power of .8; None where no number that can be run would do.
     """
 
     seeds: int
-    datasets: int
-    comparisons: int
     smallest_p: float
-    smallest_p_datasets: float
-    corrected: float
+    datasets: int
+    smallest_p_across: float
+    comparisons: int
     effect: float
     sd: float
     power: float
-    seeds_needed: int
-    alpha: float = ALPHA
+    seeds_needed: int | None
 
-    @classmethod
-    def of(cls, study: Study, *, effect: float = EFFECT, sd: float = SD) -> "Proof":
-        """What a study can prove.
-
-        Args:
-            study: The study.
-            effect: Difference to be found, in points; above 0.
-            sd: Standard deviation of the paired differences, in points; above 0.
-
-        Raises:
-            FathomError: `effect` or `sd` is not a positive number.
-        """
-        seeds = min((len({r.seed for r in study.runs if r.setting == s}) for s in study.settings), default=0)
-        methods = [unique(r.query for r in study.runs if r.setting == s) for s in study.settings]
-        comparisons = max((len([q for q in m if q != study.baseline]) for m in methods), default=0)
-        datasets = len({r.dataset for r in study.runs})
-        return cls(
-            seeds=seeds,
-            datasets=datasets,
-            comparisons=comparisons,
-            smallest_p=minimum_p(seeds) if seeds else 1.0,
-            smallest_p_datasets=minimum_p(datasets) if datasets else 1.0,
-            corrected=ALPHA / max(1, comparisons),
-            effect=effect,
-            sd=sd,
-            power=paired_power(seeds, effect / _positive("sd", sd)),
-            seeds_needed=seeds_for(effect / sd),
-        )
+    @property
+    def can_reject(self) -> bool:
+        """Whether an exact test, within a setting or across datasets, can reach .05 at all."""
+        return min(self.smallest_p, self.smallest_p_across) <= ALPHA
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """Plain values, with the verdict."""
+        return {**self.__dict__, "can_reject": self.can_reject}
 
     def lines(self) -> list[tuple[str, str]]:
         """(label, value) for a person."""
-        over = f"over {self.datasets} data set{'s' if self.datasets > 1 else ''} {self.smallest_p_datasets:.3g}"
-        chance = f"{self.power:.0%} for {self.effect:g} point{'s' if self.effect != 1 else ''}"
+        needed = "more than can be run" if self.seeds_needed is None else f"{self.seeds_needed} seeds"
         return [
-            ("smallest p", f"{self.smallest_p:.3g} in one setting with {self.seeds} seeds; {over}"),
+            (
+                "smallest p",
+                f"{self.smallest_p:.3g} within a setting ({self.seeds} seeds), {self.smallest_p_across:.3g} across "
+                f"{self.datasets} dataset{'s' if self.datasets != 1 else ''}, exact and two-sided",
+            ),
             (
                 "power",
-                f"{chance} in one setting, where differences paired by seed vary by {self.sd:g} points "
-                f"(standard deviation); {TARGET:.0%} would need {self.seeds_needed} seeds",
+                f"{self.power:.0%} for {100 * self.effect:g} points in one setting, if paired differences have a "
+                f"standard deviation of {100 * self.sd:g} points; 80 % would need {needed}",
             ),
         ]
 
-    def limits(self) -> list[str]:
+    def notes(self) -> list[str]:
         """What the design cannot show, however the runs turn out."""
-        if not self.comparisons:
-            return ["no query method beside the baseline: there is nothing to compare"]
-        notes = []
-        if self.smallest_p > self.alpha:
-            notes.append(
-                f"with {self.seeds} seed{'s' if self.seeds != 1 else ''} an exact paired test cannot give p below "
-                f"{self.smallest_p:.3g}: within one setting this design describes, it cannot reject"
+        found = []
+        if self.seeds and self.smallest_p > ALPHA:
+            found.append(
+                f"with {self.seeds} seeds an exact paired test cannot give p below {self.smallest_p:.3g}: "
+                "within one setting this design describes, it cannot reject"
             )
-        elif self.smallest_p > self.corrected:
-            notes.append(
-                f"Holm's correction over {self.comparisons} methods needs p below {self.corrected:.3g} once; an exact "
-                f"test with {self.seeds} seeds cannot give less than {self.smallest_p:.3g}: no method alone can pass it"
+        if self.seeds and not self.can_reject:
+            found.append(
+                f"across {self.datasets} dataset{'s' if self.datasets != 1 else ''} an exact test cannot give p below "
+                f"{self.smallest_p_across:.3g}: this design cannot reject anything; 6 datasets or 6 seeds would"
             )
-        if self.datasets > 1 and self.smallest_p_datasets > self.alpha:
-            notes.append(
-                f"over {self.datasets} data sets an exact test cannot give p below {self.smallest_p_datasets:.3g}: "
-                "nothing can be shown for data sets in general"
+        elif self.comparisons > 1 and min(self.smallest_p, self.smallest_p_across) > ALPHA / self.comparisons:
+            found.append(
+                f"corrected for {self.comparisons} comparisons (Holm), no exact test of this design can reach .05 for "
+                "all of them"
             )
-        if self.smallest_p > self.alpha and self.smallest_p_datasets > self.alpha:
-            notes.append("this design cannot reject anything, neither in a setting nor over data sets: it describes")
-        return notes
+        return found
 
 
-def paired_power(n: int, effect: float, alpha: float = ALPHA) -> float:
-    """Power of the two-sided paired t-test.
+def proof(study: Study, *, effect: float = EFFECT, sd: float = SD) -> Proof:
+    """What a study's design can prove.
 
     Args:
-        n: Pairs; below 2 there is no test and no power.
-        effect: Mean of the differences over their standard deviation (d_z).
-        alpha: Level of the test.
-
-    Source: Cohen, 1988, by the noncentral t distribution.
-    """
-    if n < 2:
-        return 0.0
-    critical = student.ppf(1 - alpha / 2, n - 1)
-    shift = abs(effect) * n**0.5
-    upper, lower = nct.sf(critical, n - 1, shift), nct.cdf(-critical, n - 1, shift)
-    return float(np.nan_to_num(upper, nan=1.0) + np.nan_to_num(lower, nan=0.0))  # far out scipy gives NaN: certain
-
-
-def seeds_for(effect: float, power: float = TARGET, alpha: float = ALPHA) -> int:
-    """Fewest pairs with which the paired t-test finds an effect with the given power.
-
-    Args:
-        effect: Mean of the differences over their standard deviation (d_z); not 0.
-        power: In (0, 1).
-        alpha: Level of the test.
-
-    Returns:
-        At least 2; `MOST_SEEDS` where even these do not suffice.
+        study: The study.
+        effect: Difference that should be found, as a fraction of 1 (a point is .01).
+        sd: Standard deviation of the paired differences, in the same unit.
 
     Raises:
-        FathomError: The effect is not a positive number.
+        FathomError: Effect or sd is not positive.
     """
-    _positive("effect", effect)
-    low, high = 2, 2
-    while paired_power(high, effect, alpha) < power:
-        if high >= MOST_SEEDS:
-            return MOST_SEEDS
-        low, high = high, min(MOST_SEEDS, 2 * high)
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if paired_power(middle, effect, alpha) >= power else (middle + 1, high)
-    return high
-
-
-def _positive(name: str, value: float) -> float:
-    if not (np.isfinite(value) and value > 0):
-        raise FathomError(f"{name} must be a positive number of points; got {value}")
-    return value
+    if not (0 < effect < 1 and 0 < sd < 1):
+        raise FathomError(f"effect and sd are fractions between 0 and 1 (a point is .01); got {effect} and {sd}")
+    seeds: dict[tuple[str, str, str], set[int]] = {}
+    for run in study.runs:
+        seeds.setdefault(run.setting, set()).add(run.seed)
+    n = min(map(len, seeds.values()), default=0)
+    datasets = len({parse(run.dataset).name for run in study.runs})
+    return Proof(
+        seeds=n,
+        smallest_p=minimum_p(n),
+        datasets=datasets,
+        smallest_p_across=minimum_p(datasets),
+        comparisons=len({run.query for run in study.runs} - {study.baseline}),
+        effect=effect,
+        sd=sd,
+        power=power(n, effect / sd),
+        seeds_needed=seeds_needed(effect, sd),
+    )
