@@ -93,6 +93,8 @@ def _literature(figure: Path | None, json: bool) -> list[Finding]:
         print_json([study.to_json() for study in studies])
     else:
         table = Table("study", "name", *PITFALLS, box=None, header_style="bold", pad_edge=False)
+        table.columns[1].no_wrap = True
+        table.columns[1].min_width = max(len(study.name) for study in studies)  # to be typed as it stands
         for study in studies:
             cells = [f"[{COLORS[f.verdict]}]{f.verdict}[/]" for f in study.findings]
             table.add_row(escape(study.title), f"[cyan]{study.name}", *cells)
