@@ -17,6 +17,11 @@ def begun(r: Reading) -> list[Setting]:
     return unique(run.spec.setting for run in r.runs if run.done)
 
 
+def short(r: Reading, datasets: Iterable[str]) -> list[str]:
+    """Their short names; the whole call-strings stand in the settings' sections."""
+    return [r.names.dataset[name] for name in datasets]
+
+
 def rolled_out(r: Reading) -> list[str]:
     """The data sets of role roll-out that a round is committed on."""
     return [d for d in unique(s[0] for s in begun(r)) if r.facts.get(d, {}).get("role") == "roll-out"]
@@ -39,13 +44,13 @@ def distributions(r: Reading) -> Found:
     if not names:
         return NOTHING
     if absent := [n for n in names if n not in r.facts]:
-        return "unknown", f"the store has no facts of {listed(absent)}"
+        return "unknown", f"the store has no facts of {listed(short(r, absent))}"
     skewed = [n for n in names if not r.facts[n]["balanced"]]
     own = [n for n in skewed if not r.facts[n].get("long_tail")]
     apart = rolled_out(r)
     followed = bool(apart) and unfrozen(r) == []
-    told = f"{plural(len(names), 'data set')} ({', '.join(names)}); imbalanced: {_or_none(skewed)}"
-    told += f"; not made so by thinning: {_or_none(own)}; roll-out: {_or_none(apart)}"
+    told = f"{plural(len(names), 'data set')} ({_or_none(short(r, names))}); imbalanced: {_or_none(short(r, skewed))}"
+    told += f"; not made so by thinning: {_or_none(short(r, own))}; roll-out: {_or_none(short(r, apart))}"
     if apart and not followed:
         told += " (not a roll-out: no freeze is followed)"
     if len(names) >= 3 and own and followed:
@@ -69,7 +74,7 @@ def query_sizes(r: Reading) -> Found:
     for setting in begun(r):
         if (regime := r.regime(setting)) and regime.rounds > 1:
             sizes.setdefault((setting[0], regime.start), set()).add(regime.query_size)
-    fixed = [f"{name} from {start} labels" for (name, start), found in sizes.items() if len(found) > 1]
+    fixed = [f"{r.names.dataset[name]} from {start} labels" for (name, start), found in sizes.items() if len(found) > 1]
     return verdict, f"{told}; varied at one starting budget: {_or_none(fixed)}"
 
 
@@ -104,7 +109,7 @@ def paradigms(r: Reading) -> Found:
         found.setdefault(dataset, []).append(paradigm.split("(")[0])
     if not found:
         return NOTHING
-    told = "; ".join(f"{name}: {', '.join(unique(ways))}" for name, ways in found.items())
+    told = "; ".join(f"{r.names.dataset[name]}: {', '.join(unique(ways))}" for name, ways in found.items())
     if all({"standard", "self-sl", "semi-sl"} <= set(ways) for ways in found.values()):
         return "pass", told
     return ("partly" if any(len(set(ways)) > 1 for ways in found.values()) else "fail"), told
@@ -121,7 +126,7 @@ def _varied(r: Reading, what: str, of: Callable[[LabelRegime], int]) -> Found:
                 found.setdefault(setting[0], set()).add(of(regime))
     if not found:
         return NOTHING
-    told = f"{what}: " + "; ".join(f"{name} {_numbers(values)}" for name, values in found.items())
+    told = f"{what}: " + "; ".join(f"{r.names.dataset[name]} {_numbers(values)}" for name, values in found.items())
     if all(len(values) >= 3 for values in found.values()):
         return "pass", told
     return ("partly" if any(len(values) >= 2 for values in found.values()) else "fail"), told

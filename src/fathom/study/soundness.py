@@ -7,7 +7,7 @@ from fathom.study.classifiers import listed
 from fathom.study.environments import UNKNOWN
 from fathom.study.inference import MIN_SEEDS
 from fathom.study.numbers import plural
-from fathom.study.pitfalls import NOTHING, Found, begun, rolled_out, unfrozen
+from fathom.study.pitfalls import NOTHING, Found, begun, rolled_out, short, unfrozen
 from fathom.study.reading import Reading, Setting
 from fathom.study.verdicts import predicate
 
@@ -107,7 +107,7 @@ def _across(r: Reading, key: str, what: str, advice: str) -> Found:
     if not names:
         return NOTHING
     counts = {n: r.facts.get(n, {}).get(key) for n in names}
-    told = "; ".join(f"{n}: {'not recorded' if c is None else c}" for n, c in counts.items())
+    told = "; ".join(f"{r.names.dataset[n]}: {'not recorded' if c is None else c}" for n, c in counts.items())
     if any(counts.values()):
         return "fail", f"{what} across train and test: {told}"
     return ("unknown" if None in counts.values() else "pass"), f"{what} across train and test: {told}{advice}"
@@ -216,7 +216,7 @@ def rollout(r: Reading) -> Found:
         return "unknown", "development data only: whether it holds on unseen data was not put to the test"
     more = unfrozen(r)
     if more is None:
-        return "fail", f"not a roll-out: {listed(apart)} without a freeze"
+        return "fail", f"not a roll-out: {listed(short(r, apart))} without a freeze"
     freeze = r.store.study.freeze  # type: ignore[attr-defined]
-    told = f"{listed(apart)} under freeze {freeze.get('hash') or freeze.get('name', '')}"
+    told = f"{listed(short(r, apart))} under freeze {freeze.get('hash') or freeze.get('name', '')}"
     return ("fail", f"{told}; not frozen: {listed(more)}") if more else ("pass", f"{told}, followed")
