@@ -40,7 +40,7 @@ def audit(
     """
     from fathom.study.audit import audit as audit_store
     from fathom.study.audit import failed
-    from fathom.study.published import published
+    from fathom.study.described import published
 
     side_by_side = what == "literature" or (all_ and what is None)
     if what is None and not all_:
@@ -82,7 +82,7 @@ def _show(findings: Sequence[Finding]) -> None:
 
 def _literature(figure: Path | None, json: bool) -> list[Finding]:
     """All descriptions side by side."""
-    from fathom.study.published import literature
+    from fathom.study.described import literature
 
     studies = literature()
     if figure is not None:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from fathom import files
 from fathom.records import FathomError
 from fathom.study.drawing import Drawing, finished, margins
-from fathom.study.published import Published
+from fathom.study.described import Published
 from fathom.study.style import FAINT, INK, STYLE
 from fathom.study.verdicts import PITFALLS, VERDICTS, Verdict, rules
 

@@ -9,7 +9,7 @@ import pytest
 
 from fathom.records import FathomError
 from fathom.study.audit_figure import comparison_figure, write_comparison
-from fathom.study.published import SILENT, literature, published
+from fathom.study.described import SILENT, literature, published
 from fathom.study.verdicts import PITFALLS
 
 STUDIES = {s.reference: {f.rule.id: f for f in s.findings} for s in literature()}  # None is the paper's own
