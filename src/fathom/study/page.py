@@ -16,6 +16,7 @@ from fathom.records import PROTOCOL
 from fathom.spans import duration
 from fathom.study import curves, figures
 from fathom.study.across import across_table
+from fathom.study.audit_page import audit_section
 from fathom.study.compare_page import beside_published
 from fathom.study.environments import common, mixed_words
 from fathom.study.numbers import DASH
@@ -56,6 +57,7 @@ class Page(Pieces):
             training=training(self),
             penalty=self._penalty(),
             published=beside_published(self),
+            audit=audit_section(self),
             times=self.kept(times_table(r)),
             ground=self.kept(ground_table(r)),
             pending=pending_table(r),
