@@ -12,7 +12,7 @@ from fathom.data.dataset import DataRoot, Dataset
 from fathom.data.regimes import build as build_regime
 from fathom.learn import build as build_paradigm
 from fathom.learn.task import Paradigm
-from fathom.records import FathomError, RunSpec, digest
+from fathom.records import PRETRAINING, FathomError, RunSpec, digest, of_stage
 from fathom.run.journal import FileJournal, Look, Tell
 from fathom.run.start import Start
 from fathom.store import Store
@@ -71,6 +71,13 @@ class Lab:
 
     def paradigm(self, text: str) -> Paradigm:
         return build_paradigm(text)
+
+    def paradigm_of(self, setting: Setting) -> Paradigm:
+        """The setting's paradigm as it prepares: with what retries have changed before labels."""
+        found = self.paradigm(setting[2])
+        for change in of_stage(self.store.retries(setting), PRETRAINING):
+            found = found.eased(change, self.dataset(setting[0]).augment) or found
+        return found
 
     def start(self, dataset: str, regime: str, seed: int, paradigm: str = "") -> Start:
         """Split, starting set and validation set of a seed; a paradigm may have sizes of its own in a named regime.
