@@ -255,6 +255,8 @@ class Frozen:
                 "what `embed` gives"
             )
         hidden = (self.plan.hidden or dim) if self.plan.head == "mlp" else 0
-        network = Network(nn.Identity(), dim, task.num_classes, dropout, hidden)
+        with torch.device("meta"):  # so that no initializer draws from the global generator
+            network = Network(nn.Identity(), dim, task.num_classes, dropout, hidden)
+        network = network.to_empty(device="cpu")
         initialize(network, stream.torch())
         return network.to(task.images.device)
