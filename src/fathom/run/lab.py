@@ -1,6 +1,7 @@
 """What one worker process has open: store, device, and the datasets and paradigms it has loaded."""
 
 import dataclasses
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +31,7 @@ class Lab:
         device: What trains.
         environment: Name of the environment record that this worker computes under.
         tell: Called with how far long work is (`run.journal`).
+        owner: Process id of who started the session, which marks are made for.
     """
 
     store: Store
@@ -37,6 +39,7 @@ class Lab:
     device: torch.device
     environment: str = ""
     tell: Tell | None = None
+    owner: int = field(default_factory=os.getpid)  # the process that the session ends with
     featured: dict[str, Dataset] = field(default_factory=dict)  # by name of their record (`run.groundwork`)
     _datasets: dict[str, Dataset] = field(default_factory=dict)
     _starts: dict[tuple[str, str, int, str], Start] = field(default_factory=dict)
