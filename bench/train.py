@@ -12,8 +12,10 @@ ours       `fit`'s loop: checks for what is not finite included, CUDA graphs whe
 reference  Pillow transforms image by image in a DataLoader, a Python step with `loss.item()`, default memory format
 expert     tensors in memory, our batched augmentation and objective, channels last, fused SGD; no check of anything
 
-They take turns, whole short epochs each; medians over turns, after a turn for warming up. On a CPU the clock is that of
-the process, so that others on the machine count less (with workers, what those do would not count: the default is 0).
+They take turns of one short epoch each, in an order that is shuffled anew every turn, so that nobody always follows
+the same neighbor; medians over turns, and the quartiles of ours / expert, after a turn for warming up. On a CPU the
+clock is that of the process, so that others on the machine count less (with workers, what those do would not count:
+the default is 0).
 "peak" is the share of what a large matrix product reaches in the same run, with three forward passes' operations for a
 trained image.
 """
@@ -22,6 +24,7 @@ import argparse
 import json
 import os
 import platform
+import random
 import statistics
 import time
 from collections.abc import Callable
@@ -67,6 +70,7 @@ class Row:
     expert: float
     ratio_reference: float
     ratio_expert: float
+    quartiles: list[float]  # of ours / expert over the turns
     peak: float
 
 
@@ -181,20 +185,22 @@ def measure(recipe: str, options: argparse.Namespace, x: Tensor, labels: Tensor)
     contenders["expert"] = expert(recipe, *prepare(recipe, options, images, marks))
     views = options.batches[recipe] * {"simclr": 2, "fixmatch": 1 + 2 * MU}.get(recipe, 1)
     rates: dict[str, list[float]] = {name: [] for name in contenders}
-    names, start, turn = list(contenders), time.perf_counter(), 0
+    names, start, turn, shuffled = list(contenders), time.perf_counter(), 0, random.Random(0)
     while turn < 4 or time.perf_counter() - start < options.seconds:
-        for name in names[turn % 3 :] + names[: turn % 3]:  # nobody is always the first
+        for name in shuffled.sample(names, len(names)):
             spent = seconds(partial(contenders[name], turn), device)
             if turn:  # the first turn warms up
                 rates[name].append(views * options.steps / spent)
         turn += 1
     median = {name: statistics.median(each) for name, each in rates.items()}
-    pairs = {n: statistics.median(a / b for a, b in zip(rates["ours"], rates[n], strict=True)) for n in names[1:]}
+    ratios = {n: [a / b for a, b in zip(rates["ours"], rates[n], strict=True)] for n in names[1:]}
+    pairs = {n: statistics.median(each) for n, each in ratios.items()}
+    quarters = statistics.quantiles(ratios["expert"], n=4)
     peak = 3 * forward_operations(network, device) * median["ours"] / matrix_peak(device)
     batch = options.batches[recipe]
     return Row(
         recipe, batch, views, turn - 1, median["ours"], median["reference"], median["expert"], pairs["reference"],
-        pairs["expert"], peak,
+        pairs["expert"], [quarters[0], quarters[2]], peak,
     )  # fmt: skip
 
 
@@ -228,13 +234,15 @@ def main() -> None:
     }  # fmt: skip
     print("# " + "; ".join(f"{name}: {value}" for name, value in facts.items()))
     print(f"{'recipe':<11}{'batch':>6}{'views':>7}{'turns':>6}{'ours/s':>10}{'reference/s':>13}{'expert/s':>10}"
-          f"{'ours/ref.':>11}{'ours/exp.':>11}{'peak':>7}")  # fmt: skip
+          f"{'ours/ref.':>11}{'ours/exp.':>11}{'quartiles':>15}{'peak':>7}")  # fmt: skip
     rows = []
     for recipe in options.only:
         row = measure(recipe, options, x, labels)
         rows.append(row)
+        spread = f"{row.quartiles[0]:.3f}-{row.quartiles[1]:.3f}"
         print(f"{row.recipe:<11}{row.batch:>6}{row.views:>7}{row.turns:>6}{row.ours:>10.0f}{row.reference:>13.0f}"
-              f"{row.expert:>10.0f}{row.ratio_reference:>11.2f}{row.ratio_expert:>11.3f}{row.peak:>7.1%}")  # fmt: skip
+              f"{row.expert:>10.0f}{row.ratio_reference:>11.2f}{row.ratio_expert:>11.3f}{spread:>15}"
+              f"{row.peak:>7.1%}")  # fmt: skip
     if options.json:
         options.json.write_text(json.dumps({"facts": facts, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fathom.files import DamageWarning, look
+from fathom.files import DamageWarning, look, mark
 from fathom.records import FathomError, LabelRegime, Round, RunSpec, Study
 from fathom.store import Store
 
@@ -321,6 +321,54 @@ def test_temporary_files_of_other_hosts_stay(tmp_path: Path, monkeypatch: pytest
     (tmp_path / ".tmp-h-999999999-abc_0").touch()
     Store(tmp_path).clean()
     assert {p.name for p in tmp_path.iterdir()} == {name, f".tmp-h-{os.getpid()}-abc"}
+
+
+HOLDER = """
+import sys
+from fathom.store import Store
+with Store(sys.argv[1]).lock(sys.argv[2], wait=len(sys.argv) > 3) as mine:
+    print(mine, flush=True)
+    sys.stdin.readline()
+"""
+
+
+def holder(store: Store, name: str, *more: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", HOLDER, str(store.root), name, *more]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def test_locks_that_nobody_holds_are_removed_and_those_of_the_living_stay(store: Store) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    with store.lock("runs/done"), store.lock("runs/killed"):
+        pass
+    mark(store.mark("runs/killed", "a"), dead.pid)
+    mark(store.mark("runs/living", "b"), os.getpid())
+    store.mark("runs/elsewhere", "c").write_text(f"another-machine {dead.pid}")
+    store.mark("runs/old", "d").touch()
+    process = holder(store, "runs/held")
+    assert process.stdout.readline() == "True\n"
+    mark(store.mark("runs/held", "e"), dead.pid)
+    store.clean()
+    locks = {path.name for path in (store.root / ".locks").iterdir()}
+    assert locks == {"runs-living.b", "runs-elsewhere.c", "runs-old.d", "runs-held.lock", "runs-held.e"}
+    with store.lock("runs/held") as mine:
+        assert not mine
+    store.clear_work()
+    assert {path.name for path in (store.root / ".locks").iterdir()} == {"runs-held.lock", "runs-held.e"}
+    process.communicate("\n")
+    store.clear_work()
+    assert not list((store.root / ".locks").iterdir())
+
+
+def test_who_waits_for_a_lock_that_is_removed_has_the_new_one(store: Store) -> None:
+    with store.lock("runs/x", wait=True):
+        process = holder(store, "runs/x", "wait")
+        (store.root / ".locks/runs-x.lock").unlink()  # as `clean` does while it holds the lock
+    assert process.stdout.readline() == "True\n"
+    with store.lock("runs/x") as mine:
+        assert not mine
+    process.communicate("\n")
 
 
 def test_a_folder_that_cannot_be_made_is_a_clear_error(store: Store) -> None:

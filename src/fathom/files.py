@@ -158,6 +158,35 @@ def clean(root: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def mark(path: Path, pid: int) -> None:
+    """Leave a mark that counts as long as a process of this machine lives."""
+    path.write_text(f"{socket.gethostname()} {pid}")
+
+
+def clean_locks(folder: Path, *, finished: bool = False) -> None:
+    """Remove lock files that nobody holds, and marks of processes of this machine that are dead.
+
+    A lock file is removed by who holds it. Who waited for it meanwhile finds that it has no name any more, and asks
+    for the new one (filelock looks at the number of links).
+
+    Args:
+        folder: Of locks `JOB.lock`, and of marks `JOB.SESSION` that are made by who holds the lock.
+        finished: Whether no work is left, so that a mark means nothing unless its job's lock is held.
+    """
+    for path in folder.glob("*") if os.name == "posix" else ():  # elsewhere a held file cannot be removed
+        with contextlib.suppress(OSError), lock(path.with_suffix(".lock"), wait=False) as mine:
+            if mine and path.suffix != ".lock" and (finished or _is_dead(path.read_text())):
+                path.unlink(missing_ok=True)
+            if mine:
+                path.with_suffix(".lock").unlink(missing_ok=True)
+
+
+def _is_dead(text: str) -> bool:
+    """Whether a mark is of a process of this machine that is dead."""
+    host, _, pid = text.rpartition(" ")
+    return host == socket.gethostname() and pid.isdecimal() and not _alive(int(pid))
+
+
 @contextlib.contextmanager
 def lock(path: Path, *, wait: bool) -> Iterator[bool]:
     """Hold a lock file; yields whether it was had. The lock of a process that died is free again."""

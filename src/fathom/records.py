@@ -14,6 +14,21 @@ from typing import Any, ClassVar, Self
 PROTOCOL = 1  # raised whenever the same RunSpec would give other numbers
 FORMAT = 1  # raised whenever a stored file changes its shape
 RETRIES = ("fp32", "lr/10")  # what may be changed for a setting in which a training was not finite
+PRETRAINING, SEARCH = "pre-training", "search"  # stages of a setting that a change may concern alone
+
+
+def of_stage(changes: Iterable[str], stage: str = "") -> list[str]:
+    """Those of a setting's changes that concern one stage, as entries of `RETRIES`; without a stage trainings of runs.
+
+    In the store the stage stands before the change: `search: lr/10`.
+    """
+    parts = [change.rpartition(": ") for change in changes]
+    return [what for of, _, what in parts if of == stage]
+
+
+def before_runs(changes: Iterable[str]) -> list[str]:
+    """Those of a setting's changes that concern what comes before its HPs are chosen."""
+    return [change for change in changes if ": " in change]
 
 
 class FathomError(Exception):

@@ -15,6 +15,7 @@ from fathom import files
 from fathom.records import FathomError, digest
 
 Record = tuple[dict[str, Any], dict[str, Any]]  # (content, clock)
+LOCKS = ".locks"  # folder of locks and marks
 
 
 class Shelf:
@@ -101,11 +102,16 @@ class Shelf:
 
     def lock(self, name: str, *, wait: bool = False) -> AbstractContextManager[bool]:
         """Hold the lock of a task; yields whether it was had. The lock of a process that died is free again."""
-        return files.lock(self.root / ".locks" / f"{name.replace('/', '-')}.lock", wait=wait)
+        return files.lock(self.root / LOCKS / f"{name.replace('/', '-')}.lock", wait=wait)
+
+    def mark(self, name: str, session: str) -> Path:
+        """The file that says that a session is at a task, made and removed by who holds the task's lock."""
+        return self.root / LOCKS / f"{name.replace('/', '-')}.{session}"
 
     def clean(self) -> None:
-        """Remove temporary files that processes of this machine left when they died."""
+        """Remove temporary files and marks that dead processes of this machine left, and locks that nobody holds."""
         files.clean(self.root)
+        files.clean_locks(self.root / LOCKS)
 
     # --------------------------------------------------------------------------------------------------- damage
 

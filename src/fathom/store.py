@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 from fathom import files
 from fathom.records import FathomError, LabelRegime, Round, RunSpec, Study, difference, digest, refusal
-from fathom.shelf import Record, Shelf
+from fathom.shelf import LOCKS, Record, Shelf
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -258,7 +258,8 @@ class Store(Shelf):
         return found
 
     def clear_work(self) -> None:
-        """Remove what jobs kept on the way, when none is left to go on with."""
+        """Remove what jobs kept on the way, and their locks and marks, when none is left to go on with."""
+        files.clean_locks(self.root / LOCKS, finished=True)
         for path in (self.root / WORK).glob("*"):
             path.unlink(missing_ok=True)
 

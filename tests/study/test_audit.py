@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from fathom.records import LabelRegime
 from fathom.store import Store
 from fathom.study.audit import audit, audit_reading, failed
 from fathom.study.audit_page import summary
+from fathom.study.freeze import decided
 from fathom.study.inference import MIN_SEEDS
 from fathom.study.page import Page
 from fathom.study.reading import Reading
@@ -115,19 +115,15 @@ def test_facts_of_leakage(tmp_path: Path, count: int | None, verdict: str) -> No
 
 
 def test_roll_out_data_want_a_freeze_that_is_followed(tmp_path: Path) -> None:
-    reading = Reading.of(build(tmp_path, SMALL).root)
-    reading.facts["digits"]["role"] = "roll-out"
-    (found,) = (f for f in audit_reading(reading) if f.rule.id == "rollout")
-    assert (found.verdict, found.evidence) == ("fail", "not a roll-out: digits without a freeze")
-    own = reading.store.study
-    for queries, verdict in ((["random", "badge"], "pass"), (["random"], "fail")):
-        freeze = {"hash": "0123", "queries": queries, "paradigms": list(SMALL.paradigms)}
-        study = SimpleNamespace(**vars(own), settings=own.settings)
-        study.freeze = freeze
-        reading.store.__dict__["study"] = study
-        (found,) = (f for f in audit_reading(reading) if f.rule.id == "rollout")
-        assert found.verdict == verdict
-    assert "not frozen: badge" in found.evidence
+    held = replace(SMALL, held_out=("digits",))
+    found = of(build(tmp_path / "none", held))["rollout"]
+    assert found.verdict == "fail"
+    assert "no freeze says" in found.evidence
+    kept = {**decided(build(tmp_path / "dev", SMALL).study), "hash": "0123", "frozen": "2001-01-01T00:00:00+00:00"}
+    assert of(build(tmp_path / "kept", replace(held, freeze=kept)))["rollout"].verdict == "pass"
+    found = of(build(tmp_path / "more", replace(held, freeze={**kept, "queries": ["random"]})))["rollout"]
+    assert found.verdict == "fail"
+    assert "query method badge; frozen: random" in found.evidence
 
 
 def test_the_report_has_the_audit(tmp_path: Path, undrawn: None) -> None:

@@ -27,4 +27,4 @@ def build(text: str) -> Paradigm:
 
 
 _METHODS = ("search", "recipe_name", "preparation", "backbone", "grid", "prepare", "preparing", "facts", "embed", "fit",
-            "restore", "probe", "images", "validated")  # fmt: skip
+            "restore", "probe", "images", "validated", "eased")  # fmt: skip

@@ -35,6 +35,8 @@ class FeatureSource:
     dtype: str
     pretrain: str
     probing: int = 0  # images of an encoder's pre-training that only measures speed; 0 for the real one
+    pretrain_lr: float | str = "auto"  # as in `self-sl`: what was changed after a pre-training that was not finite
+    pretrain_precision: str = "auto"
 
     def __post_init__(self) -> None:
         """Refuse what cannot be.
@@ -58,6 +60,7 @@ class FeatureSource:
     def __str__(self) -> str:
         """What decides the features, as a call-string without what is as usual."""
         usual = {"weights": "", "size": 0, "dtype": "float16", "pretrain": "study"}
+        usual |= {"pretrain_lr": "auto", "pretrain_precision": "auto"}
         said = {name: getattr(self, name) for name in usual if getattr(self, name) != usual[name]}
         return str(Call.make("features", {"backbone": self.name, **said}))
 
@@ -66,13 +69,21 @@ class FeatureSource:
         """What prepares an encoder of ours; None for another backbone."""
         if self.name not in ENCODERS:
             return None
-        made = SelfSL(recipe=self.pretrain) if self.name == "simclr" else SelfSL(encoder=self.weights)
+        changes: dict[str, Any] = {"pretrain_lr": self.pretrain_lr, "pretrain_precision": self.pretrain_precision}
+        made = SelfSL(recipe=self.pretrain, **changes) if self.name == "simclr" else SelfSL(encoder=self.weights)
         return made.probe(self.probing) if self.probing else made
 
     @property
     def preparation(self) -> str:
         """What decides the encoder, which `self-sl` of the same recipe shares; empty without one."""
         return self.encoder.preparation if self.encoder else ""
+
+    def eased(self, change: str, family: str) -> "FeatureSource | None":
+        """The same with a change of the encoder's pre-training; None where there is none to change."""
+        if not self.encoder or not (changed := self.encoder.eased(change, family)):
+            return None
+        lr = changed.pretrain_lr if change == "lr/10" else self.pretrain_lr
+        return replace(self, pretrain_lr=lr, pretrain_precision=changed.pretrain_precision)
 
     def prepare(self, unlabeled: Unlabeled, stream: Stream, library: Library, journal: Journal) -> State:
         """The encoder; nothing for another backbone.

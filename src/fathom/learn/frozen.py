@@ -14,7 +14,7 @@ from fathom.learn.feature_source import FeatureSource
 from fathom.learn.fit import Optimization
 from fathom.learn.network import Network, initialize
 from fathom.learn.plan import batch_sizes
-from fathom.learn.predict import TrainedClassifier
+from fathom.learn.predict import TrainedClassifier, inference
 from fathom.learn.recipe import expect, expect_word, values
 from fathom.learn.supervised import train
 from fathom.learn.task import FORGET, HParams, Journal, Library, State, Task, Unlabeled
@@ -176,6 +176,11 @@ class Frozen:
         """Views that the pre-training of an encoder of ours sees."""
         return self.source.encoder.preparing(unlabeled) if self.source.encoder else 0
 
+    def eased(self, change: str, family: str) -> "Frozen | None":
+        """The same on an encoder that is pre-trained with a change (see `self_sl.SelfSL.eased`)."""
+        source = self.source.eased(change, family)
+        return replace(self, source=source) if source else None
+
     def facts(self, library: Library) -> dict[str, Any]:
         """What is known of the backbone: name, SHA-256 of its weights, revision, license, input."""
         return self.source.facts(library)
@@ -218,7 +223,7 @@ class Frozen:
         how = Optimization(lr, weight_decay, plan.epochs, momentum=plan.momentum, precision=precision)
         return train(task, network, AsItIs(), sizes, plan.imbalance, how, streams, journal)
 
-    def restore(self, task: Task, state: State, *, dropout: float = 0.0) -> TrainedClassifier:
+    def restore(self, task: Task, state: State, *, dropout: float = 0.0, precision: str = "auto") -> TrainedClassifier:
         """The classifier that `state` was taken of.
 
         Raises:
@@ -229,6 +234,7 @@ class Frozen:
             network.load_state_dict(dict(state))
         except RuntimeError as error:
             raise FathomError(f"the stored weights do not fit the head of this run: {error}") from error
+        network.precision = inference(precision)
         return TrainedClassifier(network, AsItIs())
 
     def probe(self, images: int) -> "Frozen":
@@ -254,6 +260,8 @@ class Frozen:
                 "what `embed` gives"
             )
         hidden = (self.plan.hidden or dim) if self.plan.head == "mlp" else 0
-        network = Network(nn.Identity(), dim, task.num_classes, dropout, hidden)
+        with torch.device("meta"):  # so that no initializer draws from the global generator
+            network = Network(nn.Identity(), dim, task.num_classes, dropout, hidden)
+        network = network.to_empty(device="cpu")
         initialize(network, stream.torch())
         return network.to(task.images.device)

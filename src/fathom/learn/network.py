@@ -39,6 +39,7 @@ class Network(nn.Module):
             self.hidden = nn.Sequential(nn.Linear(dim, hidden), nn.BatchNorm1d(hidden), nn.ReLU())
         self.head = nn.Linear(hidden or dim, num_classes)
         self.dim, self.num_classes, self.dropout = dim, num_classes, dropout
+        self.precision = "auto"  # of what it predicts in (`predict.autocast`)
 
     def encode(self, x: Shaped[Tensor, "b ..."]) -> Float[Tensor, "b e"]:
         """Embeddings, without dropout."""

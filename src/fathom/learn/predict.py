@@ -42,6 +42,11 @@ def autocast(device: torch.device, precision: str = "auto") -> contextlib.Abstra
     return torch.autocast(device.type, {"bf16": torch.bfloat16, "fp16": torch.float16}[precision])
 
 
+def inference(precision: str) -> str:
+    """What a classifier that was trained in a precision predicts in: full precision where that was asked for."""
+    return "fp32" if precision == "fp32" else "auto"
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, on an accelerator or in the host."""
     # The host's allocator; cuBLAS and cuDNN; the driver.
@@ -127,7 +132,7 @@ def _predict(
     network: Network, x: Shaped[Tensor, "b ..."], transform: Transform, masks: Float[Tensor, "k e"] | None
 ) -> Prediction:
     network.eval()
-    with autocast(x.device):
+    with autocast(x.device, network.precision):
         embeddings = network.encode(transform.test(x))
     embeddings = embeddings.float()
     features = network.features(embeddings)

@@ -32,6 +32,10 @@ class Unprepared:
         """No image."""
         return 0
 
+    def eased(self, change: str, family: str) -> None:
+        """Nothing to change."""
+        return
+
 
 class Trainable:
     """For paradigms without a fixed backbone: images are used as they are."""

@@ -12,7 +12,7 @@ from fathom.learn.encoders import check_encoder, check_name, find_encoder, load_
 from fathom.learn.fit import Optimization
 from fathom.learn.network import Network, build_network
 from fathom.learn.plan import LAST_BATCH, SCHEDULES, batch_sizes
-from fathom.learn.predict import TrainedClassifier
+from fathom.learn.predict import TrainedClassifier, inference
 from fathom.learn.recipe import expect, expect_word, values
 from fathom.learn.simclr import FIELDS, PUBLISHED, Pretraining, pair_sizes, pretrain, pretraining
 from fathom.learn.standard import LARGE
@@ -186,6 +186,16 @@ class SelfSL(recipe.Trainable):
         how, count = self.pretraining(unlabeled.augment), len(unlabeled.images)
         return 0 if self.encoder else 2 * how.epochs * sum(pair_sizes(count, how.batch_size))
 
+    def eased(self, change: str, family: str) -> "SelfSL | None":
+        """The same with pre-training in full precision (`fp32`) or with a tenth of its learning rate (`lr/10`)."""
+        plan = self._resolved()
+        if plan.encoder:
+            return None
+        how = plan.pretraining(family)
+        if change == "lr/10":
+            return replace(plan, pretrain_lr=how.lr / 10)
+        return replace(plan, pretrain_precision="fp32") if how.precision != "fp32" else None
+
     def facts(self, library: Library) -> dict[str, Any]:
         """The encoder that is named, where one is.
 
@@ -243,7 +253,7 @@ class SelfSL(recipe.Trainable):
         )
         return train(task, network, augmentation, sizes, plan.imbalance, how, streams, journal)
 
-    def restore(self, task: Task, state: State, *, dropout: float = 0.0) -> TrainedClassifier:
+    def restore(self, task: Task, state: State, *, dropout: float = 0.0, precision: str = "auto") -> TrainedClassifier:
         """The classifier that `state` was taken of.
 
         Raises:
@@ -252,6 +262,7 @@ class SelfSL(recipe.Trainable):
         augmentation = _augmentation(task, "standard")
         network = self._resolved()._build(task, augmentation, dropout, Stream(0, ("restore",)))
         _load(network, state, "the stored weights do not fit the network of this run")
+        network.precision = inference(precision)
         return TrainedClassifier(network, augmentation)
 
     def probe(self, images: int) -> "SelfSL":

@@ -11,7 +11,7 @@ from fathom.learn.augment import Augmentation
 from fathom.learn.fit import Optimization, fit, validation
 from fathom.learn.fixmatch import ALIGNMENTS, FixMatch, Guessing
 from fathom.learn.network import Network, build_network
-from fathom.learn.predict import DRAWS, TrainedClassifier
+from fathom.learn.predict import DRAWS, TrainedClassifier, inference
 from fathom.learn.recipe import expect, expect_word, values
 from fathom.learn.task import FORGET, HParams, Journal, State, Task
 from fathom.records import FathomError
@@ -156,6 +156,7 @@ class SemiSL(recipe.Unprepared, recipe.Trainable):
         precision = str(hparams.get("precision", "auto"))
         plain, weak, strong = (_augmentation(task, strength) for strength in VIEWS)
         network = plan._build(task, plain, dropout, streams("init"))
+        network.precision = inference(precision)
         masks = network.masks(DRAWS, streams("dropout").at("validation")) if dropout else None
         validate = validation(task.val_images, task.val_labels, plain, task.metric, task.num_classes, masks)
         guessing = Guessing(
@@ -183,7 +184,7 @@ class SemiSL(recipe.Unprepared, recipe.Trainable):
         shown = _shown(history, objective.marginal, objective.target, guessing.threshold)
         return TrainedClassifier(network, plain, score, history, shown | notes)
 
-    def restore(self, task: Task, state: State, *, dropout: float = 0.0) -> TrainedClassifier:
+    def restore(self, task: Task, state: State, *, dropout: float = 0.0, precision: str = "auto") -> TrainedClassifier:
         """The classifier that `state` was taken of.
 
         Raises:
@@ -195,6 +196,7 @@ class SemiSL(recipe.Unprepared, recipe.Trainable):
             network.load_state_dict(dict(state))
         except RuntimeError as error:
             raise FathomError(f"the stored weights do not fit the network of this run: {error}") from error
+        network.precision = inference(precision)
         return TrainedClassifier(network, augmentation)
 
     def probe(self, images: int) -> "SemiSL":

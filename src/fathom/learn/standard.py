@@ -8,7 +8,7 @@ from fathom.learn.augment import STRENGTHS, Augmentation
 from fathom.learn.fit import Optimization
 from fathom.learn.network import Network, build_network
 from fathom.learn.plan import LAST_BATCH, batch_sizes
-from fathom.learn.predict import TrainedClassifier
+from fathom.learn.predict import TrainedClassifier, inference
 from fathom.learn.recipe import expect, expect_word, values
 from fathom.learn.supervised import train
 from fathom.learn.task import FORGET, HParams, Journal, State, Task
@@ -145,7 +145,7 @@ class Standard(recipe.Unprepared, recipe.Trainable):
         )
         return train(task, network, augmentation, sizes, plan.imbalance, how, streams, journal)
 
-    def restore(self, task: Task, state: State, *, dropout: float = 0.0) -> TrainedClassifier:
+    def restore(self, task: Task, state: State, *, dropout: float = 0.0, precision: str = "auto") -> TrainedClassifier:
         """The classifier that `state` was taken of.
 
         Raises:
@@ -157,6 +157,7 @@ class Standard(recipe.Unprepared, recipe.Trainable):
             network.load_state_dict(dict(state))
         except RuntimeError as error:
             raise FathomError(f"the stored weights do not fit the network of this run: {error}") from error
+        network.precision = inference(precision)
         return TrainedClassifier(network, augmentation)
 
     def probe(self, images: int) -> "Standard":

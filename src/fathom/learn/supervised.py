@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 from fathom.learn.fit import Objective, Optimization, fit, validation
 from fathom.learn.network import Network
 from fathom.learn.plan import batches, class_weights, epoch_plan, oversampling_weights
-from fathom.learn.predict import DRAWS, TrainedClassifier, autocast, taker
+from fathom.learn.predict import DRAWS, TrainedClassifier, autocast, inference, taker
 from fathom.learn.recipe import imbalance_rule
 from fathom.learn.task import FORGET, Journal, Task, Transform
 from fathom.streams import Streams
@@ -94,6 +94,7 @@ def train(
         NonFiniteError: A loss, weight or buffer is not finite.
         FathomError: The device's memory does not suffice.
     """
+    network.precision = inference(how.precision)
     masks = network.masks(DRAWS, streams("dropout").at("validation")) if network.dropout else None
     validate = validation(task.val_images, task.val_labels, transform, task.metric, task.num_classes, masks)
     rule = imbalance_rule(imbalance, task)

@@ -217,6 +217,18 @@ class Paradigm(Protocol):
         """What is learned once for a dataset and seed without labels, for example an encoder. Kept by the harness."""
         ...
 
+    def eased(self, change: str, family: str) -> "Paradigm | None":
+        """The same with a change of what `prepare` does, after it was not finite: another `preparation`.
+
+        Args:
+            change: `fp32` or `lr/10`.
+            family: The dataset's augmentations, which `auto` values go by.
+
+        Returns:
+            None where there is nothing such a change could be made to, or it would change nothing.
+        """
+        ...
+
     def facts(self, library: Library) -> dict[str, Any]:
         """What is known of the backbone, JSON-plain: SHA-256 of its weights, revision, license. Empty without one.
 
@@ -253,8 +265,15 @@ class Paradigm(Protocol):
         """
         ...
 
-    def restore(self, task: Task, state: State, *, dropout: float = 0.0) -> Classifier:
-        """The classifier that `Classifier.state` was taken of."""
+    def restore(self, task: Task, state: State, *, dropout: float = 0.0, precision: str = "auto") -> Classifier:
+        """The classifier that `Classifier.state` was taken of.
+
+        Args:
+            task: The round's task.
+            state: What `Classifier.state` gave.
+            dropout: As in `fit`.
+            precision: The one of its HPs, which it predicts in; the harness gives it only where they name one.
+        """
         ...
 
     def preparing(self, unlabeled: Unlabeled) -> int:

@@ -160,7 +160,7 @@ def _decided(lab: Lab, dataset: str, paradigm: Paradigm) -> str:
 
 def state_of(lab: Lab, setting: Setting, seed: int) -> State | None:
     """What was prepared for a run; prepared now if its file was damaged. None where the paradigm prepares nothing."""
-    paradigm = lab.paradigm(setting[2])
+    paradigm = lab.paradigm_of(setting)
     if not paradigm.preparation:
         return None
     key = prepared_key(setting[0], paradigm.preparation, seed)
@@ -198,7 +198,7 @@ def features_of(lab: Lab, setting: Setting, seed: int) -> Dataset:
     Raises:
         FathomError: The features are not those that the results here were computed on.
     """
-    paradigm = lab.paradigm(setting[2])
+    paradigm = lab.paradigm_of(setting)
     name = features_name(setting[0], paradigm, seed)
     if name in lab.featured:
         return lab.featured[name]

@@ -90,10 +90,10 @@ def _setting_jobs(study: Study, lab: Lab, setting: Setting, ceilings: Sequence[i
             lab.start_at(setting, seed)  # refuses a regime that does not fit a seed of the search
             yield from (ground := _ground_jobs(lab, setting, seed))
             for hparams in grid:
-                name = tune.search_key(setting, hparams, seed)
+                name = tune.search_key(lab, setting, hparams, seed)
                 arms.append(Job("search", name, setting, seed, _names(ground[-1:]), hparams=hparams))
         yield from arms
-    choice = Job("choose", tune.choice_key(setting), setting, -1, _names(arms))
+    choice = Job("choose", tune.choice_key(lab, setting), setting, -1, _names(arms))
     yield choice
     runs = [spec for spec in study.runs if spec.setting == setting]
     for spec in runs:
@@ -114,7 +114,7 @@ def _setting_jobs(study: Study, lab: Lab, setting: Setting, ceilings: Sequence[i
 def _ground_jobs(lab: Lab, setting: Setting, seed: int) -> list[Job]:
     """What must be there before anything of a dataset, paradigm and seed; each needs the one before it."""
     jobs: list[Job] = []
-    for kind, name in jobs_before(lab.paradigm(setting[2]), setting[0], seed):
+    for kind, name in jobs_before(lab.paradigm_of(setting), setting[0], seed):
         jobs.append(Job(kind, name, setting, seed, _names(jobs[-1:])))
     return jobs
 
@@ -134,7 +134,7 @@ def do(lab: Lab, job: Job) -> None:
     """Do one job; its result is in the store afterwards."""
     match job.kind:
         case "prepare":
-            prepare_state(lab, job.setting[0], lab.paradigm(job.setting[2]), job.seed)
+            prepare_state(lab, job.setting[0], lab.paradigm_of(job.setting), job.seed)
         case "embed":
             embed_features(lab, job.setting, job.seed)
         case "search":

@@ -1,6 +1,7 @@
 """What one worker process has open: store, device, and the datasets and paradigms it has loaded."""
 
 import dataclasses
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +13,7 @@ from fathom.data.dataset import DataRoot, Dataset
 from fathom.data.regimes import build as build_regime
 from fathom.learn import build as build_paradigm
 from fathom.learn.task import Paradigm
-from fathom.records import FathomError, RunSpec, digest
+from fathom.records import PRETRAINING, FathomError, RunSpec, digest, of_stage
 from fathom.run.journal import FileJournal, Look, Tell
 from fathom.run.start import Start
 from fathom.store import Store
@@ -32,6 +33,7 @@ class Lab:
         environment: Name of the environment record that this worker computes under.
         tell: Called with how far long work is (`run.journal`).
         sketched: For plans: datasets whose files are absent are taken from their sketch, and noted here with why.
+        owner: Process id of who started the session, which marks are made for.
     """
 
     store: Store
@@ -40,6 +42,7 @@ class Lab:
     environment: str = ""
     tell: Tell | None = None
     sketched: dict[str, str] | None = None
+    owner: int = field(default_factory=os.getpid)  # the process that the session ends with
     featured: dict[str, Dataset] = field(default_factory=dict)  # by name of their record (`run.groundwork`)
     _datasets: dict[str, Dataset] = field(default_factory=dict)
     _starts: dict[tuple[str, str, int, str], Start] = field(default_factory=dict)
@@ -84,6 +87,13 @@ class Lab:
 
     def paradigm(self, text: str) -> Paradigm:
         return build_paradigm(text)
+
+    def paradigm_of(self, setting: Setting) -> Paradigm:
+        """The setting's paradigm as it prepares: with what retries have changed before labels."""
+        found = self.paradigm(setting[2])
+        for change in of_stage(self.store.retries(setting), PRETRAINING):
+            found = found.eased(change, self.dataset(setting[0]).augment) or found
+        return found
 
     def start(self, dataset: str, regime: str, seed: int, paradigm: str = "") -> Start:
         """Split, starting set and validation set of a seed; a paradigm may have sizes of its own in a named regime.

@@ -189,7 +189,8 @@ def _train(
         train_first(lab, spec.setting, spec.seed, dropout)
         return _train(lab, spec, start, labeled, dropout, streams, hparams)
     state = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
-    classifier = lab.paradigm(spec.paradigm).restore(start.task(labeled), state, dropout=dropout)
+    precise = {name: str(value) for name, value in chosen(lab, spec.setting).items() if name == "precision"}
+    classifier = lab.paradigm(spec.paradigm).restore(start.task(labeled), state, dropout=dropout, **precise)
     classifier.val_score = found[0]["val_score"]
     classifier.shown = found[0].get("shown", {})
     return classifier, lab.journal(key, "")

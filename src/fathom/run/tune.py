@@ -13,27 +13,30 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fathom.learn.task import Paradigm
-from fathom.records import FathomError, NonFiniteError, digest
+from fathom.records import PRETRAINING, SEARCH, FathomError, NonFiniteError, before_runs, digest, of_stage
 from fathom.run.dropout import base_dropout
 from fathom.run.groundwork import grounded, state_of
 from fathom.run.lab import Lab, Setting
 from fathom.streams import Streams
 
 
-def search_key(setting: Setting, hparams: dict[str, Any], seed: int) -> str:
-    """Name of the record of one training of the search."""
-    return f"shared/search/{digest([*setting, hparams, seed], 16)}"
+def search_key(lab: Lab, setting: Setting, hparams: dict[str, Any], seed: int) -> str:
+    """Name of the record of one training of the search; on another encoder it is another one."""
+    prepared = of_stage(lab.store.retries(setting), PRETRAINING)
+    return f"shared/search/{digest([*setting, hparams, seed, *prepared], 16)}"
 
 
-def choice_key(setting: Setting) -> str:
-    """Name of the record of a setting's choice."""
-    return f"shared/hparams/{digest(list(setting), 16)}"
+def choice_key(lab: Lab, setting: Setting) -> str:
+    """Name of the record of a setting's choice; on encoders of another kind, or of another grid, it is another one."""
+    return f"shared/hparams/{digest([*setting, *before_runs(lab.store.retries(setting))], 16)}"
 
 
 def grid_of(lab: Lab, setting: Setting) -> list[dict[str, Any]]:
-    """The HPs to choose from."""
+    """The HPs to choose from: the paradigm's, with what was changed because all of them had diverged."""
     start = lab.start_at(setting, 0)
-    return lab.paradigm(setting[2]).grid(start.task(start.open()[1]))
+    changes = of_stage(lab.store.retries(setting), SEARCH)
+    grid = lab.paradigm(setting[2]).grid(start.task(start.open()[1]))
+    return [retried(hparams, changes) for hparams in grid]
 
 
 def train_arm(lab: Lab, setting: Setting, hparams: dict[str, Any], seed: int) -> None:
@@ -43,7 +46,7 @@ def train_arm(lab: Lab, setting: Setting, hparams: dict[str, Any], seed: int) ->
     """
     began = time.perf_counter()
     start, paradigm = grounded(lab, setting, lab.start_at(setting, seed)), lab.paradigm(setting[2])
-    task, key = start.task(start.open()[1]), search_key(setting, hparams, seed)
+    task, key = start.task(start.open()[1]), search_key(lab, setting, hparams, seed)
     journal = lab.journal(key, "")
     content = {**_named(setting), "hparams": hparams, "seed": seed, "val_score": None, "failure": ""}
     try:
@@ -61,7 +64,7 @@ def choose(lab: Lab, setting: Setting) -> None:
     """Commit the choice: the best mean validation score, the earlier entry of the grid on a tie.
 
     Raises:
-        FathomError: Every entry of the grid diverged.
+        NonFiniteError: Every entry of the grid diverged.
     """
     paradigm, grid = lab.paradigm(setting[2]), grid_of(lab, setting)
     seeds = list(range(paradigm.search)) if len(grid) > 1 else []
@@ -73,16 +76,18 @@ def choose(lab: Lab, setting: Setting) -> None:
         table.append({"hparams": hparams, "scores": scores, "mean": mean})
     means = [row["mean"] for row in table if row["mean"] is not None]
     if seeds and not means:
-        raise FathomError(f"every HP of {setting[2]} on {setting[0]} diverged; give it a smaller lr, e.g. (lr=0.01)")
+        raise NonFiniteError(f"every HP of {setting[2]} on {setting[0]} diverged; give it a smaller lr, e.g. (lr=0.01)")
     best = next(row for row in table if not seeds or row["mean"] == max(means))
     metric = lab.dataset(setting[0]).metric
     content = {**_named(setting), "seeds": seeds, "metric": metric, "recipe": paradigm.recipe_name}
-    lab.store.put(choice_key(setting), content | {"table": table, "chosen": best["hparams"]})
+    if changes := before_runs(lab.store.retries(setting)):
+        content["retries"] = changes
+    lab.store.put(choice_key(lab, setting), content | {"table": table, "chosen": best["hparams"]})
 
 
 def _score(lab: Lab, setting: Setting, hparams: dict[str, Any], seed: int) -> float | None:
     """Validation score of one training of the search, done again if its record was damaged; None if it diverged."""
-    key = search_key(setting, hparams, seed)
+    key = search_key(lab, setting, hparams, seed)
     while not (found := lab.store.get(key)):
         train_arm(lab, setting, hparams, seed)
     score: float | None = found[0]["val_score"]
@@ -95,8 +100,8 @@ def chosen(lab: Lab, setting: Setting) -> dict[str, Any]:
     Raises:
         FathomError: They have not been chosen yet.
     """
-    if found := lab.store.get(choice_key(setting)):
-        return retried(found[0]["chosen"], lab.store.retries(setting))
+    if found := lab.store.get(choice_key(lab, setting)):
+        return retried(found[0]["chosen"], of_stage(lab.store.retries(setting)))
     raise FathomError(f"the HPs of {' '.join(setting)} are not chosen yet; start the study with fathom run")
 
 

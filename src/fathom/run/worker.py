@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from fathom import registry
+from fathom import files, registry
 from fathom.data.dataset import DataRoot
 from fathom.records import FathomError, digest
 from fathom.run.environment import set_mode
@@ -75,18 +75,18 @@ def _marked_attempt(lab: Lab, job: Job, session: str) -> bool:
 
     We hold the job's lock. If the mark of this session is there, the process that made it died over this job.
     """
-    mark = lab.store.root / ".locks" / f"{job.name.replace('/', '-')}.{session}"
+    mark = lab.store.mark(job.name, session)
     if mark.exists():
         mark.unlink()
         _write_failure(
             lab, job, session, "DiedError", "the process doing it died without a word; memory may have run out"
         )
         return False
-    mark.touch()
+    files.mark(mark, lab.owner)
     try:
         return _attempt(lab, job, session)
     finally:
-        mark.unlink()
+        mark.unlink(missing_ok=True)
 
 
 def _attempt(lab: Lab, job: Job, session: str) -> bool:
@@ -153,6 +153,7 @@ def main() -> None:
         registry.add_file(path)
     data = DataRoot(Path(orders.data), Path(orders.cache), download=orders.download, quiet=True)
     lab = Lab(Store.open(orders.out), data, torch.device(orders.device), orders.environment)
+    lab.owner = os.getppid()
     lab.store.pinned.update(orders.retries)
     work(lab, [_job(j) for j in orders.jobs], orders.session)
 

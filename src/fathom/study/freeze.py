@@ -123,8 +123,9 @@ def follow(study: Study, kept: Mapping[str, Any]) -> Study:
     Raises:
         FathomError: On roll-out data it departs from the freeze; how is listed.
     """
-    if departures := list(_departures(study, kept)):
-        listed = "\n".join(f"  {text}" for text in departures)
+    held_out = [d for d in unique(r.dataset for r in study.runs) if role_of(d) == ROLL_OUT]
+    if found := departures(study, kept, held_out):
+        listed = "\n".join(f"  {text}" for text in found)
         raise FathomError(
             f"{study.name} departs from the freeze {kept['name']} ({kept['hash']}) on roll-out data:\n{listed}\n"
             "Run what was frozen; or, if it was decided on development data too, freeze that study"
@@ -132,20 +133,18 @@ def follow(study: Study, kept: Mapping[str, Any]) -> Study:
     return replace(study, freeze=dict(kept))
 
 
-def _departures(study: Study, kept: Mapping[str, Any]) -> Iterable[str]:
-    """What runs on roll-out data that was not frozen."""
-    runs = [r for r in study.runs if role_of(r.dataset) == ROLL_OUT]
-    if runs and kept["protocol"] != PROTOCOL:
-        yield f"protocol {PROTOCOL}; frozen: {kept['protocol']}"
-    for query in unique(r.query for r in runs):
-        if query not in kept["queries"]:
-            yield f"query method {query}; frozen: {', '.join(kept['queries'])}"
-    for regime in unique(r.regime for r in runs):
-        if regime not in kept["regimes"]:
-            yield f"regime {regime}; frozen: {', '.join(kept['regimes'])}"
-    for paradigm in unique(r.paradigm for r in runs):
-        if not any(_within(paradigm, frozen) for frozen in kept["paradigms"]):
-            yield f"paradigm {paradigm}; frozen: {', '.join(frozen['call'] for frozen in kept['paradigms'])}"
+def departures(study: Study, kept: Mapping[str, Any], held_out: Iterable[str]) -> list[str]:
+    """What a study runs on its roll-out data sets `held_out` that was not frozen."""
+    apart = set(held_out)
+    runs = [r for r in study.runs if r.dataset in apart]
+    frozen = [paradigm["call"] for paradigm in kept["paradigms"]]
+    found = [f"protocol {PROTOCOL}; frozen: {kept['protocol']}"] if runs and kept["protocol"] != PROTOCOL else []
+    for kind, known in (("query", kept["queries"]), ("regime", kept["regimes"]), ("paradigm", frozen)):
+        for used in unique(getattr(r, kind) for r in runs):
+            if used in known or (kind == "paradigm" and any(_within(used, p) for p in kept["paradigms"])):
+                continue
+            found.append(f"{'query method' if kind == 'query' else kind} {used}; frozen: {', '.join(known)}")
+    return found
 
 
 def _within(paradigm: str, frozen: Mapping[str, Any]) -> bool:

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from fathom.records import RunSpec, digest
+from fathom.records import PRETRAINING, SEARCH, RunSpec, digest
 from fathom.store import Store
 
 Setting = tuple[str, str, str]
 CHANGES = {"fp32": "in full precision (fp32)", "lr/10": "with a tenth of the learning rate (lr/10)"}
+STAGES = {PRETRAINING: "pre-training", SEARCH: "the HP search"}
 
 
 def retries_of(store: Store, settings: Sequence[Setting]) -> dict[Setting, list[dict[str, Any]]]:
@@ -22,11 +23,20 @@ def retries_of(store: Store, settings: Sequence[Setting]) -> dict[Setting, list[
     return found
 
 
+def said(changes: Sequence[str]) -> str:
+    """Changes in words; those of one stage name it."""
+    words = []
+    for change in changes:
+        stage, _, what = change.rpartition(": ")
+        words.append(CHANGES.get(what, f"with {what}") + (f" in {STAGES.get(stage, stage)}" if stage else ""))
+    return " and ".join(words)
+
+
 def retry_note(changes: Sequence[str]) -> str:
     """The footnote of numbers of a setting that was done again; empty for one that was not."""
     if not changes:
         return ""
-    how = " and ".join(CHANGES.get(change, f"with {change}") for change in changes)
+    how = said(changes)
     return (
         "A training was not finite, so all runs of this setting, of every query method and seed, were done again "
         f"{how}."
@@ -54,7 +64,7 @@ def failures_of(store: Store, complete: Mapping[RunSpec, bool], shared: Callable
             mended = bool(heirs) and all(complete[spec] for spec in heirs)
         else:
             mended = complete[jobs[job]] if job in jobs else job.startswith("shared/") and shared(job)
-        how = " and ".join(CHANGES.get(change, f"with {change}") for change in later)
+        how = said(later)
         found.append({**failure, "again": how, "mended": mended})
     return found
 

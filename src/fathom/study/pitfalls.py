@@ -6,6 +6,7 @@ from fathom.records import LabelRegime, unique
 from fathom.study.classifiers import listed
 from fathom.study.numbers import plural
 from fathom.study.reading import Reading, Setting
+from fathom.study.roles import FOLLOWED, roll_out_words
 from fathom.study.verdicts import Verdict, predicate
 
 Found = tuple[Verdict, str]
@@ -27,16 +28,6 @@ def rolled_out(r: Reading) -> list[str]:
     return [d for d in unique(s[0] for s in begun(r)) if r.facts.get(d, {}).get("role") == "roll-out"]
 
 
-def unfrozen(r: Reading) -> list[str] | None:
-    """Query methods and paradigms run on roll-out data that the study's freeze lacks; None without a freeze."""
-    freeze = getattr(r.store.study, "freeze", None)
-    if not freeze:
-        return None
-    known, apart = {*freeze.get("queries", ()), *freeze.get("paradigms", ())}, set(rolled_out(r))
-    used = [x for run in r.runs if run.done and run.spec.dataset in apart for x in (run.spec.query, run.spec.paradigm)]
-    return [name for name in unique(used) if name not in known]
-
-
 @predicate("P1")
 def distributions(r: Reading) -> Found:
     """Different data sets, an imbalance of its own, and a roll-out."""
@@ -48,7 +39,8 @@ def distributions(r: Reading) -> Found:
     skewed = [n for n in names if not r.facts[n]["balanced"]]
     own = [n for n in skewed if not r.facts[n].get("long_tail")]
     apart = rolled_out(r)
-    followed = bool(apart) and unfrozen(r) == []
+    said = roll_out_words(r)
+    followed = bool(apart) and said is not None and said[0] == FOLLOWED
     told = f"{plural(len(names), 'data set')} ({_or_none(short(r, names))}); imbalanced: {_or_none(short(r, skewed))}"
     told += f"; not made so by thinning: {_or_none(short(r, own))}; roll-out: {_or_none(short(r, apart))}"
     if apart and not followed:

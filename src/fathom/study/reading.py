@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fathom.records import LabelRegime, digest, unique
+from fathom.records import LabelRegime, before_runs, digest, unique
 from fathom.store import Store
 from fathom.study import curves
 from fathom.study.classifiers import Classifiers, joined_notes
@@ -146,7 +146,9 @@ class Reading:
     @cached_property
     def hparams(self) -> dict[Setting, dict[str, Any]]:
         """Setting -> the record of its HP choice."""
-        return {_setting(c): c for c, _ in self.store.records("shared/hparams").values()}
+        records = [c for c, _ in self.store.records("shared/hparams").values()]
+        valid = [c for c in records if c.get("retries", []) == before_runs(self.store.retries(_setting(c)))]
+        return {_setting(c): c for c in valid}
 
     def ceiling(self, setting: Setting) -> list[dict[str, Any]]:
         """The records of the setting's full-data classifiers; after a retry, of those that were trained again."""

@@ -1,9 +1,10 @@
 """What a report says of roll-out data: whether what ran on them was decided before, and which results are which."""
 
-from fathom.study.freeze import ROLL_OUT
+from fathom.study.freeze import ROLL_OUT, departures
 from fathom.study.reading import Reading, Setting
 
 DEVELOPMENT = "development"
+FOLLOWED, NOT_ONE = "Roll-out", "Not a roll-out"  # titles of what is said at the head of a report
 
 
 def role_of(reading: Reading, dataset: str) -> str:
@@ -42,23 +43,26 @@ def roll_out_words(reading: Reading) -> tuple[str, str] | None:
     """(title, text) for the head of the report where a study has roll-out data; None where it has none."""
     if ROLL_OUT not in roles(reading):
         return None
-    names = ", ".join(reading.names.dataset[d] for d, facts in reading.facts.items() if facts.get("role") == ROLL_OUT)
+    held_out = [d for d, facts in reading.facts.items() if facts.get("role") == ROLL_OUT]
+    names = ", ".join(reading.names.dataset[d] for d in held_out)
     kept, first = reading.store.study.freeze, first_result(reading)
     if kept is None:
         return (
-            "Not a roll-out",
+            NOT_ONE,
             f"{names} {_are(names)} meant as roll-out data, but no freeze says what had been decided before they were "
             "touched. Read their results as those of development data.",
         )
     told = f"{kept['hash']}, frozen {kept['frozen'][:10]} on {', '.join(kept['developed_on'])}"
     if first and kept["frozen"] > first:
         return (
-            "Not a roll-out",
+            NOT_ONE,
             f"The freeze ({told}) is younger than the first result on {names} ({first}). Read these results as those "
             "of development data.",
         )
+    if more := departures(reading.store.study, kept, held_out):
+        return (NOT_ONE, f"What ran on {names} departs from the freeze ({told}): {'; '.join(more)}.")
     return (
-        "Roll-out",
+        FOLLOWED,
         f"What ran on {names} follows the freeze {told}: {len(kept['queries'])} query methods and "
         f"{len(kept['paradigms'])} training paradigms with their grids and recipes; nothing else was let run there.",
     )

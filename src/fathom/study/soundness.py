@@ -7,8 +7,9 @@ from fathom.study.classifiers import listed
 from fathom.study.environments import UNKNOWN
 from fathom.study.inference import MIN_SEEDS
 from fathom.study.numbers import plural
-from fathom.study.pitfalls import NOTHING, Found, begun, rolled_out, short, unfrozen
+from fathom.study.pitfalls import NOTHING, Found, begun
 from fathom.study.reading import Reading, Setting
+from fathom.study.roles import FOLLOWED, roll_out_words
 from fathom.study.verdicts import predicate
 
 ENOUGH, FEW = 5, 3  # seeds
@@ -212,11 +213,7 @@ def rollout(r: Reading) -> Found:
     """Whether roll-out data were met with what had been frozen."""
     if not begun(r):
         return NOTHING
-    if not (apart := rolled_out(r)):
+    if not (said := roll_out_words(r)):
         return "unknown", "development data only: whether it holds on unseen data was not put to the test"
-    more = unfrozen(r)
-    if more is None:
-        return "fail", f"not a roll-out: {listed(short(r, apart))} without a freeze"
-    freeze = r.store.study.freeze  # type: ignore[attr-defined]
-    told = f"{listed(short(r, apart))} under freeze {freeze.get('hash') or freeze.get('name', '')}"
-    return ("fail", f"{told}; not frozen: {listed(more)}") if more else ("pass", f"{told}, followed")
+    title, text = said
+    return ("pass" if title == FOLLOWED else "fail"), text

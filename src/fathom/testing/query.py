@@ -1,17 +1,8 @@
-"""The contract that every query method must keep, for authors of extensions as for the built-in methods.
+"""The contract that every query method must keep."""
 
-from fathom.testing import check_query
-
-def test_my_method():
-    check_query("my_al/density-margin(beta=2.0)")
-"""
-
-import random
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, fields
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,6 +11,7 @@ from fathom.query.view import PoolView, Selection
 from fathom.records import FathomError
 from fathom.registry import find
 from fathom.streams import Stream
+from fathom.testing.purity import global_state, other_python_state, refuse
 
 CHUNK = 7  # samples; divides no pool of the cases
 
@@ -34,9 +26,7 @@ def check_query(text: str, device: torch.device | str = "cpu") -> None:
     Raises:
         FathomError: The method breaks the contract; the message lists every finding (see `query_findings`).
     """
-    if findings := query_findings(text, device):
-        lines = "\n".join(f"  - {finding}" for finding in findings)
-        raise FathomError(f"query method {text!r} breaks its contract in {len(findings)} places:\n{lines}")
+    refuse("query method", text, query_findings(text, device))
 
 
 def query_findings(text: str, device: torch.device | str = "cpu") -> list[str]:
@@ -111,7 +101,7 @@ def _examine(method: QueryMethod, case: _Case) -> Iterator[str]:
     before = _snapshot(case.view)
     size = min(case.size, method.subsample) if method.subsample else case.size
     try:
-        with _global_state() as touched:
+        with global_state() as touched:
             first = method.select([case.view], size, stream)
     except FathomError as error:
         yield str(error)
@@ -123,7 +113,7 @@ def _examine(method: QueryMethod, case: _Case) -> Iterator[str]:
     if changed := [f.name for f in fields(case.view) if not torch.equal(before[f.name], getattr(case.view, f.name))]:
         yield f"{method.text} changed its input: {', '.join(changed)}"
         return
-    with _other_python_state():
+    with other_python_state():
         second = method.select([case.view], size, stream)
     if not _same(first, second):
         yield f"{method.text} gives other picks for the same stream; draw from stream.numpy() or stream.torch()"
@@ -146,32 +136,3 @@ def _same(a: Selection, b: Selection) -> bool:
     if not torch.equal(a.positions, b.positions) or (a.scores is None) != (b.scores is None):
         return False
     return a.scores is None or b.scores is None or torch.allclose(a.scores, b.scores, rtol=1e-4, atol=1e-7)
-
-
-@contextmanager
-def _global_state() -> Iterator[list[str]]:
-    """Collects a finding for each global random state that was drawn from, and puts it back."""
-    findings: list[str] = []
-    states = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002 - it is what is guarded
-    yield findings
-    hint = "uses the global random state of {}; draw from the stream it is given"
-    if not torch.equal(states[0], torch.get_rng_state()):
-        findings.append(hint.format("torch"))
-        torch.set_rng_state(states[0])
-    if str(states[1]) != str(np.random.get_state()):  # noqa: NPY002
-        findings.append(hint.format("NumPy"))
-        np.random.set_state(states[1])  # noqa: NPY002
-
-
-@contextmanager
-def _other_python_state() -> Iterator[None]:
-    """Python's global random state is another one: who draws from it gives itself away.
-
-    Whether it was drawn from would say too little, since type checkers at run time draw from it too.
-    """
-    state = random.getstate()
-    random.setstate(random.Random(str(state)).getstate())
-    try:
-        yield
-    finally:
-        random.setstate(state)

@@ -1,0 +1,134 @@
+"""The contract that every dataset must keep."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+
+from fathom.data import load
+from fathom.data.dataset import DataRoot, Dataset, Images
+from fathom.data.images import chunks
+from fathom.data.splits import train_val_split
+from fathom.records import FathomError
+from fathom.registry import find
+from fathom.streams import Streams
+from fathom.testing.purity import global_state, other_python_state, refuse
+
+SEEDS = range(3)
+
+
+def check_dataset(text: str, root: DataRoot | Path | str | None = None, *, disjoint: bool = True) -> None:
+    """Load a dataset twice, look at it, and say all that is wrong with it.
+
+    Args:
+        text: Call-string of a registered dataset.
+        root: Where its files are; None for one that needs none.
+        disjoint: Whether an image of the test split that is also among the train images is a finding.
+
+    Raises:
+        FathomError: It breaks the contract; the message lists every finding (see `dataset_findings`).
+    """
+    refuse("dataset", text, dataset_findings(text, root, disjoint=disjoint))
+
+
+def dataset_findings(text: str, root: DataRoot | Path | str | None = None, *, disjoint: bool = True) -> list[str]:
+    """All that is wrong with a dataset; empty if it keeps the contract.
+
+    Loaded twice it must be the same: images, labels, groups, and a `revision` that says so. Labels are int64. `take`
+    gives uint8 [b, 3, h, w] for ids in any order, also repeated or none, and the same each time. A split is the same
+    for the same seed; its parts share no image and no group, and no group is on both sides of train and test. No test
+    image is, pixel for pixel, a train image. The global random state is left alone, the source is named, and there is
+    a line of documentation.
+
+    Raises:
+        FathomError: It cannot be loaded at all.
+    """
+    entry, _ = find("dataset", text)
+    findings = [] if entry.summary else [f"{entry.attribute} has no docstring; its first line is what lists show"]
+    with TemporaryDirectory() as nowhere:
+        where = root if isinstance(root, DataRoot) else DataRoot(Path(root or nowhere), Path(nowhere), quiet=True)
+        with global_state() as touched:
+            first = load(text, where)
+        with other_python_state():
+            second = load(text, where)
+        findings += [*touched, *_examine(first), *_compare(first, second), *_splits(first)]
+        if disjoint and (twice := len(_digests(first.images) & _digests(first.test_images))):
+            findings.append(f"{twice} test images are also train images, pixel for pixel; take them out of one side")
+    return findings
+
+
+def _examine(d: Dataset) -> Iterator[str]:
+    if not d.source:
+        yield "source is empty; say where the data are from, and under which license"
+    if not d.revision:
+        yield "revision is empty; give fathom.data.dataset.revision(...), or results on other data are taken for these"
+    for name, labels in (("labels", d.labels), ("test_labels", d.test_labels)):
+        if labels.dtype != np.int64:
+            yield f"{name} is {labels.dtype}; expected int64"
+    if d.groups is not None and d.test_groups is not None and (both := np.intersect1d(d.groups, d.test_groups)).size:
+        yield f"{both.size} groups have images in both train and test"
+    for name, images in (("images", d.images), ("test_images", d.test_images)):
+        for finding in _take(images):
+            yield f"{name}: {finding}"
+
+
+def _take(images: Images) -> Iterator[str]:
+    """What is wrong with how images are given."""
+    n, (h, w) = len(images), images.size
+    for what, ids in (("some", [n - 1, 0, n // 2]), ("repeated", [0, 0]), ("no", [])):
+        asked = torch.tensor(ids, dtype=torch.int64, device=images.device)
+        try:
+            got, again = images.take(asked), images.take(asked)
+        except Exception as error:  # whatever it does wrong is a finding
+            yield f"take of {what} ids raised {type(error).__name__}: {error}"
+            continue
+        if got.dtype != torch.uint8 or tuple(got.shape) != (len(ids), 3, h, w):
+            yield f"take of {what} ids gave {got.dtype} {list(got.shape)}; expected uint8 {[len(ids), 3, h, w]}"
+        elif got.device != images.device:
+            yield f"take gave a tensor on {got.device}; expected {images.device}"
+        elif not torch.equal(got, again):
+            yield f"take of {what} ids gives other pixels the second time; augmentation is not the dataset's affair"
+        elif what == "repeated" and not torch.equal(got[0], got[1]):
+            yield "take gives one id two images"
+        elif what == "some" and not all(torch.equal(got[i], images.take(asked[i : i + 1])[0]) for i in range(3)):
+            yield "take gives an image other pixels alone than among others; ids must be followed in their order"
+
+
+def _compare(a: Dataset, b: Dataset) -> Iterator[str]:
+    if a.revision != b.revision:
+        yield "revision is another one when it is loaded again; it must depend on the content alone"
+    for name in ("labels", "test_labels", "groups", "test_groups"):
+        if not np.array_equal(getattr(a, name), getattr(b, name)):
+            yield f"{name} are others when it is loaded again; sort listings, and draw nothing at random"
+    for name in ("images", "test_images"):
+        mine, theirs = getattr(a, name), getattr(b, name)
+        ids = torch.arange(min(len(mine), len(theirs), 256), device=mine.device)
+        if len(mine) != len(theirs) or not torch.equal(mine.take(ids), theirs.take(ids)):
+            yield f"{name} are others when it is loaded again; sort listings, and draw nothing at random"
+
+
+def _splits(d: Dataset) -> Iterator[str]:
+    for seed in SEEDS:
+        try:
+            train, held = train_val_split(d, Streams(seed)("split"))
+        except FathomError as error:
+            yield f"seed {seed} cannot be split: {error}"
+            return
+        again = train_val_split(d, Streams(seed)("split"))
+        if not all(np.array_equal(x, y) for x, y in zip((train, held), again, strict=True)):
+            yield f"the split of seed {seed} is another one the second time"
+        if np.intersect1d(train, held).size:
+            yield f"seed {seed}: an image is on both sides of the split"
+        if d.groups is not None and np.intersect1d(d.groups[train], d.groups[held]).size:
+            yield f"seed {seed}: a group is on both sides of the split"
+
+
+def _digests(images: Images) -> set[bytes]:
+    found = set()
+    for ids in chunks(images):
+        for pixels in images.take(ids).cpu().numpy():
+            found.add(hashlib.blake2b(pixels.tobytes(), digest_size=16).digest())
+    return found

@@ -1,0 +1,287 @@
+"""The contract that every training paradigm must keep."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fathom.data import load
+from fathom.data.dataset import DataRoot, Dataset
+from fathom.data.features import FeatureImages, standardized
+from fathom.data.images import Subset
+from fathom.data.regimes import build as build_regime
+from fathom.learn import build
+from fathom.learn.task import FORGET, Classifier, HParams, Images, Paradigm, Prediction, State, Task, Unlabeled
+from fathom.records import FathomError
+from fathom.registry import find
+from fathom.run.start import Start
+from fathom.streams import Stream, Streams
+from fathom.testing.purity import global_state, other_python_state, refuse
+
+DATASET = "digits"
+REGIME = "custom(query_size=10, rounds=2, start=40, val_size=40)"
+DRAWS = 3
+
+
+def check_paradigm(text: str, device: torch.device | str = "cpu") -> None:
+    """Train a paradigm on a few digits, several times, and say all that is wrong with it.
+
+    Args:
+        text: Call-string of a registered paradigm; give it a short recipe.
+        device: What trains.
+
+    Raises:
+        FathomError: The paradigm breaks the contract; the message lists every finding (see `paradigm_findings`).
+    """
+    refuse("paradigm", text, paradigm_findings(text, device))
+
+
+def paradigm_findings(text: str, device: torch.device | str = "cpu") -> list[str]:
+    """All that is wrong with a paradigm; empty if it keeps the contract.
+
+    With 40 labeled digits, 40 for validation, and a pool of which it may ask images and nothing else, the paradigm
+    must: have a grid with an entry; prepare, embed and train as a function of its arguments and streams alone, on a
+    CPU to the bit, changing neither its inputs nor the global random state; give a validation score, finite normalized
+    predictions in the order of the images, the same masks for the same stream, and a history; restore a classifier
+    that predicts the same; refuse a task without labels or without validation set; say how much a training sees; and
+    have a line of documentation.
+
+    Raises:
+        FathomError: It cannot be built: unknown name or parameter, a missing method, or it cannot be imported.
+    """
+    paradigm = build(text)
+    entry, _ = find("paradigm", text)
+    findings = [] if entry.summary else [f"{entry.attribute} has no docstring; its first line is what lists show"]
+    with TemporaryDirectory() as nowhere:
+        library = DataRoot(Path(nowhere), Path(nowhere), quiet=True)
+        try:
+            findings += _examine(paradigm, library, torch.device(device))
+        except Exception as error:  # whatever it does wrong is a finding
+            findings.append(f"{text} raised {type(error).__name__}: {error}")
+    return findings
+
+
+# ---------------------------------------------------------------------------------------------------------- case
+
+
+class _Asked:
+    """Images of which nothing can be had but what `Images` promises: no labels, no ids, nothing around them."""
+
+    __slots__ = ("_images",)
+
+    def __init__(self, images: Images) -> None:
+        self._images = images
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self._images.size
+
+    @property
+    def device(self) -> torch.device:
+        return self._images.device
+
+    def take(self, ids: Tensor) -> Tensor:
+        return self._images.take(ids)
+
+
+class _None(_Asked):
+    """No images of a kind."""
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        return 0
+
+
+@dataclass(frozen=True)
+class _Case:
+    paradigm: Paradigm
+    task: Task
+    test: Images
+    state: State | None
+    hparams: HParams
+
+    def fit(self, dropout: float = 0.0, **changes: Any) -> Classifier:
+        task = dataclasses.replace(self.task, **changes)
+        return self.paradigm.fit(task, self.hparams, self.state, Streams(0, 1), dropout=dropout, journal=FORGET)
+
+
+def _examine(paradigm: Paradigm, library: DataRoot, device: torch.device) -> Iterator[str]:
+    loaded = load(DATASET, library)
+    plain = dataclasses.replace(loaded, images=loaded.images.to(device), test_images=loaded.test_images.to(device))
+    start = Start.draw(plain, build_regime(REGIME, plain, ""), 0, device)
+    yield from _facts(paradigm, library)
+    state = None
+    if paradigm.preparation:
+        some = Subset(plain.images, start.tensor(start.train_ids[:128]))
+        unlabeled = Unlabeled(_Asked(some), plain.mean, plain.std, plain.augment)
+        state = yield from _twice(
+            "prepare", lambda: dict(paradigm.prepare(unlabeled, Streams(0)("pretrain"), library, FORGET))
+        )
+    if paradigm.backbone:
+        parts = []
+        for images in (plain.images, plain.test_images):
+            made = yield from _twice("embed", _embedding(paradigm, plain, images, state, library))
+            if made["features"].dim() != 2 or made["features"].shape[0] != len(images):
+                yield f"embed gave {list(made['features'].shape)} for {len(images)} images; expected one row each"
+                return
+            parts.append(FeatureImages(made["features"]))
+        train, test = (part.to(device) for part in standardized(*parts))
+        start = dataclasses.replace(start, dataset=dataclasses.replace(plain, images=train, test_images=test))
+    task = start.task(start.open()[1])
+    task = dataclasses.replace(
+        task, images=_Asked(task.images), val_images=_Asked(task.val_images), pool=_Asked(task.pool)
+    )
+    grid = paradigm.grid(task)
+    if not grid or not all(isinstance(hparams, dict) for hparams in grid):
+        yield f"grid gave {grid!r}; expected a list of at least one dictionary of HPs"
+        return
+    if not _plain(grid) or paradigm.grid(task) != grid:
+        yield "grid must give the same each time, and plain JSON, as HPs are stored"
+    case = _Case(paradigm, task, _Asked(start.dataset.test_images), state, grid[0])
+    yield from _trained(case)
+    yield from _dropout(case)
+    yield from _refusals(case)
+
+
+def _embedding(
+    paradigm: Paradigm, d: Dataset, images: Images, state: State | None, library: DataRoot
+) -> Callable[[], dict[str, Tensor]]:
+    unlabeled = Unlabeled(_Asked(images), d.mean, d.std, d.augment)
+    return lambda: {"features": torch.cat(list(paradigm.embed(unlabeled, state, library)))}
+
+
+# --------------------------------------------------------------------------------------------------------- checks
+
+
+def _facts(paradigm: Paradigm, library: DataRoot) -> Iterator[str]:
+    """What a plan and a report ask."""
+    if paradigm.search < 1:
+        yield f"search is {paradigm.search}; expected at least one starting set"
+    if not paradigm.recipe_name:
+        yield "recipe_name is empty; it is what a report says of the recipe"
+    if not _plain(paradigm.facts(library)):
+        yield "facts must be plain JSON"
+    for name, got in (("images", paradigm.images(40)), ("validated", paradigm.validated(40))):
+        if not isinstance(got, int) or got < 1:
+            yield f"{name}(40) is {got!r}; expected a whole number above 0: plans reckon their time from it"
+    if paradigm.probe(50).images(50) > paradigm.images(50):
+        yield "probe(50) trains on more images than the paradigm itself; it is to be a moment's work"
+
+
+def _trained(case: _Case) -> Iterator[str]:
+    inputs = {"labels": case.task.labels.clone(), "val_labels": case.task.val_labels.clone()}
+    before = {name: tensor.clone() for name, tensor in (case.state or {}).items()}
+    first: list[Classifier] = []
+    given = yield from _twice("fit", lambda: _shown(case, first))
+    classifier = first[0]
+    if any(not torch.equal(getattr(case.task, name), kept) for name, kept in inputs.items()):
+        yield "fit changed the labels it was given"
+    if any(not torch.equal(tensor, before[name]) for name, tensor in (case.state or {}).items()):
+        yield "fit changed the state that prepare gave; it is shared by all runs of a seed"
+    if not 0 <= classifier.val_score <= 1:
+        yield f"val_score is {classifier.val_score}; expected the task's metric, in [0, 1]"
+    if not classifier.history or not all({"epoch", "loss"} <= set(row) for row in classifier.history):
+        yield "history must have a row an epoch, with its epoch and loss"
+    if not _plain(classifier.shown):
+        yield "shown must be plain JSON, as it is committed with the round"
+    kept = classifier.state()
+    if any(tensor.device.type != "cpu" for tensor in kept.values()):
+        yield "state must be on the CPU"
+    yield from _predictions(case, given, 1)
+    with global_state() as touched:
+        again = _predicted(case, case.paradigm.restore(case.task, kept))
+    yield from touched
+    if not _equal(again, {name: given[name] for name in again}, case.test.device):
+        yield "restore gives a classifier that predicts otherwise than the one that state was taken of"
+
+
+def _dropout(case: _Case) -> Iterator[str]:
+    classifier = case.fit(dropout=0.5)
+    drawn = _predicted(case, classifier, DRAWS)
+    yield from _predictions(case, drawn, DRAWS)
+    if not _equal(drawn, _predicted(case, classifier, DRAWS), case.test.device):
+        yield "stream gives other dropout draws for the same stream of masks"
+    restored = case.paradigm.restore(case.task, classifier.state(), dropout=0.5)
+    if not _equal(drawn, _predicted(case, restored, DRAWS), case.test.device):
+        yield "restore with dropout gives a classifier whose draws are others than those of the one it was taken of"
+
+
+def _refusals(case: _Case) -> Iterator[str]:
+    none = torch.zeros(0, dtype=torch.int64, device=case.test.device)
+    nothing = _None(case.test)
+    cases: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("without labeled images", {"images": nothing, "labels": none}),
+        ("without a validation set", {"val_images": nothing, "val_labels": none}),
+    )
+    for what, changes in cases:
+        try:
+            case.fit(**changes)
+        except FathomError:
+            continue
+        except Exception as error:
+            yield f"fit {what} raised {type(error).__name__}: {error}; expected a FathomError that says what to do"
+        else:
+            yield f"fit {what} gave a classifier; expected a FathomError (learn.recipe.expect_labels raises it)"
+
+
+def _predictions(case: _Case, given: Mapping[str, Tensor], draws: int) -> Iterator[str]:
+    n, classes = len(case.test), case.task.num_classes
+    log_probs, features = given["log_probs"], given["features"]
+    if tuple(log_probs.shape) != (n, draws, classes) or features.shape[0] != n:
+        shapes = f"{list(log_probs.shape)} and {list(features.shape)}"
+        yield f"stream gave {shapes} for log-probabilities and features; expected {[n, draws, classes]} and [{n}, d]"
+    elif not bool(log_probs.logsumexp(2).abs().max() < 1e-3):
+        yield "log-probabilities of an image do not add up to 1"
+    elif not bool(features.isfinite().all()):
+        yield "features are not finite"
+
+
+def _shown(case: _Case, kept: list[Classifier]) -> dict[str, Tensor]:
+    classifier = case.fit()
+    kept.append(classifier)
+    return {**_predicted(case, classifier), **{f"state: {k}": v for k, v in classifier.state().items()}}
+
+
+def _predicted(case: _Case, classifier: Classifier, draws: int = 0) -> dict[str, Tensor]:
+    chunks: list[Prediction] = list(classifier.stream(case.test, draws, Stream(0, ("draws",))))
+    return {name: torch.cat([getattr(c, name) for c in chunks]) for name in ("log_probs", "features")}
+
+
+def _twice(what: str, work: Callable[[], dict[str, Tensor]]) -> Any:
+    """Do work twice: finds what depends on more than its arguments; gives what the first time gave."""
+    with global_state() as touched:
+        first = work()
+    yield from (f"{what} {finding}" for finding in touched)
+    with other_python_state():
+        second = work()
+    if not _equal(first, second, next(iter(first.values())).device):
+        yield f"{what} gives something else for the same arguments and streams; draw from the streams it is given"
+    if bad := [name for name, t in first.items() if t.is_floating_point() and not bool(t.isfinite().all())]:
+        yield f"{what} gave values that are not finite ({', '.join(bad[:3])}); raise a NonFiniteError"
+    return first
+
+
+def _equal(a: Mapping[str, Tensor], b: Mapping[str, Tensor], device: torch.device) -> bool:
+    """Equal to the bit on a CPU; elsewhere sums may have no fixed order."""
+    if set(a) != set(b) or any(a[name].shape != b[name].shape for name in a):
+        return False
+    if device.type == "cpu":
+        return all(torch.equal(a[name], b[name]) for name in a)
+    return all(torch.allclose(a[name].float(), b[name].float(), rtol=1e-2, atol=1e-2) for name in a)
+
+
+def _plain(value: object) -> bool:
+    try:
+        return bool(json.loads(json.dumps(value, allow_nan=False)) == value)
+    except (TypeError, ValueError):
+        return False
