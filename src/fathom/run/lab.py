@@ -14,6 +14,7 @@ from fathom.learn import build as build_paradigm
 from fathom.learn.task import Paradigm
 from fathom.records import FathomError, RunSpec, digest
 from fathom.run.journal import FileJournal, Look, Tell
+from fathom.run.roster import Presence
 from fathom.run.start import Start
 from fathom.store import Store
 
@@ -30,6 +31,7 @@ class Lab:
         device: What trains.
         environment: Name of the environment record that this worker computes under.
         tell: Called with how far long work is (`run.journal`).
+        presence: Says what this worker does, for those who watch.
     """
 
     store: Store
@@ -37,6 +39,7 @@ class Lab:
     device: torch.device
     environment: str = ""
     tell: Tell | None = None
+    presence: Presence | None = None
     featured: dict[str, Dataset] = field(default_factory=dict)  # by name of their record (`run.groundwork`)
     _datasets: dict[str, Dataset] = field(default_factory=dict)
     _starts: dict[tuple[str, str, int, str], Start] = field(default_factory=dict)
