@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fathom.query.method import build as build_method
-from fathom.records import RunSpec, Study
+from fathom.records import RunSpec, Study, unique
 from fathom.run import protocol, tune
 from fathom.run.dropout import dropout_of
 from fathom.run.groundwork import embed_features, jobs_before, prepare_state
@@ -54,17 +54,33 @@ class Job:
 
 
 def jobs_of(study: Study, lab: Lab) -> list[Job]:
-    """All jobs of a study in the order they should be done."""
+    """All jobs of a study in the order they should be done.
+
+    First the HPs of every setting are chosen, with what that needs; then, seed by seed, the round 0 and the runs of all
+    settings; the ceilings last. A study that is stopped half-way so has whole seeds, which can be compared.
+    """
     jobs: dict[str, Job] = {}
+    choices = {}
     for setting in study.settings:
-        for job in _setting_jobs(study, lab, setting):
+        for job in _choice_jobs(lab, setting):
             jobs.setdefault(job.name, job)
+        choices[setting] = job
+    seeds = {seed: place for place, seed in enumerate(unique(spec.seed for spec in study.runs))}
+    settings = {setting: place for place, setting in enumerate(choices)}
+    for spec in sorted(study.runs, key=lambda spec: (seeds[spec.seed], settings[spec.setting])):
+        for job in _run_jobs(lab, spec, choices[spec.setting]):
+            jobs.setdefault(job.name, job)
+    for setting in study.settings:
+        for seed in unique(spec.seed for spec in study.runs if spec.setting == setting)[: study.ceiling]:
+            ground = _ground_jobs(lab, setting, seed)
+            name = protocol.ceiling_key(lab, setting, seed)
+            jobs.setdefault(name, Job("ceiling", name, setting, seed, _names([choices[setting], *ground[-1:]])))
     return list(jobs.values())
 
 
-def _setting_jobs(study: Study, lab: Lab, setting: Setting) -> Iterator[Job]:
-    paradigm = lab.paradigm(setting[2])
-    grid = tune.grid_of(lab, setting)
+def _choice_jobs(lab: Lab, setting: Setting) -> Iterator[Job]:
+    """What chooses a setting's HPs; the last job is the choice."""
+    paradigm, grid = lab.paradigm(setting[2]), tune.grid_of(lab, setting)
     arms = []
     if len(grid) > 1:
         for seed in range(paradigm.search):
@@ -74,20 +90,18 @@ def _setting_jobs(study: Study, lab: Lab, setting: Setting) -> Iterator[Job]:
                 name = tune.search_key(setting, hparams, seed)
                 arms.append(Job("search", name, setting, seed, _names(ground[-1:]), hparams=hparams))
         yield from arms
-    choice = Job("choose", tune.choice_key(setting), setting, -1, _names(arms))
-    yield choice
-    runs = [spec for spec in study.runs if spec.setting == setting]
-    for spec in runs:
-        yield from (ground := _ground_jobs(lab, setting, spec.seed))
-        dropout = dropout_of(paradigm, build_method(spec.query))
-        name = protocol.first_key(lab, setting, spec.seed, dropout)
-        first = Job("first", name, setting, spec.seed, _names([choice, *ground[-1:]]), dropout=dropout)
-        yield first
-        yield Job("run", lab.store.run_name(spec), setting, spec.seed, _names([first]), query=spec.query)
-    for seed in list(dict.fromkeys(spec.seed for spec in runs))[: study.ceiling]:
-        ground = _ground_jobs(lab, setting, seed)
-        name = protocol.ceiling_key(lab, setting, seed)
-        yield Job("ceiling", name, setting, seed, _names([choice, *ground[-1:]]))
+    yield Job("choose", tune.choice_key(setting), setting, -1, _names(arms))
+
+
+def _run_jobs(lab: Lab, spec: RunSpec, choice: Job) -> Iterator[Job]:
+    """A run, and the round 0 before it, which it shares with other runs."""
+    setting = spec.setting
+    yield from (ground := _ground_jobs(lab, setting, spec.seed))
+    dropout = dropout_of(lab.paradigm(setting[2]), build_method(spec.query))
+    name = protocol.first_key(lab, setting, spec.seed, dropout)
+    first = Job("first", name, setting, spec.seed, _names([choice, *ground[-1:]]), dropout=dropout)
+    yield first
+    yield Job("run", lab.store.run_name(spec), setting, spec.seed, _names([first]), query=spec.query)
 
 
 def _ground_jobs(lab: Lab, setting: Setting, seed: int) -> list[Job]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from fathom import registry
 from fathom.records import FathomError, digest
 from fathom.run.environment import Environment, check, describe, set_mode
 from fathom.run.jobs import done
@@ -22,7 +23,6 @@ from fathom.run.lab import Lab
 from fathom.run.worker import Orders, job_of, open_lab, settle
 
 PATIENCE = 0.5  # seconds between looks at a job that another process holds
-TRIES = 4  # attempts of a job whose process or machine died; as many as the scheduler makes
 
 _labs: dict[str, Lab] = {}  # what this process has open, by the digest of its orders
 
@@ -44,7 +44,7 @@ def do_job(orders: str, job: str, *needs: dict[str, Any]) -> dict[str, Any]:
     told, it = Orders(**json.loads(orders)), job_of(json.loads(job))
     lab = _lab(orders, told)
     while all(need["done"] for need in needs):
-        if (ended_well := settle(lab, it, told.session, TRIES)) is not None:
+        if (ended_well := settle(lab, it, told.session, told.tries)) is not None:
             return {"done": ended_well, **_taken(lab)}
         time.sleep(PATIENCE)  # another process holds it: one that we do not know of, or one that is about to be ended
         if done(lab.store, it):
@@ -52,8 +52,15 @@ def do_job(orders: str, job: str, *needs: dict[str, Any]) -> dict[str, Any]:
     return {"done": False}
 
 
-def describe_worker(device: str, threads: int, fast: bool) -> dict[str, Any]:
-    """What decides the numbers of a worker of the cluster, and its machine, as JSON."""
+def describe_worker(device: str, threads: int, fast: bool, plugins: list[str]) -> dict[str, Any]:
+    """What decides the numbers of a worker of the cluster, and its machine, as JSON.
+
+    Raises:
+        FathomError: It does not see the files of members.
+    """
+    _see(plugins)
+    for path in plugins:
+        registry.add_file(path)
     set_mode(torch.device(device), fast=fast)
     torch.set_num_threads(threads)
     return dataclasses.asdict(describe(torch.device(device), threads, fast=fast))
@@ -63,30 +70,37 @@ def _lab(orders: str, told: Orders) -> Lab:
     key = digest(orders, 16)
     if key not in _labs:
         _labs.clear()  # of an earlier call; its images need not stay
-        here = f"worker {os.getpid()} on {socket.gethostname()}"
-        missing = [p for p in [told.out, *told.plugins] if not Path(p).exists()]
-        if missing:
-            raise FathomError(
-                f"{here} does not see {', '.join(missing)}. Expected the same folders on every machine of the cluster: "
-                "put the results, the data and files of your own members on shared storage, under one path"
-            )
+        _see([told.out, *told.plugins])
         lab = open_lab(told)
         if digest(lab.store.study.to_json()) != told.study:
             raise FathomError(
-                f"{here} finds another study in {told.out} than the one that was started. Expected one shared folder: "
-                "is that path a folder of its own on each machine?"
+                f"{_here()} finds another study in {told.out} than the one that was started. Expected one shared "
+                "folder: is that path a folder of its own on each machine?"
             )
-        _labs[key] = dataclasses.replace(lab, environment=_checked(lab, told, here).name)
+        _labs[key] = dataclasses.replace(lab, environment=_checked(lab, told).name)
     return _labs[key]
 
 
-def _checked(lab: Lab, told: Orders, here: str) -> Environment:
+def _here() -> str:
+    return f"worker {os.getpid()} on {socket.gethostname()}"
+
+
+def _see(paths: list[str]) -> None:
+    """Refuse a machine that does not see what it needs."""
+    if missing := [path for path in paths if not Path(path).exists()]:
+        raise FathomError(
+            f"{_here()} does not see {', '.join(missing)}. Expected the same folders on every machine of the cluster: "
+            "put the results, the data and files of your own members on shared storage, under one path"
+        )
+
+
+def _checked(lab: Lab, told: Orders) -> Environment:
     """This machine's environment, written down; refused where other numbers would come from it."""
     environment = describe(lab.device, told.threads, fast=told.fast)
     try:
         check(lab.store, environment, accept=told.accept)
     except FathomError as error:
-        raise FathomError(f"{here}: {error}") from None
+        raise FathomError(f"{_here()}: {error}") from None
     return environment
 
 

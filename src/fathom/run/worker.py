@@ -166,6 +166,7 @@ class Orders:
     plugins: list[str]
     jobs: list[dict[str, Any]]
     study: str = ""  # digest of the study, for workers of other machines
+    tries: int = 1  # attempts at a job whose process dies
     accept: bool = False  # whether another environment is accepted there
 
 

@@ -6,7 +6,6 @@ the parent only watches; so the engine decides no number.
 """
 
 import dataclasses
-import os
 import time
 import uuid
 from pathlib import Path
@@ -22,6 +21,7 @@ from fathom.run.backends.watch import Interrupted, Outcome, Progress, Watch
 from fathom.run.environment import check, find_device
 from fathom.run.jobs import Job, trainings
 from fathom.run.lab import Lab
+from fathom.run.places import data_folders
 from fathom.run.prepare import prepare
 from fathom.run.retry import retry_settings
 from fathom.run.worker import Orders
@@ -36,14 +36,8 @@ __all__ = ["Interrupted", "Outcome", "Progress", "data_root", "default_workers",
 
 
 def data_root(data: str | Path | None = None, *, download: bool = False, quiet: bool = False) -> DataRoot:
-    """Where datasets are: `data`, else FATHOM_DATA, else ./data; and the cache of images, features and encoders.
-
-    The cache is FATHOM_CACHE, else in the datasets' folder, else, where there is no such folder, that of the user.
-    """
-    path = Path(data or os.environ.get("FATHOM_DATA") or "data").expanduser()
-    own = path / ".fathom-cache" if path.is_dir() else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "fathom"
-    cache = Path(os.environ.get("FATHOM_CACHE") or own).expanduser()
-    return DataRoot(path, cache, download=download, quiet=quiet)
+    """Where datasets and the cache of images, features and encoders are (see `run.places`)."""
+    return DataRoot(*data_folders(data), download=download, quiet=quiet)
 
 
 def run(

@@ -15,13 +15,14 @@ from typing import Any
 
 import torch
 
+from fathom import registry
 from fathom.records import FathomError
 from fathom.run.backends.watch import Watch
 from fathom.run.environment import Environment
 from fathom.run.jobs import Job, done
 from fathom.run.lab import Lab
 from fathom.run.sharing import gpu_share, host_memory
-from fathom.run.task import TRIES, describe_worker, do_job
+from fathom.run.task import describe_worker, do_job
 from fathom.run.worker import Orders, write_died
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
@@ -34,6 +35,7 @@ except ImportError:
     ) from None
 
 LOOK_EVERY = 0.2  # seconds
+TRIES = 4  # attempts at a job whose process or machine dies
 AHEAD = 8  # tasks given to Ray beyond twice those that the cluster can do at once, so that an autoscaler sees demand
 UNPLACED = 60.0  # seconds after which it is told that no machine can take a job
 
@@ -113,10 +115,13 @@ class OnRay:
     def describe(self) -> Environment:
         """What decides the numbers of a worker of the cluster; the others are compared with it."""
         ask = ray.remote(describe_worker).options(num_cpus=self.threads, num_gpus=self._gpus())
-        told = ask.remote(self.kind, self.threads, self.fast)
+        told = ask.remote(self.kind, self.threads, self.fast, registry.added_files())
         while not ray.wait([told], timeout=LOOK_EVERY)[0]:
             pass
-        return Environment(**ray.get(told))
+        try:
+            return Environment(**ray.get(told))
+        except ray.exceptions.RayTaskError as error:
+            raise _spoken(error) from None
 
     @contextlib.contextmanager
     def crew(self) -> Iterator[None]:
@@ -129,7 +134,7 @@ class OnRay:
         Raises:
             FathomError: A machine of the cluster cannot work for the study.
         """
-        told = dataclasses.replace(orders, device=self.kind, environment="", jobs=[])
+        told = dataclasses.replace(orders, device=self.kind, environment="", jobs=[], tries=TRIES)
         line = json.dumps(dataclasses.asdict(told))
         memory = min(host_memory(lab, {job.setting[0] for job in jobs}), self._most("memory"))
         given: dict[str, Any] = {}  # name of a job -> what its task gives
@@ -168,9 +173,7 @@ class OnRay:
             result: dict[str, Any] = ray.get(ref)
             return result
         except ray.exceptions.RayTaskError as error:
-            if isinstance(error.cause, FathomError):
-                raise FathomError(str(error.cause)) from None
-            raise
+            raise _spoken(error) from None
         except ray.exceptions.RayError:
             # A task after one that died gives the same error without having been tried.
             if not any(isinstance(given.get(n), dict) and not given[n]["done"] for n in job.needs):
@@ -200,6 +203,11 @@ class OnRay:
             gpu = f" and {self._gpus():g} GPU" if self._gpus() else ""
             text = f"no machine of the cluster can take a job of {self.threads} CPUs{gpu}; waiting for one that can"
             warnings.warn(text, ClusterWarning, stacklevel=2)
+
+
+def _spoken(error: Any) -> Exception:
+    """What a task raised: a mistake of the user's alone, anything else as Ray tells it."""
+    return FathomError(str(error.cause)) if isinstance(error.cause, FathomError) else error
 
 
 def _resources() -> dict[str, float]:
