@@ -126,9 +126,7 @@ def _torch(probed: dict[str, Any]) -> Iterator[Check]:
         text = f"{installed} does not work with torch {torch}: {error.splitlines()[0]}"
         # Asked for together, the one is chosen that the other names as its pair.
         pair = f'"torch=={torch.split("+")[0]}" torchvision'
-        yield Check(
-            "torchvision", "fail", text, f"uv pip install --reinstall {pair}  (or pip install --force-reinstall)"
-        )
+        yield Check("torchvision", "fail", text, f"pip install --force-reinstall {pair}  (uv pip: --reinstall)")
         return
     yield Check("torchvision", "ok", f"{vision}, and its operators work with torch {torch}")
 
