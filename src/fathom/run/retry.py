@@ -9,8 +9,15 @@ from fathom.records import Study
 from fathom.run.lab import Lab, Setting
 
 
-def retry_settings(lab: Lab, study: Study, session: str) -> bool:
-    """Have the settings done again in which a training of this session was not finite. Whether there are any."""
+def retry_settings(lab: Lab, study: Study, session: str, kind: str) -> bool:
+    """Have the settings done again in which a training of this session was not finite. Whether there are any.
+
+    Args:
+        lab: Of this process.
+        study: With the changes that it declares.
+        session: Of the call of `run`.
+        kind: Of the device that the workers train on: `cpu` or `cuda`.
+    """
     again = lab.store.forget()  # another process may have declared one
     for setting, (number, message) in _diverged(lab, session).items():
         done = lab.store.retries(setting)
@@ -19,7 +26,7 @@ def retry_settings(lab: Lab, study: Study, session: str) -> bool:
             if change in left:
                 left.remove(change)
         # In float32 already, as on a CPU or for a head on features, that change would be none.
-        left = [c for c in left if c != "fp32" or (lab.device.type == "cuda" and not lab.paradigm(setting[2]).backbone)]
+        left = [c for c in left if c != "fp32" or (kind == "cuda" and not lab.paradigm(setting[2]).backbone)]
         if number != len(done) or not left:
             continue  # it failed under an earlier form of the setting, or nothing is left to try
         lab.store.retry(setting, len(done) + 1, left[0], message)

@@ -87,18 +87,23 @@ def run(
     if threads < 1 or (workers is not None and workers < 0):
         raise FathomError(f"expected threads from 1 and workers from 0; got {threads} and {workers}")
     root = data_root(data, download=download, quiet=quiet)
-    with notice_signals() as noticed, find_engine(engine, device, threads, workers, fast, gpu_share) as chosen:
-        noticed.install()  # an engine may have put its own handlers there
-        call = _Call(study, Store(out), chosen, noticed, progress, accept_environment)
+    call: _Call | None = None
+    with notice_signals() as noticed:
         try:
-            return call.work(root, extend)
-        except (KeyboardInterrupt, Terminated) as stop:
-            noticed.kind = None
-            terminated = isinstance(stop, Terminated)
-            if call.watch is None and not terminated:
-                raise
-            call.store.clean()
-            raise Interrupted(call.outcome(), TRY_AGAIN if terminated else STOPPED) from None
+            with find_engine(engine, device, threads, workers, fast, gpu_share) as chosen:
+                noticed.install()  # an engine may have put its own handlers there
+                call = _Call(study, Store(out), chosen, noticed, progress, accept_environment)
+                return call.work(root, extend)
+        except (KeyboardInterrupt, Terminated, SystemError) as stop:
+            if isinstance(stop, SystemError) and noticed.kind is None:
+                raise  # else it is what an extension module made of a signal that came while it worked
+            terminated = isinstance(stop, Terminated) or noticed.kind is Terminated
+            noticed.kind, noticed.deferred = None, False
+            if not terminated and (call is None or call.watch is None):
+                raise KeyboardInterrupt from None  # as while data are loaded: nothing is known yet
+            Store(out).clean()
+            outcome = call.outcome() if call else Outcome(str(out), len(study.runs), 0, 0, 0)
+            raise Interrupted(outcome, TRY_AGAIN if terminated else STOPPED) from None
 
 
 def find_engine(
@@ -148,7 +153,7 @@ class _Call:
                 roster.write_jobs(store, [{**dataclasses.asdict(j), "trainings": trainings(j, store)} for j in jobs])
                 self.watch = Watch(store, jobs, self.began, self.progress, self.session, self.noticed)
                 engine.work(self._orders(lab, jobs), jobs, lab, self.watch)
-            again = retry_settings(lab, self.study, self.session)
+            again = retry_settings(lab, self.study, self.session, engine.kind)
         store.clean()
         outcome = self.outcome()
         if outcome.finished:

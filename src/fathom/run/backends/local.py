@@ -28,6 +28,11 @@ class Local:
     def __init__(self, device: torch.device, threads: int, workers: int | None, fast: bool) -> None:
         self.device, self.threads, self.workers, self.fast = device, threads, workers, fast
 
+    @property
+    def kind(self) -> str:
+        """Kind of device that the workers train on."""
+        return self.device.type
+
     def __enter__(self) -> "Local":
         return self
 

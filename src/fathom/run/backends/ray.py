@@ -116,8 +116,9 @@ class OnRay:
         """What decides the numbers of a worker of the cluster; the others are compared with it."""
         ask = ray.remote(describe_worker).options(num_cpus=self.threads, num_gpus=self._gpus())
         told = ask.remote(self.kind, self.threads, self.fast, registry.added_files())
+        self.heard = time.monotonic()
         while not ray.wait([told], timeout=LOOK_EVERY)[0]:
-            pass
+            self._look_unplaced()
         try:
             return Environment(**ray.get(told))
         except ray.exceptions.RayTaskError as error:
@@ -134,6 +135,7 @@ class OnRay:
         Raises:
             FathomError: A machine of the cluster cannot work for the study.
         """
+        watch.noticed.deferred = True  # Ray's compiled code turns what a handler raises into a SystemError
         told = dataclasses.replace(orders, device=self.kind, environment="", jobs=[], tries=TRIES)
         line = json.dumps(dataclasses.asdict(told))
         memory = min(host_memory(lab, {job.setting[0] for job in jobs}), self._most("memory"))
@@ -142,6 +144,7 @@ class OnRay:
         # A worker with a GPU ends with its job, as is Ray's default: its next job may be on another GPU.
         task = ray.remote(max_calls=1 if self.kind == "cuda" else 0, max_retries=TRIES - 1)(do_job)
         for job in jobs:
+            watch.noticed.look()
             if done(lab.store, job):
                 continue
             while len(self.open) >= 2 * self._slots() + AHEAD:
@@ -153,6 +156,7 @@ class OnRay:
             self.open[given[job.name]] = job
         while self.open:
             self._settle(lab, given, orders.session, watch)
+        watch.noticed.deferred = False
 
     def _settle(self, lab: Lab, given: dict[str, Any], session: str, watch: Watch) -> None:
         """Wait a moment, and note what has ended."""
@@ -164,8 +168,7 @@ class OnRay:
             given[job.name] = result = self._result(lab, ref, job, given, session)
             if result.get("of"):
                 self.taken = (max(self.taken[0], result["gpu"]), result["of"])
-        if time.monotonic() - self.heard > UNPLACED:
-            self._tell_unplaced()
+        self._look_unplaced()
 
     def _result(self, lab: Lab, ref: Any, job: Job, given: dict[str, Any], session: str) -> dict[str, Any]:
         """What a task gave; one whose process died as often as it was tried is a failure of its job."""
@@ -196,9 +199,11 @@ class OnRay:
         found = [node["Resources"].get(resource, 0) for node in nodes if node["Alive"]]
         return max(found, default=0) or float("inf")
 
-    def _tell_unplaced(self) -> None:
+    def _look_unplaced(self) -> None:
         """Say it where no machine of the cluster can take a job: the user may wait for an autoscaler, or for ever."""
-        self.heard = float("inf")
+        if time.monotonic() - self.heard < UNPLACED:
+            return
+        self.heard = float("inf")  # told once
         if self._most("CPU") < self.threads or (self._gpus() and self._most("GPU") == float("inf")):
             gpu = f" and {self._gpus():g} GPU" if self._gpus() else ""
             text = f"no machine of the cluster can take a job of {self.threads} CPUs{gpu}; waiting for one that can"

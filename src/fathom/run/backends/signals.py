@@ -19,17 +19,22 @@ class Noticed:
 
     def __init__(self) -> None:
         self.kind: type[BaseException] | None = None
+        self.deferred = False  # nothing is raised before `look`: for code that cannot bear an exception anywhere
+        self.leaving = False
         self.before: dict[int, Any] = {}
 
     def interrupt(self, *_: object) -> None:
         """Handle Ctrl-C."""
         self.kind = KeyboardInterrupt
-        raise KeyboardInterrupt
+        if not self.deferred:
+            raise KeyboardInterrupt
 
     def terminate(self, *_: object) -> None:
         """Handle SIGTERM and SIGUSR2; one that follows must not end the tidying up that the first began."""
-        if self.kind is not Terminated:
-            self.kind = Terminated
+        if self.leaving:
+            return
+        self.leaving, self.kind = True, Terminated
+        if not self.deferred:
             raise Terminated
 
     def look(self) -> None:
