@@ -498,7 +498,7 @@ def mistake(said: Said, *words: str) -> None:
     ("show entropi", ("nothing called 'entropi'", "Did you mean 'entropy'?")),
     ("run absent.toml", ("no study file absent.toml",)),
     ("show absent.toml", ("no study file absent.toml",)),
-    ("frobnicate", ('Unknown command "frobnicate"', "pretrain")),
+    ("frobnicate", ('Unknown command "frobnicate"', "check-data")),
     ("run quickstart --nope", ("Unknown option", "--nope")),
     ("run", ("STUDY", "requires an argument")),
     ("run quickstart --workers -1", ("--workers", ">= 0")),

@@ -105,12 +105,13 @@ class OnRay:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for ref in self.open:  # nothing is lost: a commit is there whole or not at all
-            with contextlib.suppress(ray.exceptions.RayError):
-                ray.cancel(ref, force=True)
-        self.open.clear()
         if self.mine:
-            ray.shutdown()
+            ray.shutdown()  # and with it all tasks; nothing is lost: a commit is there whole or not at all
+        else:  # not for all: Ray may crash where a task ends while it is cancelled and the connection is closed
+            for ref in self.open:
+                with contextlib.suppress(ray.exceptions.RayError):
+                    ray.cancel(ref)
+        self.open.clear()
 
     def describe(self) -> Environment:
         """What decides the numbers of a worker of the cluster; the others are compared with it."""
