@@ -9,7 +9,7 @@ from fathom.run.backends import Outcome
 from fathom.run.backends import run as run_study
 from fathom.run.plan import Plan, make_plan
 from fathom.study.design import load_study
-from fathom.study.inference import minimum_p
+from fathom.study.power import EFFECT, SD, Proof
 
 
 def run(study: str | Path | Study, out: str | Path, **options: Any) -> Outcome:
@@ -29,30 +29,22 @@ def run(study: str | Path | Study, out: str | Path, **options: Any) -> Outcome:
     return run_study(load_study(study), out, **options)
 
 
-def plan(study: str | Path | Study, **options: Any) -> Plan:
-    """What a study takes, and what its design cannot show.
+def plan(study: str | Path | Study, *, effect: float = EFFECT, sd: float = SD, **options: Any) -> Plan:
+    """What a study takes, and what its design can prove.
 
     Args:
         study: A `Study`, the name of a built-in one, or the path of a study file.
+        effect: Difference in AUBC that its power is reckoned for, in points.
+        sd: Standard deviation of differences paired by seed, in points (see `study.power.SD`).
         options: See `fathom.run.plan.make_plan`: data, device, workers, probe.
 
     Raises:
         FathomError: Study, data or a regime do not fit.
     """
     the_study = load_study(study)
+    proof = Proof.of(the_study, effect=effect, sd=sd)
     made = make_plan(the_study, **options)
-    return dataclasses.replace(made, notes=[*made.notes, *_limits(the_study)])
-
-
-def _limits(study: Study) -> list[str]:
-    """What the design cannot show, however the runs turn out."""
-    notes = []
-    seeds = min((len({r.seed for r in study.runs if r.setting == s}) for s in study.settings), default=0)
-    if seeds and (p := minimum_p(seeds)) > 0.05:
-        notes.append(
-            f"with {seeds} seeds an exact paired test cannot give p below {p:.3g}: "
-            "within one setting this design describes, it cannot reject"
-        )
-    if study.baseline not in {spec.query for spec in study.runs}:
-        notes.append(f"no run has the baseline {study.baseline!r}: there will be no gains")
-    return notes
+    notes = proof.limits()
+    if the_study.baseline not in {spec.query for spec in the_study.runs}:
+        notes.append(f"no run has the baseline {the_study.baseline!r}: there will be no gains")
+    return dataclasses.replace(made, proves=proof.to_json(), notes=[*made.notes, *notes])

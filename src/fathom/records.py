@@ -194,6 +194,7 @@ class Study(_Record):
         ceiling: Seeds of each setting for which a classifier is trained on the whole pool; 0 for none.
         retry: What is changed, one after the other, where a training of a setting is not finite (`RETRIES`): for all
             runs of that setting, which are done again.
+        freeze: What was decided on development data and is followed on roll-out data (`study.freeze`); None for none.
     """
 
     name: str
@@ -203,6 +204,7 @@ class Study(_Record):
     baseline: str = "random"
     ceiling: int = 1
     retry: tuple[str, ...] = ()
+    freeze: dict[str, Any] | None = field(default=None, hash=False)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:

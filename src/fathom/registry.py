@@ -58,9 +58,14 @@ def selection(
     return _mark("query", name, method="selection", **options)
 
 
-def dataset(name: str) -> Callable[[T], T]:
-    """Register a dataset: `def f(root: DataRoot, **parameters) -> Dataset`."""
-    return _mark("dataset", name)
+def dataset(name: str, *, role: str = "development") -> Callable[[T], T]:
+    """Register a dataset: `def f(root: DataRoot, **parameters) -> Dataset`.
+
+    Args:
+        name: Kebab-case name.
+        role: `development`, or `roll-out`: never tuned on. A parameter `role` of the dataset's own goes before it.
+    """
+    return _mark("dataset", name, role=role)
 
 
 def regime(name: str) -> Callable[[T], T]:

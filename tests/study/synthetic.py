@@ -32,6 +32,8 @@ class Plan:
         regimes: Paradigm -> its label regime, where that is not the usual one.
         level: What is added to all scores of a run.
         training: What a round of a run shows of its training.
+        held_out: Datasets of the role roll-out.
+        freeze: The freeze that the study follows.
     """
 
     datasets: Sequence[str] = ("digits", "digits-lt")
@@ -50,6 +52,8 @@ class Plan:
     regimes: Mapping[str, LabelRegime] = field(default_factory=dict)
     level: Callable[[RunSpec], float] = lambda spec: 0.0
     training: Callable[[RunSpec, int], dict[str, Any]] = lambda spec, number: {}
+    held_out: Sequence[str] = ()
+    freeze: dict[str, Any] | None = None
     name: str = "synthetic"
     title: str = "Five query methods on made-up curves"
 
@@ -66,7 +70,8 @@ def build(root: Path, plan: Plan | None = None) -> Store:
     )
     store = Store(root)
     description = "Curves drawn from a formula, to look at a report."
-    store.begin(Study(plan.name, specs, title=plan.title, description=description, baseline=plan.baseline, ceiling=1))
+    told = {"title": plan.title, "description": description, "baseline": plan.baseline, "freeze": plan.freeze}
+    store.begin(Study(plan.name, specs, ceiling=1, **told))
     for number, name in enumerate(plan.datasets):
         store.put(f"datasets/{number}", facts(name, plan))
         for paradigm in plan.paradigms:
@@ -95,7 +100,7 @@ def facts(name: str, plan: Plan) -> dict[str, Any]:
         "class_names": list(plan.classes),
         "metric": "accuracy",
         "balanced": "lt" not in name,
-        "role": "development",
+        "role": "roll-out" if name in plan.held_out else "development",
         "train": sum(counts),
         "test": 360,
         "val_split": 250,

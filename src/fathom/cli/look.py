@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from fathom.run.status import Status
     from fathom.store import Store
 
+Points = Annotated[float, Parameter(validator=validators.Number(gt=0))]
+
 
 @app.command(name="list")
 def list_(
@@ -88,26 +90,34 @@ def plan(
     download: Download = False,
     device: Device = "auto",
     workers: Workers = None,
+    effect: Points = 1.0,
+    sd: Points = 0.9,
     json: Json = False,
     plugin: Plugin = None,
 ) -> None:
-    """What a study takes: runs, trainings, labels, disk, and time from a short probe on this machine.
+    """What a study takes: runs, trainings, labels, disk, time from a short probe; and what its design can prove.
 
     Args:
         study: Name of a built-in study, or path of a TOML file.
         probe: Measure the time of training and prediction for some seconds.
         workers: Worker processes the time is divided by [default: as fathom run].
+        effect: Difference in AUBC that the power is told for, in points.
+        sd: Standard deviation of differences paired by seed, in points; the default follows from the published spreads.
     """
     from fathom.api import plan as make_plan
+    from fathom.study.power import Proof
 
     add_plugins(plugin)
     with status_line("Loading data and probing this machine", json):
-        made = make_plan(study, data=data, download=download, device=device, workers=workers, probe=probe)
+        made = make_plan(
+            study, data=data, download=download, device=device, workers=workers, probe=probe, effect=effect, sd=sd
+        )
     if json:
         print_json(asdict(made))
         return
     table = Table(box=None, show_header=False, pad_edge=False)
-    for label, value in made.lines():
+    rows = [*made.lines(), *Proof(**made.proves).lines()]
+    for label, value in sorted(rows, key=lambda row: row[0] == "note"):  # notes last
         table.add_row(f"[dim]{label}", escape(value))
     out.print(table)
 

@@ -37,6 +37,7 @@ def run(
     device: Device = "auto",
     gpu_share: Annotated[float | None, Parameter(name="--gpu-share")] = None,
     fast: Annotated[bool, Parameter(negative="")] = False,
+    freeze: Path | None = None,
     report: bool = True,
     extend: Annotated[bool, Parameter(negative="")] = False,
     accept_environment: Annotated[bool, Parameter(negative="")] = False,
@@ -55,6 +56,7 @@ def run(
         threads: CPU threads of each worker; part of what decides the numbers.
         gpu_share: Share of a GPU that a job takes on Ray, such as 0.25 [default: a whole one until it is measured].
         fast: On CUDA, the fastest kernels; numbers then agree from run to run as those of two seeds do, not to the bit.
+        freeze: File of fathom freeze: what was decided on development data, and is followed on roll-out data.
         report: Write the report at the end.
         extend: Accept a study that adds runs to the one in the folder.
         accept_environment: Accept other package versions, device or threads than the folder's results have.
@@ -64,7 +66,7 @@ def run(
     from fathom.study.design import load_study
 
     add_plugins(plugin)
-    the_study = load_study(study)
+    the_study = load_study(study, freeze=freeze)
     folder = out or Path("runs") / the_study.name
     silent = quiet or json
     try:

@@ -32,4 +32,10 @@ def load(text: str, root: "fathom.data.dataset.DataRoot") -> "fathom.data.datase
     made = entry.load()(root, **arguments)
     if not isinstance(made, Dataset):
         raise FathomError(f"dataset {text!r} ({entry.path}) gave {type(made).__name__}; expected a Dataset")
+    declared = arguments.get("role") or entry.options.get("role", "development")
+    if made.role != declared:  # who cannot load the data has to believe what is declared
+        raise FathomError(
+            f"dataset {text!r} ({entry.path}) is registered with the role {declared!r} and gave {made.role!r}; say "
+            f'@dataset({entry.name.split("/")[-1]!r}, role="{made.role}")'
+        )
     return replace(made, name=str(call))

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from fathom.data.cache import decode_files, each
-from fathom.data.dataset import AUGMENT, METRICS, DataRoot, Dataset
+from fathom.data.dataset import AUGMENT, METRICS, ROLES, DataRoot, Dataset
 from fathom.data.decode import FITS, header
 from fathom.data.images import TensorImages, channel_statistics
 from fathom.data.listing import Listing, locate
@@ -35,6 +35,7 @@ def folder(
     test_fraction: float = 0.25,
     val_fraction: float = 0.2,
     augment: str = "auto",
+    role: str = "development",
 ) -> Dataset:
     """Your own images in a folder with one sub-folder a class, or with train/ and test/ that hold those.
 
@@ -51,6 +52,7 @@ def folder(
         val_fraction: Share of the train images held out for validation, in (0, 1), drawn anew by each seed.
         augment: Family of augmentations: `cifar`, `digits`, `isic` or `imagenet`. `auto`: `cifar` up to 64 pixels,
             else `imagenet`.
+        role: `development`, or `roll-out`: never tuned on, run with what was frozen before (`fathom freeze`).
 
     Raises:
         FathomError: The folder is absent, holds fewer than two classes, or has unreadable files.
@@ -58,7 +60,7 @@ def folder(
     Source: ours. The shares are those of ISIC-2019 and MIO-TCD in Lüth et al. 2023 (study code); stratified, and in an
         order that no file system decides, which the study's code left open.
     """
-    options = Options(size, fit, metric, test_fraction, val_fraction, augment)
+    options = Options(size, fit, metric, test_fraction, val_fraction, augment, role)
     return _build("folder", read_listing("folder", root, path=path), root, options)
 
 
@@ -73,6 +75,7 @@ def table(
     test_fraction: float = 0.25,
     val_fraction: float = 0.2,
     augment: str = "auto",
+    role: str = "development",
     outside: bool = False,
     leaks: str = "error",
 ) -> Dataset:
@@ -83,7 +86,7 @@ def table(
     Args:
         root: A relative path is looked up in the working directory and in `root.path`.
         path: The CSV file, UTF-8; its paths are relative to its folder.
-        size, fit, metric, test_fraction, val_fraction, augment: As for `folder`.
+        size, fit, metric, test_fraction, val_fraction, augment, role: As for `folder`.
         outside: Whether the table's paths may lead out of its folder.
         leaks: What to do with a group on both sides of a given split: `error` or `warn`.
 
@@ -92,7 +95,7 @@ def table(
 
     Source: ours.
     """
-    options = Options(size, fit, metric, test_fraction, val_fraction, augment)
+    options = Options(size, fit, metric, test_fraction, val_fraction, augment, role)
     return _build("table", read_listing("table", root, path=path, outside=outside, leaks=leaks), root, options)
 
 
@@ -111,11 +114,12 @@ class Options:
     test_fraction: float
     val_fraction: float
     augment: str
+    role: str
 
     def __post_init__(self) -> None:
         if self.size != "auto" and not (type(self.size) is int and 8 <= self.size <= 2048):
             raise FathomError(f"size is {self.size!r}; expected auto or a whole number of pixels from 8 to 2048")
-        choices = {"fit": FITS, "metric": ("auto", *METRICS), "augment": ("auto", *AUGMENT)}
+        choices = {"fit": FITS, "metric": ("auto", *METRICS), "augment": ("auto", *AUGMENT), "role": ROLES}
         for key, allowed in choices.items():
             if (given := getattr(self, key)) not in allowed:
                 raise FathomError(f"{key} is {given!r}; expected one of: {', '.join(allowed)}")
@@ -224,6 +228,7 @@ def _build(kind: str, listing: Listing, root: DataRoot, options: Options) -> Dat
         test_images=test_images,
         mean=mean,
         std=std,
+        role=options.role,
         augment=options.augment if options.augment != "auto" else ("cifar" if side <= AUTO_SIZE else "imagenet"),
         revision=revision(images, test_images, made.labels, made.test_labels, made.groups, made.test_groups),
         notes=(*made.notes, *size_notes, *_unseen(made)),

@@ -4,6 +4,7 @@ import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -45,6 +46,7 @@ class Plan:
         device: What would train.
         rates: Measured images a second, by `dataset, paradigm`: training and prediction.
         notes: What the design cannot show, and the like.
+        proves: What the design can prove (`fathom.study.power.Proof`); empty where nobody reckoned it.
     """
 
     study: str
@@ -63,6 +65,7 @@ class Plan:
     device: str
     rates: dict[str, dict[str, float]]
     notes: list[str] = field(default_factory=list)
+    proves: dict[str, Any] = field(default_factory=dict)
 
     @property
     def total(self) -> int:

@@ -2,21 +2,29 @@
 
 import numpy as np
 
+from fathom.study.freeze import ROLL_OUT
 from fathom.study.inference import sign_flip, t_interval
 from fathom.study.numbers import gain, number, p_value
 from fathom.study.reading import Reading
+from fathom.study.roles import DEVELOPMENT, role_of, roles
 from fathom.study.style import label
 from fathom.study.tables import Cell, Table
 
 MIN_DATASETS = 6  # below, an exact two-sided test cannot reach .05
 
 
-def across_table(reading: Reading) -> Table | None:
+def across_table(reading: Reading, role: str = DEVELOPMENT) -> Table | None:
     """Gain in AUBC over datasets, each the mean of its regimes; None with fewer than two datasets.
 
     Datasets are the sample: regimes and seeds of one dataset are not independent of each other.
+
+    Args:
+        reading: The study's results.
+        role: Of the datasets: what was tuned on and what was not are never averaged together.
     """
     gains = reading.gains
+    if not gains.empty:
+        gains = gains[[role_of(reading, dataset) == role for dataset in gains["dataset"]]]
     if gains.empty or gains["dataset"].nunique() < 2:
         return None
     rows = []
@@ -36,9 +44,10 @@ def across_table(reading: Reading) -> Table | None:
                 Cell(p_value(test.p, len(values)) if test else "", test.p if test else None),
             ]
         )
+    named = "Roll-out data. " if role == ROLL_OUT else "Development data. " if len(roles(reading)) > 1 else ""
     caption = (
-        f"Gain in AUBC over {label(reading.baseline)} (points), averaged over the regimes of a dataset; mean and 95 % "
-        "t-interval over datasets, and the range over settings."
+        f"{named}Gain in AUBC over {label(reading.baseline)} (points), averaged over the regimes of a dataset; mean "
+        "and 95 % t-interval over datasets, and the range over settings."
     )
     note = "p: exact sign-flip test over datasets, not corrected."
     columns = ["Method", "Paradigm", "Datasets", "Mean gain", "Range over settings", "p"]
@@ -46,7 +55,7 @@ def across_table(reading: Reading) -> Table | None:
         columns, rows = columns[:-1], [row[:-1] for row in rows]
         note = f"No p-values: an exact test of fewer than {MIN_DATASETS} datasets cannot reach .05."
     note = " ".join(text for text in (note, reading.footnote(reading.store.study.settings)) if text)
-    return Table("across", caption, columns, rows, note, text=2)
+    return Table("across-roll-out" if role == ROLL_OUT else "across", caption, columns, rows, note, text=2)
 
 
 def _mark(reading: Reading, query: str, paradigm: str) -> str:

@@ -9,6 +9,7 @@
     [overrides.low]                 # merged into every call-string of that name
     rounds = 8
     # retry = ["fp32", "lr/10"]     # for a setting in which a training is not finite: all its runs again with this
+    # freeze = "dev.freeze.json"    # what `fathom freeze` wrote, beside this file: followed on roll-out data
     [[run]]                         # one more cross product; axes left out are those above
     datasets = ["cifar10"]
 
@@ -27,6 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, Stri
 from fathom.callstring import Call, Value
 from fathom.records import RETRIES, FathomError, RunSpec, Study, unique
 from fathom.registry import find, suggest
+from fathom.study.freeze import follow, load_freeze
 
 DESIGNS = Path(__file__).parent / "designs"
 AXES = {"datasets": "dataset", "regimes": "regime", "paradigms": "paradigm", "queries": "query"}  # key -> kind
@@ -56,6 +58,7 @@ class _File(_Axes):
     baseline: StrictStr = "random"
     ceiling: Annotated[StrictInt, Field(ge=0)] = 1
     retry: list[Literal[RETRIES]] = []  # type: ignore[valid-type]
+    freeze: StrictStr = ""
     overrides: dict[str, dict[str, Scalar | list[Scalar]]] = {}
     run: list[_Axes] = []
 
@@ -72,17 +75,21 @@ def designs() -> dict[str, str]:
     return found
 
 
-def load_study(source: str | Path | Study) -> Study:
+def load_study(source: str | Path | Study, *, freeze: str | Path | None = None) -> Study:
     """The study of a built-in name or a TOML file; a `Study` is given back as it is.
 
     Relative `path=` arguments of `folder(...)` and `table(...)` are kept as they are written.
 
     Args:
         source: `quickstart`, `paper/main`, `my_study.toml`, or a `Study`.
+        freeze: What `fathom freeze` wrote, to be followed on roll-out data; before the one that the file names.
 
     Raises:
-        FathomError: There is no such study, or its file has mistakes; all of them are listed.
+        FathomError: There is no such study, its file has mistakes (all of them are listed), or it departs from its
+            freeze.
     """
+    if freeze:
+        return follow(load_study(source), load_freeze(freeze))
     if isinstance(source, Study):
         return source
     path = _locate(source)
@@ -98,7 +105,7 @@ def load_study(source: str | Path | Study) -> Study:
     if problems or study is None:
         listed = "\n".join(f"  {p}" for p in unique(problems))
         raise FathomError(f"{path} is not a study that can be run:\n{listed}")
-    return study
+    return follow(study, load_freeze(path.parent / file.freeze)) if file and file.freeze else study
 
 
 def _locate(source: str | Path) -> Path:

@@ -21,6 +21,7 @@ from fathom.study.numbers import DASH
 from fathom.study.paradigm_page import paradigms, training
 from fathom.study.pieces import Figure, Pieces
 from fathom.study.reading import Reading, Setting, class_shares, of_setting
+from fathom.study.roles import by_role, roles
 from fathom.study.setting_tables import hparam_table, paid_table, setting_table
 from fathom.study.style import label
 from fathom.study.tables import environment_table, penalty_table, pending_table, times_table
@@ -48,8 +49,8 @@ class Page(Pieces):
             strip=_strip(r),
             looks=r.looks.values(),
             finished=str(r.frame["finished"].max())[:10] if len(r.frame) else "",
-            across=self.kept(across_table(r)),
-            sections=[self._section(number, setting) for number, setting in enumerate(r.store.study.settings)],
+            across=[table for role in roles(r) if (table := self.kept(across_table(r, role)))],
+            sections=[self._section(number, setting, first) for number, (setting, first) in enumerate(by_role(r))],
             paradigms=paradigms(self),
             training=training(self),
             penalty=self._penalty(),
@@ -74,12 +75,13 @@ class Page(Pieces):
 
     # ------------------------------------------------------------------------------------------------- settings
 
-    def _section(self, number: int, setting: Setting) -> dict[str, Any]:
+    def _section(self, number: int, setting: Setting, first: str) -> dict[str, Any]:
         r = self.reading
         stem = _stem(number, setting)
         record, facts = r.hparams.get(setting, {}), r.facts.get(setting[0], {})
         return {
             "id": f"s{number}",
+            "heading": first,
             "title": r.names.title(setting),
             "calls": [full for full, short in zip(setting, r.names.parts(setting), strict=True) if full != short],
             "short": r.names.brief(setting),

@@ -14,6 +14,7 @@ from fathom.study.paradigm_tables import verdict_words
 from fathom.study.paradigms import verdicts
 from fathom.study.penalty import Penalty
 from fathom.study.reading import Reading, Setting
+from fathom.study.roles import role_of, roles, roll_out_words
 from fathom.study.style import label
 
 
@@ -24,12 +25,15 @@ def headline(reading: Reading) -> list[str]:
     gains = _vying(reading)
     if gains.empty:
         return [_no_gains(reading)]
-    paragraphs = []
-    paradigms = unique(gains["paradigm"])
-    for paradigm in paradigms:
-        part = gains[gains["paradigm"] == paradigm]
-        named = f"With {reading.names.paradigm[paradigm]}: " if len(paradigms) > 1 else ""
-        paragraphs.append(named + _of_paradigm(reading, part))
+    paragraphs, paradigms = [], unique(gains["paradigm"])
+    for role in (both := roles(reading)):
+        held = gains[[role_of(reading, dataset) == role for dataset in gains["dataset"]]]
+        for paradigm in unique(held["paradigm"]):
+            on = [f"On {role} data"] if len(both) > 1 else []
+            named = [*on, f"with {reading.names.paradigm[paradigm]}"] if len(paradigms) > 1 else on
+            text = ", ".join(named)
+            head = f"{text[0].upper()}{text[1:]}: " if text else ""
+            paragraphs.append(head + _of_paradigm(reading, held[held["paradigm"] == paradigm]))
     told = [" ".join([text, *_marked(text)]) for text in (verdict_words(reading, v) for v in verdicts(reading))]
     return [*told, *paragraphs, _caveat(reading, gains)]
 
@@ -181,7 +185,7 @@ def _equals(text: str) -> str:
 
 def warnings(reading: Reading) -> list[tuple[str, str]]:
     """(title, text) of what must be known before a number is read."""
-    found = []
+    found = [said] if (said := roll_out_words(reading)) else []
     for recipe, settings in reading.shortened.items():
         where = (
             "all settings"

@@ -1,0 +1,47 @@
+"""The verb that freezes: what was decided on development data, before roll-out data are touched."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from fathom.cli.app import Json, Plugin, add_plugins, app
+from fathom.console import out as console
+from fathom.console import print_json
+
+
+@app.command
+def freeze(
+    study: str,
+    /,
+    *,
+    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+    json: Json = False,
+    plugin: Plugin = None,
+) -> None:
+    """Write down, with a hash, what was decided on development data: query methods, paradigms, grids, recipes.
+
+    A study with roll-out data follows it (`freeze = "NAME.freeze.json"` in its file, or fathom run --freeze FILE): it
+    is refused where it departs, and its report says what it followed.
+
+    Args:
+        study: Development study: its name, TOML file, or the folder of its results.
+        out: The file [default: NAME.freeze.json].
+    """
+    from fathom.store import Store
+    from fathom.study.design import load_study
+    from fathom.study.freeze import freeze as write
+    from fathom.study.freeze import load_freeze
+
+    add_plugins(plugin)
+    store = Store.open(study) if (Path(study) / "study.json").is_file() else None
+    path = write(store.study if store else load_study(study), out, store=store)
+    kept = load_freeze(path)
+    if json:
+        print_json({"file": str(path), **kept})
+        return
+    what = f"{len(kept['queries'])} query methods, {len(kept['paradigms'])} paradigms, {len(kept['regimes'])} regimes"
+    console.print(
+        f"froze {what}, decided on {', '.join(kept['developed_on'])}: [bold]{kept['hash']}[/]", highlight=False
+    )
+    console.print(str(path), markup=False, highlight=False, soft_wrap=True)
