@@ -92,7 +92,7 @@ class OnRay:
             quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning"}
             try:
                 ray.init(address=self.address or None, runtime_env={"env_vars": threads}, **quiet)
-            except (ConnectionError, ValueError, RuntimeError) as error:
+            except Exception as error:  # Ray raises bare ones too, as where a node takes too long to start
                 reason = str(error).splitlines()[0]
                 raise FathomError(
                     f"cannot reach a Ray cluster at {self.address or 'the address that Ray found'}: {reason}. Expected "
