@@ -42,7 +42,16 @@ def test_no_global_randomness_and_no_fixed_device(path: Path) -> None:
 
 
 def test_only_the_three_writers_write_files() -> None:
-    writers = {"files.py", "store.py", "cache.py", "feature_file.py", "images.py", "report.py", "official.py"}
+    writers = {
+        "files.py",
+        "store.py",
+        "cache.py",
+        "feature_file.py",
+        "images.py",
+        "report.py",
+        "official.py",
+        "download.py",
+    }
     writing = re.compile(
         r"\.write_(text|bytes)\(|open\([^)]*[\"'][wax]b?\+?[\"']|np\.save\(|\.to_(csv|parquet)\(|savefig\(|\.tofile\("
     )

@@ -23,6 +23,7 @@ from fathom.store import Store
 if TYPE_CHECKING:
     from fathom.run.backends import Outcome
     from fathom.run.pretrain import Encoder
+    from fathom.run.recheck import Rechecked
     from fathom.run.status import Status
 
 out = Console(soft_wrap=True, highlight=False)
@@ -128,6 +129,33 @@ def print_outcome(outcome: "Outcome", silent: bool) -> None:
         err.print(f"[red]failed[/] {escape(failure['what'])}: {escape(failure['message'])}")
     if outcome.failures:
         err.print(f"{len(outcome.failures)} failed; they stay visible in the report. Details: {outcome.out}/failures")
+
+
+def print_table(columns: list[str], rows: list[list[str]], text: int = 1) -> None:
+    """A plain table, its first `text` columns words, wrapped to the terminal."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for number, name in enumerate(columns):
+        table.add_column(escape(name), justify="left" if number < text else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    out.print(table)
+
+
+def print_rechecked(found: "Rechecked") -> None:
+    """What came of a recheck, differences last."""
+    for outcome in found.outcomes:
+        mark = "[green]same[/]" if outcome.same else "[red]differs[/]"
+        how = (
+            "to the bit" if outcome.bitwise else f"another environment: metrics within {100 * found.tolerance:g} points"
+        )
+        before = ", rechecked before" if outcome.before else ""
+        out.print(f"{mark} {escape(outcome.what)} [dim]({how}{before})[/]")
+        for text in (*outcome.differences, *outcome.notes):
+            out.print(f"  {text}", markup=False)
+    for text in found.damaged:
+        out.print(f"[red]damaged[/] {escape(text)}")
+    same = sum(outcome.same for outcome in found.outcomes)
+    out.print(f"{same} of {len(found.outcomes)} came out as committed; {len(found.damaged)} damaged files")
 
 
 def print_encoder(made: "Encoder", as_json: bool, silent: bool) -> None:

@@ -58,14 +58,16 @@ def selection(
     return _mark("query", name, method="selection", **options)
 
 
-def dataset(name: str, *, role: str = "development") -> Callable[[T], T]:
+def dataset(name: str, *, role: str = "development", sketch: str = "") -> Callable[[T], T]:
     """Register a dataset: `def f(root: DataRoot, **parameters) -> Dataset`.
 
     Args:
         name: Kebab-case name.
         role: `development`, or `roll-out`: never tuned on. A parameter `role` of the dataset's own goes before it.
+        sketch: Name of a function of the same module with the same keyword parameters that gives the dataset with
+            official counts and without images, so that a study can be planned without the files.
     """
-    return _mark("dataset", name, role=role)
+    return _mark("dataset", name, role=role, sketch=sketch)
 
 
 def regime(name: str) -> Callable[[T], T]:

@@ -9,6 +9,7 @@
     OUT/shared/<kind>/<key>.json        work that several runs share: encoder, features, HP search, HP choice, round 0,
                                         ceiling, retries
     OUT/failures/<task>-<attempt>.json  what went wrong; a failure is never repaired silently
+    OUT/rechecks/<round>-<digest>.json  a round that was computed again: whether it came out the same, where, and when
     OUT/quarantine/                     damaged files whose work was done again
 
 A file is written under a temporary name, synced, and linked into place without replacing: it is there whole or not at

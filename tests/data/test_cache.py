@@ -77,7 +77,7 @@ def test_changed_file_is_noticed(files, tmp_path):
 
 
 def test_unchanged_old_files_are_not_read_again(files, tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "_RACY", -1)  # as if all had been written long ago
+    monkeypatch.setattr(cache, "RACY", -1)  # as if all had been written long ago
     first = content_hashes(files, tmp_path, quiet=True)
     assert len(json.loads((tmp_path / "content-hashes.json").read_text())) == 6
     read = []

@@ -1,7 +1,11 @@
 """Pages without drawings."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 from matplotlib.figure import Figure
+from tests.study.synthetic import Plan, build
 
 from fathom.study import figures, paradigm_figures
 from fathom.study.drawing import Drawing
@@ -14,3 +18,13 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
         for name in (name for name in vars(module) if name.endswith("_figure")):
             empty = Drawing(name, b"", "<svg></svg>", "", Figure())
             monkeypatch.setattr(module, name, lambda stem, *rest, empty=empty: empty)
+
+
+@pytest.fixture
+def plain_store() -> Callable[[Path], None]:
+    """Writes a study of data that no paper is about."""
+
+    def write(root: Path) -> None:
+        build(root, Plan(datasets=("digits",), seeds=2, rounds=3))
+
+    return write

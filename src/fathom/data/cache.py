@@ -25,37 +25,41 @@ from filelock import FileLock
 from rich.console import Console
 from rich.progress import track
 
-from fathom.data.decode import FITS, RULE, UnreadableError, decode, pillow_quiet
+from fathom.data.decode import FITS, RULE, Source, UnreadableError, decode, pillow_quiet
 from fathom.data.images import MappedImages, TensorImages
 from fathom.records import FathomError, canonical, digest
 
 MEMORY_LIMIT = 2 * 2**30  # bytes; larger sets are memory-mapped
 
 _HEADER = 4096  # bytes before the pixels, one page, so that the map is aligned
-_RACY = 2.0  # seconds: a file changed so shortly before it was hashed may change again within the clock's grain
+RACY = 2.0  # seconds: a file changed so shortly before it was hashed may change again within the clock's grain
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
+S = TypeVar("S")
 
 
 def decode_files(
-    paths: Sequence[Path],
+    paths: Sequence[Source],
     size: tuple[int, int],
     cache_dir: Path,
     *,
     fit: str = "squash",
     quiet: bool = False,
     memory_limit: int = MEMORY_LIMIT,
+    contents: str = "",
 ) -> TensorImages | MappedImages:
     """The files as images of one size, in the order given; decoded once, by the rule of `fathom.data.decode`.
 
     Args:
-        paths: Image files.
+        paths: Image files, or members of an archive.
         size: (height, width) in pixels.
         cache_dir: Folder for the decoded pixels; made where absent.
         fit: `squash` or `crop`.
         quiet: No progress bar.
         memory_limit: Bytes; a larger set stays in a memory map.
+        contents: Digest of the files' contents in order, where it is known (of members of an archive: always); else
+            each file is hashed.
 
     Raises:
         FathomError: Files are unreadable (the first ten and their number), or the cache cannot be written.
@@ -68,7 +72,7 @@ def decode_files(
         )
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
-        hashes = content_hashes(paths, cache_dir, quiet=quiet)
+        hashes = contents or content_hashes([p for p in paths if isinstance(p, Path)], cache_dir, quiet=quiet)
         key = digest({"files": hashes, "rule": RULE, "size": list(size), "fit": fit}, 32)
         target = cache_dir / f"{key}.pixels"
         shape = (len(paths), 3, *size)
@@ -92,7 +96,7 @@ def content_hashes(paths: Sequence[Path], cache_dir: Path, *, quiet: bool = Fals
         FathomError: Files cannot be read.
     """
     index = cache_dir / "content-hashes.json"
-    known = _read_index(index)
+    known = read_index(index)
     new: dict[str, list[Any]] = {}
 
     def one(path: Path) -> str:
@@ -102,32 +106,32 @@ def content_hashes(paths: Sequence[Path], cache_dir: Path, *, quiet: bool = Fals
         if entry and entry[:3] == mark:
             return str(entry[3])
         sha256 = _sha256_file(path)
-        if time.time() - max(state.st_mtime, state.st_ctime) > _RACY:
+        if time.time() - max(state.st_mtime, state.st_ctime) > RACY:
             new[os.fspath(path)] = [*mark, sha256]
         return sha256
 
     hashes = each(one, [p.absolute() for p in paths], "reading files", quiet)
     if new:
         with FileLock(cache_dir / "content-hashes.lock"):
-            merged = _read_index(index) | new
-            with _renamed(index) as file:
+            merged = read_index(index) | new
+            with renamed(index) as file:
                 file.write(canonical(merged).encode())
     return hashes
 
 
-def each(work: Callable[[Path], T], paths: Sequence[Path], what: str, quiet: bool) -> list[T]:
+def each(work: Callable[[S], T], paths: Sequence[S], what: str, quiet: bool) -> list[T]:
     """`work` of each path, in order, by several threads; all unreadable files are collected into one error.
 
     Raises:
         FathomError: Files are unreadable: the first ten and their number.
     """
-    return list(_readable(attempt(work, paths, what, quiet), paths))
+    return list(readable(attempt(work, paths, what, quiet), paths))
 
 
-def attempt(work: Callable[[Path], T], paths: Sequence[Path], what: str, quiet: bool) -> Iterator[T | UnreadableError]:
+def attempt(work: Callable[[S], T], paths: Sequence[S], what: str, quiet: bool) -> Iterator[T | UnreadableError]:
     """`work` of each path, in order, by several threads; an unreadable file gives its error in place of a result."""
 
-    def guarded(path: Path) -> T | UnreadableError:
+    def guarded(path: S) -> T | UnreadableError:
         try:
             return work(path)
         except UnreadableError as error:
@@ -147,7 +151,7 @@ def attempt(work: Callable[[Path], T], paths: Sequence[Path], what: str, quiet: 
             yield waiting.popleft().result()
 
 
-def _readable(results: Iterable[T | UnreadableError], paths: Sequence[Path]) -> Iterator[T]:
+def readable(results: Iterable[T | UnreadableError], paths: Sequence[object]) -> Iterator[T]:
     """The results, as long as they come; at the end one error about all that did not."""
     failed: list[str] = []
     for path, result in zip(paths, results, strict=True):
@@ -184,7 +188,7 @@ def _valid(path: Path, shape: tuple[int, ...]) -> str:
     return ""
 
 
-def _write(path: Path, shape: tuple[int, ...], paths: Sequence[Path], fit: str, quiet: bool) -> str:
+def _write(path: Path, shape: tuple[int, ...], paths: Sequence[Source], fit: str, quiet: bool) -> str:
     nbytes = int(np.prod(shape))
     if (free := shutil.disk_usage(path.parent).free) < nbytes + _HEADER:
         raise FathomError(
@@ -192,12 +196,12 @@ def _write(path: Path, shape: tuple[int, ...], paths: Sequence[Path], fit: str, 
             "Make room, name another folder with FATHOM_CACHE, or ask for a smaller size"
         )
     size = (shape[2], shape[3])
-    with _renamed(path) as file:
+    with renamed(path) as file:
         file.write(b" " * _HEADER)
         total = hashlib.sha256()
         # The pixels go to the file as they come, so that a set larger than memory can be decoded.
         decoded = attempt(lambda source: decode(source, size, fit), paths, "decoding images", quiet)
-        for pixels in _readable(decoded, paths):
+        for pixels in readable(decoded, paths):
             total.update(pixels.data)
             file.write(pixels.data)
         file.seek(0)
@@ -208,7 +212,7 @@ def _write(path: Path, shape: tuple[int, ...], paths: Sequence[Path], fit: str, 
 # ------------------------------------------------------------------------------------------------------- helpers
 
 
-def _read_index(path: Path) -> dict[str, list[Any]]:
+def read_index(path: Path) -> dict[str, list[Any]]:
     """What is known of files' contents; a damaged index knows nothing, and costs only time."""
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
@@ -218,7 +222,7 @@ def _read_index(path: Path) -> dict[str, list[Any]]:
 
 
 @contextmanager
-def _renamed(path: Path) -> Iterator[BinaryIO]:
+def renamed(path: Path) -> Iterator[BinaryIO]:
     """A file to write that becomes `path` when all of it is on the disk, and vanishes when anything fails."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".part")
     try:

@@ -12,11 +12,13 @@ The rule (its version is `RULE`; raise it whenever a pixel may change):
 Floating-point and 32-bit pixels have no defined white and are refused, as are images of more than `MAX_PIXELS`.
 """
 
+import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -31,6 +33,15 @@ _DEEP = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 class UnreadableError(Exception):
     """One file cannot be decoded; the message is the reason, without the path."""
+
+
+@runtime_checkable
+class Source(Protocol):
+    """An image file: a path, or a member of an archive."""
+
+    def read_bytes(self) -> bytes:
+        """All of it."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -58,7 +69,7 @@ def pillow_quiet() -> Iterator[None]:
         yield
 
 
-def decode(path: Path, size: tuple[int, int], fit: str = "squash") -> UInt8[np.ndarray, "3 h w"]:
+def decode(path: Source, size: tuple[int, int], fit: str = "squash") -> UInt8[np.ndarray, "3 h w"]:
     """One file as RGB of the asked (height, width), by the module's rule.
 
     Raises:
@@ -73,18 +84,19 @@ def decode(path: Path, size: tuple[int, int], fit: str = "squash") -> UInt8[np.n
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 
-def read(path: Path) -> tuple[Image.Image, Facts]:
+def read(path: Source) -> tuple[Image.Image, Facts]:
     """One file at its own size: completely decoded, upright, 8-bit RGB; and what it was.
 
     Raises:
         UnreadableError: As for `decode`.
     """
     try:
-        if not path.is_file():
+        if isinstance(path, Path) and not path.is_file():
             raise UnreadableError("no such file")
-        if path.stat().st_size == 0:
+        data = b"" if isinstance(path, Path) else path.read_bytes()
+        if not (path.stat().st_size if isinstance(path, Path) else len(data)):
             raise UnreadableError("the file is empty")
-        with Image.open(path) as image:
+        with Image.open(path if isinstance(path, Path) else io.BytesIO(data)) as image:
             facts = Facts(image.width, image.height, image.mode, image.format or "")
             if image.width * image.height > MAX_PIXELS:
                 raise UnreadableError(f"{image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are read")

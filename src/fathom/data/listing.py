@@ -108,6 +108,8 @@ def locate(text: str, base: Path, what: str) -> Path:
 
 def nfc(text: str) -> str:
     """One spelling of an accented letter, whichever the file system prefers; bytes that are no UTF-8 as `\\xe9`."""
+    if text.isascii():
+        return text
     readable = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return unicodedata.normalize("NFC", readable)
 

@@ -3,8 +3,9 @@
 import contextlib
 import hashlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from filelock import FileLock
@@ -17,15 +18,32 @@ from fathom.records import FathomError, digest
 
 def revision(images: Images, test_images: Images, labels: Ids, test_labels: Ids, *groups: Ids | None) -> str:
     """12 hexadecimal digits of the pixels, labels and groups: what "the same data" means."""
-    parts = [labels, test_labels, *(g for g in groups if g is not None)]
+    return joint_revision((images, test_images), labels, test_labels, *groups)
+
+
+def joint_revision(images: Sequence[Images], *arrays: Ids | None) -> str:
+    """12 hexadecimal digits of sets of images and of what is known of them; absent arrays are left out."""
     return digest(
         {
-            "images": [pixels_sha256(images), pixels_sha256(test_images)],
-            "sizes": [list(images.size), list(test_images.size)],
-            "arrays": [hashlib.sha256(np.ascontiguousarray(p, "<i8").tobytes()).hexdigest() for p in parts],
+            "images": [pixels_sha256(part) for part in images],
+            "sizes": [list(part.size) for part in images],
+            "arrays": [
+                hashlib.sha256(np.ascontiguousarray(a, "<i8").tobytes()).hexdigest() for a in arrays if a is not None
+            ],
         },
         12,
     )
+
+
+def published_test_split(n: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """The test split of ISIC-2019 and MIO-TCD as published: a quarter at random, whatever the class; True marks it.
+
+    Source: Lüth et al. 2023, study code: `default_rng(12345).choice(n, int(.25 n), replace=False)`. Ours: the order
+        that it indexes is one of content (rows of the official table, sorted names), never of a file system.
+    """
+    chosen = np.zeros(n, bool)
+    chosen[np.random.default_rng(12345).choice(n, int(0.25 * n), replace=False)] = True
+    return chosen
 
 
 def fetch(name: str, root: DataRoot, folder: str, download: Callable[[Path], object]) -> None:

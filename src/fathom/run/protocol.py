@@ -6,7 +6,8 @@ after some rounds follows from the committed rounds alone, so a run goes on wher
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
@@ -23,7 +24,7 @@ from fathom.run.groundwork import grounded, state_of
 from fathom.run.journal import FileJournal
 from fathom.run.lab import Lab, Setting
 from fathom.run.metrics import measure
-from fathom.run.oracle import Labeled
+from fathom.run.oracle import Labeled, Oracle
 from fathom.run.start import Start
 from fathom.run.tune import chosen
 from fathom.streams import Streams
@@ -31,32 +32,67 @@ from fathom.streams import Streams
 
 def run(lab: Lab, spec: RunSpec, after_round: Callable[[Round], None] = lambda record: None) -> None:
     """Do the rounds of a run that are not committed yet."""
-    start, method = grounded(lab, spec.setting, lab.start_of(spec)), build_method(spec.query)
-    dropout = dropout_of(lab.paradigm(spec.paradigm), method)
-    oracle, labeled = start.open()
-    committed = lab.store.rounds(spec)
-    for record in committed:
-        labeled.add(record.queried, oracle.label(record.queried))
-    for number in range(len(committed), start.regime.rounds):
-        clock, streams = Clock(), Streams(spec.seed, number)
+    course = Course.open(lab, spec, lab.store.rounds(spec))
+    while course.number < course.start.regime.rounds:
+        record, journal = course.round()
+        lab.store.commit(spec, record)
+        journal.close()
+        after_round(record)
+
+
+@dataclass
+class Course:
+    """A run at one of its rounds: what is labeled and paid for so far.
+
+    Args:
+        lab: What it is computed with.
+        spec: What decides it.
+        start: Its split, as its paradigm sees it.
+        oracle: The holder of labels, with this run's bill.
+        labeled: The samples that have labels.
+        number: The round that comes next.
+    """
+
+    lab: Lab
+    spec: RunSpec
+    start: Start
+    oracle: Oracle
+    labeled: Labeled
+    number: int = 0
+
+    @classmethod
+    def open(cls, lab: Lab, spec: RunSpec, committed: Sequence[Round] = ()) -> "Course":
+        """A run after some committed rounds: what they queried is all that decides how it goes on."""
+        start = grounded(lab, spec.setting, lab.start_of(spec))
+        course = cls(lab, spec, start, *start.open(), number=len(committed))
+        for record in committed:
+            course.labeled.add(record.queried, course.oracle.label(record.queried))
+        return course
+
+    def round(self) -> tuple[Round, FileJournal]:
+        """Do the next round; its journal is to be closed when it is committed."""
+        spec, start, labeled = self.spec, self.start, self.labeled
+        method = build_method(spec.query)
+        dropout = dropout_of(self.lab.paradigm(spec.paradigm), method)
+        clock, streams = Clock(), Streams(spec.seed, self.number)
         with clock("train"):
-            classifier, journal = _train(lab, spec, start, labeled, dropout, streams)
+            classifier, journal = _train(self.lab, spec, start, labeled, dropout, streams)
         with clock("test"):
             metrics, recalls = test(start, classifier, dropout)
             training = shown(start, classifier, labeled, dropout)  # before the query takes its pick of the pool
-        budget, paid, labeled_classes = len(labeled), oracle.paid, labeled.count(start.dataset.num_classes)
+        budget, paid, labeled_classes = len(labeled), self.oracle.paid, labeled.count(start.dataset.num_classes)
         queried: list[int] = []
         scores: list[float] | None = None
         notes: list[str] = []
-        if number + 1 < start.regime.rounds:  # nothing is asked after the last round
+        if self.number + 1 < start.regime.rounds:  # nothing is asked after the last round
             queried, scores, notes = Asking(start, classifier, dropout, method, labeled, streams, clock).ask()
-        classes = oracle.label(queried)
+        classes = self.oracle.label(queried)
         labeled.add(queried, classes)
         record = Round(
-            round=number,
+            round=self.number,
             budget=budget,
             paid=paid,
-            hparams=chosen(lab, spec.setting),
+            hparams=chosen(self.lab, spec.setting),
             metrics={**metrics, "val_score": classifier.val_score},
             recalls=recalls,
             queried=queried,
@@ -67,12 +103,11 @@ def run(lab: Lab, spec: RunSpec, after_round: Callable[[Round], None] = lambda r
             training=training,
             seconds=clock.read(),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
-            environment=lab.environment,
+            environment=self.lab.environment,
             engine=engine_of(classifier),
         )
-        lab.store.commit(spec, record)
-        journal.close()
-        after_round(record)
+        self.number += 1
+        return record, journal
 
 
 def test(start: Start, classifier: Classifier, dropout: float) -> tuple[dict[str, float], list[float | None]]:

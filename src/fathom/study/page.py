@@ -16,6 +16,7 @@ from fathom.records import PROTOCOL
 from fathom.spans import duration
 from fathom.study import curves, figures
 from fathom.study.across import across_table
+from fathom.study.compare_page import beside_published
 from fathom.study.environments import common, mixed_words
 from fathom.study.numbers import DASH
 from fathom.study.paradigm_page import paradigms, training
@@ -54,6 +55,7 @@ class Page(Pieces):
             paradigms=paradigms(self),
             training=training(self),
             penalty=self._penalty(),
+            published=beside_published(self),
             times=self.kept(times_table(r)),
             ground=self.kept(ground_table(r)),
             pending=pending_table(r),

@@ -1,0 +1,53 @@
+"""Datasets without files: official counts with blank images, enough to plan a study and never to run one."""
+
+import torch
+from jaxtyping import Int, UInt8
+from torch import Tensor
+
+from fathom.records import FathomError
+
+
+class BlankImages:
+    """So many images of one size, none of which can be taken.
+
+    Args:
+        n: How many.
+        size: (height, width) in pixels.
+    """
+
+    def __init__(self, n: int, size: tuple[int, int]) -> None:
+        self._n = n
+        self._size = size
+
+    def __len__(self) -> int:
+        return self._n
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self._size
+
+    @property
+    def device(self) -> torch.device:
+        """The CPU, as good as any other: there is nothing to move."""
+        return torch.device("cpu")
+
+    def take(self, ids: Int[Tensor, "b"]) -> UInt8[Tensor, "b 3 h w"]:
+        """Refuse.
+
+        Raises:
+            FathomError: Always.
+        """
+        raise FathomError(
+            "these are official counts without images, for planning; to run, name the folder of the dataset's files "
+            "with --data or FATHOM_DATA, or allow the download with --download"
+        )
+
+    def to(self, device: torch.device) -> "BlankImages":
+        """The same."""
+        return self
+
+
+def blank(n: int, size: tuple[int, int]) -> BlankImages:
+    """n blank images of (height, width)."""
+    return BlankImages(n, size)
