@@ -349,13 +349,24 @@ def test_status(finished: Path) -> None:
     assert shared == {"hparams": 1, "first": 1, "ceiling": 1}
     assert shown["under_way"] == []
     assert shown["failures"] == []
+    tasks = shown["tasks"]
+    assert tasks["kinds"]["run"] == {"done": 2, "running": 0, "waiting": 0, "blocked": 0, "failed": 0}
+    assert (tasks["trainings"], tasks["of"], tasks["seconds_left"]) == (6, 6, 0.0)
 
 
 def test_status_of_a_study_half_done(finished: Path, tmp_path: Path) -> None:
     out = shutil.copytree(finished, tmp_path / "out")
     (out / "runs" / Store.open(out).study.runs[1].key / "round-02.json").unlink()
-    assert [run["rounds"] for run in parsed("status", out)["runs"]] == [3, 2]
-    assert "1 of 2 runs complete" in call("status", out).out
+    shown = parsed("status", out)
+    assert [run["rounds"] for run in shown["runs"]] == [3, 2]
+    assert shown["tasks"]["jobs"]["waiting"] == 1
+    assert shown["tasks"]["seconds_left"] > 0
+    said = call("status", out).out
+    assert "1 of 2 runs complete" in said
+    assert "5 of 6 trainings, one worker does" in said
+    assert "left with 1 at work; nobody is at work now" in said
+    (out / "jobs.json").unlink()  # as in a store of an older version
+    assert parsed("status", out)["tasks"] is None
 
 
 def test_looking_at_a_damaged_store_moves_nothing(finished: Path, tmp_path: Path) -> None:
@@ -487,7 +498,7 @@ def mistake(said: Said, *words: str) -> None:
     ("show entropi", ("nothing called 'entropi'", "Did you mean 'entropy'?")),
     ("run absent.toml", ("no study file absent.toml",)),
     ("show absent.toml", ("no study file absent.toml",)),
-    ("frobnicate", ('Unknown command "frobnicate"', "compare")),
+    ("frobnicate", ('Unknown command "frobnicate"', "check-data")),
     ("run quickstart --nope", ("Unknown option", "--nope")),
     ("run", ("STUDY", "requires an argument")),
     ("run quickstart --workers -1", ("--workers", ">= 0")),

@@ -17,12 +17,14 @@ from fathom.callstring import spell
 from fathom.files import DamageWarning
 from fathom.progress import bar
 from fathom.records import Study
+from fathom.spans import duration
 from fathom.store import Store
 
 if TYPE_CHECKING:
     from fathom.run.backends import Outcome
     from fathom.run.pretrain import Encoder
     from fathom.run.recheck import Rechecked
+    from fathom.run.status import Status
 
 out = Console(soft_wrap=True, highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -168,7 +170,9 @@ def print_encoder(made: "Encoder", as_json: bool, silent: bool) -> None:
     print(made.name)
 
 
-def print_status(store: Store, rows: list[dict[str, Any]], failures: list[dict[str, Any]]) -> None:
+def print_status(
+    store: Store, rows: list[dict[str, Any]], failures: list[dict[str, Any]], found: "Status | None" = None
+) -> None:
     """How far each cell of a study is, what is under way, and what failed."""
     table = Table("dataset", "regime", "paradigm", "query", "rounds done, by seed", box=None, header_style="bold")
     for cell in dict.fromkeys((r["dataset"], r["regime"], r["paradigm"], r["query"]) for r in rows):
@@ -180,10 +184,31 @@ def print_status(store: Store, rows: list[dict[str, Any]], failures: list[dict[s
     for setting in store.study.settings:
         for change in store.retries(setting):
             out.print(f"done again with {escape(change)}, as a training was not finite: {escape(' '.join(setting))}")
+    if found:
+        _print_work(found)
     complete = sum(r["rounds"] == r["of"] for r in rows)
     out.print(f"{complete} of {len(rows)} runs complete")
     for failure in failures:
         out.print(f"[red]failed[/] {escape(failure['what'])}: {escape(failure['message'])}")
+
+
+def _print_work(found: "Status") -> None:
+    """Jobs by kind and state, who is at work, the rate and the time left."""
+    table = Table("jobs", *found.jobs, box=None, header_style="bold", pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for kind, states in [*found.kinds.items(), ("all", found.jobs)]:
+        table.add_row(kind, *(str(number) if number else "[dim].[/]" for number in states.values()))
+    out.print(table)
+    for worker in found.workers:
+        doing = f"{worker['what']}, for {duration(worker['seconds'])}" if worker["what"] else "looks for a job"
+        done = f"{worker['trainings']} trainings, {worker['hourly']:.1f}/h"
+        out.print(escape(f"worker {worker['host']}:{worker['pid']} ({worker['device']}): {doing}; {done}"))
+    rate = f", one worker does {found.hourly:.1f} an hour" if found.hourly else ""
+    out.print(f"{found.trainings} of {found.of} trainings{rate}")
+    if found.seconds_left and found.jobs["waiting"] + found.jobs["running"]:
+        nobody = "; nobody is at work now" if not found.workers else ""
+        out.print(f"about {duration(found.seconds_left)} left with {found.left_for} at work{nobody}")
 
 
 def write_report(folder: Path, silent: bool) -> Path:

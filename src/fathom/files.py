@@ -1,6 +1,7 @@
 """Files that are whole or absent: temporary name, fsync, link into place; a SHA-256 that every read checks."""
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -89,7 +90,8 @@ def _sync_folder(path: Path) -> None:
             os.close(handle)
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
+    """Whether a process of this machine lives."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -154,7 +156,7 @@ def clean(root: Path) -> None:
     """Remove temporary files that processes of this machine left when they died."""
     for path in root.rglob(".tmp-*"):
         parts = _TEMPORARY.fullmatch(path.name)
-        if parts and parts["host"] == socket.gethostname() and not _alive(int(parts["pid"])):
+        if parts and parts["host"] == socket.gethostname() and not alive(int(parts["pid"])):
             path.unlink(missing_ok=True)
 
 
@@ -184,7 +186,7 @@ def clean_locks(folder: Path, *, finished: bool = False) -> None:
 def _is_dead(text: str) -> bool:
     """Whether a mark is of a process of this machine that is dead."""
     host, _, pid = text.rpartition(" ")
-    return host == socket.gethostname() and pid.isdecimal() and not _alive(int(pid))
+    return host == socket.gethostname() and pid.isdecimal() and not alive(int(pid))
 
 
 @contextlib.contextmanager
@@ -197,6 +199,13 @@ def lock(path: Path, *, wait: bool) -> Iterator[bool]:
     except Timeout:
         yield False
         return
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOTSUP):
+            raise
+        raise FathomError(
+            f"{path.parent} lies on a file system without locks ({error.strerror}), so two workers could not share a "
+            "study there. Name another folder, or have it mounted with locks; fathom doctor --out FOLDER tells"
+        ) from None
     try:
         yield True
     finally:

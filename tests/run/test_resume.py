@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from tests.run.studies import SEARCHING, contents, study
 
+from fathom import files
 from fathom.run.backends import run
 from fathom.store import Store
 
@@ -179,6 +180,34 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
     assert Path(again.stdout.strip().splitlines()[-1]).is_file()
+
+
+@pytest.mark.parametrize(("number", "workers"), [(signal.SIGUSR2, 2), (signal.SIGTERM, 0)])
+def test_sent_away_it_leaves_within_seconds_and_goes_on_when_called_again(
+    uninterrupted: dict[str, bytes], tmp_path: Path, number: signal.Signals, workers: int
+) -> None:
+    """As Slurm does before a time limit: exit status 75, no lock held, nobody left behind."""
+    out = tmp_path / "out"
+    runner = RUNNER.replace("outcome = ", "from fathom.run.backends import Interrupted\ntry: outcome = ")
+    runner += "except Interrupted as stop: sys.exit(stop.exit_code)\n"
+    runner = runner.replace("sys.exit(0 if outcome.finished else 3)\n", "")
+    process = subprocess.Popen(
+        [sys.executable, "-c", runner, str(workers), str(out)], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    while commits(out) < 12:
+        time.sleep(0.01)
+    told = time.monotonic()
+    process.send_signal(number)
+    assert process.wait(timeout=30) == 75
+    assert time.monotonic() - told < 10
+    before = commits(out)
+    for path in (out / ".locks").glob("*.lock"):
+        with files.lock(path, wait=False) as free:
+            assert free, path
+    assert commits(out) == before, "a worker outlived its parent"
+    finish(out)
+    assert contents(out) == uninterrupted
+    assert not Store.open(out).failures()
 
 
 COUNTING = '''

@@ -1,5 +1,7 @@
 """Workers join on a GPU while memory and idle time carry them."""
 
+from pathlib import Path
+
 import pytest
 
 from fathom.run.sharing import Load, Sharing, parse, visible
@@ -59,3 +61,31 @@ def test_what_nvidia_smi_says() -> None:
     assert "2" not in loads
     assert visible(loads, None) == [loads["0"], loads["1"]]
     assert visible(loads, "GPU-bbb,0") == [loads["1"], loads["0"]]
+
+
+def test_a_job_on_a_cluster_takes_the_share_of_a_gpu_that_was_measured() -> None:
+    from fathom.run.sharing import CONTEXT, MOST, gpu_share
+
+    total = 80 * 2**30
+    assert gpu_share(0, 0) == 1.0, "a whole one while nothing is measured"
+    assert gpu_share(total, total) == 1.0
+    assert gpu_share(30 * 2**30, total) == 1 / 2
+    assert gpu_share(2**20, total) == 1 / MOST
+    for taken in (2**30, 9 * 2**30, 20 * 2**30):
+        jobs = round(1 / gpu_share(taken, total))
+        assert jobs * (taken + CONTEXT) <= 0.9 * total
+
+
+def test_memory_of_a_worker_counts_its_images_but_no_memory_maps(tmp_path: Path) -> None:
+    import torch
+
+    from fathom.run.backends import data_root
+    from fathom.run.lab import Lab
+    from fathom.run.sharing import PROCESS, host_memory
+    from fathom.store import Store
+
+    lab = Lab(Store(tmp_path), data_root(tmp_path), torch.device("cpu"))
+    digits = lab.dataset("digits")
+    height, width = digits.images.size
+    assert host_memory(lab, {"digits"}) == PROCESS + (len(digits.labels) + len(digits.test_labels)) * 3 * height * width
+    assert host_memory(lab, set()) == PROCESS

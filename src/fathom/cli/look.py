@@ -1,8 +1,10 @@
 """Verbs that look things up: what there is, what a study takes, how far it is."""
 
+import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from cyclopts import Parameter
 from rich.markup import escape
 from rich.table import Table
 
@@ -10,6 +12,10 @@ from fathom import registry
 from fathom.cli.app import Data, Device, Download, Hparams, Json, Only, Plugin, Workers, add_plugins, app
 from fathom.console import member_row, out, print_json, print_status, show_members, show_study, spelled, status_line
 from fathom.records import FathomError
+
+if TYPE_CHECKING:
+    from fathom.run.status import Status
+    from fathom.store import Store
 
 
 @app.command(name="list")
@@ -124,24 +130,46 @@ def plan(
 
 
 @app.command
-def status(folder: Path, /, *, json: Json = False) -> None:
-    """How far a study is.
+def status(
+    folder: Path,
+    /,
+    *,
+    watch: Annotated[bool, Parameter(negative="")] = False,
+    every: Annotated[float, Parameter(validator=validators.Number(gt=0))] = 5.0,
+    json: Json = False,
+) -> None:
+    """How far a study is: jobs by state and kind, who is at work, the rate, the time left, what failed and why.
 
     Args:
         folder: The study's folder.
+        watch: Look again and again, until Ctrl-C or the end of the study.
+        every: Seconds between two looks.
     """
     from fathom.store import SHARED, Store
 
-    store = Store.open(folder)
-    rows = []
-    for spec in store.study.runs:
-        regime, rounds = store.regime(spec), store.rounds(spec)
-        total = regime.rounds if regime else None
-        rows.append({"key": spec.key, **spec.to_json(), "rounds": len(rounds), "of": total})
-    failures = store.failures()
-    if json:
-        shared = {kind: len(store.records(f"shared/{kind}")) for kind in SHARED}
-        state = {"study": store.study.name, "runs": rows, "shared": shared}
-        print_json({**state, "under_way": store.under_way(), "failures": failures})
-        return
-    print_status(store, rows, failures)
+    while True:
+        store = Store.open(folder)
+        rows, found = _looked(store)
+        failures = store.failures()
+        if json:
+            shared = {kind: len(store.records(f"shared/{kind}")) for kind in SHARED}
+            state = {"study": store.study.name, "runs": rows, "shared": shared, "under_way": store.under_way()}
+            print_json(state | {"tasks": found.to_json() if found else None, "failures": failures})
+        else:
+            if watch and out.is_terminal:
+                out.clear()
+            print_status(store, rows, failures, found)
+        if not watch or all(row["rounds"] == row["of"] for row in rows):
+            return
+        time.sleep(every)
+
+
+def _looked(store: "Store") -> tuple[list[dict[str, Any]], "Status | None"]:
+    """A row for every run, and the state of the work; every round is read once."""
+    from fathom.run.status import status_of
+
+    rows, rounds = [], {spec: store.rounds(spec) for spec in store.study.runs}
+    for spec, done in rounds.items():
+        regime = store.regime(spec)
+        rows.append({"key": spec.key, **spec.to_json(), "rounds": len(done), "of": regime.rounds if regime else None})
+    return rows, status_of(store, rounds)

@@ -33,11 +33,13 @@ def run(
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
     only: Only = None,
     hparams: Hparams = None,
+    engine: str = "local",
     workers: Workers = None,
     threads: Threads = 1,
     data: Data = None,
     download: Download = False,
     device: Device = "auto",
+    gpu_share: Annotated[float | None, Parameter(name="--gpu-share")] = None,
     fast: Annotated[bool, Parameter(negative="")] = False,
     freeze: Path | None = None,
     report: bool = True,
@@ -54,8 +56,11 @@ def run(
     Args:
         study: Name of a built-in study, or path of a TOML file.
         out: Folder for the results [default: runs/NAME].
-        workers: Worker processes [default: one per core, one per GPU]; 0 works in this process.
+        engine: local: worker processes of this machine. ray or ray:HOST:PORT: a Ray cluster whose machines all see the
+            results and the data under the same paths.
+        workers: Worker processes [default: one per core, one per GPU]; 0 works in this process. Not for ray.
         threads: CPU threads of each worker; part of what decides the numbers.
+        gpu_share: Share of a GPU that a job takes on Ray, such as 0.25 [default: a whole one until it is measured].
         fast: On CUDA, the fastest kernels; numbers then agree from run to run as those of two seeds do, not to the bit.
         freeze: File of fathom freeze: what was decided on development data, and is followed on roll-out data.
         report: Write the report at the end.
@@ -79,9 +84,11 @@ def run(
                 folder,
                 data=data,
                 download=download,
+                engine=engine,
                 device=device,
                 threads=threads,
                 workers=workers,
+                gpu_share=gpu_share,
                 fast=fast,
                 extend=extend,
                 accept_environment=accept_environment,
@@ -90,7 +97,9 @@ def run(
                 progress=progress,
             )
     except Interrupted as stop:
+        before = not stop.outcome.trainings  # training began
         safe = f"{stop.outcome.committed} of {stop.outcome.trainings} trainings are safe in {folder}"
+        safe = f"{_rounds(folder)} rounds are safe in {folder}" if before else safe
         err.print(
             f"Stopped. {safe}. To go on, type the same command again:\n  {command_line()}", markup=False, soft_wrap=True
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fathom.query.method import build as build_method
-from fathom.records import RunSpec, Study
+from fathom.records import RunSpec, Study, unique
 from fathom.run import protocol, tune
 from fathom.run.dropout import dropout_of
 from fathom.run.groundwork import embed_features, jobs_before, prepare_state
@@ -58,32 +58,45 @@ class Job:
 def jobs_of(study: Study, lab: Lab, whole: Study | None = None) -> list[Job]:
     """All jobs of a study in the order they should be done.
 
+    First the HPs of every setting are chosen, with what that needs; then, seed by seed, the round 0 and the runs of all
+    settings; the ceilings last. A study that is stopped half-way so has whole seeds, which can be compared.
+
     Args:
         study: The study, or the part of it that is to be done now.
         lab: What is open.
         whole: The study that it is a part of: it decides which seeds get a ceiling.
     """
     jobs: dict[str, Job] = {}
-    seeds = _seeds(whole or study)
+    choices = {}
     for setting in study.settings:
-        for job in _setting_jobs(study, lab, setting, seeds[setting][: study.ceiling]):
+        for job in _choice_jobs(lab, setting):
             jobs.setdefault(job.name, job)
+        choices[setting] = job
+    seeds = {seed: place for place, seed in enumerate(unique(spec.seed for spec in study.runs))}
+    settings = {setting: place for place, setting in enumerate(choices)}
+    for spec in sorted(study.runs, key=lambda spec: (seeds[spec.seed], settings[spec.setting])):
+        for job in _run_jobs(lab, spec, choices[spec.setting]):
+            jobs.setdefault(job.name, job)
+    here, ceilings = _seeds(study), _seeds(whole or study)
+    for setting in study.settings:
+        for seed in (seed for seed in ceilings[setting][: study.ceiling] if seed in here[setting]):
+            ground = _ground_jobs(lab, setting, seed)
+            name = protocol.ceiling_key(lab, setting, seed)
+            jobs.setdefault(name, Job("ceiling", name, setting, seed, _names([choices[setting], *ground[-1:]])))
     return list(jobs.values())
 
 
 def _seeds(study: Study) -> dict[Setting, list[int]]:
     """The seeds of each setting, in order."""
-    found: dict[Setting, list[int]] = {}
+    found: dict[Setting, dict[int, None]] = {}
     for spec in study.runs:
-        seeds = found.setdefault(spec.setting, [])
-        if spec.seed not in seeds:
-            seeds.append(spec.seed)
-    return found
+        found.setdefault(spec.setting, {})[spec.seed] = None
+    return {setting: list(seeds) for setting, seeds in found.items()}
 
 
-def _setting_jobs(study: Study, lab: Lab, setting: Setting, ceilings: Sequence[int]) -> Iterator[Job]:
-    paradigm = lab.paradigm(setting[2])
-    grid = tune.grid_of(lab, setting)
+def _choice_jobs(lab: Lab, setting: Setting) -> Iterator[Job]:
+    """What chooses a setting's HPs; the last job is the choice."""
+    paradigm, grid = lab.paradigm(setting[2]), tune.grid_of(lab, setting)
     arms = []
     if len(grid) > 1:
         for seed in range(paradigm.search):
@@ -93,22 +106,21 @@ def _setting_jobs(study: Study, lab: Lab, setting: Setting, ceilings: Sequence[i
                 name = tune.search_key(lab, setting, hparams, seed)
                 arms.append(Job("search", name, setting, seed, _names(ground[-1:]), hparams=hparams))
         yield from arms
-    choice = Job("choose", tune.choice_key(lab, setting), setting, -1, _names(arms))
-    yield choice
-    runs = [spec for spec in study.runs if spec.setting == setting]
-    for spec in runs:
-        yield from (ground := _ground_jobs(lab, setting, spec.seed))
-        dropout = dropout_of(paradigm, build_method(spec.query))
-        name = protocol.first_key(lab, setting, spec.seed, dropout)
-        first = Job("first", name, setting, spec.seed, _names([choice, *ground[-1:]]), dropout=dropout)
-        yield first
-        again = len(grid) * len(tune.retunes(paradigm)) if len(grid) > 1 else 0
-        run = Job("run", lab.store.run_name(spec), setting, spec.seed, _names([first]), query=spec.query)
-        yield replace(run, retunings=again)
-    for seed in (seed for seed in ceilings if any(spec.seed == seed for spec in runs)):
-        ground = _ground_jobs(lab, setting, seed)
-        name = protocol.ceiling_key(lab, setting, seed)
-        yield Job("ceiling", name, setting, seed, _names([choice, *ground[-1:]]))
+    yield Job("choose", tune.choice_key(lab, setting), setting, -1, _names(arms))
+
+
+def _run_jobs(lab: Lab, spec: RunSpec, choice: Job) -> Iterator[Job]:
+    """A run, and the round 0 before it, which it shares with other runs."""
+    setting, paradigm = spec.setting, lab.paradigm(spec.paradigm)
+    yield from (ground := _ground_jobs(lab, setting, spec.seed))
+    dropout = dropout_of(paradigm, build_method(spec.query))
+    name = protocol.first_key(lab, setting, spec.seed, dropout)
+    first = Job("first", name, setting, spec.seed, _names([choice, *ground[-1:]]), dropout=dropout)
+    yield first
+    grid = len(tune.grid_of(lab, setting))
+    again = grid * len(tune.retunes(paradigm)) if grid > 1 else 0
+    run = Job("run", lab.store.run_name(spec), setting, spec.seed, _names([first]), query=spec.query)
+    yield replace(run, retunings=again)
 
 
 def _ground_jobs(lab: Lab, setting: Setting, seed: int) -> list[Job]:

@@ -15,6 +15,7 @@ from fathom.learn import build as build_paradigm
 from fathom.learn.task import Paradigm
 from fathom.records import PRETRAINING, FathomError, RunSpec, digest, of_stage
 from fathom.run.journal import FileJournal, Look, Tell
+from fathom.run.roster import Presence
 from fathom.run.start import Start
 from fathom.store import Store
 
@@ -34,6 +35,7 @@ class Lab:
         tell: Called with how far long work is (`run.journal`).
         sketched: For plans: datasets whose files are absent are taken from their sketch, and noted here with why.
         owner: Process id of who started the session, which marks are made for.
+        presence: Says what this worker does, for those who watch.
     """
 
     store: Store
@@ -43,6 +45,7 @@ class Lab:
     tell: Tell | None = None
     sketched: dict[str, str] | None = None
     owner: int = field(default_factory=os.getpid)  # the process that the session ends with
+    presence: Presence | None = None
     featured: dict[str, Dataset] = field(default_factory=dict)  # by name of their record (`run.groundwork`)
     _datasets: dict[str, Dataset] = field(default_factory=dict)
     _starts: dict[tuple[str, str, int, str], Start] = field(default_factory=dict)

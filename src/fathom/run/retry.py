@@ -18,14 +18,21 @@ from fathom.run.lab import Lab, Setting
 STAGES = {"prepare": PRETRAINING, "choose": SEARCH, "first": "", "run": "", "ceiling": ""}  # kind of job -> stage
 
 
-def retry_settings(lab: Lab, study: Study, session: str) -> bool:
-    """Have the settings done again in which a training of this session was not finite. Whether there are any."""
+def retry_settings(lab: Lab, study: Study, session: str, kind: str) -> bool:
+    """Have the settings done again in which a training of this session was not finite. Whether there are any.
+
+    Args:
+        lab: Of this process.
+        study: With the changes that it declares.
+        session: Of the call of `run`.
+        kind: Of the device that the workers train on: `cpu` or `cuda`.
+    """
     again = lab.store.forget()  # another process may have declared one
     for setting, stage, number, message in _diverged(lab, session):
         if number != len(lab.store.retries(setting)):
             continue  # it failed under an earlier form of the setting
         affected = [setting] if stage != PRETRAINING else _sharing(lab, study, setting)
-        change = _next_change(lab, study, setting, stage)
+        change = _next_change(lab, study, setting, stage, kind)
         for one in affected if change else ():
             told = f"{stage}: {change}" if stage else change
             lab.store.retry(one, len(lab.store.retries(one)) + 1, told, message)
@@ -33,13 +40,13 @@ def retry_settings(lab: Lab, study: Study, session: str) -> bool:
     return again
 
 
-def _next_change(lab: Lab, study: Study, setting: Setting, stage: str) -> str:
+def _next_change(lab: Lab, study: Study, setting: Setting, stage: str, kind: str) -> str:
     """The first entry of the study's `retry` that was not tried in this stage and changes anything; empty if none."""
     left = list(study.retry)
     for change in of_stage(lab.store.retries(setting), stage):
         if change in left:
             left.remove(change)
-    if lab.device.type != "cuda":
+    if kind != "cuda":
         left = [change for change in left if change != "fp32"]  # a CPU computes in float32 anyway
     if stage == PRETRAINING:
         paradigm, family = lab.paradigm_of(setting), lab.dataset(setting[0]).augment

@@ -9,10 +9,15 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from fathom.data.images import TensorImages
+from fathom.run.lab import Lab
+
 EVERY = 20.0  # seconds between looks; a worker needs some of them to load its data and train
 BUSY = 0.8  # utilization from which another worker would only make the others slower
 RESERVE = 0.1  # of a GPU's memory that is never planned for
 MOST = 8  # workers a GPU
+CONTEXT = 600 * 2**20  # bytes of a GPU that a process holds beside its tensors
+PROCESS = 3 * 2**29  # bytes of a worker without its images: Python, torch, a training on small images (measured)
 
 Gauge = Callable[[], list["Load"]]
 
@@ -89,3 +94,28 @@ class Sharing:
         each = (load.used - self.alone[gpu]) / there
         # Nothing held yet: the workers there are still loading, and say nothing about what one takes.
         return each > 0 and load.busy < BUSY and load.used + each < (1 - RESERVE) * load.total
+
+
+def gpu_share(taken: int, total: int) -> float:
+    """Share of a GPU for a job, so that as many run on it as its memory carries; the whole while nothing is measured.
+
+    Args:
+        taken: Bytes that torch reserved for a job at most.
+        total: Bytes that the GPU has.
+    """
+    if not taken or not total:
+        return 1.0
+    together = int((1 - RESERVE) * total // (taken + CONTEXT))
+    return 1 / max(1, min(MOST, together))
+
+
+def host_memory(lab: Lab, datasets: set[str]) -> int:
+    """Bytes that a worker of a study may come to hold: Python with torch, and the images that are not memory maps."""
+    total = PROCESS
+    for name in datasets:
+        dataset = lab.dataset(name)
+        for images in (dataset.images, dataset.test_images):
+            if isinstance(images, TensorImages):
+                height, width = images.size
+                total += len(images) * 3 * height * width
+    return total

@@ -8,6 +8,7 @@ standard input and dies when that input closes, so a worker never outlives the p
 import dataclasses
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -23,8 +24,9 @@ from fathom import files, registry
 from fathom.data.dataset import DataRoot
 from fathom.records import FathomError, digest
 from fathom.run.environment import set_mode
-from fathom.run.jobs import Job, do, done
+from fathom.run.jobs import Job, do, done, trainings
 from fathom.run.lab import Lab
+from fathom.run.roster import Presence
 from fathom.store import Store
 
 PATIENCE = 0.2  # seconds between looks at the store while others hold what is left
@@ -60,39 +62,64 @@ def _next(lab: Lab, jobs: list[Job], finished: set[str], failed: set[str], sessi
         waiting = True
         if not all(name in finished for name in job.needs):
             continue
-        with lab.store.lock(job.name) as mine:
-            if not mine:
-                continue
-            # Another process may have done it between our look and our lock.
-            ended_well = done(lab.store, job) or _marked_attempt(lab, job, session)
-            (finished if ended_well else failed).add(job.name)
-            return job, True
+        ended_well = settle(lab, job, session)
+        if ended_well is None:
+            continue
+        (finished if ended_well else failed).add(job.name)
+        return job, True
     return None, waiting
 
 
-def _marked_attempt(lab: Lab, job: Job, session: str) -> bool:
+def settle(lab: Lab, job: Job, session: str, tries: int = 1) -> bool | None:
+    """Do a job under its lock: whether its result is there afterwards; None where a living process holds it.
+
+    Args:
+        lab: Of this process.
+        job: What is done; all that it needs is there.
+        session: Of the call of `run` that it is done for.
+        tries: Attempts in the session that may end with the death of their process.
+    """
+    with lab.store.lock(job.name) as mine:
+        if not mine:
+            return None
+        # Another process may have done it between our look and our lock.
+        return done(lab.store, job) or _marked_attempt(lab, job, session, tries)
+
+
+def _marked_attempt(lab: Lab, job: Job, session: str, tries: int) -> bool:
     """Do a job under a mark, so that a job that kills its process (memory, a crash) is not tried again and again.
 
-    We hold the job's lock. If the mark of this session is there, the process that made it died over this job.
+    We hold the job's lock. Where a mark of this session is there, the process that made it died over this job.
     """
-    mark = lab.store.mark(job.name, session)
-    if mark.exists():
-        mark.unlink()
-        _write_failure(
-            lab, job, session, "DiedError", "the process doing it died without a word; memory may have run out"
-        )
+    stem = lab.store.mark(job.name, session)
+    marks = [stem.with_name(f"{stem.name}-{number}") for number in range(tries)]
+    mark = next((mark for mark in marks if not mark.exists()), None)
+    if mark is None:
+        for old in marks:
+            old.unlink(missing_ok=True)
+        write_died(lab, job, session)
         return False
     files.mark(mark, lab.owner)
     try:
         return _attempt(lab, job, session)
     finally:
-        mark.unlink(missing_ok=True)
+        for old in marks:
+            old.unlink(missing_ok=True)
+
+
+def write_died(lab: Lab, job: Job, session: str) -> None:
+    """Write down that the process that did a job died."""
+    _write_failure(lab, job, session, "DiedError", "the process doing it died without a word; memory may have run out")
 
 
 def _attempt(lab: Lab, job: Job, session: str) -> bool:
     """Do a job; on failure write it down and go on with the others."""
+    if lab.presence is None:
+        lab.presence = Presence(lab.store, str(lab.device), session)
     try:
-        do(lab, job)
+        with lab.presence.doing(job.name, str(job), trainings(job, lab.store)) as result:
+            do(lab, job)
+            result["ok"] = True
         return True
     except (Exception, SystemExit) as error:  # a plug-in that leaves is a plug-in that failed
         details = "" if isinstance(error, FathomError) else traceback.format_exc()
@@ -138,6 +165,9 @@ class Orders:
     session: str
     plugins: list[str]
     jobs: list[dict[str, Any]]
+    study: str = ""  # digest of the study, for workers of other machines
+    tries: int = 1  # attempts at a job whose process dies
+    accept: bool = False  # whether another environment is accepted there
 
 
 def main() -> None:
@@ -147,6 +177,18 @@ def main() -> None:
         return  # the study was refused
     orders = Orders(**json.loads(line))
     threading.Thread(target=_die_with_parent, daemon=True).start()
+    if hasattr(signal, "SIGUSR2"):  # Slurm may send it to all processes; the one that started us decides
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    lab = open_lab(orders)
+    work(lab, [job_of(j) for j in orders.jobs], orders.session)
+
+
+def open_lab(orders: Orders) -> Lab:
+    """What a worker process has open, as its orders say.
+
+    Raises:
+        FathomError: The study's folder or a file of members is not here.
+    """
     set_mode(torch.device(orders.device), fast=orders.fast)
     torch.set_num_threads(orders.threads)
     for path in orders.plugins:
@@ -155,10 +197,11 @@ def main() -> None:
     lab = Lab(Store.open(orders.out), data, torch.device(orders.device), orders.environment)
     lab.owner = os.getppid()
     lab.store.pinned.update(orders.retries)
-    work(lab, [_job(j) for j in orders.jobs], orders.session)
+    return lab
 
 
-def _job(data: dict[str, Any]) -> Job:
+def job_of(data: dict[str, Any]) -> Job:
+    """A job from its JSON."""
     return Job(**{**data, "setting": tuple(data["setting"]), "needs": tuple(data["needs"])})
 
 
