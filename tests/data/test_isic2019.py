@@ -13,7 +13,7 @@ from tests.data.make import photo, root
 
 from fathom.data import check, load
 from fathom.data.check import check_data
-from fathom.data.isic2019 import CLASSES, COUNTS, INPUT, METADATA, TRUTH, _sketch
+from fathom.data.isic2019 import CLASSES, COUNTS, INPUT, LESION_TEST, METADATA, TRUTH, _sketch
 from fathom.data.official import published_test_split
 from fathom.data.regimes import build, check_regime
 from fathom.data.splits import train_val_split
@@ -269,5 +269,10 @@ def test_the_real_tables_have_the_published_counts(ham):
     assert len(np.unique(table.lesions)) == len(set(lesions.values()))
     test = fixed_test_split(table.labels, 0.25, table.lesions)
     assert not np.isin(table.lesions[test], table.lesions[~test]).any()
+    assert np.bincount(table.labels[test]).tolist() == list(LESION_TEST)
+    sketch = _sketch(split="lesion")
+    assert np.bincount(sketch.test_labels).tolist() == list(LESION_TEST)
+    assert np.bincount(sketch.labels).tolist() == np.bincount(table.labels[~test]).tolist()
+    assert sketch.val_split == int(0.2 * (~test).sum())
     share = np.bincount(table.labels[test]) / np.array(COUNTS)
     assert np.all(np.abs(share - 0.25) < 0.01)
