@@ -169,7 +169,7 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-m", "fathom.cli", "run", str(toml), "--out", str(out), "--workers", "2"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    while commits(out) < 14:  # the study's files, and three trainings of the search
+    while commits(out) < 14 and process.poll() is None:  # the study's files, and three trainings of the search
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate()
