@@ -9,6 +9,8 @@ from fathom.cli.app import Json, Plugin, add_plugins, app
 from fathom.console import out as console
 from fathom.console import print_json
 
+KINDS = {"queries": "query method", "paradigms": "paradigm", "regimes": "regime"}
+
 
 @app.command
 def freeze(
@@ -32,6 +34,7 @@ def freeze(
     from fathom.study.design import load_study
     from fathom.study.freeze import freeze as write
     from fathom.study.freeze import load_freeze
+    from fathom.study.numbers import plural
 
     add_plugins(plugin)
     store = Store.open(study) if (Path(study) / "study.json").is_file() else None
@@ -40,8 +43,7 @@ def freeze(
     if json:
         print_json({"file": str(path), **kept})
         return
-    what = f"{len(kept['queries'])} query methods, {len(kept['paradigms'])} paradigms, {len(kept['regimes'])} regimes"
-    console.print(
-        f"froze {what}, decided on {', '.join(kept['developed_on'])}: [bold]{kept['hash']}[/]", highlight=False
-    )
+    counts = [plural(len(kept[key]), word) for key, word in KINDS.items()]
+    told = f"froze {', '.join(counts)}, decided on {', '.join(kept['developed_on'])}: [bold]{kept['hash']}[/]"
+    console.print(told, highlight=False)
     console.print(str(path), markup=False, highlight=False, soft_wrap=True)
