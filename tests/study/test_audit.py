@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.study.synthetic import Plan, build
 
-from fathom.records import LabelRegime
+from fathom.records import LabelRegime, digest
 from fathom.store import Store
 from fathom.study.audit import audit, audit_reading, failed
 from fathom.study.audit_page import summary
@@ -95,9 +95,13 @@ def test_nothing_committed_is_unknown(tmp_path: Path) -> None:
 def test_rechecks_and_damage(tmp_path: Path) -> None:
     store = build(tmp_path, SMALL)
     assert of(store)["recheck"].evidence == "not rechecked"
-    store.put("rechecks/a", {"same": True, "differences": [], "environment": "abc"})
+    spec = store.study.runs[0]
+    now = {"round": {"run": spec.key, "number": 1}, "committed": digest(store.rounds(spec)[1].content())}
+    store.put("rechecks/old", {**now, "committed": "of another round", "same": False})
+    assert of(store)["recheck"].evidence == "not rechecked since the rounds were computed again"
+    store.put("rechecks/a", {**now, "same": True})
     assert (of(store)["recheck"].verdict, of(store)["hashes"].verdict) == ("pass", "pass")
-    store.put("rechecks/b", {"same": False, "differences": ["score"], "environment": "abc"})
+    store.put("rechecks/b", {**now, "same": False, "differences": ["score"]})
     assert of(store)["recheck"].verdict == "fail"
     path = store.path(f"runs/{store.study.runs[0].key}/round-02")
     path.write_bytes(path.read_bytes().replace(b'"budget": 100', b'"budget": 101'))

@@ -1,8 +1,10 @@
 """Statistics, leakage, reproducibility and roll-out of a store: the rules of an audit beside the five pitfalls."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
-from fathom.records import unique
+from fathom.records import digest, unique
 from fathom.study.classifiers import listed
 from fathom.study.environments import UNKNOWN
 from fathom.study.inference import MIN_SEEDS
@@ -197,12 +199,24 @@ def environment(r: Reading) -> Found:
 
 @predicate("recheck")
 def recheck(r: Reading) -> Found:
-    """Records of rounds that were computed again."""
-    found = [content for content, _ in r.store.records("rechecks").values()]
+    """Records of rounds that were computed again, of those that are still committed as they were then."""
+    kept = [content for content, _ in r.store.records("rechecks").values()]
+    found = [record for record in kept if _still(r, record)]
     if not found:
-        return "unknown", "not rechecked"
+        return "unknown", "not rechecked" + (" since the rounds were computed again" if kept else "")
     other = sum(not record.get("same") for record in found)
     return ("fail" if other else "pass"), f"{plural(len(found), 'recheck')}, {other} with another result"
+
+
+def _still(r: Reading, record: Mapping[str, Any]) -> bool:
+    """Whether what was rechecked is what is committed now."""
+    if not (at := record.get("round")):
+        return True  # shared work, which a store never does anew unless it was damaged
+    for run in r.runs:
+        rounds = r.store.rounds(run.spec) if run.spec.key == at["run"] else []
+        if at["number"] < len(rounds):
+            return bool(digest(rounds[at["number"]].content()) == record["committed"])
+    return False
 
 
 # --------------------------------------------------------------------------------------------------- roll-out
