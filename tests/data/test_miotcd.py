@@ -154,7 +154,7 @@ def test_a_tar_of_many_members_is_listed_without_keeping_them(tmp_path):
     tracemalloc.stop()
     assert len(archive.names) == n
     assert peak < 600 * n  # bytes: 519,164 members stay below 300 MiB; tarfile alone keeps three times that
-    assert held < 200 * n
+    assert held < 300 * n
 
 
 # --------------------------------------------------------------------------------------------------------- cache

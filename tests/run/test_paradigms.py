@@ -22,6 +22,7 @@ from fathom.run.lab import Lab
 from fathom.run.oracle import Oracle
 from fathom.run.plan import make_plan
 from fathom.run.probe import knn_probe, nearest_classes
+from fathom.run.tune import chosen
 from fathom.store import Store
 from fathom.streams import Streams
 
@@ -208,7 +209,7 @@ def test_pseudo_labels_are_judged_by_the_oracle(tmp_path: Path) -> None:
     spec = store.study.runs[0]
     start = lab.start_of(spec)
     _, labeled = start.open()
-    classifier, _ = protocol._train(lab, spec, start, labeled, 0.0, Streams(0, 0))
+    classifier, _ = protocol._train(lab, spec, start, labeled, 0.0, Streams(0, 0), chosen(lab, spec.setting))
     pool = start.pool_ids(labeled.ids)
     chunks = classifier.stream(start.task(labeled).pool, 0, Streams(0)("draws"))
     probs = torch.cat([p.log_probs[:, 0].exp() for p in chunks]).numpy()
