@@ -1,6 +1,7 @@
 """What a report says of roll-out data: whether what ran on them was decided before, and which results are which."""
 
 from fathom.study.freeze import ROLL_OUT, departures
+from fathom.study.numbers import plural
 from fathom.study.reading import Reading, Setting
 
 DEVELOPMENT = "development"
@@ -61,10 +62,11 @@ def roll_out_words(reading: Reading) -> tuple[str, str] | None:
         )
     if more := departures(reading.store.study, kept, held_out):
         return (NOT_ONE, f"What ran on {names} departs from the freeze ({told}): {'; '.join(more)}.")
+    what = f"{plural(len(kept['queries']), 'query method')} and {plural(len(kept['paradigms']), 'training paradigm')}"
     return (
         FOLLOWED,
-        f"What ran on {names} follows the freeze {told}: {len(kept['queries'])} query methods and "
-        f"{len(kept['paradigms'])} training paradigms with their grids and recipes; nothing else was let run there.",
+        f"What ran on {names} follows the freeze {told}: {what} with their grids and recipes; nothing else was let "
+        "run there.",
     )
 
 
