@@ -207,3 +207,6 @@ def test_the_command_writes_it_and_says_its_hash(tmp_path: Path) -> None:
     refused = call("freeze", rolled(tmp_path / "rolled.toml"), "--plugin", "own.py")
     assert refused.status == 2
     assert "roll-out data sets (own/held-out)" in refused.err
+    both = rolled(tmp_path / "both.toml", name="both", datasets=["digits", "own/held-out"])
+    part = parsed("freeze", both, "--only", "dataset=digits", "--plugin", "own.py")
+    assert part["developed_on"] == ["digits"]

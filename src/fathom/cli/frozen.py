@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from fathom.cli.app import Json, Plugin, add_plugins, app
+from fathom.cli.app import Json, Only, Plugin, add_plugins, app
 from fathom.console import out as console
 from fathom.console import print_json
 
@@ -18,6 +18,7 @@ def freeze(
     /,
     *,
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+    only: Only = None,
     json: Json = False,
     plugin: Plugin = None,
 ) -> None:
@@ -35,10 +36,11 @@ def freeze(
     from fathom.study.freeze import freeze as write
     from fathom.study.freeze import load_freeze
     from fathom.study.numbers import plural
+    from fathom.study.selection import select
 
     add_plugins(plugin)
     store = Store.open(study) if (Path(study) / "study.json").is_file() else None
-    path = write(store.study if store else load_study(study), out, store=store)
+    path = write(select(store.study if store else load_study(study), only or []), out, store=store)
     kept = load_freeze(path)
     if json:
         print_json({"file": str(path), **kept})

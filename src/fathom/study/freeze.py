@@ -42,9 +42,9 @@ def freeze(study: Study, out: str | Path | None = None, *, store: Store | None =
     if forbidden := [d for d in unique(r.dataset for r in study.runs) if role_of(d, store) == ROLL_OUT]:
         raise FathomError(
             f"{study.name} has roll-out data sets ({', '.join(forbidden)}); a freeze is taken of what was decided on "
-            "development data alone. Name the development study, or leave these data sets out"
+            "development data alone. Name the development study, or its part with --only dataset=NAME"
         )
-    content = {**decided(study), "results": _results(store) if store else None}
+    content = {**decided(study), "results": _results(store, study) if store else None}
     path = Path(out) if out else Path(f"{study.name}{ENDING}")
     if (known := files.look(path)[0]) and known[0] == content:
         return path
@@ -82,9 +82,9 @@ def parameters_of(paradigm: str) -> dict[str, Any]:
     return {name: spell(value) for name, value in sorted({**entry.parameters, **dict(call.arguments)}.items())}
 
 
-def _results(store: Store) -> dict[str, Any]:
+def _results(store: Store, study: Study) -> dict[str, Any]:
     """Digest of the results that the decisions rest on, and what computed them."""
-    rounds = {spec.key: [r.content() for r in store.rounds(spec)] for spec in store.study.runs}
+    rounds = {spec.key: [r.content() for r in store.rounds(spec)] for spec in study.runs}
     if missing := [key for key, found in rounds.items() if not found]:
         raise FathomError(
             f"{len(missing)} of {len(rounds)} runs in {store.root} have no round yet; finish the study (fathom run) "
