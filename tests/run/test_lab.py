@@ -27,9 +27,20 @@ def test_groups_on_both_sides_are_counted(root: DataRoot) -> None:
     assert facts_of("digits", replace(digits, groups=train))["groups_across"] is None
 
 
+def test_exact_duplicates_across_the_splits_are_counted(root: DataRoot, monkeypatch: pytest.MonkeyPatch) -> None:
+    digits = load("digits", root)
+    here = {images.tobytes() for images in digits.images.take(torch.arange(len(digits.images))).numpy()}
+    there = digits.test_images.take(torch.arange(len(digits.test_images))).numpy()
+    assert facts_of("digits", digits)["duplicates_across"] == sum(image.tobytes() in here for image in there)
+    same = replace(digits, test_images=digits.images, test_labels=digits.labels)
+    assert facts_of("digits", same)["duplicates_across"] == len(digits.labels)
+    monkeypatch.setattr("fathom.run.lab.MOST_PIXELS", 1000)
+    assert facts_of("digits", same)["duplicates_across"] is None
+
+
 def test_facts_of_an_older_store_are_enough_and_still_checked(root: DataRoot, tmp_path: Path) -> None:
     facts = facts_of("digits", load("digits", root))
-    del facts["groups_across"]
+    del facts["groups_across"], facts["duplicates_across"]
     name = f"datasets/{digest('digits', 12)}"
     old = Store(tmp_path / "old")
     old.put(name, facts)

@@ -10,10 +10,13 @@ from scipy import stats
 from tests.data.make import dataset
 
 from fathom import registry
+from fathom.callstring import parse
 from fathom.data import cifar
 from fathom.data.regimes import build as build_regime
-from fathom.records import FathomError
+from fathom.records import FathomError, RunSpec
+from fathom.registry import find
 from fathom.study import published
+from fathom.study.hparams import with_hparams
 from fathom.study.published import PublishedArea
 
 FINAL = {(a.dataset, a.paradigm, a.query, a.regime): a for a in published.areas() if a.table == "final"}
@@ -181,3 +184,19 @@ def test_a_broken_table_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(published, "LITERATURE", tmp_path)
     with pytest.raises(FathomError, match=r"regimes\.csv, line 2: .*many"):
         list(published._rows("regimes", published.PublishedRegime))
+
+
+def test_the_two_files_of_chosen_hps_agree() -> None:
+    """`chosen.csv` is what `fathom compare` looks at, `hparams.toml` what a study is run with."""
+    assert len(published.choices()) == 36
+    for choice in published.choices():
+        run = RunSpec(choice.dataset, choice.regime, choice.paradigm, "random", 0)
+        (made,) = with_hparams([run], "published")
+        said = dict(parse(made.paradigm).arguments)
+        wanted = {"lr": choice.lr, "weight_decay": choice.weight_decay}
+        wanted |= {"augmentation": choice.augmentation} if choice.augmentation else {}
+        entry, _ = find("paradigm", made.paradigm)
+        given = {name: said.get(name, entry.parameters[name]) for name in wanted}
+        assert {name: value if isinstance(value, tuple) else (value,) for name, value in given.items()} == {
+            name: (value,) for name, value in wanted.items()
+        }

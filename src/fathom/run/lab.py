@@ -1,7 +1,9 @@
 """What one worker process has open: store, device, and the datasets and paradigms it has loaded."""
 
 import dataclasses
+import hashlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,8 +11,10 @@ import torch
 
 from fathom.callstring import parse
 from fathom.data import load, sketch_of
-from fathom.data.dataset import DataRoot, Dataset
+from fathom.data.dataset import DataRoot, Dataset, Images
+from fathom.data.images import chunks
 from fathom.data.regimes import build as build_regime
+from fathom.data.sketch import BlankImages
 from fathom.learn import build as build_paradigm
 from fathom.learn.task import Paradigm
 from fathom.records import PRETRAINING, FathomError, RunSpec, digest, of_stage
@@ -20,7 +24,8 @@ from fathom.run.start import Start
 from fathom.store import Store
 
 Setting = tuple[str, str, str]  # (dataset, regime, paradigm)
-LATER = {"groups_across"}  # facts that stores of older versions lack, and go on without
+LATER = {"groups_across", "duplicates_across"}  # facts that stores of older versions lack, and go on without
+MOST_PIXELS = 1_000_000_000  # bytes of images that are looked through for duplicates: some three seconds
 
 
 @dataclass
@@ -157,6 +162,7 @@ def facts_of(text: str, d: Dataset) -> dict[str, Any]:
         "long_tail": d.long_tail,
         "groups": d.groups is not None,
         "groups_across": _groups_across(d),
+        "duplicates_across": _duplicates_across(d),
     }
 
 
@@ -165,6 +171,23 @@ def _groups_across(d: Dataset) -> int | None:
     if d.groups is None and d.test_groups is None:
         return 0
     return None if d.groups is None or d.test_groups is None else len({*d.groups.tolist()} & {*d.test_groups.tolist()})
+
+
+def _duplicates_across(d: Dataset) -> int | None:
+    """Test images of which a train image has the very same pixels; None where there are too many pixels to look."""
+    h, w = d.images.size
+    pixels = (len(d.images) + len(d.test_images)) * 3 * h * w
+    if pixels > MOST_PIXELS or isinstance(d.images, BlankImages):
+        return None
+    seen, tested = (_fingerprints(images) for images in (d.images, d.test_images))
+    known = set(seen)
+    return sum(mark in known for mark in tested)
+
+
+def _fingerprints(images: Images) -> Iterator[bytes]:
+    for ids in chunks(images):
+        for pixels in images.take(ids).cpu().numpy():
+            yield hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
 
 
 def _brief(value: Any) -> str:

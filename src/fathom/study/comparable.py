@@ -106,6 +106,10 @@ def _same_training(reading: Reading, setting: Setting, known: PublishedDataset) 
     if (recipe := str(record.get("recipe", "study"))) != "study":
         raise Refusal(f"another recipe than the published one: {recipe}")
     rule = arguments.get("imbalance", "auto")
+    if call.name == "semi-sl" and not known.balanced:  # with weighted cross-entropy in both versions of the study
+        if rule in ("auto", "weighted"):
+            return "final"
+        raise Refusal(f"imbalance={rule} is not published of {call.name} on {known.title}")
     if rule == "auto" or (rule == "oversample" and not known.balanced) or (rule == "none" and known.balanced):
         return "final"
     if rule == "weighted" and not known.balanced:

@@ -114,16 +114,17 @@ def in_each(
 def nowhere_below(evidence: Evidence, question: str, found: Mapping[Cell, Difference], margin: float) -> Finding:
     """Non-inferiority in every cell; the effect shown is that of the lowest cell.
 
-    Supported where every 95 % interval lies above minus the margin; contradicted where a cell is below zero,
-    Holm-corrected over the cells.
+    Supported where every 95 % interval lies above minus the margin; contradicted where a cell differs from zero,
+    Holm-corrected over the cells, and its interval lies below minus the margin.
     """
     if not found:
         return untested(question, "no such settings")
     worst = min(found, key=lambda cell: found[cell].mean)
     rejected = holm([d.p for d in found.values()]) < ALPHA
     below = [bool(r) and d.mean < 0 for r, d in zip(rejected, found.values(), strict=True)]
+    failing = [shown and d.high < -margin for shown, d in zip(below, found.values(), strict=True)]
     safe = [d.low > -margin for d in found.values()]
-    verdict = SUPPORTED if all(safe) else CONTRADICTED if any(below) else OPEN
+    verdict = SUPPORTED if all(safe) else CONTRADICTED if any(failing) else OPEN
     told = f"{sum(d.mean < 0 for d in found.values())} of {len(found)} cells below, {sum(below)} after Holm"
     return _made(evidence, question, found[worst], verdict, found, _worst(worst, [told]))
 
@@ -131,13 +132,15 @@ def nowhere_below(evidence: Evidence, question: str, found: Mapping[Cell, Differ
 def equal_in_each(evidence: Evidence, question: str, found: Mapping[Cell, Difference], margin: float) -> Finding:
     """Equivalence in every cell (two one-sided tests); the effect shown is that of the cell farthest from zero.
 
-    Contradicted where a cell differs from zero, Holm-corrected over the cells, and lies outside the margin.
+    Contradicted where a cell differs from zero, Holm-corrected over the cells, and its interval lies outside the
+    margin.
     """
     if not found:
         return untested(question, "no such settings")
     worst = max(found, key=lambda cell: abs(found[cell].mean))
     rejected = holm([d.p for d in found.values()]) < ALPHA
-    outside = [bool(r) and abs(d.mean) > margin for r, d in zip(rejected, found.values(), strict=True)]
+    apart = [d.low > margin or d.high < -margin for d in found.values()]
+    outside = [bool(r) and far for r, far in zip(rejected, apart, strict=True)]
     same = [d.within(margin) for d in found.values()]
     verdict = SUPPORTED if all(same) else CONTRADICTED if any(outside) else OPEN
     told = f"{sum(same)} of {len(found)} cells shown to be within the margin"

@@ -117,7 +117,8 @@ class Proof:
         if self.seeds and not self.can_reject:
             found.append(
                 f"across {self.datasets} dataset{'s' if self.datasets != 1 else ''} an exact test cannot give p below "
-                f"{self.smallest_p_across:.3g}: this design cannot reject anything; 6 datasets or 6 seeds would"
+                f"{self.smallest_p_across:.3g}: by an exact test this design cannot reject anything; 6 datasets or 6 "
+                "seeds would"
             )
         elif self.comparisons > 1 and min(self.smallest_p, self.smallest_p_across) > ALPHA / self.comparisons:
             found.append(

@@ -211,7 +211,8 @@ def recheck(r: Reading) -> Found:
 def _still(r: Reading, record: Mapping[str, Any]) -> bool:
     """Whether what was rechecked is what is committed now."""
     if not (at := record.get("round")):
-        return True  # shared work, which a store never does anew unless it was damaged
+        shared = r.store.get(str(record["shared"]))
+        return shared is not None and digest(shared[0]) == record["committed"]
     for run in r.runs:
         rounds = r.store.rounds(run.spec) if run.spec.key == at["run"] else []
         if at["number"] < len(rounds):
