@@ -33,3 +33,16 @@ def real_data() -> Path:
     if not (SHARED_DATA / "unpack_data.py").is_file():
         pytest.skip("needs real images in ../shared/data, which is not here")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def cifar10(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with the official CIFAR-10 pickles, whose checksums were compared when they were written."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(real_data))
+        import unpack_data
+    folder = tmp_path_factory.mktemp("data")
+    if (len(unpack_data._sheets("cifar10", "train")), len(unpack_data._sheets("cifar10", "test"))) != (50, 10):
+        pytest.skip("needs all of CIFAR-10 in ../shared/data")
+    unpack_data._cifar("cifar10", folder)
+    return folder

@@ -31,19 +31,6 @@ TINY = (
 )
 
 
-@pytest.fixture(scope="module")
-def cifar10(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with the official CIFAR-10 pickles, whose checksums were compared when they were written."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(real_data))
-        import unpack_data
-    folder = tmp_path_factory.mktemp("data")
-    if (len(unpack_data._sheets("cifar10", "train")), len(unpack_data._sheets("cifar10", "test"))) != (50, 10):
-        pytest.skip("needs all of CIFAR-10 in ../shared/data")
-    unpack_data._cifar("cifar10", folder)
-    return folder
-
-
 def test_a_resnet_on_cifar10_stopped_after_a_round_and_gone_on_with(
     cifar10: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

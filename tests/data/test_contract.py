@@ -108,8 +108,5 @@ def test_test_images_that_are_train_images_may_be_allowed(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("text", ["cifar10", "cifar10-lt"])
-def test_official_files_keep_the_contract(text: str, real_data: Path) -> None:
-    folder = real_data / "data"
-    if not (folder / "cifar-10-batches-py").is_dir():
-        pytest.skip("the images are not unpacked")
-    check_dataset(text, folder, disjoint=False)
+def test_official_files_keep_the_contract(text: str, cifar10: Path) -> None:
+    check_dataset(text, cifar10, disjoint=False)
