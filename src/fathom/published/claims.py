@@ -1,7 +1,6 @@
 """The eight claims of the published study, each put as questions that runs can answer, and answered.
 
 The same questions are put to our runs and to the published numbers themselves: a claim may be right and yet not follow
-from fathom.core.records import Setting
 from three seeds. Gains are areas under the budget curve minus Random's, in the same setting. The published study's
 words are in `CLAIMS`; how a question is answered is said in `findings`.
 
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from fathom.core.records import Setting
 from fathom.published.evidence import BASELINE, Evidence, is_of
 from fathom.published.findings import (
     CONTRADICTED,
