@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `docs.public_api` is a module of this repository
 
-import fathom  # noqa: E402
+import fathom
 
 project = "Fathom"
 author = "The Fathom developers"

@@ -41,9 +41,10 @@ def public_types() -> list[str]:
 
 def plug_in_types() -> list[str]:
     """Return the full names of the types that a plug-in meets and that `public_types` does not list."""
-    seeds = [find(name) for name in PLUG_IN_TYPES]
+    types = [find(name) for name in PLUG_IN_TYPES]
+    met = {*types, *_closure([*types, *map(find, checks())])}
     shown = {*public_types(), *public_names()}
-    return [name for name in _names({*seeds, *_closure(seeds)}) if name not in shown]
+    return [name for name in _names(met) if name not in shown]
 
 
 def checks() -> list[str]:

@@ -13,6 +13,7 @@ import fathom
 
 ROOT = Path(__file__).parents[1]
 EXTERNAL = re.compile(r"""<(?:script|link|img|iframe)[^>]+(?:src|href)=["'](?:https?:)?//""")
+EXTERNAL_SHEET = re.compile(r"""(?:@import|url\()\s*["']?(?:https?:)?//""")
 
 
 @pytest.fixture(scope="module")
