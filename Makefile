@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 # Without byte code caches every process would compile torch anew, which takes seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: quickstart test check site docs lock clean
+.PHONY: quickstart test check site docs tutorial lock clean
 
 quickstart: $(READY)
 	@$(BIN)/fathom run quickstart --out runs/quickstart
@@ -34,6 +34,10 @@ site: $(READY)
 
 docs: $(READY)
 	$(BIN)/python -m docs.generate
+
+# Runs the tutorial's commands and writes what they print into docs/tutorial.md.
+tutorial: $(READY)
+	$(BIN)/python -m docs.walkthrough
 
 # Pinned versions without registry addresses, for every platform and Python from 3.11 on.
 lock:
