@@ -71,7 +71,7 @@ def _output(line: str, folder: Path) -> str:
 def words(text: str) -> Counter[str]:
     """Count the words of an output without what depends on the machine: hashes, numbers, and units of time."""
     text = re.sub(r"\b[0-9a-f]{12}\b", "#", text)
-    text = re.sub(r"[−+-]?\d+(?:[.,]\d+)*", "#", text)
+    text = re.sub(r"[+-]?\d+(?:[.,]\d+)*", "#", text)
     return Counter(re.sub(r"# (?:s|min|h|days?)\b", "# TIME", " ".join(text.split())).split())
 
 
