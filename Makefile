@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 # Without byte code caches every process would compile torch anew, which takes seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: quickstart test check site docs tutorial lock clean
+.PHONY: quickstart test check site package docs tutorial lock clean
 
 quickstart: $(READY)
 	@$(BIN)/fathom run quickstart --out runs/quickstart
@@ -25,12 +25,17 @@ check: $(READY)
 	$(BIN)/codespell
 	$(BIN)/lint-imports
 	$(MAKE) --no-print-directory site
-	$(BIN)/python -m pytest tests/test_house.py tests/test_docs.py
+	$(MAKE) --no-print-directory package
+	$(BIN)/python -m pytest tests/test_house.py tests/test_docs.py tests/test_project.py
 
 # The documentation site, build/site/index.html. Warnings are errors; nothing is fetched.
 site: $(READY)
 	@$(BIN)/python -m sphinx -W --keep-going -n -q -d build/doctrees -b html docs build/site
 	@echo "build/site/index.html"
+
+# The sdist and the wheel in build/dist; the wheel is installed into an empty environment and started there.
+package: $(READY)
+	@$(BIN)/python tools/check_package.py
 
 docs: $(READY)
 	$(BIN)/python -m docs.generate

@@ -2,9 +2,9 @@
 
     python tools/check_package.py [FOLDER]      # the two files are left in FOLDER (build/dist)
 
-A file that the package needs and that was left out of the wheel, or that is only found in the checkout, shows here and in
-no test that runs inside the checkout. Versions are those of requirements.lock; packages come from uv's cache where they
-are there, so that nothing is fetched on a machine that has run `make test`.
+A file that the package needs and that the wheel lacks shows here, and in no test that runs inside the checkout.
+Versions are those of requirements.lock. Packages come from uv's cache, so a machine that has run `make test` fetches
+nothing.
 """
 
 import os
