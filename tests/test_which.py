@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from fathom import registry
+from fathom.registry import registry
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs/which.md").read_text(encoding="utf-8")
