@@ -24,6 +24,7 @@ from typing import Any
 
 import torch
 
+from fathom.core.machine import Machine
 import fathom
 from fathom.core.records import Study
 from fathom.core.work import WorkKind
@@ -82,12 +83,13 @@ def measure(study: Study, options: argparse.Namespace) -> Iterator[Row]:
     does it again, within the time of its call.
     """
     began = time.perf_counter()
-    estimate_plan(study, probe=False, device=options.device, data=options.data)
+    machine = Machine(data=options.data, device=options.device)
+    estimate_plan(study, probe=False, machine=machine)
     print(f"first load of the data in a process, with imports: {time.perf_counter() - began:.2f} s")
     for workers in (0, 1):
         with tempfile.TemporaryDirectory() as folder:
             began = time.perf_counter()
-            outcome = run_study(study, Path(folder) / "out", workers=workers, device=options.device, data=options.data)
+            outcome = run_study(study, Path(folder) / "out", workers=workers, machine=machine)
             wall = time.perf_counter() - began
             if not outcome.finished:
                 raise SystemExit(f"the study failed: {[f['message'] for f in outcome.failures]}")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from tests.studies import PARADIGM, study
 
+from fathom.core.machine import Machine, RunOptions
 from fathom.core.records import FathomError
 from fathom.engine.engine import run_study
 from fathom.registry import registry
@@ -101,7 +102,7 @@ def test_another_environment_is_refused_unless_accepted(tmp_path: Path, monkeypa
     monkeypatch.setattr("torch.__version__", "9.9.9")
     with pytest.raises(FathomError, match=r"torch: .* -> 9\.9\.9"):
         run_study(study(), tmp_path / "out", workers=0)
-    assert run_study(study(), tmp_path / "out", workers=0, accept_environment=True).finished
+    assert run_study(study(), tmp_path / "out", workers=0, options=RunOptions(accept_environment=True)).finished
     assert len(Store.open(tmp_path / "out").records("environments")) == 2
 
 
@@ -115,7 +116,7 @@ def test_changed_images_are_refused(tmp_path: Path) -> None:
         Image.new("RGB", (12, 12), (i, 255 - i, 40 * (i % 2))).save(path)
     dataset = f"folder(path={folder}, size=8)"
     regime = "custom(query_size=4, rounds=2, start=8, val_size=10)"
-    options = {"workers": 0, "data": tmp_path / "data"}
+    options = {"workers": 0, "machine": Machine(data=tmp_path / "data")}
     assert run_study(study(("random",), dataset=dataset, regime=regime), tmp_path / "out", **options).finished
     Image.new("RGB", (12, 12), (255, 0, 255)).save(folder / "cat" / "1.png")
     with pytest.raises(FathomError, match="revision"):
@@ -124,7 +125,7 @@ def test_changed_images_are_refused(tmp_path: Path) -> None:
 
 def test_a_missing_device_is_named(tmp_path: Path) -> None:
     with pytest.raises(FathomError, match=r"'cuda:7' cannot be used.*Here: cpu"):
-        run_study(study(), tmp_path / "out", device="cuda:7")
+        run_study(study(), tmp_path / "out", machine=Machine(device="cuda:7"))
 
 
 @pytest.mark.parametrize(

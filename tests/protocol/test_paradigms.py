@@ -8,6 +8,7 @@ import pytest
 import torch
 from tests.studies import FROZEN, PARADIGM, SELF_SL, SEMI_SL, contents, study
 
+from fathom.core.machine import Machine
 from fathom.core.records import FathomError, RunSpec
 from fathom.core.streams import Streams
 from fathom.data.dataset import DataRoot
@@ -164,7 +165,7 @@ def test_what_is_absent_is_refused_before_anything_trains(tmp_path: Path) -> Non
         ('frozen(backbone=encoder, weights="abcdefabcdef")', "no encoder abcdefabcdef"),
     ):
         with pytest.raises(FathomError, match=words):
-            run_study(study(("random",), paradigm=paradigm), tmp_path / "out", data=tmp_path, workers=0)
+            run_study(study(("random",), paradigm=paradigm), tmp_path / "out", workers=0, machine=Machine(data=tmp_path))
         assert not list((tmp_path / "out").glob("shared/*/*.json"))
     # and nothing that was refused stands in the way of what is right
     assert run_study(study(("random",)), tmp_path / "out", workers=0).finished
@@ -297,7 +298,7 @@ def test_dropout_that_cannot_be_is_refused(query: str) -> None:
 def test_a_plan_counts_encoders_and_features(tmp_path: Path) -> None:
     short = study(("random", "badge"), (0, 1), paradigm=SELF_SL)
     runs = [*short.runs, *(RunSpec(r.dataset, r.regime, FROZEN, r.query, r.seed) for r in short.runs)]
-    made = estimate_plan(type(short)("toy", tuple(runs), full_data=0), data=tmp_path, workers=1)
+    made = estimate_plan(type(short)("toy", tuple(runs), full_data=0), workers=1, machine=Machine(data=tmp_path))
     assert (made.pretrainings, made.embeddings) == (2, 1)
     assert made.total == made.trainings_shared + made.trainings_search + 2
     assert made.seconds is not None
@@ -316,7 +317,7 @@ def test_a_plan_does_not_pretrain(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(module, "pretrain", pretrain)
     for paradigm in ("self-sl", "frozen(backbone=simclr)"):
-        made = estimate_plan(study(("random",), paradigm=paradigm), data=tmp_path, workers=1)
+        made = estimate_plan(study(("random",), paradigm=paradigm), workers=1, machine=Machine(data=tmp_path))
         assert made.seconds is not None
         assert made.seconds > 60, "a thousand epochs are reckoned with"
     assert set(epochs) == {(1, True)}

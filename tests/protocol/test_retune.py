@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from tests.studies import PARADIGM, contents, study
 
+from fathom.core.machine import Machine
 from fathom.core.records import FathomError, NonFiniteError
 from fathom.engine.engine import run_study
 from fathom.estimate.plan import estimate_plan
@@ -16,14 +17,14 @@ ROUNDS = 3
 
 
 def go(folder: Path, paradigm: str = AGAIN, **options: object) -> object:
-    return run_study(study(paradigm=paradigm), folder, device="cpu", workers=0, **options)
+    return run_study(study(paradigm=paradigm), folder, workers=0, machine=Machine(device="cpu"), **options)
 
 
 def test_each_run_searches_again_in_its_round_and_counts_it(tmp_path: Path) -> None:
     outcome = go(tmp_path / "a")
     store = Store.open(tmp_path / "a")
     assert outcome.finished
-    plan = estimate_plan(store.study, device="cpu", probe=False)
+    plan = estimate_plan(store.study, probe=False, machine=Machine(device="cpu"))
     assert plan.trainings_retune == 2 * 2  # runs x grid
     assert plan.trainings_search == 2
     assert plan.total == outcome.trainings == outcome.committed == 2 + 1 + 2 * (ROUNDS - 1) + 4
