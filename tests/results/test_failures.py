@@ -47,11 +47,11 @@ def retried(tmp_path: Path) -> Store:
 
 
 def test_only_the_rounds_of_the_retry_count(retried: Store) -> None:
-    reading = StudyResults.of(retried.root)
-    assert [run.done for run in reading.runs] == [3, 3, 3, 3, 3, 3, 3, 2]
-    assert len(reading.frame) == 23
-    assert reading.full_data_score(reading.store.study.settings[0]) == 0.975
-    assert reading.full_data_score(reading.store.study.settings[1]) == 0.9  # that of the first form is left out
+    results = StudyResults.of(retried.root)
+    assert [run.done for run in results.runs] == [3, 3, 3, 3, 3, 3, 3, 2]
+    assert len(results.frame) == 23
+    assert results.full_data_score(results.store.study.settings[0]) == 0.975
+    assert results.full_data_score(results.store.study.settings[1]) == 0.9  # that of the first form is left out
 
 
 def test_a_failure_is_made_good_by_the_run_that_took_its_place(retried: Store) -> None:

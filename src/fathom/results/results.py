@@ -57,21 +57,21 @@ class StudyResults:
             warnings.simplefilter("always")
             frame = store.table()
             runs = [RunState(s, len(store.rounds(s)), _planned(store.regime(s))) for s in store.study.runs]
-            reading = cls(store, frame, runs)
+            results = cls(store, frame, runs)
             # Whatever is read from disk is read here, so that all damage is seen and told.
             _ = (
-                reading.facts,
-                reading.hparams,
-                reading.full_data_records,
-                reading.failures,
-                reading.retries,
-                reading.prepared,
-                reading.features,
-                reading.environments,
-                reading.seconds,
+                results.facts,
+                results.hparams,
+                results.full_data_records,
+                results.failures,
+                results.retries,
+                results.prepared,
+                results.features,
+                results.environments,
+                results.seconds,
             )
-        reading.damage.extend(unique(str(w.message) for w in caught))
-        return reading
+        results.damage.extend(unique(str(w.message) for w in caught))
+        return results
 
     # ---------------------------------------------------------------------------------------------- the numbers
 
