@@ -185,7 +185,9 @@ def test_query_sizes_of_our_own_runs(tmp_path: Path) -> None:
 
 def test_nothing_is_claimed_of_nothing() -> None:
     assert {c.verdict for c in claims(Evidence())} == {"not tested"}
-    alone = Evidence({(Setting("d", "low", "standard"), q): SeedSummary.of({0: 0.5, 1: 0.6}) for q in ("random", "badge")})
+    alone = Evidence(
+        {(Setting("d", "low", "standard"), q): SeedSummary.of({0: 0.5, 1: 0.6}) for q in ("random", "badge")}
+    )
     found = claims(alone)
     assert finding(found, 3).verdict == "cannot tell"
     assert "one data set" in finding(found, 3).note

@@ -16,7 +16,7 @@ from fathom.report.paradigm_section import HIDDEN
 from fathom.report.report import report
 from fathom.report.style import method_styles
 from fathom.report.tables import ReportTable
-from fathom.report.training_tables import backbone_table, encoder_table, preparation_table, guess_table
+from fathom.report.training_tables import backbone_table, encoder_table, guess_table, preparation_table
 from fathom.results.results import StudyResults
 from fathom.results.training import guesses, probes
 from fathom.store.store import Store

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from fathom.core.machine import Machine
 from fathom.core.durations import duration
+from fathom.core.machine import Machine
 from fathom.core.records import FathomError, Study, unique
 from fathom.core.work import WorkKind
 from fathom.engine.engine import data_root, default_workers
