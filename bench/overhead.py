@@ -27,13 +27,14 @@ import torch
 import fathom
 from fathom.core.machine import Machine
 from fathom.core.records import Study
+from fathom.core.work import WorkKind
 from fathom.design.study_file import load_study
 from fathom.engine.engine import run_study
 from fathom.estimate.plan import estimate_plan
 from fathom.store.store import Store
 
 STEPS = ("train", "test", "predict", "query")
-SHARED = ("search", "first", "ceiling")
+SHARED = (WorkKind.HP_SEARCH, WorkKind.ROUND_0, WorkKind.FULL_DATA)
 TARGET = 0.05
 
 
@@ -43,7 +44,7 @@ class Row:
 
     Args:
         what: Which.
-        rounds, shared: How many rounds, and how many shared trainings (HP search, round 0, ceiling).
+        rounds, shared: How many rounds, and how many shared trainings (HP search, round 0, full data).
         rounds_seconds: Time of all rounds; of it `steps_seconds` in train, test, predict and query.
         jobs_seconds: Time of rounds and shared trainings.
         wall_seconds: Time of the call times its processes.
@@ -69,7 +70,7 @@ class Row:
 def read(store: Store, what: str, wall: float | None) -> Row:
     """The clock readings of a store."""
     rounds = [r.seconds for spec in store.study.runs for r in store.rounds(spec)]
-    shared = [clock["seconds"] for kind in SHARED for _, clock in store.records(f"shared/{kind}").values()]
+    shared = [clock["seconds"] for kind in SHARED for _, clock in store.records(kind.folder).values()]
     total = sum(r["total"] for r in rounds)
     steps = sum(r[step] for r in rounds for step in STEPS)
     return Row(what, len(rounds), len(shared), total, steps, total + sum(shared), wall)

@@ -61,14 +61,14 @@ def test_a_resnet_on_cifar10_stopped_after_a_round_and_gone_on_with(
     assert contents(stopped) == contents(whole)
     rounds = Store.open(whole).rounds(spec)
     assert [(r.budget, r.paid, len(r.queried)) for r in rounds] == [(10, 14, 5), (15, 19, 5), (20, 24, 0)]
-    (first, _) = next(iter(Store.open(whole).records("shared/first").values()))
-    tensors = Store.open(whole).get_tensors(f"shared/first/{_stem(whole)}", first["tensors"])
+    (first, _) = next(iter(Store.open(whole).records("shared/round-0").values()))
+    tensors = Store.open(whole).get_tensors(f"shared/round-0/{_stem(whole)}", first["tensors"])
     assert tensors is not None
     assert sum(t.size for name, t in tensors.items() if "running" not in name) > 11_000_000  # a ResNet-18 indeed
 
 
 def _stem(out: Path) -> str:
-    (path,) = (out / "shared/first").glob("*.json")
+    (path,) = (out / "shared/round-0").glob("*.json")
     return path.stem
 
 

@@ -23,7 +23,7 @@ _LAZY = {
         ("audit", "compare", "freeze", "plan", "recheck", "report", "run", "status", "table", "PlanOptions"),
         "fathom.api",
     ),
-    **dict.fromkeys(("dataset", "paradigm", "regime", "score", "selection"), "fathom.registry.registry"),
+    **dict.fromkeys(("backbone", "dataset", "paradigm", "regime", "score", "selection"), "fathom.registry.registry"),
     **dict.fromkeys(("Machine", "RunOptions"), "fathom.core.machine"),
     "FathomError": "fathom.core.records",
     "load_study": "fathom.design.study_file",
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from fathom.core.machine import RunOptions as RunOptions
     from fathom.core.records import FathomError as FathomError
     from fathom.design.study_file import load_study as load_study
+    from fathom.registry.registry import backbone as backbone
     from fathom.registry.registry import dataset as dataset
     from fathom.registry.registry import paradigm as paradigm
     from fathom.registry.registry import regime as regime

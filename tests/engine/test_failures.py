@@ -92,7 +92,7 @@ def test_training_that_diverges_is_a_typed_failure(tmp_path: Path) -> None:
 def test_a_search_arm_that_diverges_loses(tmp_path: Path) -> None:
     paradigm = PARADIGM.replace("lr=0.1", "lr=1e30|0.1, search=1")
     assert run_study(study(("random",), paradigm=paradigm), tmp_path / "out", workers=0).finished
-    (content, _) = next(iter(Store.open(tmp_path / "out").records("shared/hparams").values()))
+    (content, _) = next(iter(Store.open(tmp_path / "out").records("shared/hp-choice").values()))
     assert content["chosen"]["lr"] == 0.1
     assert content["table"][0]["mean"] is None
 
@@ -147,11 +147,11 @@ def test_a_damaged_record_of_the_search_is_trained_again_not_left_out(tmp_path: 
     paradigm = PARADIGM.replace("lr=0.1", "lr=0.1|0.01, search=2")
     toy = study(("random",), paradigm=paradigm)
     run_study(toy, tmp_path / "out", workers=0)
-    before = Store.open(tmp_path / "out").records("shared/hparams")
-    arm = next((tmp_path / "out/shared/search").glob("*.json"))
+    before = Store.open(tmp_path / "out").records("shared/hp-choice")
+    arm = next((tmp_path / "out/shared/hp-search").glob("*.json"))
     whole = arm.read_bytes()
     arm.write_text("{")
-    next((tmp_path / "out/shared/hparams").glob("*.json")).unlink()
+    next((tmp_path / "out/shared/hp-choice").glob("*.json")).unlink()
     import torch
 
     from fathom.engine.engine import data_root
@@ -162,7 +162,7 @@ def test_a_damaged_record_of_the_search_is_trained_again_not_left_out(tmp_path: 
         warnings.simplefilter("always")
         choose_hparams(WorkerContext(Store(tmp_path / "out"), data_root(), torch.device("cpu")), toy.runs[0].setting)
     assert any("counts as absent" in str(warning.message) for warning in said)
-    assert {k: v[0] for k, v in Store.open(tmp_path / "out").records("shared/hparams").items()} == {
+    assert {k: v[0] for k, v in Store.open(tmp_path / "out").records("shared/hp-choice").items()} == {
         k: v[0] for k, v in before.items()
     }
     assert arm.read_bytes()[:200] == whole[:200]

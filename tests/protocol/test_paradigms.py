@@ -98,9 +98,9 @@ def test_an_encoder_is_trained_once_for_all_regimes_heads_and_methods(tmp_path: 
     runs = [r for p in (SELF_SL, other) for g in regimes for r in study(("random",), (0, 1), paradigm=p, regime=g).runs]
     toy = study()
     jobs = jobs_of(type(toy)("toy", tuple(runs), full_data=0), lab_of(tmp_path))
-    prepared = [job for job in jobs if job.kind == "prepare"]
+    prepared = [job for job in jobs if job.kind == "pretrain"]
     assert [job.seed for job in prepared] == [0, 1]
-    needing = [job for job in jobs if job.kind == "first"]
+    needing = [job for job in jobs if job.kind == "round-0"]
     assert len(needing) == 8
     assert all(any(p.name in job.needs for p in prepared) for job in needing)
 
@@ -112,7 +112,7 @@ def test_another_study_takes_the_encoder_from_the_cache(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(module, "pretrain", None)  # nothing can be trained any more
     assert run_study(study(("random", "badge"), paradigm=SELF_SL), tmp_path / "b", workers=0).finished
-    records = [Store(tmp_path / name).records("shared/prepared") for name in "ab"]
+    records = [Store(tmp_path / name).records("shared/pretrain") for name in "ab"]
     assert records[0] == records[1]
     name = next(iter(records[0].values()))[0]["tensors"]
     assert (tmp_path / "cache" / "encoders" / f"{name}.safetensors").is_file(), "and it can be asked for by name"
@@ -127,9 +127,9 @@ def test_a_damaged_encoder_is_trained_again(tmp_path: Path, monkeypatch: pytest.
     out = tmp_path / "out"
     assert run_study(study(("random",), paradigm=SELF_SL), out, workers=0).finished
     before = contents(out)
-    for path in (*out.glob("shared/prepared/*.safetensors"), *(tmp_path / "cache").rglob("*.safetensors")):
+    for path in (*out.glob("shared/pretrain/*.safetensors"), *(tmp_path / "cache").rglob("*.safetensors")):
         path.write_bytes(path.read_bytes()[:-8] + b"damaged!")
-    for path in (*out.glob("runs/*/round-0[12].json"), *out.glob("shared/first/*")):
+    for path in (*out.glob("runs/*/round-0[12].json"), *out.glob("shared/round-0/*")):
         path.unlink()
     with pytest.warns(match="SHA-256 of its arrays differs"):
         assert run_study(study(("random",), paradigm=SELF_SL), out, workers=0).finished

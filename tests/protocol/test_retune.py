@@ -30,11 +30,11 @@ def test_each_run_searches_again_in_its_round_and_counts_it(tmp_path: Path) -> N
     assert plan.total == outcome.trainings == outcome.committed == 2 + 1 + 2 * (ROUNDS - 1) + 4
     for spec in store.study.runs:
         rounds = store.rounds(spec)
-        (found,) = [c for c, _ in store.records("shared/retunes").values() if c["run"] == spec.key]
+        (found,) = [c for c, _ in store.records("shared/retune-choice").values() if c["run"] == spec.key]
         assert (found["round"], found["budget"]) == (1, 30)
         best = max(found["table"], key=lambda row: row["score"])
         assert rounds[1].hparams == rounds[2].hparams == found["chosen"] == best["hparams"]
-        (first,) = store.records("shared/hparams").values()
+        (first,) = store.records("shared/hp-choice").values()
         assert rounds[0].hparams == first[0]["chosen"]
 
 
@@ -42,7 +42,7 @@ def test_another_choice_is_what_the_later_rounds_are_trained_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go(tmp_path / "plain", PARADIGM.replace("lr=0.1", "lr=0.1|0.01, search=1"))
-    ((first, _),) = Store.open(tmp_path / "plain").records("shared/hparams").values()
+    ((first, _),) = Store.open(tmp_path / "plain").records("shared/hp-choice").values()
     other = {0.1: 0.01, 0.01: 0.1}[first["chosen"]["lr"]]
     true = module._train
 
@@ -105,4 +105,4 @@ def test_what_cannot_be_searched_is_refused_and_divergence_is_told(
 def test_one_entry_leaves_nothing_to_search(tmp_path: Path) -> None:
     outcome = go(tmp_path / "one", PARADIGM.replace("lr=0.1", "lr=0.1, retune=1"))
     assert outcome.finished
-    assert not Store.open(tmp_path / "one").records("shared/retunes")
+    assert not Store.open(tmp_path / "one").records("shared/retune-choice")

@@ -23,8 +23,9 @@ def status(folder: str | Path) -> StudyStatus:
     Raises:
         FathomError: The folder holds no study.
     """
+    from fathom.core.work import SHARED_RECORDS
     from fathom.engine.status import status_of
-    from fathom.store.store import SHARED, Store
+    from fathom.store.store import Store
 
     store = Store.open(folder)
     rounds, rows = {spec: store.rounds(spec) for spec in store.study.runs}, []
@@ -34,7 +35,7 @@ def status(folder: str | Path) -> StudyStatus:
     return StudyStatus(
         study=store.study.name,
         runs=rows,
-        shared={kind: len(store.records(f"shared/{kind}")) for kind in SHARED},
+        shared={kind: len(store.records(kind.folder)) for kind in SHARED_RECORDS},
         in_progress=store.in_progress(),
         retries={setting: changes for setting in store.study.settings if (changes := store.retries(setting))},
         tasks=status_of(store, rounds),

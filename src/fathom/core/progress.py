@@ -11,10 +11,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from fathom.core.durations import duration
+from fathom.core.work import WorkKind
 
 LINE_EVERY = 15.0  # seconds
 STDERR = Console(stderr=True, highlight=False)  # one console for bar and messages, so that neither overwrites the other
-KINDS = {"prepared": "pre-training", "features": "features"}  # record folder of a long job -> its name; else training
 
 ShowProgress = Callable[[int, int], None]  # (done, total)
 
@@ -63,9 +63,9 @@ def progress_bar(
 
 def describe_job(job: dict[str, Any]) -> str:
     """One running job of `Store.in_progress`: `pre-training: 37 of 1000 epochs, knn_accuracy 0.71`."""
-    parts = str(job["job"]).split("/")
-    name = KINDS.get(parts[1], "training") if len(parts) > 1 else "training"
-    unit = "images" if name == "features" else "epochs"
+    kind = str(job["job"]).removeprefix("shared/").partition("/")[0]  # of shared/<kind>/<key> or runs/<key>/...
+    name = WorkKind(kind).words if kind in (WorkKind.PRETRAIN, WorkKind.FEATURES) else "training"
+    unit = "images" if kind == WorkKind.FEATURES else "epochs"
     measured = "".join(f", {key} {job[key]:.2f}" for key in ("loss", "knn_accuracy", "val_score") if key in job)
     return f"{name}: {job['done']} of {job['of']} {unit}{measured}"
 

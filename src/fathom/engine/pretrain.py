@@ -71,7 +71,7 @@ def pretrain_encoder(
         raise FathomError(f"{paradigm} trains no encoder; expected a paradigm such as self-sl")
     # Of unfinished work, and of what it gave; another torch or device gives other bits, and data may change.
     place = digest([environment.decides, text, content_of(load(text, root))], 12)
-    store = Store(root.cache / "pretraining" / place)
+    store = Store(root.cache / "pretrain-work" / place)
     store.put(f"environments/{environment.name}", environment.decides, environment.machine)
     context = WorkerContext(store, root, where, environment.name, tell=tell)
     key = prepared_key(text, built.preparation, seed)

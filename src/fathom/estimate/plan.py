@@ -11,6 +11,7 @@ import torch
 from fathom.core.durations import duration
 from fathom.core.machine import Machine
 from fathom.core.records import FathomError, Study, unique
+from fathom.core.work import WorkKind
 from fathom.engine.engine import data_root, default_workers
 from fathom.engine.jobs import trainings
 from fathom.engine.preflight import prepare
@@ -163,12 +164,12 @@ def estimate_plan(
         study=study.name,
         experiments=len(study.runs),
         trainings=sum(regime.rounds for regime in regimes.values()),
-        trainings_shared=sum(trainings(j, store) for j in jobs if j.kind in ("first", "run")) - again,
-        trainings_search=work["search"],
+        trainings_shared=sum(trainings(j, store) for j in jobs if j.kind in (WorkKind.ROUND_0, WorkKind.RUN)) - again,
+        trainings_search=work[WorkKind.HP_SEARCH],
         trainings_retune=again,
-        trainings_full_data=work["ceiling"],
-        pretrainings=work["prepare"],
-        embeddings=work["embed"],
+        trainings_full_data=work[WorkKind.FULL_DATA],
+        pretrainings=work[WorkKind.PRETRAIN],
+        embeddings=work[WorkKind.FEATURES],
         labels=sum(labels),
         labels_a_run=max(labels, default=0),
         disk_bytes=sum(map(run_bytes, regimes.values())) + kept_bytes(jobs, speeds),

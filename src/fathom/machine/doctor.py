@@ -225,10 +225,8 @@ def _data(data: str | Path | None, cache: str | Path | None) -> Iterator[DoctorC
     there = nearest(folder)
     free = shutil.disk_usage(there).free / 2**30
     if os.access(there, os.W_OK):
-        few = free < 10
-        yield DoctorCheck(
-            "cache", "warn" if few else "ok", f"{folder}, {free:.1f} GiB free", "make room" if few else ""
-        )
+        state, fix = ("warn", "make room") if free < 10 else ("ok", "")
+        yield DoctorCheck("cache", state, f"{folder}, {free:.1f} GiB free", fix)
     else:
         yield DoctorCheck("cache", "fail", f"{folder} cannot be written", "name another folder with FATHOM_CACHE")
 

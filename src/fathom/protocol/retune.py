@@ -12,6 +12,7 @@ from typing import Any
 
 from fathom.core.records import NonFiniteError, RunSpec, digest
 from fathom.core.streams import Streams
+from fathom.core.work import WorkKind
 from fathom.protocol.context import WorkerContext
 from fathom.protocol.dropout import base_dropout
 from fathom.protocol.oracle import Labeled
@@ -37,7 +38,7 @@ def retune(context: WorkerContext, spec: RunSpec, split: Split, labeled: Labeled
     grid = grid_of(context, spec.setting)
     if number not in retunes(context.paradigm(spec.paradigm)) or len(grid) < 2:
         return None
-    name = f"shared/retunes/{_stem(context.store, spec)}-{number:02d}"
+    name = WorkKind.RETUNE_CHOICE.record(f"{_stem(context.store, spec)}-{number:02d}")
     while not (found := context.store.get(name)):
         scores = [_train(context, spec, split, labeled, number, hparams) for hparams in grid]
         finite = [score for score in scores if score is not None]
@@ -53,15 +54,15 @@ def retune(context: WorkerContext, spec: RunSpec, split: Split, labeled: Labeled
 def committed(store: Store, spec: RunSpec) -> int:
     """Trainings of a run's searches that are stored."""
     pattern = f"{_stem(store, spec)}-[0-9][0-9]-*.json"
-    names = (path.stem for path in (store.root / "shared/retuning").glob(pattern))
-    return sum(store.get(f"shared/retuning/{name}") is not None for name in names)
+    names = (path.stem for path in (store.root / WorkKind.RETUNE_SEARCH.folder).glob(pattern))
+    return sum(store.get(WorkKind.RETUNE_SEARCH.record(name)) is not None for name in names)
 
 
 def _train(
     context: WorkerContext, spec: RunSpec, split: Split, labeled: Labeled, number: int, hparams: dict[str, Any]
 ) -> float | None:
     """Validation score of one entry of the grid on what is labeled; None where it diverged. Trained at most once."""
-    name = f"shared/retuning/{_stem(context.store, spec)}-{number:02d}-{digest(hparams, 12)}"
+    name = WorkKind.RETUNE_SEARCH.record(f"{_stem(context.store, spec)}-{number:02d}-{digest(hparams, 12)}")
     while not (found := context.store.get(name)):
         began, paradigm = time.perf_counter(), context.paradigm(spec.paradigm)
         tried = retried(hparams, context.store.retries(spec.setting))

@@ -85,9 +85,7 @@ def recheck(
         FathomError: There is no study, no sound round, no data; or a number makes no sense.
     """
     if sample < 1 or shared < 0 or workers < 0:
-        raise FathomError(
-            f"expected sample >= 1, shared >= 0 and workers >= 0; got {sample}, {shared} and {workers}"
-        )
+        raise FathomError(f"expected sample >= 1, shared >= 0 and workers >= 0; got {sample}, {shared} and {workers}")
     store = Store.open(out)
     found = damage(store)
     items = draw(store, sample, seed, shared)
