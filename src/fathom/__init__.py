@@ -24,6 +24,7 @@ _LAZY = {
     "dataset": ("fathom.registry.registry", "dataset"),
     "regime": ("fathom.registry.registry", "regime"),
     "paradigm": ("fathom.registry.registry", "paradigm"),
+    "backbone": ("fathom.registry.registry", "backbone"),
     "FathomError": ("fathom.core.records", "FathomError"),
 }
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from fathom.api import table as table
     from fathom.core.records import FathomError as FathomError
     from fathom.design.study_file import load_study as load_study
+    from fathom.registry.registry import backbone as backbone
     from fathom.registry.registry import dataset as dataset
     from fathom.registry.registry import paradigm as paradigm
     from fathom.registry.registry import regime as regime

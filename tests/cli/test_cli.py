@@ -348,7 +348,7 @@ def test_status(finished: Path) -> None:
     shown = parsed("status", finished)
     assert [(run["query"], run["rounds"], run["of"]) for run in shown["runs"]] == [("random", 3, 3), ("entropy", 3, 3)]
     shared = {kind: count for kind, count in shown["shared"].items() if count}
-    assert shared == {"hparams": 1, "first": 1, "ceiling": 1}
+    assert shared == {"hp-choice": 1, "round-0": 1, "full-data": 1}
     assert shown["under_way"] == []
     assert shown["failures"] == []
     tasks = shown["tasks"]

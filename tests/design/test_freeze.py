@@ -92,14 +92,14 @@ def test_results_that_are_older_than_the_freeze_are_no_roll_out(tmp_path: Path) 
 
 def test_development_and_roll_out_stand_apart(tmp_path: Path) -> None:
     build(tmp_path / "out", Plan(datasets=("a", "held-a", "b", "held-b"), held_out=("held-a", "held-b")))
-    reading = StudyResults.of(tmp_path / "out")
-    assert [(s[0], first) for s, first in by_role(reading)] == [
+    results = StudyResults.of(tmp_path / "out")
+    assert [(s[0], first) for s, first in by_role(results)] == [
         ("a", "development"),
         ("b", ""),
         ("held-a", "roll-out"),
         ("held-b", ""),
     ]
-    told = summary(reading)
+    told = summary(results)
     assert told[0].startswith("On development data: ")
     assert told[1].startswith("On roll-out data: ")
     assert "2 settings" in told[0]
@@ -111,9 +111,9 @@ def test_development_and_roll_out_stand_apart(tmp_path: Path) -> None:
 
 def test_a_study_on_one_kind_of_data_is_told_as_before(tmp_path: Path) -> None:
     build(tmp_path / "out", Plan())
-    reading = StudyResults.of(tmp_path / "out")
-    assert not summary(reading)[0].startswith("On ")
-    assert "roll-out" not in " ".join(f"{title} {text}" for title, text in warnings(reading)).lower()
+    results = StudyResults.of(tmp_path / "out")
+    assert not summary(results)[0].startswith("On ")
+    assert "roll-out" not in " ".join(f"{title} {text}" for title, text in warnings(results)).lower()
 
 
 @pytest.mark.parametrize(

@@ -67,11 +67,11 @@ def test_methods_of_a_seed_share_round_0_but_for_dropout(whole: Store) -> None:
         assert first["random", seed] == first["entropy", seed] == first["core-set", seed] == first["badge", seed]
         assert first["bald", seed] != first["random", seed]
     assert first["random", 0] != first["random", 1]
-    assert len(whole.records("shared/first")) == 4  # two seeds, with and without dropout
+    assert len(whole.records("shared/round-0")) == 4  # two seeds, with and without dropout
 
 
 def test_hps_are_chosen_once_and_the_whole_table_is_kept(whole: Store) -> None:
-    ((content, _),) = whole.records("shared/hparams").values()
+    ((content, _),) = whole.records("shared/hp-choice").values()
     assert content["seeds"] == [0, 1]
     assert [row["hparams"]["lr"] for row in content["table"]] == [0.1, 0.01]
     means = [row["mean"] for row in content["table"]]
@@ -83,7 +83,7 @@ def test_hps_are_chosen_once_and_the_whole_table_is_kept(whole: Store) -> None:
 
 def test_the_chosen_arm_is_the_shared_round_0(whole: Store) -> None:
     """Search and round 0 train on the same set with the same streams, so their validation scores are the same."""
-    ((content, _),) = whole.records("shared/hparams").values()
+    ((content, _),) = whole.records("shared/hp-choice").values()
     scores = next(row["scores"] for row in content["table"] if row["hparams"] == content["chosen"])
     for spec in whole.study.runs:
         if spec.query == "random":
@@ -91,7 +91,7 @@ def test_the_chosen_arm_is_the_shared_round_0(whole: Store) -> None:
 
 
 def test_the_ceiling_is_trained_on_all_labels(whole: Store) -> None:
-    ((content, _),) = whole.records("shared/ceiling").values()
+    ((content, _),) = whole.records("shared/full-data").values()
     split = WorkerContext(whole, data_root(), torch.device("cpu")).start("digits", whole.study.runs[0].regime, 0)
     assert content["budget"] == len(split.train_ids) > 1000
 
@@ -225,10 +225,10 @@ def test_with_dropout_for_all_every_method_has_the_same_classifier(tmp_path: Pat
     store = Store.open(tmp_path / "out")
     first = [store.rounds(spec)[0].metrics for spec in store.study.runs]
     assert all(metrics == first[0] for metrics in first)
-    ((choice, _),) = store.records("shared/hparams").values()
+    ((choice, _),) = store.records("shared/hp-choice").values()
     scores = next(row["scores"] for row in choice["table"] if row["hparams"] == choice["chosen"])
     assert first[0]["val_score"] == scores[0]
-    assert [content["dropout"] for content, _ in store.records("shared/first").values()] == [0.5]
+    assert [content["dropout"] for content, _ in store.records("shared/round-0").values()] == [0.5]
 
 
 def test_entropy_of_a_classifier_with_dropout_is_that_of_the_mean_of_its_draws(tmp_path: Path) -> None:

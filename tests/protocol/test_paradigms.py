@@ -8,6 +8,7 @@ import pytest
 import torch
 from tests.studies import FROZEN, PARADIGM, SELF_SL, SEMI_SL, contents, labels_of, study
 
+from fathom.core.machine import Machine
 from fathom.core.records import FathomError, RunSpec
 from fathom.core.streams import Streams
 from fathom.data.dataset import DataRoot
@@ -96,9 +97,9 @@ def test_an_encoder_is_trained_once_for_all_regimes_heads_and_methods(tmp_path: 
     runs = [r for p in (SELF_SL, other) for g in regimes for r in study(("random",), (0, 1), paradigm=p, regime=g).runs]
     toy = study()
     jobs = jobs_of(type(toy)("toy", tuple(runs), full_data=0), lab_of(tmp_path))
-    prepared = [job for job in jobs if job.kind == "prepare"]
+    prepared = [job for job in jobs if job.kind == "pretrain"]
     assert [job.seed for job in prepared] == [0, 1]
-    needing = [job for job in jobs if job.kind == "first"]
+    needing = [job for job in jobs if job.kind == "round-0"]
     assert len(needing) == 8
     assert all(any(p.name in job.needs for p in prepared) for job in needing)
 
@@ -110,7 +111,7 @@ def test_another_study_takes_the_encoder_from_the_cache(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(module, "pretrain", None)  # nothing can be trained any more
     assert run_study(study(("random", "badge"), paradigm=SELF_SL), tmp_path / "b", workers=0).finished
-    records = [Store(tmp_path / name).records("shared/prepared") for name in "ab"]
+    records = [Store(tmp_path / name).records("shared/pretrain") for name in "ab"]
     assert records[0] == records[1]
     name = next(iter(records[0].values()))[0]["tensors"]
     assert (tmp_path / "cache" / "encoders" / f"{name}.safetensors").is_file(), "and it can be asked for by name"
@@ -125,9 +126,9 @@ def test_a_damaged_encoder_is_trained_again(tmp_path: Path, monkeypatch: pytest.
     out = tmp_path / "out"
     assert run_study(study(("random",), paradigm=SELF_SL), out, workers=0).finished
     before = contents(out)
-    for path in (*out.glob("shared/prepared/*.safetensors"), *(tmp_path / "cache").rglob("*.safetensors")):
+    for path in (*out.glob("shared/pretrain/*.safetensors"), *(tmp_path / "cache").rglob("*.safetensors")):
         path.write_bytes(path.read_bytes()[:-8] + b"damaged!")
-    for path in (*out.glob("runs/*/round-0[12].json"), *out.glob("shared/first/*")):
+    for path in (*out.glob("runs/*/round-0[12].json"), *out.glob("shared/round-0/*")):
         path.unlink()
     with pytest.warns(match="SHA-256 of its arrays differs"):
         assert run_study(study(("random",), paradigm=SELF_SL), out, workers=0).finished
@@ -163,7 +164,9 @@ def test_what_is_absent_is_refused_before_anything_trains(tmp_path: Path) -> Non
         ('frozen(backbone=encoder, weights="abcdefabcdef")', "no encoder abcdefabcdef"),
     ):
         with pytest.raises(FathomError, match=words):
-            run_study(study(("random",), paradigm=paradigm), tmp_path / "out", data=tmp_path, workers=0)
+            run_study(
+                study(("random",), paradigm=paradigm), tmp_path / "out", workers=0, machine=Machine(data=tmp_path)
+            )
         assert not list((tmp_path / "out").glob("shared/*/*.json"))
     # and nothing that was refused stands in the way of what is right
     assert run_study(study(("random",)), tmp_path / "out", workers=0).finished
@@ -298,7 +301,7 @@ def test_dropout_that_cannot_be_is_refused(query: str) -> None:
 def test_a_plan_counts_encoders_and_features(tmp_path: Path) -> None:
     short = study(("random", "badge"), (0, 1), paradigm=SELF_SL)
     runs = [*short.runs, *(RunSpec(r.dataset, r.regime, FROZEN, r.query, r.seed) for r in short.runs)]
-    made = estimate_plan(type(short)("toy", tuple(runs), full_data=0), data=tmp_path, workers=1)
+    made = estimate_plan(type(short)("toy", tuple(runs), full_data=0), workers=1, machine=Machine(data=tmp_path))
     assert (made.pretrainings, made.embeddings) == (2, 1)
     assert made.total == made.trainings_shared + made.trainings_search + 2
     assert made.seconds is not None
@@ -317,7 +320,7 @@ def test_a_plan_does_not_pretrain(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(module, "pretrain", pretrain)
     for paradigm in ("self-sl", "frozen(backbone=simclr)"):
-        made = estimate_plan(study(("random",), paradigm=paradigm), data=tmp_path, workers=1)
+        made = estimate_plan(study(("random",), paradigm=paradigm), workers=1, machine=Machine(data=tmp_path))
         assert made.seconds is not None
         assert made.seconds > 60, "a thousand epochs are reckoned with"
     assert set(epochs) == {(1, True)}

@@ -81,17 +81,17 @@ def test_the_note_stands_beside_every_comparison(tmp_path: Path) -> None:
 def test_gains_and_savings_of_bald_are_those_over_the_control(tmp_path: Path) -> None:
     effect = {"random": 0.0, CONTROL: -0.1, "bald": -0.05, "badge": 0.02}
     build(tmp_path, replace(SMALL, queries=tuple(effect), effect=effect.__getitem__, noise=0.001))
-    reading = StudyResults.of(tmp_path)
-    gains = reading.gains.set_index("query")
-    areas = reading.areas.pivot(index="seed", columns="query", values="aubc")
+    results = StudyResults.of(tmp_path)
+    gains = results.gains.set_index("query")
+    areas = results.areas.pivot(index="seed", columns="query", values="aubc")
     assert gains.loc["bald", "aubc"] == pytest.approx((areas["bald"] - areas[CONTROL]).mean())
     assert gains.loc["bald", "aubc"] > 0 > gains.loc[CONTROL, "aubc"]
     assert gains["reference"].to_dict() == {"bald": CONTROL, CONTROL: "random", "badge": "random"}
-    (setting,) = reading.classifiers
-    assert [s.saving > 0 for s in reading.savings[(setting, "bald")] if s.share == 0.9] == [True]
-    told = summary(reading)[0]
+    (setting,) = results.classifiers
+    assert [s.saving > 0 for s in results.savings[(setting, "bald")] if s.share == 0.9] == [True]
+    told = summary(results)[0]
     assert told.startswith("BALD‡ gained the most over Random")
     assert "Measured against the matched control" in told
     assert "Random (dropout=0.5) gained" not in told
     assert "picked out of 2" in told  # the control does not vie
-    assert "measured against Random (dropout=0.5)" in dict(warnings(reading))["Two classifiers"]
+    assert "measured against Random (dropout=0.5)" in dict(warnings(results))["Two classifiers"]

@@ -15,6 +15,7 @@ from rich.table import Table
 from fathom.core.durations import duration
 from fathom.core.progress import bar
 from fathom.core.records import Study
+from fathom.core.work import WorkKind
 from fathom.registry import registry
 from fathom.registry.spec_string import spell
 from fathom.store.atomic_files import DamageWarning
@@ -111,9 +112,9 @@ def bar_over(
 
 def far(job: dict[str, Any]) -> str:
     """How far a long job is: `pre-training: 37 of 1000 epochs, knn_accuracy 0.71`."""
-    kind = {"prepared": "pre-training", "features": "features", "first": "training", "search": "training"}
-    name = kind.get(str(job["job"]).split("/")[1], "training") if "/" in str(job["job"]) else "training"
-    unit = "images" if name == "features" else "epochs"
+    kind = str(job["job"]).removeprefix("shared/").partition("/")[0]  # of shared/<kind>/<key> or runs/<key>/...
+    name = WorkKind(kind).words if kind in (WorkKind.PRETRAIN, WorkKind.FEATURES) else "training"
+    unit = "images" if kind == WorkKind.FEATURES else "epochs"
     measured = "".join(f", {k} {job[k]:.2f}" for k in ("loss", "knn_accuracy", "val_score") if k in job)
     return f"{name}: {job['done']} of {job['of']} {unit}{measured}"
 

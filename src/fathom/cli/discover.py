@@ -145,14 +145,15 @@ def status(
         watch: Look again and again, until Ctrl-C or the end of the study.
         every: Seconds between two looks.
     """
-    from fathom.store.store import SHARED, Store
+    from fathom.core.work import SHARED_RECORDS
+    from fathom.store.store import Store
 
     while True:
         store = Store.open(folder)
         rows, found = _looked(store)
         failures = store.failures()
         if json:
-            shared = {kind: len(store.records(f"shared/{kind}")) for kind in SHARED}
+            shared = {kind: len(store.records(kind.folder)) for kind in SHARED_RECORDS}
             state = {"study": store.study.name, "runs": rows, "shared": shared, "under_way": store.in_progress()}
             print_json(state | {"tasks": found.to_json() if found else None, "failures": failures})
         else:

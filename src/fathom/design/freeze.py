@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fathom.core.records import PROTOCOL, FathomError, Study, digest, unique
+from fathom.core.work import WorkKind
 from fathom.registry.registry import find
 from fathom.registry.spec_string import Value, parse, spell
 from fathom.store import atomic_files
@@ -90,7 +91,7 @@ def _results(store: Store, study: Study) -> dict[str, Any]:
             f"{len(missing)} of {len(rounds)} runs in {store.root} have no round yet; finish the study (fathom run) "
             "before what it decided is frozen, or freeze the study file"
         )
-    hparams = {name: content["chosen"] for name, (content, _) in store.records("shared/hparams").items()}
+    hparams = {name: content["chosen"] for name, (content, _) in store.records(WorkKind.HP_CHOICE.folder).items()}
     return {
         "sha256": digest([rounds, hparams]),
         "rounds": sum(map(len, rounds.values())),

@@ -16,6 +16,7 @@ import torch
 
 from fathom.core.records import Round, RunSpec, Setting, digest
 from fathom.core.streams import Streams
+from fathom.core.work import WorkKind
 from fathom.learn.task import Classifier
 from fathom.protocol.checkpoint import FileCheckpointer
 from fathom.protocol.clock import Clock
@@ -168,7 +169,7 @@ def test(split: Split, classifier: Classifier, dropout: float) -> tuple[dict[str
 
 def round_0_key(context: WorkerContext, setting: Setting, seed: int, dropout: float) -> str:
     """Name of the record of the round-0 classifier that the query methods of a seed share."""
-    return f"shared/first/{digest([*setting, seed, dropout, *context.store.retries(setting)], 16)}"
+    return WorkKind.ROUND_0.record(digest([*setting, seed, dropout, *context.store.retries(setting)], 16))
 
 
 def train_round_0(context: WorkerContext, setting: Setting, seed: int, dropout: float) -> None:
@@ -189,7 +190,7 @@ def train_round_0(context: WorkerContext, setting: Setting, seed: int, dropout: 
 
 def full_data_key(context: WorkerContext, setting: Setting, seed: int) -> str:
     """Name of the record of a full-data classifier."""
-    return f"shared/ceiling/{digest([*setting, seed, *context.store.retries(setting)], 16)}"
+    return WorkKind.FULL_DATA.record(digest([*setting, seed, *context.store.retries(setting)], 16))
 
 
 def train_full_data(context: WorkerContext, setting: Setting, seed: int) -> None:

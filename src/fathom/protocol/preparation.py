@@ -18,6 +18,7 @@ from torch import Tensor
 
 from fathom.core.records import FathomError, Setting, digest
 from fathom.core.streams import Streams
+from fathom.core.work import WorkKind
 from fathom.data.cache.features import FeatureImages, features_key, kept_features, standardized
 from fathom.data.dataset import Dataset, Images
 from fathom.data.images import Subset, pixels_sha256
@@ -39,7 +40,7 @@ class CacheWarning(UserWarning):
 
 def prepared_key(dataset: str, preparation: str, seed: int) -> str:
     """Name of the record of what was prepared for a dataset and seed."""
-    return f"shared/prepared/{digest([dataset, preparation, seed], 16)}"
+    return WorkKind.PRETRAIN.record(digest([dataset, preparation, seed], 16))
 
 
 def prepare_state(context: WorkerContext, dataset: str, paradigm: Paradigm, seed: int) -> None:
@@ -56,7 +57,7 @@ def prepare_state(context: WorkerContext, dataset: str, paradigm: Paradigm, seed
         seed,
         _decided(context, dataset, paradigm),
     ]
-    record_store, name = RecordStore(context.data.cache), f"prepared/{digest(decides, 32)}"
+    record_store, name = RecordStore(context.data.cache), f"{WorkKind.PRETRAIN}/{digest(decides, 32)}"
     train_split = context.train_split(dataset, seed)
     oracle = Oracle(train_split.dataset.vault)
     checkpointer = context.checkpointer(key, decides, probe=lambda embed: knn_probe(train_split, oracle, embed))
@@ -153,7 +154,7 @@ def state_of(context: WorkerContext, setting: Setting, seed: int) -> State | Non
 
 def features_name(dataset: str, paradigm: Paradigm, seed: int) -> str:
     """Name of the record of a backbone's features; features of an encoder of its own seed are that seed's."""
-    return f"shared/features/{digest([dataset, paradigm.backbone, _seed(paradigm, seed)], 16)}"
+    return WorkKind.FEATURES.record(digest([dataset, paradigm.backbone, _seed(paradigm, seed)], 16))
 
 
 def embed_features(context: WorkerContext, setting: Setting, seed: int) -> None:
@@ -220,7 +221,7 @@ def _kept(
         rest = Subset(images, torch.arange(first, len(images), device=images.device))
         return iter(paradigm.embed(Unlabeled(rest, plain.mean, plain.std, plain.augment), state, context.data))
 
-    checkpointer = context.checkpointer(f"shared/features/{key}", "")
+    checkpointer = context.checkpointer(WorkKind.FEATURES.record(key), "")
 
     def tell(done: int) -> None:
         checkpointer.tell(done, len(images), {})
@@ -235,11 +236,11 @@ def _seed(paradigm: Paradigm, seed: int) -> int:
     return seed if paradigm.preparation else -1
 
 
-def jobs_before(paradigm: Paradigm, dataset: str, seed: int) -> list[tuple[str, str]]:
+def jobs_before(paradigm: Paradigm, dataset: str, seed: int) -> list[tuple[WorkKind, str]]:
     """(kind, name) of the jobs that anything of this dataset, paradigm and seed has to wait for, in order."""
-    found = []
+    found: list[tuple[WorkKind, str]] = []
     if paradigm.preparation:
-        found.append(("prepare", prepared_key(dataset, paradigm.preparation, seed)))
+        found.append((WorkKind.PRETRAIN, prepared_key(dataset, paradigm.preparation, seed)))
     if paradigm.backbone:
-        found.append(("embed", features_name(dataset, paradigm, seed)))
+        found.append((WorkKind.FEATURES, features_name(dataset, paradigm, seed)))
     return found

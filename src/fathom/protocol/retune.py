@@ -11,6 +11,7 @@ from typing import Any
 
 from fathom.core.records import NonFiniteError, RunSpec, digest
 from fathom.core.streams import Streams
+from fathom.core.work import WorkKind
 from fathom.protocol.oracle import Labeled
 from fathom.protocol.trainer import Trainer
 from fathom.protocol.tune import grid_of, retried, retunes
@@ -35,7 +36,7 @@ def retune(trainer: Trainer, spec: RunSpec, labeled: Labeled, number: int) -> di
     store, grid = trainer.context.store, grid_of(trainer.context, spec.setting)
     if number not in retunes(trainer.paradigm) or len(grid) < 2:
         return None
-    name = f"shared/retunes/{_stem(store, spec)}-{number:02d}"
+    name = WorkKind.RETUNE_CHOICE.record(f"{_stem(store, spec)}-{number:02d}")
     while not (found := store.get(name)):
         scores = [_score(trainer, spec, labeled, number, hparams) for hparams in grid]
         finite = [score for score in scores if score is not None]
@@ -51,14 +52,14 @@ def retune(trainer: Trainer, spec: RunSpec, labeled: Labeled, number: int) -> di
 def committed(store: Store, spec: RunSpec) -> int:
     """Count the stored trainings of a run's searches."""
     pattern = f"{_stem(store, spec)}-[0-9][0-9]-*.json"
-    names = (path.stem for path in (store.root / "shared/retuning").glob(pattern))
-    return sum(store.get(f"shared/retuning/{name}") is not None for name in names)
+    names = (path.stem for path in (store.root / WorkKind.RETUNE_SEARCH.folder).glob(pattern))
+    return sum(store.get(WorkKind.RETUNE_SEARCH.record(name)) is not None for name in names)
 
 
 def _score(trainer: Trainer, spec: RunSpec, labeled: Labeled, number: int, hparams: dict[str, Any]) -> float | None:
     """Validation score of one entry of the grid on what is labeled, trained at most once; None if it diverged."""
     store = trainer.context.store
-    name = f"shared/retuning/{_stem(store, spec)}-{number:02d}-{digest(hparams, 12)}"
+    name = WorkKind.RETUNE_SEARCH.record(f"{_stem(store, spec)}-{number:02d}-{digest(hparams, 12)}")
     facts = {"run": spec.key, "round": number, "hparams": hparams}
     changed = retried(hparams, store.retries(spec.setting))
     while not (found := store.get(name)):

@@ -13,6 +13,7 @@ from typing import Any
 
 from fathom.core.records import PRETRAINING, SEARCH, FathomError, NonFiniteError, Setting, before_runs, digest, of_stage
 from fathom.core.streams import Streams
+from fathom.core.work import WorkKind
 from fathom.learn.task import Paradigm
 from fathom.protocol.context import WorkerContext
 from fathom.protocol.trainer import Trainer
@@ -21,12 +22,12 @@ from fathom.protocol.trainer import Trainer
 def search_key(context: WorkerContext, setting: Setting, hparams: dict[str, Any], seed: int) -> str:
     """Name of the record of one training of the search; on another encoder it is another one."""
     prepared = of_stage(context.store.retries(setting), PRETRAINING)
-    return f"shared/search/{digest([*setting, hparams, seed, *prepared], 16)}"
+    return WorkKind.HP_SEARCH.record(digest([*setting, hparams, seed, *prepared], 16))
 
 
 def choice_key(context: WorkerContext, setting: Setting) -> str:
     """Name of the record of a setting's choice; on encoders of another kind, or of another grid, it is another one."""
-    return f"shared/hparams/{digest([*setting, *before_runs(context.store.retries(setting))], 16)}"
+    return WorkKind.HP_CHOICE.record(digest([*setting, *before_runs(context.store.retries(setting))], 16))
 
 
 def grid_of(context: WorkerContext, setting: Setting) -> list[dict[str, Any]]:

@@ -143,29 +143,29 @@ def compare_study(out: str | Path | StudyResults, margin: float = MARGIN) -> Com
     """
     if not 0 < margin < 1:
         raise FathomError(f"the margin lies between 0 and 100 points; got {100 * margin:g}. The usual is 2")
-    reading = out if isinstance(out, StudyResults) else StudyResults.of(out)
+    results = out if isinstance(out, StudyResults) else StudyResults.of(out)
     refused: list[UnmatchedCells] = []
     found: list[tuple[Setting, str, Match, PublishedArea, SeedSummary]] = []
-    settings = reading.store.study.settings
+    settings = results.store.study.settings
     for setting in (s for s in settings if is_published(s[0])):
         try:
-            own = match(reading, setting)
+            own = match(results, setting)
         except NotComparable as reason:
             refused.append(UnmatchedCells(setting, "", str(reason)))
             continue
-        for query, arm in arms_of(reading, setting).items():
+        for query, arm in arms_of(results, setting).items():
             try:
                 found.append((setting, query, own, *_cell(query, own, arm)))
             except NotComparable as reason:
                 refused.append(UnmatchedCells(setting, query, str(reason)))
     foreign = unique(s[0] for s in settings if not is_published(s[0]))
-    return Comparison(margin, _judged(reading, found, margin), refused, foreign)
+    return Comparison(margin, _judged(results, found, margin), refused, foreign)
 
 
-def arms_of(reading: StudyResults, setting: Setting, what: str = "aubc") -> dict[str, SeedSummary]:
+def arms_of(results: StudyResults, setting: Setting, what: str = "aubc") -> dict[str, SeedSummary]:
     """Query method -> the arm of its complete runs in a setting."""
-    queries = unique(r.spec.query for r in reading.runs if r.spec.setting == setting)
-    rows = of_setting(reading.areas, setting)
+    queries = unique(r.spec.query for r in results.runs if r.spec.setting == setting)
+    rows = of_setting(results.areas, setting)
     found = {}
     for query in queries:
         own = rows[(rows["query"] == query) & rows["complete"]] if len(rows) else rows
@@ -183,13 +183,13 @@ def _cell(query: str, own: Match, arm: SeedSummary) -> tuple[PublishedArea, Seed
 
 
 def _judged(
-    reading: StudyResults, found: list[tuple[Setting, str, Match, PublishedArea, SeedSummary]], margin: float
+    results: StudyResults, found: list[tuple[Setting, str, Match, PublishedArea, SeedSummary]], margin: float
 ) -> list[Compared]:
     differences = [welch(arm, SeedSummary(area.mean, area.sd, area.n)) for _, _, _, area, arm in found]
     corrected = holm([d.p for d in differences])
     cells = []
     for (setting, query, own, area, arm), d, p in zip(found, differences, corrected, strict=True):
-        planned, notes = reading.seeds(setting, query), list(own.notes)
+        planned, notes = results.seeds(setting, query), list(own.notes)
         if arm.n < planned:
             notes.append(f"{arm.n} of {planned} runs are complete")
         said = verdict(d, float(p), margin)

@@ -98,29 +98,29 @@ def published_evidence() -> Evidence:
     return found
 
 
-def study_evidence(reading: StudyResults) -> Evidence:
+def study_evidence(results: StudyResults) -> Evidence:
     """Our runs: complete ones for areas, all committed rounds for scores."""
     found = Evidence()
-    for setting in reading.store.study.settings:
+    for setting in results.store.study.settings:
         named = _named(setting)
-        if facts := reading.facts.get(setting.dataset):
+        if facts := results.facts.get(setting.dataset):
             found.balanced[named[0]] = bool(facts["balanced"])
-        if regime := reading.regime(setting):
+        if regime := results.regime(setting):
             found.sizes[named], found.starts[named] = regime.query_size, regime.start
-        for query, arm in arms_of(reading, setting).items():
+        for query, arm in arms_of(results, setting).items():
             if arm.n:
                 found.areas[named, query] = arm
-        if (spread := _grid(reading, setting)) is not None:
+        if (spread := _grid(results, setting)) is not None:
             found.grids[named] = spread
-    for named, query, budget, arm in _points(reading):
+    for named, query, budget, arm in _points(results):
         found.points[named, query, budget] = arm
     return found
 
 
-def _points(reading: StudyResults) -> Iterator[tuple[Setting, str, int, SeedSummary]]:
-    if reading.frame.empty:
+def _points(results: StudyResults) -> Iterator[tuple[Setting, str, int, SeedSummary]]:
+    if results.frame.empty:
         return
-    for key, rows in reading.frame.groupby([*SETTING, "query", "budget"], sort=False):
+    for key, rows in results.frame.groupby([*SETTING, "query", "budget"], sort=False):
         dataset, regime, paradigm, query, budget = key
         scores = {int(seed): float(score) for seed, score in zip(rows["seed"], rows["score"], strict=True)}
         yield (
@@ -137,7 +137,7 @@ def _named(setting: Setting) -> Setting:
     return setting._replace(dataset=known.name) if known and setting.dataset in known.calls else setting
 
 
-def _grid(reading: StudyResults, setting: Setting) -> float | None:
-    table = reading.hparams.get(setting, {}).get("table", [])
+def _grid(results: StudyResults, setting: Setting) -> float | None:
+    table = results.hparams.get(setting, {}).get("table", [])
     means = [row["mean"] for row in table if row["mean"] is not None]
     return max(means) - min(means) if len(means) > 1 else None

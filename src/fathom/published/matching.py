@@ -50,19 +50,19 @@ def is_published(dataset: str) -> bool:
     return name_of(dataset) in tables.datasets()
 
 
-def match(reading: StudyResults, setting: Setting) -> Match:
+def match(results: StudyResults, setting: Setting) -> Match:
     """What a setting is held beside.
 
     Raises:
         Refusal: It is not comparable, and why.
     """
     known = tables.datasets()[name_of(setting.dataset)]
-    _same_data(reading, setting, known)
-    table = _same_training(reading, setting, known)
-    if (metric := reading.metric(setting)) != known.metric:
+    _same_data(results, setting, known)
+    table = _same_training(results, setting, known)
+    if (metric := results.metric(setting)) != known.metric:
         raise NotComparable(f"measured by {metric}, published by {known.metric}")
-    regime = _same_regime(reading.regime(setting), setting, known)
-    return Match(table, regime, [*_choice_notes(reading, setting, regime), *_retry_notes(reading, setting)])
+    regime = _same_regime(results.regime(setting), setting, known)
+    return Match(table, regime, [*_choice_notes(results, setting, regime), *_retry_notes(results, setting)])
 
 
 def query_of(query: str) -> str:
@@ -80,8 +80,8 @@ def query_of(query: str) -> str:
 # ------------------------------------------------------------------------------------------------------- the rules
 
 
-def _same_data(reading: StudyResults, setting: Setting, known: PublishedDataset) -> None:
-    facts = reading.facts.get(setting.dataset)
+def _same_data(results: StudyResults, setting: Setting, known: PublishedDataset) -> None:
+    facts = results.facts.get(setting.dataset)
     if setting.dataset not in known.calls:
         told = _spelled(_parsed(setting.dataset)) or "its usual split"
         raise NotComparable(f"{told} is not the published {known.title}, which is {known.calls[0]}")
@@ -94,7 +94,7 @@ def _same_data(reading: StudyResults, setting: Setting, known: PublishedDataset)
         )
 
 
-def _same_training(reading: StudyResults, setting: Setting, known: PublishedDataset) -> str:
+def _same_training(results: StudyResults, setting: Setting, known: PublishedDataset) -> str:
     """The published table that has the setting's treatment of imbalance."""
     call = _parsed(setting.paradigm)
     if call.name not in {r.paradigm for r in tables.regimes()}:
@@ -102,7 +102,7 @@ def _same_training(reading: StudyResults, setting: Setting, known: PublishedData
     arguments = dict(call.arguments)
     if other := {key: value for key, value in arguments.items() if key not in HARMLESS}:
         raise NotComparable(f"trained with {_spelled(SpecString.make('', other))}, which is not published")
-    record = reading.hparams.get(setting)
+    record = results.hparams.get(setting)
     if record is None:
         raise NotComparable("its HPs are not chosen yet")
     if (recipe := str(record.get("recipe", "study"))) != "study":
@@ -138,11 +138,11 @@ def _same_regime(own: LabelRegime | None, setting: Setting, known: PublishedData
     raise NotComparable(f"{told}; published with {namesake.regime}({wanted})")
 
 
-def _choice_notes(reading: StudyResults, setting: Setting, regime: PublishedRegime) -> list[str]:
+def _choice_notes(results: StudyResults, setting: Setting, regime: PublishedRegime) -> list[str]:
     """In what the chosen HPs differ from the published choice."""
     key = (regime.dataset, regime.paradigm, regime.regime)
     said = next((c for c in tables.choices() if (c.dataset, c.paradigm, c.regime) == key), None)
-    own = reading.hparams[setting]["chosen"]
+    own = results.hparams[setting]["chosen"]
     if said is None:
         return []
     differing = [hp for hp in TUNED if hp in own and getattr(said, hp) and own[hp] != getattr(said, hp)]
@@ -150,8 +150,8 @@ def _choice_notes(reading: StudyResults, setting: Setting, regime: PublishedRegi
     return [f"other HPs were chosen: {told}"] if told else []
 
 
-def _retry_notes(reading: StudyResults, setting: Setting) -> list[str]:
-    changes = [str(r["change"]) for r in reading.retries.get(setting, [])]
+def _retry_notes(results: StudyResults, setting: Setting) -> list[str]:
+    changes = [str(r["change"]) for r in results.retries.get(setting, [])]
     return [f"done again with {', '.join(changes)}"] if changes else []
 
 

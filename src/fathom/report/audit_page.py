@@ -10,7 +10,7 @@ from fathom.report.builder import PageBuilder
 
 def audit_section(page: PageBuilder) -> dict[str, Any]:
     """What the template fills in: how the rules came out in words, and the findings."""
-    findings = audit_results(page.reading)
+    findings = audit_results(page.results)
     return {"summary": audit_summary(findings), "findings": findings}
 
 

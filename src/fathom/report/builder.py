@@ -26,11 +26,11 @@ class PageBuilder:
     """A page's figures and tables.
 
     Args:
-        reading: The study's results.
+        results: The study's results.
         drawings, tables: What was made so far.
     """
 
-    reading: StudyResults
+    results: StudyResults
     drawings: list[Drawing] = field(default_factory=list)
     tables: list[ReportTable] = field(default_factory=list)
 

@@ -12,18 +12,18 @@ from fathom.report.compare_tables import cells_table, claims_table, compare_summ
 
 def beside_published(pieces: PageBuilder) -> dict[str, Any] | None:
     """Cells, claims, and what is not comparable; None where no data set is one of the published study."""
-    reading = pieces.reading
-    found = compare_study(reading)
+    results = pieces.results
+    found = compare_study(results)
     if found.empty:
         return None
-    tested, said = claims(study_evidence(reading)), claims(published_evidence())
+    tested, said = claims(study_evidence(results)), claims(published_evidence())
     return {
         "summary": compare_summary(found),
         "reference": tables.reference(),
-        "cells": pieces.add_table(cells_table(reading, found)),
-        "refused": pieces.add_table(refused_table(reading, found)),
+        "cells": pieces.add_table(cells_table(results, found)),
+        "refused": pieces.add_table(refused_table(results, found)),
         "claims": pieces.add_table(claims_table(tested, said)),
         "verdicts": [(own.text, own.verdict, its.verdict) for own, its in zip(tested, said, strict=True)],
-        "foreign": [reading.names.dataset.get(name, name) for name in found.foreign],
-        "shortened": sorted(reading.shortened),
+        "foreign": [results.names.dataset.get(name, name) for name in found.foreign],
+        "shortened": sorted(results.shortened),
     }

@@ -17,11 +17,11 @@ from fathom.stats.differences import SeedSummary
 TONES = {AGREES: "up", DIFFERS: "down", SUPPORTED: "up", CONTRADICTED: "down"}
 
 
-def cells_table(reading: StudyResults, found: Comparison) -> ReportTable | None:
+def cells_table(results: StudyResults, found: Comparison) -> ReportTable | None:
     """Every comparable cell beside the published one; None where there is none."""
     if not found.cells:
         return None
-    rows = [_cell_row(reading, cell) for cell in found.cells]
+    rows = [_cell_row(results, cell) for cell in found.cells]
     margin = f"{100 * found.margin:g}"
     caption = (
         "AUBC beside the published one, in % (mean ± standard deviation over seeds); the difference in points with its "
@@ -31,8 +31,8 @@ def cells_table(reading: StudyResults, found: Comparison) -> ReportTable | None:
     return ReportTable("published", caption, columns, rows, " ".join([_rule(margin), *_known(found.cells)]), 2)
 
 
-def _cell_row(reading: StudyResults, cell: Compared) -> list[TableCell]:
-    style, where = styles_of(reading)[cell.query], reading.names.title(cell.setting)
+def _cell_row(results: StudyResults, cell: Compared) -> list[TableCell]:
+    style, where = styles_of(results)[cell.query], results.names.title(cell.setting)
     d, area = cell.difference, cell.published
     theirs = SeedSummary(area.mean, area.sd, area.n)
     why = [d.refused, *cell.notes, *(tables.caveats()[tag] for tag in area.caveats)]
@@ -71,13 +71,13 @@ def _known(cells: list[Compared]) -> list[str]:
     return told + ([f"Of the published numbers: {' '.join(tables.caveats()[tag] for tag in tags)}"] if tags else [])
 
 
-def refused_table(reading: StudyResults, found: Comparison) -> ReportTable | None:
+def refused_table(results: StudyResults, found: Comparison) -> ReportTable | None:
     """What is not comparable, and why; None where all is."""
     if not found.refused:
         return None
     rows = []
     for refused in found.refused:
-        where = reading.names.title(refused.setting)
+        where = results.names.title(refused.setting)
         method = label(refused.query) if refused.query else "all"
         title = " · ".join(refused.setting)
         rows.append(

@@ -25,7 +25,7 @@ from fathom.report.setting_tables import hparam_table, paid_table, setting_table
 from fathom.report.style import styles_of
 from fathom.report.summary import penalty_words, setting_facts, span, summary, warnings
 from fathom.report.tables import environment_table, penalty_table, pending_table, times_table
-from fathom.report.training_tables import ground_table
+from fathom.report.training_tables import preparation_table
 from fathom.results.environments import common, mixed_words
 from fathom.results.names import label
 from fathom.results.results import StudyResults, class_shares, of_setting
@@ -39,12 +39,12 @@ class Page(PageBuilder):
     """The page in the making.
 
     Args:
-        reading: The study's results.
+        results: The study's results.
     """
 
     def html(self) -> str:
         """The whole page."""
-        r = self.reading
+        r = self.results
         script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
         html = _template().render(
             study=r.store.study,
@@ -61,7 +61,7 @@ class Page(PageBuilder):
             published=beside_published(self),
             audit=audit_section(self),
             times=self.add_table(times_table(r)),
-            train_split=self.add_table(ground_table(r)),
+            preparation_times=self.add_table(preparation_table(r)),
             pending=pending_table(r),
             failures=r.failures,
             retries=[(r.names.title(s), records) for s, records in r.retries.items()],
@@ -82,7 +82,7 @@ class Page(PageBuilder):
     # ------------------------------------------------------------------------------------------------- settings
 
     def _section(self, number: int, setting: Setting, first: str) -> dict[str, Any]:
-        r = self.reading
+        r = self.results
         stem = _stem(number, setting)
         record, facts = r.hparams.get(setting, {}), r.facts.get(setting.dataset, {})
         return {
@@ -105,7 +105,7 @@ class Page(PageBuilder):
         }
 
     def _curves(self, stem: str, setting: Setting) -> Iterator[PageFigure]:
-        r = self.reading
+        r = self.results
         frame = of_setting(r.frame, setting)
         if frame.empty:
             return
@@ -128,11 +128,11 @@ class Page(PageBuilder):
             yield self.add_figure(figure, f"{text} {notes}".strip())
 
     def _bought(self, stem: str, setting: Setting) -> PageFigure | None:
-        bought, facts = self.reading.bought(setting), self.reading.facts.get(setting.dataset)
+        bought, facts = self.results.bought(setting), self.results.facts.get(setting.dataset)
         if not bought or not facts:
             return None
         names, pool = facts["class_names"], class_shares(facts)
-        drawing = figures.bought_figure(f"{stem}-classes", pool, bought, names, styles_of(self.reading))
+        drawing = figures.bought_figure(f"{stem}-classes", pool, bought, names, styles_of(self.results))
         nominal = " (the nominal long tail)" if facts.get("long_tail") else ""
         text = (
             f"Bars: classes of the labels each method bought, all rounds and seeds. Line: classes of the pool{nominal}."
@@ -142,7 +142,7 @@ class Page(PageBuilder):
     # --------------------------------------------------------------------------------------------------- penalty
 
     def _penalty(self) -> dict[str, Any] | None:
-        r = self.reading
+        r = self.results
         if len(r.queries) < 2 or r.frame.empty:
             return None
         p = r.penalty

@@ -23,45 +23,45 @@ HIDDEN = (
 
 def paradigms(pieces: PageBuilder) -> dict[str, Any] | None:
     """Paradigms side by side; None where no dataset was run with two of them."""
-    reading = pieces.reading
-    found, left = paradigm_groups(reading), apart(reading)
+    results = pieces.results
+    found, left = paradigm_groups(results), apart(results)
     if not found and not left:
         return None
-    told = [f"{verdict_words(reading, verdict)} {verdict_details(reading, verdict)}" for verdict in verdicts(reading)]
+    told = [f"{verdict_words(results, verdict)} {verdict_details(results, verdict)}" for verdict in verdicts(results)]
     made = [_group(pieces, number, group) for number, group in enumerate(found)]
-    return {"verdicts": told, "groups": made, "apart": apart_words(reading, left)}
+    return {"verdicts": told, "groups": made, "apart": apart_words(results, left)}
 
 
 def _group(pieces: PageBuilder, number: int, group: ParadigmGroup) -> dict[str, Any]:
-    reading, name = pieces.reading, f"paradigms-{number:02d}"
-    means = {s: budget_curves(of_setting(reading.frame, s)) for s in group.members}
+    results, name = pieces.results, f"paradigms-{number:02d}"
+    means = {s: budget_curves(of_setting(results.frame, s)) for s in group.members}
     # An arm is keyed by its paradigm first, which decides its stroke.
     keys = {s: f"{s[2]} {s[1]}" for s, rows in means.items() if not rows.empty}
     figure = None
     if keys:
         told = line_styles({key: group.members[s] for s, key in keys.items()})
-        full_data_records = {key: score for s, key in keys.items() if (score := reading.full_data_score(s)) is not None}
-        metric = reading.metric(group.references[0])
+        full_data_records = {key: score for s, key in keys.items() if (score := results.full_data_score(s)) is not None}
+        metric = results.metric(group.references[0])
         curves = {key: means[s] for s, key in keys.items()}
-        drawing = figures.arms_figure(name, curves, told, styles_of(reading), metric, full_data_records)
+        drawing = figures.arms_figure(name, curves, told, styles_of(results), metric, full_data_records)
         text = "Mean over seeds. Color: query method; line and marker: training paradigm."
         if full_data_records:
             text += " Thin lines: each paradigm trained on all labels."
         text += " Bands are in the figures of each setting."
-        figure = pieces.add_figure(drawing, f"{text} {reading.caption_note(keys)}".strip())
-    return {"title": group.title, "figure": figure, "table": pieces.add_table(paradigm_table(reading, group, name))}
+        figure = pieces.add_figure(drawing, f"{text} {results.caption_note(keys)}".strip())
+    return {"title": group.title, "figure": figure, "table": pieces.add_table(paradigm_table(results, group, name))}
 
 
 def training(pieces: PageBuilder) -> dict[str, Any] | None:
     """What paradigms show of their training; None where they show nothing."""
-    reading = pieces.reading
-    encoders, guessed = probes(reading), guesses(reading)
-    if not (encoders or guessed or reading.features):
+    results = pieces.results
+    encoders, guessed = probes(results), guesses(results)
+    if not (encoders or guessed or results.features):
         return None
     return {
-        "encoders": pieces.add_table(encoder_table(reading, encoders)),
+        "encoders": pieces.add_table(encoder_table(results, encoders)),
         "probes": list(_probes(pieces, encoders)),
-        "backbones": pieces.add_table(backbone_table(reading)),
+        "backbones": pieces.add_table(backbone_table(results)),
         "guesses": [_guesses(pieces, number, own) for number, own in enumerate(guessed)],
         "hidden": HIDDEN if guessed or any(probe.watched for probe in encoders) else "",
     }
@@ -72,23 +72,23 @@ def _probes(pieces: PageBuilder, found: list[ProbeCurve]) -> Iterator[PageFigure
     for number, probe in enumerate(found):
         if probe.watched:
             drawing = figures.probe_figure(f"encoder-{number:02d}", {s: probe.curve(s) for s in probe.watched})
-            dataset = pieces.reading.names.dataset.get(probe.dataset, probe.dataset)
+            dataset = pieces.results.names.dataset.get(probe.dataset, probe.dataset)
             text = f"{dataset}, {names[probe.preparation]}: accuracy of the nearest neighbors in the features of the "
             yield pieces.add_figure(drawing, text + "train part, a line a seed.")
 
 
 def _guesses(pieces: PageBuilder, number: int, own: PseudoLabelStats) -> dict[str, Any]:
-    reading, name = pieces.reading, f"guesses-{number:02d}"
+    results, name = pieces.results, f"guesses-{number:02d}"
     return {
-        "title": reading.names.title(own.setting),
+        "title": results.names.title(own.setting),
         "figures": list(_guess_figures(pieces, name, own)),
-        "table": pieces.add_table(guess_table(reading, own, name)),
+        "table": pieces.add_table(guess_table(results, own, name)),
     }
 
 
 def _guess_figures(pieces: PageBuilder, name: str, own: PseudoLabelStats) -> Iterator[PageFigure]:
-    reading = pieces.reading
-    method, footnote = styles_of(reading)[own.query].label, reading.caption_note([own.setting])
+    results = pieces.results
+    method, footnote = styles_of(results)[own.query].label, results.caption_note([own.setting])
     if rates := own.mask_rates():
         text = f"Share of unlabeled images that were learned from, over training; {method}, mean over seeds, pale to "
         yield pieces.add_figure(
@@ -105,14 +105,14 @@ def _guess_figures(pieces: PageBuilder, name: str, own: PseudoLabelStats) -> Ite
     for rate, (what, text) in told.items():
         curves = own.curves(rate)
         if not curves.empty:
-            drawing = figures.rate_figure(f"{name}-{rate.replace('_', '-')}", curves, styles_of(reading), what)
+            drawing = figures.rate_figure(f"{name}-{rate.replace('_', '-')}", curves, styles_of(results), what)
             yield pieces.add_figure(drawing, f"{text} {footnote}".strip())
     if found := own.marginals():
         budget, marginals, target = found
         lines: dict[str, Any] = {} if target is None else {"target": target}
         if len(own.pool) == len(marginals):
             lines["pool"] = own.pool
-        classes = reading.facts.get(own.setting.dataset, {}).get("class_names", [])
+        classes = results.facts.get(own.setting.dataset, {}).get("class_names", [])
         drawing = figures.marginal_figure(f"{name}-classes", marginals, lines, classes)
         text = f"Mean guess of each class in the last epoch at {budget} labels; {method}, mean over seeds. "
         text += "Guesses were aligned to the target." if target is not None else "Guesses were not aligned."

@@ -21,12 +21,12 @@ def report(out: str | Path) -> Path:
     Raises:
         FathomError: `out` holds no study, or cannot be written to.
     """
-    reading = StudyResults.of(out)
-    page = Page(reading)
+    results = StudyResults.of(out)
+    page = Page(results)
     folder = Path(out) / "report"
     html = page.html()
     files: dict[str, bytes] = {"report.html": html.encode()}
-    files |= {"results.csv": _csv(reading), "results.parquet": _parquet(reading)}
+    files |= {"results.csv": _csv(results), "results.parquet": _parquet(results)}
     for drawing in page.drawings:
         files |= {f"figures/{drawing.name}.svg": drawing.svg, f"figures/{drawing.name}.pdf": drawing.pdf()}
     files |= {f"tables/{table.name}.tex": latex(table).encode() for table in page.tables}

@@ -22,13 +22,13 @@ def emphasis(low: float, high: float) -> str:
     return "up" if low > 0 else "down" if high < 0 else ""
 
 
-def setting_table(reading: StudyResults, setting: Setting, name: str) -> ReportTable:
+def setting_table(results: StudyResults, setting: Setting, name: str) -> ReportTable:
     """AUBC, final score and gain over the baseline of every query method of a setting."""
-    means, gains = _of(reading.means, setting), _of(reading.gains, setting)
+    means, gains = _of(results.means, setting), _of(results.gains, setting)
     rows = []
-    for query in dict.fromkeys(r.spec.query for r in reading.runs if r.spec.setting == setting):
-        planned, own = reading.seeds(setting, query), means.get(query)
-        style = styles_of(reading)[query]
+    for query in dict.fromkeys(r.spec.query for r in results.runs if r.spec.setting == setting):
+        planned, own = results.seeds(setting, query), means.get(query)
+        style = styles_of(results)[query]
         row = [TableCell(style.label, style.label, style.number)]
         if own is None:
             rows.append([*row, TableCell(f"0 of {planned}", 0), *[TableCell(DASH)] * 6])
@@ -36,38 +36,38 @@ def setting_table(reading: StudyResults, setting: Setting, name: str) -> ReportT
         row.append(TableCell(str(planned) if own["n"] == planned else f"{own['n']} of {planned}", own["n"]))
         for what in ("aubc", "final"):
             row.append(TableCell(percent(own[what], own[f"{what}_low"], own[f"{what}_high"]), own[what]))
-        rows.append(row + _gain_cells(reading, setting, query, gains.get(query)))
-    base = label(reading.baseline)
+        rows.append(row + _gain_cells(results, setting, query, gains.get(query)))
+    base = label(results.baseline)
     caption = (
-        f"Mean over seeds ± half the 95 % t-interval, in % {reading.metric(setting).replace('_', ' ')}; gains over "
+        f"Mean over seeds ± half the 95 % t-interval, in % {results.metric(setting).replace('_', ' ')}; gains over "
         f"{base} in points, paired by seed, with their 95 % t-interval (not corrected for several methods)."
     )
     columns = ["Method", "Seeds", "AUBC", "Final", f"AUBC {MINUS} {base}", f"Final {MINUS} {base}", "p", "Labels saved"]
-    tested = max(reading.seeds(setting, q) for q in reading.queries) >= MIN_SEEDS
+    tested = max(results.seeds(setting, q) for q in results.queries) >= MIN_SEEDS
     if not tested:  # a column of dashes says less than the note
         columns, rows = _without(columns, 6), [_without(row, 6) for row in rows]
-    return ReportTable(name, caption, columns, rows, _noted(reading, setting, _setting_note(reading, tested)))
+    return ReportTable(name, caption, columns, rows, _noted(results, setting, _setting_note(results, tested)))
 
 
 def _without(items: list[T], place: int) -> list[T]:
     return items[:place] + items[place + 1 :]
 
 
-def _gain_cells(reading: StudyResults, setting: Setting, query: str, found: dict[str, Any] | None) -> list[TableCell]:
+def _gain_cells(results: StudyResults, setting: Setting, query: str, found: dict[str, Any] | None) -> list[TableCell]:
     if found is None:
-        return [TableCell("baseline" if query == reading.baseline else DASH), *[TableCell(DASH)] * 3]
+        return [TableCell("baseline" if query == results.baseline else DASH), *[TableCell(DASH)] * 3]
     cells = []
-    mark = reading.classifiers[setting].mark(query)
+    mark = results.classifiers[setting].mark(query)
     for what in ("aubc", "final"):
         low, high = found[f"{what}_low"], found[f"{what}_high"]
         cells.append(TableCell(gain(found[what], low, high) + mark, found[what], emphasis=emphasis(low, high)))
     cells.append(TableCell(p_value(found["aubc_holm"], found["n"]), found["aubc_holm"], title=found["aubc_refused"]))
-    return [*cells, saving_cell(_saving_of(reading, setting, query))]
+    return [*cells, saving_cell(_saving_of(results, setting, query))]
 
 
-def _saving_of(reading: StudyResults, setting: Setting, query: str) -> LabelSaving | None:
+def _saving_of(results: StudyResults, setting: Setting, query: str) -> LabelSaving | None:
     """Label saving at 90 % of the baseline's rise."""
-    return next((s for s in reading.savings.get((setting, query), []) if s.share == 0.9), None)
+    return next((s for s in results.savings.get((setting, query), []) if s.share == 0.9), None)
 
 
 def saving_cell(found: LabelSaving | None) -> TableCell:
@@ -81,45 +81,45 @@ def saving_cell(found: LabelSaving | None) -> TableCell:
     return TableCell(text, found.saving)
 
 
-def _noted(reading: StudyResults, setting: Setting, note: str) -> str:
+def _noted(results: StudyResults, setting: Setting, note: str) -> str:
     """A note, and what must stand beside all numbers of the setting."""
-    return " ".join(text for text in (note, reading.footnote([setting])) if text)
+    return " ".join(text for text in (note, results.footnote([setting])) if text)
 
 
-def _setting_note(reading: StudyResults, tested: bool) -> str:
+def _setting_note(results: StudyResults, tested: bool) -> str:
     test = "p: two-sided paired t-test of the AUBC gain, Holm-corrected over the methods of this setting."
     return (
         (test if tested else f"No p-values: fewer than {MIN_SEEDS} seeds.")
-        + f" Labels saved: of the training labels, at 90 % of {label(reading.baseline)}'s rise; in brackets the range "
+        + f" Labels saved: of the training labels, at 90 % of {label(results.baseline)}'s rise; in brackets the range "
         "of the paired bootstrap over seeds; ≤ where the method never gets there, “never” where a resample does not. "
         "Every method pays for the validation labels too, so of all labels paid the share is smaller."
     )
 
 
-def paid_table(reading: StudyResults, setting: Setting, name: str) -> ReportTable | None:
+def paid_table(results: StudyResults, setting: Setting, name: str) -> ReportTable | None:
     """Scores of every query method against all labels paid for; None where no round is committed."""
-    curves = budget_curves(of_setting(reading.frame, setting), "paid")
+    curves = budget_curves(of_setting(results.frame, setting), "paid")
     if curves.empty:
         return None
-    extra = of_setting(reading.frame, setting).assign(extra=lambda rows: rows["paid"] - rows["budget"])["extra"].mean()
+    extra = of_setting(results.frame, setting).assign(extra=lambda rows: rows["paid"] - rows["budget"])["extra"].mean()
     queries = list(curves["query"].unique())
     rows = []
     for _, part in curves.groupby("round", sort=True):
         own = {str(query): row for query, row in part.set_index("query").iterrows()}
         paid = float((part["budget"] * part["n"]).sum() / part["n"].sum())
         cells = [TableCell(f"{paid:.0f}", paid), TableCell(f"{paid - extra:.0f}", paid - extra)]
-        rows.append(cells + [_score_cell(own.get(q), reading.seeds(setting, q)) for q in queries])
+        rows.append(cells + [_score_cell(own.get(q), results.seeds(setting, q)) for q in queries])
     caption = (
         "Scores against the labels paid for: those of the training set and of the validation set. Mean ± half the "
-        f"95 % t-interval over seeds, in % {reading.metric(setting).replace('_', ' ')}."
+        f"95 % t-interval over seeds, in % {results.metric(setting).replace('_', ' ')}."
     )
     note = "The last row has the labels paid in the last round. In parentheses: seeds, where fewer than planned."
     return ReportTable(
         name,
         caption,
-        ["Paid", "Training set", *(styles_of(reading)[q].label for q in queries)],
+        ["Paid", "Training set", *(styles_of(results)[q].label for q in queries)],
         rows,
-        _noted(reading, setting, note),
+        _noted(results, setting, note),
         0,
     )
 
@@ -136,9 +136,9 @@ def _of(frame: Any, setting: Setting) -> dict[str, dict[str, Any]]:
     return {str(row["query"]): row for row in of_setting(frame, setting).to_dict("records")}
 
 
-def hparam_table(reading: StudyResults, setting: Setting, name: str) -> ReportTable | None:
+def hparam_table(results: StudyResults, setting: Setting, name: str) -> ReportTable | None:
     """The whole HP grid with its validation scores; the chosen entry is marked. None where nothing is stored."""
-    record = reading.hparams.get(setting)
+    record = results.hparams.get(setting)
     if record is None:
         return None
     names = list(dict.fromkeys(key for row in record["table"] for key in row["hparams"]))
@@ -170,7 +170,7 @@ def hparam_table(reading: StudyResults, setting: Setting, name: str) -> ReportTa
         if seeds
         else "Hyper-parameters: one entry, nothing to choose."
     )
-    note = retry_note([r["change"] for r in reading.retries.get(setting, [])])
+    note = retry_note([r["change"] for r in results.retries.get(setting, [])])
     return ReportTable(name, caption, [*names, "Mean", "Each", ""], rows, note)
 
 

@@ -130,9 +130,9 @@ def method_styles(queries: Sequence[str]) -> dict[str, MethodStyle]:
     return found
 
 
-def styles_of(reading: "StudyResults") -> dict[str, MethodStyle]:
+def styles_of(results: "StudyResults") -> dict[str, MethodStyle]:
     """The looks of a study's query methods and of its baseline, by call-string."""
-    return method_styles(unique([*reading.queries, reading.baseline]))
+    return method_styles(unique([*results.queries, results.baseline]))
 
 
 def line_styles(paradigms: Mapping[str, str]) -> dict[str, LineStyle]:

@@ -53,15 +53,15 @@ class ReportTable:
     text: int = 1
 
 
-def penalty_table(reading: StudyResults) -> ReportTable:
+def penalty_table(results: StudyResults) -> ReportTable:
     """Overall penalty: raw, without what chance explains, and Holm-corrected."""
-    penalty = reading.penalty
+    penalty = results.penalty
     raw, corrected = penalty.overall(), penalty.overall(penalty.corrected)
     wins = penalty.outside.sum(1)
     losses = penalty.outside.sum(0)
     rows = []
     for i, query in enumerate(penalty.queries):
-        style = styles_of(reading)[query]
+        style = styles_of(results)[query]
         mark = "*" if penalty.partial[i] else ""
         cells = [TableCell(style.label, style.label, style.number), TableCell(number(raw[i], 2) + mark, raw[i])]
         cells += [TableCell(number(corrected[i], 2) + mark, corrected[i])]
@@ -79,7 +79,7 @@ def penalty_table(reading: StudyResults) -> ReportTable:
             f"* Compared in fewer than {all_} settings: mean over the comparisons made, scaled to {all_}; its wins and "
             "losses are of those alone."
         )
-    note = " ".join(text for text in (note, reading.footnote(reading.store.study.settings)) if text)
+    note = " ".join(text for text in (note, results.footnote(results.store.study.settings)) if text)
     caption = (
         "Overall penalty: the share of settings and budgets in which the other methods beat it, summed over settings "
         "and averaged over the other methods. Lower is better. Holm: the same with corrected tests. Wins and losses: "
@@ -88,9 +88,9 @@ def penalty_table(reading: StudyResults) -> ReportTable:
     return ReportTable("penalty", caption, columns, rows, note)
 
 
-def times_table(reading: StudyResults) -> ReportTable | None:
+def times_table(results: StudyResults) -> ReportTable | None:
     """Median seconds a round of each query method and setting; None where no round is stored."""
-    frame = reading.frame
+    frame = results.frame
     if frame.empty or "seconds_total" not in frame:
         return None
     steps = [s for s in STEPS if f"seconds_{s}" in frame]
@@ -99,8 +99,8 @@ def times_table(reading: StudyResults) -> ReportTable | None:
         dataset, regime, paradigm, query = map(str, key)
         setting = Setting(dataset, regime, paradigm)
         own = part[part["round"] > 0] if (part["round"] > 0).any() else part  # round 0 is trained once for all methods
-        style = styles_of(reading)[query]
-        where = reading.names.brief(setting)
+        style = styles_of(results)[query]
+        where = results.names.brief(setting)
         row = [TableCell(style.label, style.label, style.number), TableCell(where, where, title=" · ".join(setting))]
         for step in steps:
             median = float(own[f"seconds_{step}"].median())
@@ -111,30 +111,30 @@ def times_table(reading: StudyResults) -> ReportTable | None:
         whole = float(part["seconds_total"].sum())
         rows.append([*row, TableCell(duration(whole), whole)])
     caption = "Wall-clock: median of a round by step (round 0 left out), the share spent on anything else, all rounds."
-    note = reading.retry_notes(reading.store.study.settings)
+    note = results.retry_notes(results.store.study.settings)
     columns = ["Method", "Setting", *[s.capitalize() for s in steps], "Else", "All rounds"]
     return ReportTable("times", caption, columns, rows, note, text=2)
 
 
-def pending_table(reading: StudyResults, limit: int = 60) -> ReportTable | None:
+def pending_table(results: StudyResults, limit: int = 60) -> ReportTable | None:
     """Runs that are not complete; None where all are."""
-    open_runs = [r for r in reading.runs if not r.complete]
+    open_runs = [r for r in results.runs if not r.complete]
     if not open_runs:
         return None
     rows = []
     for run in open_runs[:limit]:
         state = "not started" if run.planned is None else f"{run.done} of {run.planned} rounds"
-        rows.append([*_spec_cells(reading, run.spec), TableCell(state, float(run.done))])
+        rows.append([*_spec_cells(results, run.spec), TableCell(state, float(run.done))])
     left = len(open_runs) - limit
     note = f"… and {left} more." if left > 0 else ""
     columns = ["Dataset", "Regime", "Paradigm", "Method", "Seed", "State"]
     return ReportTable(
-        "pending", f"{len(open_runs)} of {len(reading.runs)} runs are not complete.", columns, rows, note, 4
+        "pending", f"{len(open_runs)} of {len(results.runs)} runs are not complete.", columns, rows, note, 4
     )
 
 
-def _spec_cells(reading: StudyResults, spec: RunSpec) -> list[TableCell]:
-    short = reading.names.parts(spec.setting)
+def _spec_cells(results: StudyResults, spec: RunSpec) -> list[TableCell]:
+    short = results.names.parts(spec.setting)
     cells = [TableCell(name, name, title=full) for name, full in zip(short, spec.setting, strict=True)]
     return [*cells, TableCell(label(spec.query), label(spec.query)), TableCell(str(spec.seed), float(spec.seed))]
 
@@ -158,7 +158,7 @@ def environment_table(found: list[EnvironmentSummary]) -> ReportTable | None:
         "search, round 0, full data), and every fact in which they differ. Numbers may differ between them."
     )
     columns = [
-        "EnvironmentSummary",
+        "Environment",
         "Rounds",
         "Shared",
         *(key.replace("_", " ").capitalize() for key in apart),

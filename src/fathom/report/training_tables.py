@@ -17,7 +17,7 @@ from fathom.stats.inference import t_interval
 SHORT = 12  # hexadecimal digits shown of a SHA-256
 
 
-def encoder_table(reading: StudyResults, probes: list[ProbeCurve]) -> ReportTable | None:
+def encoder_table(results: StudyResults, probes: list[ProbeCurve]) -> ReportTable | None:
     """What each encoder came to; None where none was learned."""
     rows = []
     names = short_names(p.preparation for p in probes)
@@ -25,7 +25,7 @@ def encoder_table(reading: StudyResults, probes: list[ProbeCurve]) -> ReportTabl
         for seed, (content, clock) in probe.records.items():
             epochs, accuracy = probe.curve(seed)
             losses = [p["loss"] for p in content.get("curve", []) if "loss" in p]
-            row = [_dataset(reading, probe.dataset)]
+            row = [_dataset(results, probe.dataset)]
             row.append(TableCell(names[probe.preparation], probe.preparation, title=probe.preparation))
             row.append(TableCell(str(seed), float(seed)))
             row.append(TableCell(f"{epochs[-1]:g}", epochs[-1]) if epochs else TableCell(DASH))
@@ -39,18 +39,18 @@ def encoder_table(reading: StudyResults, probes: list[ProbeCurve]) -> ReportTabl
     return ReportTable("encoders", caption, columns, rows, text=2) if rows else None
 
 
-def backbone_table(reading: StudyResults) -> ReportTable | None:
+def backbone_table(results: StudyResults) -> ReportTable | None:
     """The fixed backbones and what is known of their weights; None where there is none."""
-    if not reading.features:
+    if not results.features:
         return None
-    names = short_names(str(content["backbone"]) for content, _ in reading.features)
+    names = short_names(str(content["backbone"]) for content, _ in results.features)
     rows = []
-    for content, clock in reading.features:
+    for content, clock in results.features:
         facts: dict[str, Any] = dict(content.get("facts", {}))
         sha = next((facts[key] for key in ("weights_sha256", "sha256") if facts.get(key)), None)
         told = {key: spoken(facts.get(key)) for key in ("backbone", "weights", "license", "revision", "input")}
         seed = int(content["seed"])
-        row = [_dataset(reading, str(content["dataset"]))]
+        row = [_dataset(results, str(content["dataset"]))]
         named = told["backbone"] or names[str(content["backbone"])]
         row.append(TableCell(named, named, title=str(content["backbone"])))
         row.append(TableCell("all" if seed < 0 else str(seed), float(seed)))
@@ -85,13 +85,13 @@ def backbone_table(reading: StudyResults) -> ReportTable | None:
     )
 
 
-def guess_table(reading: StudyResults, guesses: PseudoLabelStats, name: str) -> ReportTable:
+def guess_table(results: StudyResults, guesses: PseudoLabelStats, name: str) -> ReportTable:
     """Mask rate, pseudo-label rate and accuracy of each query method at its last budget."""
     frame = guesses.frame
     rows = []
     for query, part in frame.groupby("query", sort=False):
         last = part[part["round"] == part["round"].max()]
-        style = styles_of(reading)[str(query)]
+        style = styles_of(results)[str(query)]
         row = [
             TableCell(style.label, style.label, style.number),
             TableCell(str(last["budget"].max()), float(last["budget"].max())),
@@ -109,15 +109,15 @@ def guess_table(reading: StudyResults, guesses: PseudoLabelStats, name: str) -> 
         f"is {threshold} of; accuracy: how many of those are right."
     )
     columns = ["Method", "Labels", "Seeds", "Mask rate", "Pseudo-label rate", "Their accuracy"]
-    return ReportTable(name, caption, columns, rows, reading.footnote([guesses.setting]))
+    return ReportTable(name, caption, columns, rows, results.footnote([guesses.setting]))
 
 
-def ground_table(reading: StudyResults) -> ReportTable | None:
+def preparation_table(results: StudyResults) -> ReportTable | None:
     """Time of pre-training and of feature extraction, which runs share; None where there was none."""
     found: dict[tuple[str, str, str], list[float]] = {}
     for what, key, records in (
-        ("pre-training", "preparation", reading.prepared),
-        ("features", "backbone", reading.features),
+        ("pre-training", "preparation", results.prepared),
+        ("features", "backbone", results.features),
     ):
         for content, clock in records:
             group = (what, str(content["dataset"]), str(content[key]))
@@ -127,7 +127,7 @@ def ground_table(reading: StudyResults) -> ReportTable | None:
     ways = short_names(way for _, _, way in found)
     rows = []
     for (what, dataset, way), seconds in found.items():
-        row = [TableCell(what, what), _dataset(reading, dataset), TableCell(ways[way], way, title=way)]
+        row = [TableCell(what, what), _dataset(results, dataset), TableCell(ways[way], way, title=way)]
         median, total = float(np.median(seconds)), sum(seconds)
         row += [TableCell(str(len(seconds)), float(len(seconds))), TableCell(duration(median), median)]
         rows.append([*row, TableCell(duration(total), total)])
@@ -135,11 +135,11 @@ def ground_table(reading: StudyResults) -> ReportTable | None:
         "Wall-clock of what is done once, before anything is labeled, and shared by regimes, query methods and runs; "
         "where it was taken from the cache, the time that it had taken."
     )
-    return ReportTable("ground-times", caption, ["What", "Dataset", "Way", "Times", "Median", "All"], rows, text=3)
+    return ReportTable("preparation-times", caption, ["What", "Dataset", "Way", "Times", "Median", "All"], rows, text=3)
 
 
-def _dataset(reading: StudyResults, text: str) -> TableCell:
-    name = reading.names.dataset.get(text, text)
+def _dataset(results: StudyResults, text: str) -> TableCell:
+    name = results.names.dataset.get(text, text)
     return TableCell(name, name, title=text)
 
 

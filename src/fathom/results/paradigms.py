@@ -99,21 +99,21 @@ class Verdict:
     difference: Interval
 
 
-def paradigm_groups(reading: StudyResults) -> list[ParadigmGroup]:
+def paradigm_groups(results: StudyResults) -> list[ParadigmGroup]:
     """The groups of a study with two or more paradigms, in its order."""
     found: dict[tuple[str, int, int], list[Setting]] = {}
-    for setting in reading.store.study.settings:
-        if regime := reading.regime(setting):
+    for setting in results.store.study.settings:
+        if regime := results.regime(setting):
             found.setdefault((setting.dataset, regime.start, regime.val_size), []).append(setting)
     return [
-        _group(reading, dataset, start, val_size, settings)
+        _group(results, dataset, start, val_size, settings)
         for (dataset, start, val_size), settings in found.items()
         if len({s[2] for s in settings}) > 1
     ]
 
 
-def _group(reading: StudyResults, dataset: str, start: int, val_size: int, settings: list[Setting]) -> ParadigmGroup:
-    names = reading.names
+def _group(results: StudyResults, dataset: str, start: int, val_size: int, settings: list[Setting]) -> ParadigmGroup:
+    names = results.names
     regimes = unique(s[1] for s in settings)
     several = len(regimes) > 1
     twice = {s[2] for s in settings if sum(other[2] == s[2] for other in settings) > 1}
@@ -125,18 +125,18 @@ def _group(reading: StudyResults, dataset: str, start: int, val_size: int, setti
     return ParadigmGroup(dataset, title, start, val_size, arms, {s: same.get(s[1], first) for s in settings})
 
 
-def apart(reading: StudyResults) -> list[Setting]:
+def apart(results: StudyResults) -> list[Setting]:
     """Settings of a dataset with several paradigms that begin like no setting of another paradigm."""
-    settings = reading.store.study.settings
+    settings = results.store.study.settings
     several = {d for d in {s[0] for s in settings} if len({s[2] for s in settings if s[0] == d}) > 1}
-    together = {s for group in paradigm_groups(reading) for s in group.members}
-    return [s for s in settings if s[0] in several and s not in together and reading.regime(s)]
+    together = {s for group in paradigm_groups(results) for s in group.members}
+    return [s for s in settings if s[0] in several and s not in together and results.regime(s)]
 
 
-def budgets_of(reading: StudyResults, setting: Setting, queries: Sequence[str]) -> list[int]:
+def budgets_of(results: StudyResults, setting: Setting, queries: Sequence[str]) -> list[int]:
     """Budgets that all complete runs of these methods have; none where a method has no complete run."""
-    areas = of_setting(reading.areas, setting)
-    frame = of_setting(reading.frame, setting)
+    areas = of_setting(results.areas, setting)
+    frame = of_setting(results.frame, setting)
     sets = []
     for query in queries:
         done = areas[(areas["query"] == query) & areas["complete"]] if len(areas) else areas
@@ -146,16 +146,16 @@ def budgets_of(reading: StudyResults, setting: Setting, queries: Sequence[str]) 
     return sorted(set.intersection(*sets)) if sets else []
 
 
-def compare_paradigms(reading: StudyResults, group: ParadigmGroup, arm: Setting) -> Pair | None:
+def compare_paradigms(results: StudyResults, group: ParadigmGroup, arm: Setting) -> Pair | None:
     """An arm against its reference; None where it is one itself, or they share no budget or seed."""
     reference = group.reference[arm]
     if arm == reference:
         return None
-    shared = _shared(reading, arm, reference)
+    shared = _shared(results, arm, reference)
     if not shared:
         return None
-    parts = {"reference": (reference, reading.baseline), "arm": (arm, reading.baseline)}
-    frame = _frame(reading, parts, shared)
+    parts = {"reference": (reference, results.baseline), "arm": (arm, results.baseline)}
+    frame = _frame(results, parts, shared)
     rows = gains(run_areas(frame), "reference")
     if rows.empty or not rows["n"].iloc[0]:
         return None
@@ -163,19 +163,19 @@ def compare_paradigms(reading: StudyResults, group: ParadigmGroup, arm: Setting)
     return Pair(shared, {str(k): v for k, v in rows.iloc[0].items()}, saved[0] if saved else None)
 
 
-def _shared(reading: StudyResults, arm: Setting, reference: Setting) -> list[int]:
-    own, other = (budgets_of(reading, s, [reading.baseline]) for s in (arm, reference))
+def _shared(results: StudyResults, arm: Setting, reference: Setting) -> list[int]:
+    own, other = (budgets_of(results, s, [results.baseline]) for s in (arm, reference))
     return sorted(set(own) & set(other))
 
 
-def _frame(reading: StudyResults, parts: dict[str, tuple[Setting, str]], budgets: list[int]) -> "pd.DataFrame":
+def _frame(results: StudyResults, parts: dict[str, tuple[Setting, str]], budgets: list[int]) -> "pd.DataFrame":
     """Complete runs of (setting, query method) as the runs of one setting, at these budgets, under other names."""
     import pandas as pd
 
-    complete = set(reading.areas[reading.areas["complete"]]["run"])
+    complete = set(results.areas[results.areas["complete"]]["run"])
     found: list[pd.DataFrame] = []
     for name, (setting, query) in parts.items():
-        rows = of_setting(reading.frame, setting)
+        rows = of_setting(results.frame, setting)
         rows = rows[(rows["query"] == query) & rows["run"].isin(complete) & rows["budget"].isin(budgets)]
         number = [budgets.index(int(b)) for b in rows["budget"]]
         found.append(rows.assign(regime="", paradigm="", query=name, round=number))
@@ -185,11 +185,11 @@ def _frame(reading: StudyResults, parts: dict[str, tuple[Setting, str]], budgets
 # -------------------------------------------------------------------------------------------------------- verdict
 
 
-def verdicts(reading: StudyResults) -> list[Verdict]:
+def verdicts(results: StudyResults) -> list[Verdict]:
     """The verdict on each dataset that was run with several paradigms and several query methods."""
     found: dict[str, list[HparamChoice]] = {}
-    for group in paradigm_groups(reading):
-        if choice := _choice(reading, group):
+    for group in paradigm_groups(results):
+        if choice := _choice(results, group):
             found.setdefault(group.dataset, []).append(choice)
     made = [_verdict(dataset, choices) for dataset, choices in found.items()]
     return [verdict for verdict in made if verdict]
@@ -209,24 +209,24 @@ def _verdict(dataset: str, choices: list[HparamChoice]) -> Verdict | None:
     return Verdict(dataset, choices, t_interval(by_paradigm), t_interval(by_query), difference)
 
 
-def _choice(reading: StudyResults, group: ParadigmGroup) -> HparamChoice | None:
+def _choice(results: StudyResults, group: ParadigmGroup) -> HparamChoice | None:
     """The best paradigm and the best query method of a group, each alone, from the same place.
 
     All arms are compared at the budgets that all have, so that the best one is chosen, and measured, on one scale. Arms
     and methods that lack seeds which others have are not ranked: they might lead by failing where they are bad.
     """
     start = group.references[0]
-    classifiers, baseline = reading.classifiers[start], reading.baseline
+    classifiers, baseline = results.classifiers[start], results.baseline
     methods = [q for q in classifiers.dropouts if q != baseline and not classifiers.is_control(q)]
-    others = [arm for arm in group.members if arm not in group.references and len(_shared(reading, arm, start)) > 1]
+    others = [arm for arm in group.members if arm not in group.references and len(_shared(results, arm, start)) > 1]
     if not methods or not others:
         return None
-    budgets = sorted(set.intersection(*(set(_shared(reading, arm, start)) for arm in others)))
+    budgets = sorted(set.intersection(*(set(_shared(results, arm, start)) for arm in others)))
     if len(budgets) < 2:
         return None
     parts = {str(("query", q)): (start, q) for q in classifiers.dropouts}
     parts |= {str(("arm", arm)): (arm, baseline) for arm in others}
-    areas = run_areas(_frame(reading, parts, budgets))
+    areas = run_areas(_frame(results, parts, budgets))
     done = areas[areas["complete"]]
     found = {name: dict(zip(rows["seed"], rows["aubc"], strict=True)) for name, rows in done.groupby("query")}
     base = str(("query", baseline))

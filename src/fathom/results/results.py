@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fathom.core.records import LabelRegime, Setting, before_runs, digest, unique
+from fathom.core.work import SHARED_JOBS, WorkKind
 from fathom.results.classifiers import Classifiers, joined_notes
 from fathom.results.environments import EnvironmentSummary, environments
 from fathom.results.failures import failures_of, retries_of, retry_note
@@ -24,7 +25,6 @@ from fathom.store.store import Store
 if TYPE_CHECKING:
     import pandas as pd
 
-SHARED = ("prepared", "features", "search", "hparams", "first", "ceiling")  # folders of work that runs share
 STEPS = ("train", "predict", "query", "test")
 
 
@@ -57,21 +57,21 @@ class StudyResults:
             warnings.simplefilter("always")
             frame = store.table()
             runs = [RunState(s, len(store.rounds(s)), _planned(store.regime(s))) for s in store.study.runs]
-            reading = cls(store, frame, runs)
+            results = cls(store, frame, runs)
             # Whatever is read from disk is read here, so that all damage is seen and told.
             _ = (
-                reading.facts,
-                reading.hparams,
-                reading.full_data_records,
-                reading.failures,
-                reading.retries,
-                reading.prepared,
-                reading.features,
-                reading.environments,
-                reading.seconds,
+                results.facts,
+                results.hparams,
+                results.full_data_records,
+                results.failures,
+                results.retries,
+                results.prepared,
+                results.features,
+                results.environments,
+                results.seconds,
             )
-        reading.damage.extend(unique(str(w.message) for w in caught))
-        return reading
+        results.damage.extend(unique(str(w.message) for w in caught))
+        return results
 
     # ---------------------------------------------------------------------------------------------- the numbers
 
@@ -140,7 +140,7 @@ class StudyResults:
     @cached_property
     def hparams(self) -> dict[Setting, dict[str, Any]]:
         """Setting -> the record of its HP choice."""
-        records = [c for c, _ in self.store.records("shared/hparams").values()]
+        records = [c for c, _ in self.store.records(WorkKind.HP_CHOICE.folder).values()]
         valid = [c for c in records if c.get("retries", []) == before_runs(self.store.retries(_setting(c)))]
         return {_setting(c): c for c in valid}
 
@@ -155,7 +155,7 @@ class StudyResults:
     @cached_property
     def full_data_records(self) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
         """The records of all full-data classifiers."""
-        return self.store.records("shared/ceiling")
+        return self.store.records(WorkKind.FULL_DATA.folder)
 
     def full_data_score(self, setting: Setting) -> float | None:
         """Mean test score of the full-data classifiers, a fraction."""
@@ -174,13 +174,13 @@ class StudyResults:
     @cached_property
     def prepared(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
         """(content, clock) of what was learned without labels: encoders, sorted by dataset, way and seed."""
-        records = self.store.records("shared/prepared").values()
+        records = self.store.records(WorkKind.PRETRAIN.folder).values()
         return sorted(records, key=lambda r: (str(r[0]["dataset"]), str(r[0]["preparation"]), int(r[0]["seed"])))
 
     @cached_property
     def features(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
         """(content, clock) of the features of fixed backbones, sorted by dataset, backbone and seed."""
-        records = self.store.records("shared/features").values()
+        records = self.store.records(WorkKind.FEATURES.folder).values()
         return sorted(records, key=lambda r: (str(r[0]["dataset"]), str(r[0]["backbone"]), int(r[0]["seed"])))
 
     # ----------------------------------------------------------------------------------- classifiers and retries
@@ -257,12 +257,12 @@ class StudyResults:
     @cached_property
     def environments(self) -> list[EnvironmentSummary]:
         """What computed the study."""
-        return environments(self.store, SHARED)
+        return environments(self.store, SHARED_JOBS)
 
     @cached_property
     def seconds(self) -> float:
         """Seconds of all work that is recorded: rounds, HP search, round 0, full-data classifiers."""
-        clocks = [clock for kind in SHARED for _, clock in self.store.records(f"shared/{kind}").values()]
+        clocks = [clock for kind in SHARED_JOBS for _, clock in self.store.records(kind.folder).values()]
         shared = sum(clock.get("seconds", 0.0) for clock in clocks)
         return float(shared + (self.frame["seconds_total"].sum() if "seconds_total" in self.frame else 0.0))
 

@@ -42,10 +42,10 @@ class ProbeCurve:
         return [seed for seed in self.records if self.curve(seed)[0]]
 
 
-def probes(reading: StudyResults) -> list[ProbeCurve]:
+def probes(results: StudyResults) -> list[ProbeCurve]:
     """The study's encoders, in order of dataset and way."""
     found: dict[tuple[str, str], dict[int, Record]] = {}
-    for content, clock in reading.prepared:
+    for content, clock in results.prepared:
         key = (str(content["dataset"]), str(content["preparation"]))
         found.setdefault(key, {})[int(content["seed"])] = (content, clock)
     return [ProbeCurve(*key, records) for key, records in found.items()]
@@ -101,20 +101,20 @@ class PseudoLabelStats:
         return None
 
 
-def guesses(reading: StudyResults) -> list[PseudoLabelStats]:
+def guesses(results: StudyResults) -> list[PseudoLabelStats]:
     """What the rounds of each setting say of pseudo-labels; settings that say nothing are left out."""
-    found = (_of_setting(reading, setting) for setting in reading.store.study.settings)
+    found = (_of_setting(results, setting) for setting in results.store.study.settings)
     return [own for own in found if own]
 
 
-def _of_setting(reading: StudyResults, setting: Setting) -> PseudoLabelStats | None:
+def _of_setting(results: StudyResults, setting: Setting) -> PseudoLabelStats | None:
     import pandas as pd
 
     rows: list[dict[str, Any]] = []
-    runs = [run.spec for run in reading.runs if run.spec.setting == setting]
+    runs = [run.spec for run in results.runs if run.spec.setting == setting]
     threshold = None
     for spec in runs:
-        for r in reading.store.rounds(spec):
+        for r in results.store.rounds(spec):
             rates = {rate: _last(r.training.get(rate)) for rate in RATES}
             if np.isfinite(list(rates.values())).any():
                 row: dict[str, Any] = dict(zip(SETTING, setting, strict=True)) | {"query": spec.query}
@@ -123,13 +123,13 @@ def _of_setting(reading: StudyResults, setting: Setting) -> PseudoLabelStats | N
     if not rows:
         return None
     queries = unique(row["query"] for row in rows)
-    query = reading.baseline if reading.baseline in queries else queries[0]
+    query = results.baseline if results.baseline in queries else queries[0]
     by_round: dict[int, list[Round]] = {}
     for spec in runs:
-        for r in reading.store.rounds(spec) if spec.query == query else []:
+        for r in results.store.rounds(spec) if spec.query == query else []:
             by_round.setdefault(r.round, []).append(r)
     detailed = [(own[0].budget, own) for _, own in sorted(by_round.items())]
-    facts = reading.facts.get(setting.dataset)
+    facts = results.facts.get(setting.dataset)
     return PseudoLabelStats(
         setting, pd.DataFrame(rows), threshold, detailed, query, class_shares(facts) if facts else []
     )

@@ -17,11 +17,28 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fathom.core.records import FathomError
+from fathom.learn.features.backbone import Backbone, BackboneInfo, BackboneRequest
+from fathom.learn.features.weights import file_facts, input_facts
+from fathom.registry.registry import backbone
 
 MEAN = STD = (128 / 255,) * 3  # RGB / 128 - 1, as statistics in [0, 1]
 DIM = 1280
 BLOCKS = ((1, 1), (2, 2), (3, 2), (4, 2), (3, 1), (3, 2), (1, 1))  # (repeats, stride of the first), Table 2
-LOGITS = "Logits/Conv2d_1c_1x1"
+
+
+@backbone("mobilenet_v2_uint8")
+def mobilenet(request: BackboneRequest) -> BackboneInfo:
+    """Use MobileNetV2 with 8-bit weights of ImageNet, read from an `.npz` file.
+
+    Raises:
+        FathomError: The file is absent, or the input is smaller than 32 pixels.
+    """
+    path, side = request.file(), request.size or 224
+    if side < 32:
+        raise FathomError(f"backbone {request.name} needs an input of 32 pixels or more; got size={side}")
+    size = (side, side)
+    facts = {"backbone": request.name, **file_facts(path), **input_facts(size, "bilinear"), "license": "apache-2.0"}
+    return BackboneInfo(facts, lambda: Backbone(load_mobilenet(path), size, "bilinear", MEAN, STD))
 
 
 class QuantizedMobileNetV2(nn.Module):
@@ -41,7 +58,6 @@ class QuantizedMobileNetV2(nn.Module):
         )
         self.first = _Convolution(*weights["Conv"], stride=2)
         self.last = _Convolution(*weights["Conv_1"])
-        self.logits = _Convolution(*weights[LOGITS])
 
     def forward(self, x: Float[Tensor, "b 3 y z"]) -> Float[Tensor, "b d"]:
         """Features: the average over positions of the last activations (all are ReLU6, done in place)."""
@@ -50,11 +66,6 @@ class QuantizedMobileNetV2(nn.Module):
             x = block(x)
         features: Tensor = self.last(x).clamp_(0, 6).mean((2, 3))
         return features
-
-    def classify(self, features: Float[Tensor, "b d"]) -> Float[Tensor, "b c"]:
-        """Logits of the 1,001 classes it was trained on; class 0 is the background."""
-        logits: Tensor = self.logits(features[:, :, None, None]).flatten(1)
-        return logits
 
 
 class _Convolution(nn.Module):
@@ -121,7 +132,7 @@ def load_mobilenet(path: Path) -> QuantizedMobileNetV2:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FathomError(
             f"{path} is not a MobileNetV2 in 8 bits ({type(error).__name__}: {error}). Expected an .npz with `order` "
-            "and, for each of its 53 convolutions, .wq, .wscale, .wzp and .bias (see fathom.learn.features.mobilenet)"
+            "and, for each of its 53 convolutions, .wq, .wscale, .wzp and .bias (see learn.features.backbones.mobilenet)"
         ) from error
 
 

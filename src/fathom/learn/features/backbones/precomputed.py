@@ -18,10 +18,23 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fathom.core.records import FathomError
+from fathom.learn.features.backbone import BackboneInfo, BackboneRequest
 from fathom.learn.task import ImageSource
+from fathom.registry.registry import backbone
 
 PARTS = ("train", "test")
 _ROWS = 4096  # rows of a chunk
+
+
+@backbone("features", resizes=False)
+def precomputed(request: BackboneRequest) -> BackboneInfo:
+    """Read features that were computed elsewhere, one row per image, from an `.npz` or `.npy` file.
+
+    Raises:
+        FathomError: The file is absent or of another type.
+    """
+    source = Precomputed(request.file())
+    return BackboneInfo({"backbone": request.name, **source.facts()}, lambda: source)
 
 
 @dataclass(frozen=True)
