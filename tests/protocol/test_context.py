@@ -35,7 +35,7 @@ def test_exact_duplicates_across_the_splits_are_counted(root: DataRoot, monkeypa
     assert facts_of("digits", digits)["duplicates_across"] == sum(image.tobytes() in here for image in there)
     same = replace(digits, test_images=digits.images, test_labels=labels_of(digits))
     assert facts_of("digits", same)["duplicates_across"] == len(digits.labels)
-    monkeypatch.setattr("fathom.protocol.context.MOST_PIXELS", 1000)
+    monkeypatch.setattr("fathom.protocol.context.MAX_PIXELS", 1000)
     assert facts_of("digits", same)["duplicates_across"] is None
 
 

@@ -9,7 +9,7 @@ import torch
 from tests.studies import FROZEN, PARADIGM, SELF_SL, SEMI_SL, contents, labels_of, study
 
 from fathom.core.machine import Machine
-from fathom.core.records import FathomError, RunSpec
+from fathom.core.records import FathomError, RunSpec, Setting
 from fathom.core.streams import Streams
 from fathom.data.dataset import DataRoot
 from fathom.engine.engine import run_study
@@ -109,7 +109,7 @@ def test_another_study_takes_the_encoder_from_the_cache(tmp_path: Path, monkeypa
     assert run_study(study(("random",), paradigm=SELF_SL), tmp_path / "a", workers=0).finished
     import fathom.learn.paradigms.self_sl as module
 
-    monkeypatch.setattr(module, "pretrain", None)  # nothing can be trained any more
+    monkeypatch.setattr(module, "train_simclr", None)  # nothing can be trained any more
     assert run_study(study(("random", "badge"), paradigm=SELF_SL), tmp_path / "b", workers=0).finished
     records = [Store(tmp_path / name).records("shared/pretrain") for name in "ab"]
     assert records[0] == records[1]
@@ -179,7 +179,7 @@ def test_a_backbone_of_a_kept_encoder_needs_its_name() -> None:
 
 def test_features_are_kept_and_their_change_is_refused(tmp_path: Path) -> None:
     context = lab_of(tmp_path)
-    setting = ("digits", study().runs[0].regime, FROZEN)
+    setting = Setting("digits", study().runs[0].regime, FROZEN)
     featured = features_of(context, setting, 0)
     plain = context.dataset("digits")
     flat = plain.images.take(torch.arange(len(plain.labels))).flatten(1).float()
@@ -312,13 +312,13 @@ def test_a_plan_counts_encoders_and_features(tmp_path: Path) -> None:
 def test_a_plan_does_not_pretrain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import fathom.learn.paradigms.self_sl as module
 
-    real, epochs = module.pretrain, []
+    real, epochs = module.train_simclr, []
 
     def pretrain(unlabeled, name, how, stream, checkpointer):  # type: ignore[no-untyped-def]
         epochs.append((how.epochs, len(unlabeled.images) <= 1024))
         return real(unlabeled, name, how, stream, checkpointer)
 
-    monkeypatch.setattr(module, "pretrain", pretrain)
+    monkeypatch.setattr(module, "train_simclr", pretrain)
     for paradigm in ("self-sl", "frozen(backbone=simclr)"):
         made = estimate_plan(study(("random",), paradigm=paradigm), workers=1, machine=Machine(data=tmp_path))
         assert made.seconds is not None
