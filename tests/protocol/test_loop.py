@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.studies import PARADIGM, REGIME, SEARCHING, contents, study
+from tests.studies import PARADIGM, REGIME, SEARCHING, contents, labels_of, study
 
 from fathom.core.records import FathomError, RunSpec, Study
 from fathom.core.streams import Streams
@@ -57,7 +57,7 @@ def test_queried_classes_are_the_true_ones(whole: Store) -> None:
     for spec in whole.study.runs:
         split = context.split_of(spec)
         for r in whole.rounds(spec):
-            assert split.dataset.labels[r.queried].tolist() == r.queried_classes
+            assert labels_of(split.dataset)[r.queried].tolist() == r.queried_classes
             assert set(r.queried) <= set(split.train_ids.tolist()) - set(split.start_ids.tolist())
 
 
@@ -121,7 +121,7 @@ class Shuffled(WorkerContext):
 
     def split_of(self, spec: RunSpec) -> Split:
         split = super().split_of(spec)
-        labels = split.dataset.labels.copy()
+        labels = labels_of(split.dataset).copy()
         hidden = np.setdiff1d(split.train_ids, split.start_ids)
         labels[hidden] = np.random.default_rng(0).permutation(labels[hidden])
         return dataclasses.replace(split, dataset=dataclasses.replace(split.dataset, labels=labels))

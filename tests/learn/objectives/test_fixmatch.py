@@ -107,7 +107,7 @@ def test_alignment_is_that_of_remixmatch_step_for_step():
         memory: list[np.ndarray] = []
         for step in range(MEMORY + 12):
             logits = random_logits(12, 4, step).double()
-            got = made.guess(logits.float()).double().numpy()
+            got = made.pseudo_label(logits.float()).double().numpy()
             p = softmax(logits.numpy())
             memory = [*memory, p.mean(0)][-MEMORY:]
             scaled = p * (target + 1e-6) / (np.mean(memory, 0) + 1e-6)
@@ -119,7 +119,7 @@ def test_alignment_is_that_of_remixmatch_step_for_step():
 def test_off_leaves_the_guesses_alone():
     made = objective(noise(4, 1, 5))
     logits = random_logits(12, 10)
-    assert torch.equal(made.guess(logits), logits.softmax(1))
+    assert torch.equal(made.pseudo_label(logits), logits.softmax(1))
     assert made.target is None
 
 
@@ -143,7 +143,7 @@ def test_alignment_moves_biased_guesses_to_the_target():
     task = dataclasses.replace(noise(6, 1, 5), labels=torch.tensor([0, 1, 1, 2, 2, 2]), num_classes=3)
     found, right = {}, {}
     for alignment in ("off", "uniform", "labeled"):
-        guesses = objective(task, alignment=alignment).guess(logits)
+        guesses = objective(task, alignment=alignment).pseudo_label(logits)
         found[alignment] = guesses.mean(0)
         right[alignment] = float((guesses.argmax(1) == truth).double().mean())
     assert found["off"][0] > 0.6
