@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fathom.core.records import Study
 from fathom.design.hparams import unpublished
-from fathom.design.power import EFFECT, SD, proof
+from fathom.design.power import SD, proof
 from fathom.design.study_file import load_study
 from fathom.design.subset import select
 from fathom.engine.engine import StudyOutcome

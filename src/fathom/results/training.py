@@ -117,7 +117,7 @@ def _of_setting(results: StudyResults, setting: Setting) -> PseudoLabelStats | N
         for r in results.store.rounds(spec):
             rates = {rate: _last(r.training.get(rate)) for rate in RATES}
             if np.isfinite(list(rates.values())).any():
-                row: dict[str, Any] = dict(zip(SETTING, setting, strict=True)) | {"query": spec.query}
+                row: dict[str, Any] = setting._asdict() | {"query": spec.query}
                 rows.append(row | {"seed": spec.seed, "round": r.round, "budget": r.budget} | rates)
                 threshold = r.training.get("threshold", threshold)
     if not rows:
