@@ -156,7 +156,7 @@ def test_roll_out_data_are_not_frozen(tmp_path: Path) -> None:
     with pytest.raises(FathomError, match="own/held-out"):
         freeze(study(dataset="own/held-out"))
     held = build(tmp_path / "out", Plan(datasets=("digits",), held_out=("digits",)))
-    assert (role_of("digits"), role_of("digits", held)) == ("development", "roll-out")
+    assert (role_of("digits"), role_of("digits", held.facts())) == ("development", "roll-out")
     with pytest.raises(FathomError, match="roll-out data sets"):
         freeze(held.study, store=held)
 

@@ -19,7 +19,7 @@ from fathom.store import atomic_files
 from fathom.store.store import Store
 
 ENDING = ".freeze.json"
-ROLL_OUT = "roll-out"
+DEVELOPMENT, ROLL_OUT = "development", "roll-out"  # roles of a dataset
 
 
 # ------------------------------------------------------------------------------------------------------- writing
@@ -40,7 +40,8 @@ def freeze(study: Study, out: str | Path | None = None, *, store: Store | None =
         FathomError: The study has roll-out data sets, a run has no round yet, or the file is there already and says
             something else.
     """
-    if forbidden := [d for d in unique(r.dataset for r in study.runs) if role_of(d, store) == ROLL_OUT]:
+    facts = store.facts() if store else {}
+    if forbidden := [d for d in unique(r.dataset for r in study.runs) if role_of(d, facts) == ROLL_OUT]:
         raise FathomError(
             f"{study.name} has roll-out data sets ({', '.join(forbidden)}); a freeze is taken of what was decided on "
             "development data alone. Name the development study, or its part with --only dataset=NAME"
@@ -170,9 +171,23 @@ def _values(text: str) -> tuple[Value, ...]:
 # --------------------------------------------------------------------------------------------------------- roles
 
 
-def role_of(dataset: str, store: Store | None = None) -> str:
-    """`development` or `roll-out`: what a store's facts say, else what the data set declares."""
-    if store and (facts := store.facts().get(dataset)):
-        return str(facts.get("role", "development"))
-    entry, call = find("dataset", dataset)
-    return str(dict(call.arguments).get("role") or entry.options.get("role", "development"))
+def role_of(dataset: str, facts: Mapping[str, Mapping[str, Any]] | None = None) -> str:
+    """Role of a dataset, `development` or `roll-out`: from a store's facts, else as its spec string or code declares.
+
+    Args:
+        dataset: Spec string.
+        facts: Recorded facts by dataset (`Store.facts`). A dataset without a record that is not registered here either
+            counts as development data, as a report must open without the plug-ins that its study was run with.
+
+    Raises:
+        FathomError: No facts are given and the dataset is unknown.
+    """
+    if recorded := (facts or {}).get(dataset):
+        return str(recorded.get("role", DEVELOPMENT))
+    try:
+        entry, call = find("dataset", dataset)
+    except FathomError:
+        if facts is None:
+            raise
+        return DEVELOPMENT
+    return str(dict(call.arguments).get("role") or entry.options.get("role", DEVELOPMENT))
