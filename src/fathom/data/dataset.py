@@ -10,11 +10,11 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
+from fathom.core.augmentations import AUGMENTATIONS
 from fathom.core.records import FathomError
 
 METRICS = ("accuracy", "balanced_accuracy")
 ROLES = ("development", "roll-out")
-AUGMENT = ("cifar", "digits", "isic", "imagenet")
 
 
 @runtime_checkable
@@ -62,8 +62,7 @@ class Dataset:
         role: `development` (may be tuned on) or `roll-out` (never tuned on).
         val_split: Train images set aside for validation before anything else, drawn anew by each seed.
         mean, std: Channel statistics for normalization, in [0, 1].
-        augment: Family of augmentations: `cifar` (flip, crop), `digits` (shift; a mirrored digit is no digit),
-            `isic`, `imagenet` (see `learn.augment.families`).
+        augment: Family of augmentations (`core.augmentations`).
         groups: Group of each train image (lesion, patient, track), int64 [n]; images of a group stay on one side
             of a split. None where there are none.
         test_groups: The same for the test split, in the same numbering.
@@ -112,7 +111,7 @@ class Dataset:
         for what, given, allowed in (
             ("metric", self.metric, METRICS),
             ("role", self.role, ROLES),
-            ("augment", self.augment, AUGMENT),
+            ("augment", self.augment, tuple(AUGMENTATIONS)),
         ):
             if given not in allowed:
                 raise FathomError(f"dataset {self.name}: {what} is {given!r}; expected one of: {', '.join(allowed)}")

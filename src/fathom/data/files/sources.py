@@ -11,7 +11,8 @@ from typing import overload
 
 from filelock import FileLock
 
-from fathom.data.cache.pixels import RACY, read_index, renamed, sha256_of_rest
+from fathom.data.cache.cache_file import renamed, sha256_of_rest
+from fathom.data.cache.pixels import RACY, read_index
 from fathom.data.files.archives import Archive, Member
 from fathom.data.files.decode import Source
 
