@@ -157,7 +157,7 @@ def test_roll_out_data_are_not_frozen(tmp_path: Path) -> None:
         freeze(study(dataset="own/held-out"))
     held = build(tmp_path / "out", Plan(datasets=("digits",), held_out=("digits",)))
     assert (role_of("digits"), role_of("digits", held.facts())) == ("development", "roll-out")
-    with pytest.raises(FathomError, match="roll-out data sets"):
+    with pytest.raises(FathomError, match="roll-out datasets"):
         freeze(held.study, store=held)
 
 
@@ -170,14 +170,14 @@ def test_a_freeze_is_never_changed(tmp_path: Path) -> None:
 
 
 def test_what_is_no_freeze_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FathomError, match="is not there"):
+    with pytest.raises(FathomError, match="does not exist"):
         load_freeze(tmp_path / "none.json")
     path = freeze(study())
     path.write_bytes(path.read_bytes().replace(b"entropy", b"margins"))
     with pytest.raises(FathomError, match="damaged"):
         load_freeze(path)
     build(tmp_path / "store", Plan(datasets=("digits",), seeds=1))
-    with pytest.raises(FathomError, match="is no freeze"):
+    with pytest.raises(FathomError, match="is not a freeze"):
         load_freeze(tmp_path / "store/study.json")
 
 
@@ -213,7 +213,7 @@ def test_the_command_writes_it_and_says_its_hash(tmp_path: Path) -> None:
     assert (said["file"], said["hash"]) == ("dev.freeze.json", load_freeze("dev.freeze.json")["hash"])
     refused = call("freeze", rolled(tmp_path / "rolled.toml"), "--plugin", "own.py")
     assert refused.status == 2
-    assert "roll-out data sets (own/held-out)" in refused.err
+    assert "roll-out datasets (own/held-out)" in refused.err
     both = rolled(tmp_path / "both.toml", name="both", datasets=["digits", "own/held-out"])
     part = parsed("freeze", both, "--only", "dataset=digits", "--plugin", "own.py")
     assert part["developed_on"] == ["digits"]

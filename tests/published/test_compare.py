@@ -176,9 +176,7 @@ def test_json_holds_no_nan(tmp_path: Path) -> None:
     assert json.loads(text)["rule"]["margin"] == 0.02
 
 
-def test_the_report_has_the_section_where_it_concerns_the_study(
-    tmp_path: Path, undrawn: None
-) -> None:
+def test_the_report_has_the_section_where_it_concerns_the_study(tmp_path: Path, undrawn: None) -> None:
     build(tmp_path / "a", [*cells(**LOW), *cells(dataset="cifar10", paradigm="self-sl", regime="low")])
     page = report(tmp_path / "a").read_text(encoding="utf-8")
     assert "Beside the published numbers" in page

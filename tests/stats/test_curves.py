@@ -53,7 +53,7 @@ def test_an_area_is_undefined_rather_than_guessed() -> None:
     assert np.isnan(aubc([50, 75, 100], [0.5, np.nan, 0.7]))
     with pytest.raises(FathomError, match="increase"):
         aubc([50, 50], [0.1, 0.2])
-    with pytest.raises(FathomError, match="one score a budget"):
+    with pytest.raises(FathomError, match="one score per budget"):
         aubc([50, 75], [0.1])
 
 

@@ -93,9 +93,7 @@ def _al_gain(results: StudyResults, member: Setting, best: str) -> TableCell:
     return _gain_cell(row, "aubc", results.classifiers[member].mark(best)) if row else TableCell(DASH)
 
 
-def _paradigm_cells(
-    results: StudyResults, group: ParadigmGroup, member: Setting, pair: Pair | None
-) -> list[TableCell]:
+def _paradigm_cells(results: StudyResults, group: ParadigmGroup, member: Setting, pair: Pair | None) -> list[TableCell]:
     """Gain over the reference in AUBC and final score, labels saved, and the number of compared budgets."""
     own = budgets_of(results, member, [results.baseline])
     if member == group.reference[member]:
