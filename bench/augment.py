@@ -18,7 +18,7 @@ import torch
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 from torchvision import transforms
 
-from fathom.learn.augment import Augmentation
+from fathom.learn.augment.families import Augmentation
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 

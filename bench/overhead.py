@@ -25,11 +25,11 @@ from typing import Any
 import torch
 
 import fathom
-from fathom.records import Study
-from fathom.run.backends import run
-from fathom.run.plan import make_plan
-from fathom.store import Store
-from fathom.study.design import load_study
+from fathom.core.records import Study
+from fathom.design.study_file import load_study
+from fathom.engine.engine import run
+from fathom.estimate.plan import make_plan
+from fathom.store.store import Store
 
 STEPS = ("train", "test", "predict", "query")
 SHARED = ("search", "first", "ceiling")

@@ -29,9 +29,9 @@ from skactiveml.base import SkactivemlClassifier
 from skactiveml.pool import Badge, batch_bald, uncertainty_scores
 from skactiveml.pool._core_set import k_greedy_center
 
+from fathom.core.streams import Stream
 from fathom.query.method import build
 from fathom.query.view import PoolView
-from fathom.streams import Stream
 
 LABELED, FEATURES, DRAWS = 1000, 512, 50
 OURS = "fathom"

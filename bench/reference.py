@@ -15,11 +15,11 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from augment import MEAN, STD, pillow
-from fathom.learn.fixmatch import unlabeled_loss
 from fathom.learn.network import Network
+from fathom.learn.objectives.fixmatch import unlabeled_loss
+from fathom.learn.objectives.simclr import nt_xent
 from fathom.learn.predict import autocast
-from fathom.learn.simclr import nt_xent
-from fathom.learn.step import parameter_groups
+from fathom.learn.training.step import parameter_groups
 
 MU, SIDE = 7, 32
 STRENGTH = {"st": "randaugment-mc", "fine-tune": "randaugment"}

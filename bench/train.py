@@ -38,16 +38,16 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision import datasets
 
 from augment import MEAN, STD
-from fathom.learn.augment import Augmentation
-from fathom.learn.fit import OPTIMIZERS, Course, Objective, Optimization
-from fathom.learn.fixmatch import FixMatch, Guessing
+from fathom.core.streams import Stream, Streams
+from fathom.learn.augment.families import Augmentation
 from fathom.learn.network import Network, build_network
+from fathom.learn.objectives.fixmatch import FixMatch, Guessing
+from fathom.learn.objectives.simclr import PROJECTION, Pretraining, SimCLR
+from fathom.learn.objectives.supervised import Supervised
 from fathom.learn.predict import autocast
-from fathom.learn.simclr import PROJECTION, Pretraining, SimCLR
-from fathom.learn.step import parameter_groups
-from fathom.learn.supervised import Supervised
 from fathom.learn.task import Task, Unlabeled
-from fathom.streams import Stream, Streams
+from fathom.learn.training.fit import OPTIMIZERS, Course, Objective, Optimization
+from fathom.learn.training.step import parameter_groups
 from reference import MU, SIDE, STRENGTH, reference
 
 RECIPES = ("st", "simclr", "fine-tune", "fixmatch")

@@ -15,7 +15,18 @@ atexit.register(shutil.rmtree, os.environ["FATHOM_CACHE"], ignore_errors=True)
 
 import jaxtyping  # noqa: E402
 
-jaxtyping.install_import_hook(["fathom.data", "fathom.learn", "fathom.query", "fathom.run"], "beartype.beartype")
+jaxtyping.install_import_hook(
+    [
+        "fathom.data",
+        "fathom.learn",
+        "fathom.query",
+        "fathom.protocol",
+        "fathom.engine",
+        "fathom.estimate",
+        "fathom.recheck",
+    ],
+    "beartype.beartype",
+)
 
 from pathlib import Path  # noqa: E402
 

@@ -10,7 +10,7 @@ SCRIPT = """
 import sys
 {first}
 import fathom
-from tests.run.studies import study
+from tests.studies import study
 toy = study(("random",), ceiling=0)
 print(fathom.plan(toy, probe=False).experiments)
 outcome = fathom.run(toy, sys.argv[1], workers={workers})
@@ -29,7 +29,7 @@ def call(out: Path, first: str, workers: int) -> list[str]:
 
 
 def test_run_plan_and_table_although_the_room_was_imported_first(tmp_path: Path) -> None:
-    assert call(tmp_path / "out", "import fathom.run.protocol", workers=1) == ["1", "True 3 [20, 30, 40]"]
+    assert call(tmp_path / "out", "import fathom.protocol.loop", workers=1) == ["1", "True 3 [20, 30, 40]"]
 
 
 def test_import_is_light() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import fathom
-from fathom import registry
+from fathom.registry import registry
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "bench").glob("*.md")])

@@ -1,8 +1,8 @@
 """Outcomes that no change may alter unnoticed: who is split where, what random picks, and under which key it is kept.
 
 All of them are whole numbers that do not depend on platform, threads or rounding. If one of these tests fails, the same
-study file means something else than it did: either mend the code, or raise `PROTOCOL` in `records.py` and write the
-file of the new protocol with `python -m tests.test_golden`. The file of an old protocol is never written again.
+study file means something else than it did: either mend the code, or raise `PROTOCOL` in `core/records.py` and write
+the file of the new protocol with `python -m tests.test_golden`. The file of an old protocol is never written again.
 """
 
 import json
@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.run.studies import REGIME, study
+from tests.studies import REGIME, study
 
-from fathom.records import PROTOCOL, digest
-from fathom.registry import find
-from fathom.run.backends import data_root, run
-from fathom.run.lab import Lab
-from fathom.store import Store
+from fathom.core.records import PROTOCOL, digest
+from fathom.engine.engine import data_root, run
+from fathom.protocol.context import Lab
+from fathom.registry.registry import find
+from fathom.store.store import Store
 
 GOLDEN = Path(__file__).parent / "golden" / f"protocol-{PROTOCOL}.json"
 DATASETS, SEEDS = ("digits", "digits-lt"), (0, 1)
@@ -104,7 +104,9 @@ def test_the_file_is_of_two_different_seeds(golden: dict[str, Any]) -> None:
 def write() -> None:
     """Write the file of a new protocol."""
     if GOLDEN.exists():
-        sys.exit(f"{GOLDEN} is there already. What a protocol gives never changes: raise PROTOCOL in records.py first")
+        sys.exit(
+            f"{GOLDEN} is there already. What a protocol gives never changes: raise PROTOCOL in core/records.py first"
+        )
     with tempfile.TemporaryDirectory() as folder:
         found = outcomes(Path(folder))
     parts = [f' "{key}": {{\n' + ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in value.items()) + "\n }"

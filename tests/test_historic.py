@@ -6,9 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from fathom.records import FORMAT
-from fathom.store import Store
-from fathom.study.report import report
+from fathom.core.records import FORMAT
+from fathom.report.report import report
+from fathom.store.store import Store
 
 HISTORIC = Path(__file__).parent / "historic"
 VERSIONS = sorted(path.name for path in HISTORIC.iterdir() if path.is_dir())

@@ -37,7 +37,7 @@ def run(code: str, environment: dict[str, str], folder: Path) -> str:
 def test_it_is_listed_without_being_imported(installed: dict[str, str], tmp_path: Path) -> None:
     code = """if True:
         import sys
-        from fathom.registry import index
+        from fathom.registry.registry import index
         entry = index()["query"]["my_al/density-margin"]
         print(entry.summary, entry.parameters, "torch" in sys.modules, sep="|")
     """
@@ -52,7 +52,7 @@ def test_it_keeps_the_contract_and_weighs_by_density(installed: dict[str, str], 
         import torch
         from fathom.query.method import build
         from fathom.query.view import PoolView
-        from fathom.streams import Stream
+        from fathom.core.streams import Stream
         from fathom.testing import check_query
 
         check_query("my_al/density-margin(beta=2.0)")
@@ -74,7 +74,7 @@ def test_its_own_tests_pass(installed: dict[str, str], tmp_path: Path) -> None:
 
 
 def test_without_it_the_name_is_unknown(tmp_path: Path) -> None:
-    code = "from fathom.registry import find; find('query', 'my_al/density-margin')"
+    code = "from fathom.registry.registry import find; find('query', 'my_al/density-margin')"
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode != 0

@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.run.studies import contents, study
+from tests.studies import contents, study
 
-from fathom.records import Round, RunSpec
-from fathom.run.backends import Interrupted, data_root, run
-from fathom.run.lab import Lab
-from fathom.run.plan import make_plan
-from fathom.store import Store
-from fathom.study.design import load_study
-from fathom.study.report import report
+from fathom.core.records import Round, RunSpec
+from fathom.design.study_file import load_study
+from fathom.engine.engine import Interrupted, data_root, run
+from fathom.estimate.plan import make_plan
+from fathom.protocol.context import Lab
+from fathom.report.report import report
+from fathom.store.store import Store
 
 # ------------------------------------------------------------------------------------------------------ CIFAR-10
 

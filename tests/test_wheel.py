@@ -38,8 +38,8 @@ def test_it_holds_every_file_of_the_package_and_no_other(wheel: zipfile.ZipFile)
     held = {name for name in wheel.namelist() if ".dist-info/" not in name}
     files = {p.relative_to(SOURCE).as_posix() for p in SOURCE.rglob("*") if p.is_file()}
     assert held == {name for name in files if "__pycache__" not in name and ".egg-info" not in name}
-    assert {"fathom/py.typed", "fathom/study/designs/quickstart.toml"} <= held
-    assert any(name.startswith("fathom/study/templates/") for name in held)
+    assert {"fathom/py.typed", "fathom/design/designs/quickstart.toml"} <= held
+    assert any(name.startswith("fathom/report/templates/") for name in held)
 
 
 def test_its_metadata(wheel: zipfile.ZipFile) -> None:

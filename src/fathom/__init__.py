@@ -10,35 +10,35 @@ A query method is a function with a decorator: `fathom.score` or `fathom.selecti
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from fathom.core.version import __version__ as __version__
 
 # Names are looked up on first use, so that `import fathom` needs neither torch nor pandas.
 _LAZY = {
-    "run": ("fathom.run", ""),  # the room itself, which is callable
+    "run": ("fathom.api", "run"),
     "plan": ("fathom.api", "plan"),
-    "table": ("fathom.store", "table"),
-    "report": ("fathom.study.report", "report"),
-    "load_study": ("fathom.study.design", "load_study"),
-    "score": ("fathom.registry", "score"),
-    "selection": ("fathom.registry", "selection"),
-    "dataset": ("fathom.registry", "dataset"),
-    "regime": ("fathom.registry", "regime"),
-    "paradigm": ("fathom.registry", "paradigm"),
-    "FathomError": ("fathom.records", "FathomError"),
+    "table": ("fathom.store.store", "table"),
+    "report": ("fathom.report.report", "report"),
+    "load_study": ("fathom.design.study_file", "load_study"),
+    "score": ("fathom.registry.registry", "score"),
+    "selection": ("fathom.registry.registry", "selection"),
+    "dataset": ("fathom.registry.registry", "dataset"),
+    "regime": ("fathom.registry.registry", "regime"),
+    "paradigm": ("fathom.registry.registry", "paradigm"),
+    "FathomError": ("fathom.core.records", "FathomError"),
 }
 
 if TYPE_CHECKING:
     from fathom.api import plan as plan
     from fathom.api import run as run
-    from fathom.records import FathomError as FathomError
-    from fathom.registry import dataset as dataset
-    from fathom.registry import paradigm as paradigm
-    from fathom.registry import regime as regime
-    from fathom.registry import score as score
-    from fathom.registry import selection as selection
-    from fathom.store import table as table
-    from fathom.study.design import load_study as load_study
-    from fathom.study.report import report as report
+    from fathom.core.records import FathomError as FathomError
+    from fathom.design.study_file import load_study as load_study
+    from fathom.registry.registry import dataset as dataset
+    from fathom.registry.registry import paradigm as paradigm
+    from fathom.registry.registry import regime as regime
+    from fathom.registry.registry import score as score
+    from fathom.registry.registry import selection as selection
+    from fathom.report.report import report as report
+    from fathom.store.store import table as table
 
 __all__ = sorted(_LAZY)
 

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fathom.records import Study
-from fathom.run.backends import Outcome
-from fathom.run.backends import run as run_study
-from fathom.run.plan import Plan, make_plan
-from fathom.study.design import load_study
-from fathom.study.hparams import unpublished
-from fathom.study.power import EFFECT, SD, proof
-from fathom.study.selection import select
+from fathom.core.records import Study
+from fathom.design.hparams import unpublished
+from fathom.design.power import EFFECT, SD, proof
+from fathom.design.study_file import load_study
+from fathom.design.subset import select
+from fathom.engine.engine import Outcome
+from fathom.engine.engine import run as run_study
+from fathom.estimate.plan import Plan, make_plan
 
 
 def run(
@@ -28,10 +28,10 @@ def run(
     Args:
         study: A `Study`, the name of a built-in one, or the path of a study file.
         out: Folder for the results; the same folder again goes on where it stopped.
-        only: The part of the study to do now, such as `["dataset=cifar10,regime=low"]` (`study.selection`). The folder
+        only: The part of the study to do now, such as `["dataset=cifar10,regime=low"]` (`design.subset`). The folder
             holds the whole study, so that the rest can be done in it later.
-        hparams: `search` or `published` in the place of what the study says (`study.hparams`).
-        options: See `fathom.run.backends.run`: data, download, device, threads, workers, extend, ...
+        hparams: `search` or `published` in the place of what the study says (`design.hparams`).
+        options: See `fathom.engine.engine.run`: data, download, device, threads, workers, extend, ...
 
     Returns:
         How it ended; failed runs are in it, they raise nothing.
@@ -60,8 +60,8 @@ def plan(
         only: The part of the study that is meant, as for `run`.
         hparams: As for `run`.
         effect: Difference that the study should find, as a fraction of 1 (a point is .01).
-        sd: Standard deviation of paired differences, in the same unit (`study.power`).
-        options: See `fathom.run.plan.make_plan`: data, device, workers, probe, profile.
+        sd: Standard deviation of paired differences, in the same unit (`design.power`).
+        options: See `fathom.estimate.plan.make_plan`: data, device, workers, probe, profile.
 
     Raises:
         FathomError: Study, data or a regime do not fit.

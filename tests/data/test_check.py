@@ -6,12 +6,12 @@ import pytest
 from PIL import Image
 from tests.data.make import class_folders, photo, root, save
 
+from fathom.core.records import FathomError
+from fathom.core.streams import Streams
 from fathom.data import load
 from fathom.data.check import check_data
 from fathom.data.regimes import build, check_regime
 from fathom.data.splits import train_val_split
-from fathom.records import FathomError
-from fathom.streams import Streams
 
 
 def check(path, kind="folder", **options):

@@ -8,11 +8,11 @@ import pytest
 import torch
 from tests.data.make import class_folders
 
-from fathom.data import digits as module
+from fathom.core.records import FathomError
 from fathom.data import load
 from fathom.data.dataset import DataRoot, Dataset
+from fathom.data.datasets import digits as module
 from fathom.data.images import TensorImages
-from fathom.records import FathomError
 from fathom.testing import check_dataset, dataset_findings
 
 

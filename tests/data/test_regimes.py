@@ -4,11 +4,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.data.make import dataset
 
-from fathom import registry
+from fathom.core.records import FathomError, LabelRegime
+from fathom.core.streams import Streams
 from fathom.data.regimes import SIZES, build, check_regime
 from fathom.data.splits import starting_set, train_val_split, validation_set
-from fathom.records import FathomError, LabelRegime
-from fathom.streams import Streams
+from fathom.registry import registry
 
 TEN = dataset(np.arange(200) % 10)
 

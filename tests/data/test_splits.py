@@ -4,6 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.data.make import dataset
 
+from fathom.core.records import FathomError, LabelRegime
+from fathom.core.streams import Stream, Streams
 from fathom.data.splits import (
     START_FLOOR,
     VAL_FLOOR,
@@ -15,8 +17,6 @@ from fathom.data.splits import (
     train_val_split,
     validation_set,
 )
-from fathom.records import FathomError, LabelRegime
-from fathom.streams import Stream, Streams
 
 PROPERTY = settings(derandomize=True, max_examples=40, deadline=None)
 seeds = st.integers(0, 2**31)

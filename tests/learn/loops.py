@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 import torch
 from torch.nn.functional import cross_entropy
 
-from fathom.learn.fit import Objective
+from fathom.core.streams import Stream
 from fathom.learn.network import Network, build_network
-from fathom.learn.plan import batch_sizes, batches, epoch_plan
 from fathom.learn.task import Journal
-from fathom.streams import Stream
+from fathom.learn.training.batching import batch_sizes, batches, epoch_plan
+from fathom.learn.training.fit import Objective
 
 CPU = torch.device("cpu")
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torchvision.models import resnet18
 
+from fathom.core.records import FathomError
+from fathom.core.streams import Stream
 from fathom.learn.network import Network, build_network, initialize
-from fathom.records import FathomError
-from fathom.streams import Stream
 
 CPU = torch.device("cpu")
 

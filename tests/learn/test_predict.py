@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from tests.learn.loops import CPU
 from tests.learn.tasks import Pixels
 
+from fathom.core.records import FathomError
+from fathom.core.streams import Stream
 from fathom.learn import predict as module
-from fathom.learn.augment import Augmentation
+from fathom.learn.augment.families import Augmentation
 from fathom.learn.network import Network, build_network
 from fathom.learn.predict import autocast, chunk_size, head_rows, is_out_of_memory, predict, taker
-from fathom.records import FathomError
-from fathom.streams import Stream
 
 AUGMENTATION = Augmentation("digits", "standard", (0.3,) * 3, (0.3,) * 3, CPU)
 

@@ -11,11 +11,11 @@ from scipy.stats import chisquare
 from tests.query.pools import pool, scored
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from fathom.core.streams import Stream
 from fathom.query import centers
 from fathom.query.centers import badge, gradients, spread_by_inversion, spread_by_rejection
 from fathom.query.points import Points
 from fathom.query.view import PoolView
-from fathom.streams import Stream
 
 
 def explicit_gradients(view: PoolView) -> np.ndarray:

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from skactiveml.pool import batch_bald as peer_batch_bald
 from tests.query.pools import pool, scored
 
+from fathom.core.records import FathomError
+from fathom.core.streams import Stream
 from fathom.query import batchbald
 from fathom.query.batchbald import batch_bald
 from fathom.query.scores import bald
-from fathom.records import FathomError
-from fathom.streams import Stream
 
 
 def joint_information(probs: np.ndarray, batch: list[int]) -> float:

@@ -8,12 +8,12 @@ import pytest
 import torch
 from tests.query.pools import pool
 
-from fathom import registry
+from fathom.core.records import FathomError
+from fathom.core.streams import Stream
 from fathom.query.method import build
 from fathom.query.view import PoolView
-from fathom.records import FathomError
-from fathom.registry import add_file, index
-from fathom.streams import Stream
+from fathom.registry import registry
+from fathom.registry.registry import add_file, index
 from fathom.testing import check_query, query_findings
 
 BUILT_IN = [name for name in index()["query"] if "/" not in name]

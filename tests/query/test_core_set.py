@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from skactiveml.pool._core_set import k_greedy_center
 from tests.query.pools import pool
 
+from fathom.core.streams import Stream
 from fathom.query import centers
 from fathom.query.centers import core_set
 from fathom.query.view import PoolView
-from fathom.streams import Stream
 
 
 def featured(features: torch.Tensor, labeled: torch.Tensor) -> PoolView:

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.query.pools import pool, rows
 
+from fathom.core.streams import Stream
 from fathom.query.method import build
-from fathom.streams import Stream
 
 DETERMINISTIC = [
     "entropy", "least-confidence", "margin", "variation-ratios(draws=5)", "bald(draws=5)", "batch-bald(draws=5)",

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.query.pools import pool, rows
 
+from fathom.core.records import FathomError, NonFiniteError
+from fathom.core.streams import Stream
 from fathom.query.method import QueryMethod, build
 from fathom.query.view import PoolView
-from fathom.records import FathomError, NonFiniteError
-from fathom.streams import Stream
 
 
 def method(function, kind: str = "selection", **options) -> QueryMethod:

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
+from fathom.core.records import FathomError
+from fathom.core.streams import Stream
 from fathom.query.sampling import choose, descending
-from fathom.records import FathomError
-from fathom.streams import Stream
 
 
 def test_top_takes_the_highest_in_order() -> None:

@@ -9,8 +9,8 @@ from scipy.stats import mode
 from skactiveml.pool import uncertainty_scores
 from tests.query.pools import pool, scored
 
+from fathom.core.records import FathomError
 from fathom.query.scores import bald, entropy, least_confidence, margin, variation_ratios
-from fathom.records import FathomError
 
 
 @pytest.mark.parametrize("c", [2, 3, 10, 1000])

@@ -2,11 +2,11 @@
 
 import torch
 
+from fathom.core.streams import Stream
 from fathom.query.sampling import descending
 from fathom.query.scores import margin
 from fathom.query.view import PoolView, Selection
-from fathom.registry import selection
-from fathom.streams import Stream
+from fathom.registry.registry import selection
 
 
 @selection("density-margin", features=True)

@@ -10,9 +10,9 @@ from cyclopts import App, Parameter, validators
 from rich.markup import escape
 
 import fathom
-from fathom import registry
-from fathom.console import err, show_warning
-from fathom.records import FathomError
+from fathom.cli.console import err, show_warning
+from fathom.core.records import FathomError
+from fathom.registry import registry
 
 app = App(
     name="fathom",

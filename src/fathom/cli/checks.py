@@ -2,9 +2,9 @@
 
 from rich.markup import escape
 
-from fathom import registry
 from fathom.cli.app import Data, Download, Json, Plugin, add_plugins, app
-from fathom.console import out, print_data_report, print_json
+from fathom.cli.console import out, print_data_report, print_json
+from fathom.registry import registry
 
 
 @app.command(name="check-data")
@@ -17,7 +17,7 @@ def check_data(
         dataset: For example digits, cifar10, "folder(path=images)" or "table(path=data.csv)".
     """
     from fathom.data.check import check_data as check
-    from fathom.run.backends import data_root
+    from fathom.engine.engine import data_root
 
     add_plugins(plugin)
     found = check(dataset, data_root(data, download=download, quiet=json))

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import fathom.data.dataset
-    from fathom.callstring import Call, Value
-    from fathom.registry import Entry
+    from fathom.registry.registry import Entry
+    from fathom.registry.spec_string import Call, Value
 
 __all__ = ["load", "sketch_of"]
 
@@ -21,9 +21,9 @@ def load(text: str, root: "fathom.data.dataset.DataRoot") -> "fathom.data.datase
     Raises:
         FathomError: Unknown dataset or parameter, or files that are missing, wrong or do not fit together.
     """
-    from fathom import registry
+    from fathom.core.records import FathomError
     from fathom.data.dataset import Dataset
-    from fathom.records import FathomError
+    from fathom.registry import registry
 
     entry, call = registry.find("dataset", text)
     arguments = _arguments(entry, call)
@@ -51,7 +51,7 @@ def sketch_of(text: str) -> "fathom.data.dataset.Dataset | None":
     Raises:
         FathomError: Unknown dataset or parameter, or sizes that do not fit.
     """
-    from fathom import registry
+    from fathom.registry import registry
 
     entry, call = registry.find("dataset", text)
     if not (name := entry.options.get("sketch")):

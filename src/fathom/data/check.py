@@ -7,19 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from fathom import registry
+from fathom.core.records import FathomError
+from fathom.core.streams import Streams
 from fathom.data import load
-from fathom.data.cache import attempt
+from fathom.data.cache.pixels import attempt
 from fathom.data.dataset import DataRoot, Dataset
-from fathom.data.decode import Facts, UnreadableError, read
-from fathom.data.folder import Options, assign, outline, read_listing
+from fathom.data.datasets.folder import Options, assign, outline, read_listing
+from fathom.data.files.decode import Facts, UnreadableError, read
+from fathom.data.files.listing import Listing, Problem, nfc, problem
+from fathom.data.files.scan import SUFFIXES, walk
 from fathom.data.images import chunks
-from fathom.data.listing import Listing, Problem, nfc, problem
 from fathom.data.regimes import build, check_regime
-from fathom.data.scan import SUFFIXES, walk
 from fathom.data.splits import largest_start, train_val_split
-from fathom.records import FathomError
-from fathom.streams import Streams
+from fathom.registry import registry
 
 RAW = {"folder": ("path",), "table": ("path", "outside", "leaks")}  # looked at file by file, and what says which files
 
@@ -89,7 +89,7 @@ def check_data(text: str, root: DataRoot) -> DataReport:
         FathomError: The dataset is unknown, a value is refused, or its files are absent.
     """
     entry, call = registry.find("dataset", text)
-    if entry.module == "fathom.data.folder" and entry.name in RAW:
+    if entry.module == "fathom.data.datasets.folder" and entry.name in RAW:
         arguments: dict[str, Any] = {**entry.parameters, **dict(call.arguments)}
         given = {f.name: arguments[f.name] for f in fields(Options)}
         given |= {name: float(given[name]) for name in ("test_fraction", "val_fraction")}

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
-from fathom.records import FathomError
+from fathom.core.records import FathomError
 
 METRICS = ("accuracy", "balanced_accuracy")
 ROLES = ("development", "roll-out")
@@ -63,7 +63,7 @@ class Dataset:
         val_split: Train images set aside for validation before anything else, drawn anew by each seed.
         mean, std: Channel statistics for normalization, in [0, 1].
         augment: Family of augmentations: `cifar` (flip, crop), `digits` (shift; a mirrored digit is no digit),
-            `isic`, `imagenet` (see `learn.augment`).
+            `isic`, `imagenet` (see `learn.augment.families`).
         groups: Group of each train image (lesion, patient, track), int64 [n]; images of a group stay on one side
             of a split. None where there are none.
         test_groups: The same for the test split, in the same numbering.
@@ -162,7 +162,7 @@ class DataRoot:
 
     Args:
         path: Folder of the official files (`--data` or `FATHOM_DATA`).
-        cache: Folder for decoded images, features and encoders (`FATHOM_CACHE`, see `run.backends.data_root`).
+        cache: Folder for decoded images, features and encoders (`FATHOM_CACHE`, see `engine.engine.data_root`).
         download: Whether absent files may be downloaded.
         quiet: No progress bars.
     """

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from fathom import registry
-from fathom.callstring import Call, parse, spell
+from fathom.core.records import FathomError, LabelRegime
 from fathom.data.dataset import Dataset
 from fathom.data.splits import Ids, largest_start, largest_validation
-from fathom.records import FathomError, LabelRegime
-from fathom.registry import regime
+from fathom.registry import registry
+from fathom.registry.registry import regime
+from fathom.registry.spec_string import Call, parse, spell
 
 SIZES = ("start", "query_size", "rounds", "val_size")
 ROUNDS = 10

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-from fathom.records import FathomError
+from fathom.core.records import FathomError
 
 
 class BlankImages:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from fathom.core.records import FathomError, LabelRegime
+from fathom.core.streams import Stream
 from fathom.data.dataset import Dataset
-from fathom.records import FathomError, LabelRegime
-from fathom.streams import Stream
 
 Ids = np.ndarray[Any, np.dtype[np.int64]]
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from fathom.core.records import FathomError
 from fathom.learn.task import Paradigm
-from fathom.records import FathomError
-from fathom.registry import find
+from fathom.registry.registry import find
 
 
 def build(text: str) -> Paradigm:

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
-from fathom.records import FathomError
-from fathom.streams import Stream
+from fathom.core.records import FathomError
+from fathom.core.streams import Stream
 
 IMAGENET_STEM = 96  # pixels of the shorter side from which ResNet-18 keeps its 7x7 stem with max-pooling
 SMALL = 32  # pixels below which a ResNet-18 has nothing left to pool, and `auto` means the small network

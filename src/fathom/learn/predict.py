@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
+from fathom.core.records import FathomError
+from fathom.core.streams import Stream
 from fathom.learn.network import Network
 from fathom.learn.task import Images, Prediction, Transform
-from fathom.records import FathomError
-from fathom.streams import Stream
 
 HELD = 2**30  # bytes of images that are kept on the device as they are trained on or validated with
 HEAD = {"cuda": 2**26, "cpu": 2**24}  # log-probabilities of a chunk: 256 MiB, 64 MiB

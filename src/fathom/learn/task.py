@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from fathom.streams import Stream, Streams
+from fathom.core.streams import Stream, Streams
 
 HParams = Mapping[str, Any]  # for example {"lr": 0.1, "weight_decay": 0.0005, "augmentation": "standard"}
 

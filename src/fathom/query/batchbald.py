@@ -13,12 +13,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fathom.core.records import FathomError
+from fathom.core.streams import Stream
 from fathom.query.blocks import row_blocks, wide
 from fathom.query.scores import bald, floored
 from fathom.query.view import PoolView, Selection
-from fathom.records import FathomError
-from fathom.registry import selection
-from fathom.streams import Stream
+from fathom.registry.registry import selection
 
 MERGED = (512, 128)  # configurations that are merged to, from all of them and from there
 REFINED = (512, 64, 16)  # samples looked at together: with few configurations, some, all

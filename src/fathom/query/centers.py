@@ -13,12 +13,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fathom.core.records import FathomError
+from fathom.core.streams import Stream
 from fathom.query.blocks import wide
 from fathom.query.points import Points
 from fathom.query.view import PoolView, Selection
-from fathom.records import FathomError
-from fathom.registry import selection
-from fathom.streams import Stream
+from fathom.registry.registry import selection
 
 LEAST_ACTIVE = 64  # samples
 CPU_ACTIVE = 2**18  # elements of the active set: 2 MiB of float64 stay in a cache

@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from fathom.core.records import FathomError, NonFiniteError, NonFiniteScoreError
+from fathom.core.streams import Stream
 from fathom.query.sampling import SAMPLINGS, choose
 from fathom.query.view import PoolView, Selection, concatenate
-from fathom.records import FathomError, NonFiniteError, NonFiniteScoreError
-from fathom.registry import QUERY_PARAMETERS, find
-from fathom.streams import Stream
+from fathom.registry.registry import QUERY_PARAMETERS, find
 
 
 @dataclass(frozen=True)

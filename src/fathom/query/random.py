@@ -2,9 +2,9 @@
 
 import torch
 
+from fathom.core.streams import Stream
 from fathom.query.view import PoolView, Selection
-from fathom.registry import selection
-from fathom.streams import Stream
+from fathom.registry.registry import selection
 
 
 @selection("random", predictions=False)

@@ -4,10 +4,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fathom.core.records import FathomError
+from fathom.core.streams import Stream
 from fathom.query.blocks import wide
 from fathom.query.view import Selection
-from fathom.records import FathomError
-from fathom.streams import Stream
 
 SAMPLINGS = ("top", "power", "softmax", "softrank")
 

@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fathom.core.records import FathomError
 from fathom.query.blocks import row_blocks, wide
 from fathom.query.view import PoolView, mean_probs
-from fathom.records import FathomError
-from fathom.registry import score
+from fathom.registry.registry import score
 
 
 @score("entropy")

@@ -8,13 +8,13 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
+from fathom.core.records import FathomError
+from fathom.core.streams import Streams
 from fathom.data import load
 from fathom.data.dataset import DataRoot, Dataset, Images
 from fathom.data.images import chunks
 from fathom.data.splits import train_val_split
-from fathom.records import FathomError
-from fathom.registry import find
-from fathom.streams import Streams
+from fathom.registry.registry import find
 from fathom.testing.purity import global_state, other_python_state, refuse
 
 SEEDS = range(3)

@@ -11,17 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fathom.core.records import FathomError
+from fathom.core.streams import Stream, Streams
 from fathom.data import load
+from fathom.data.cache.features import FeatureImages, standardized
 from fathom.data.dataset import DataRoot, Dataset
-from fathom.data.features import FeatureImages, standardized
 from fathom.data.images import Subset
 from fathom.data.regimes import build as build_regime
 from fathom.learn import build
 from fathom.learn.task import FORGET, Classifier, HParams, Images, Paradigm, Prediction, State, Task, Unlabeled
-from fathom.records import FathomError
-from fathom.registry import find
-from fathom.run.start import Start
-from fathom.streams import Stream, Streams
+from fathom.protocol.split import Start
+from fathom.registry.registry import find
 from fathom.testing.purity import global_state, other_python_state, refuse
 
 DATASET = "digits"

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from fathom.records import FathomError
+from fathom.core.records import FathomError
 
 
 def refuse(kind: str, text: str, findings: Sequence[str]) -> None:

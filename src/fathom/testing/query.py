@@ -6,11 +6,11 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from fathom.core.records import FathomError
+from fathom.core.streams import Stream
 from fathom.query.method import QueryMethod, build
 from fathom.query.view import PoolView, Selection
-from fathom.records import FathomError
-from fathom.registry import find
-from fathom.streams import Stream
+from fathom.registry.registry import find
 from fathom.testing.purity import global_state, other_python_state, refuse
 
 CHUNK = 7  # samples; divides no pool of the cases

@@ -1,0 +1,1 @@
+"""Rules of the five pitfalls and checks of integrity, for stores and for published studies."""

@@ -1,0 +1,139 @@
+"""The five pitfalls of published studies, from short descriptions in TOML.
+
+    name = "munjal-2022"
+    title = "Munjal et al., 2022"
+    source = "What the description rests on"     # optional
+    reference = 44                               # its number there, optional
+    [P4]                                         # P1 to P5; one that is left out is unknown
+    verdict = "pass"                             # pass, partly, fail or unknown, as `rules.toml` words them
+    what = "HPs tuned on a validation set"       # what the study does
+    where = "Sec. 2.3, P4: '...'"                # the place that says so
+
+Those of the studies that the paper discusses lie in `studies/`; each cell rests on the paper's text alone.
+"""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
+
+from fathom.audit.rules import PITFALLS, VERDICTS, Finding, Verdict, rules
+from fathom.core.records import FathomError
+from fathom.registry.registry import suggest
+
+AUDITS = Path(__file__).parent / "studies"
+SILENT = "the text does not say"
+
+
+class _Cell(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    verdict: Verdict
+    what: Annotated[StrictStr, Field(min_length=1)]
+    where: Annotated[StrictStr, Field(min_length=1)]
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[StrictStr, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    title: Annotated[StrictStr, Field(min_length=1)]
+    source: StrictStr = ""
+    reference: Annotated[StrictInt, Field(ge=1)] | None = None
+    P1: _Cell | None = None
+    P2: _Cell | None = None
+    P3: _Cell | None = None
+    P4: _Cell | None = None
+    P5: _Cell | None = None
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published study and what its description says of the five pitfalls.
+
+    Args:
+        name: Kebab-case.
+        title: Authors and year.
+        source: What the description rests on.
+        reference: Its number in the source; None where it has none.
+        findings: P1 to P5.
+    """
+
+    name: str
+    title: str
+    source: str
+    reference: int | None
+    findings: tuple[Finding, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        own = {"name": self.name, "title": self.title, "source": self.source, "reference": self.reference}
+        return {**own, "findings": [f.to_json() for f in self.findings]}
+
+
+def built_in() -> list[str]:
+    """Names of the descriptions that come along."""
+    return sorted(path.stem for path in AUDITS.glob("*.toml"))
+
+
+def literature() -> list[Published]:
+    """All descriptions that come along, by year and name; the paper's own study last."""
+    found = [published(name) for name in built_in()]
+    return sorted(found, key=lambda s: (s.reference is None, s.name.rpartition("-")[2], s.name))
+
+
+def published(source: str | Path) -> Published:
+    """The description of a built-in name or a TOML file.
+
+    Raises:
+        FathomError: There is none, or it has mistakes; all of them are listed.
+    """
+    path = Path(source)
+    if path.suffix != ".toml":
+        if str(source) not in built_in():
+            raise FathomError(
+                f"expected a study's folder, a .toml file or the name of a published study; got {str(source)!r}. "
+                + suggest(str(source), built_in())
+            )
+        path = AUDITS / f"{source}.toml"
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        file = _File.model_validate(data)
+    except OSError as error:
+        raise FathomError(f"cannot read the description {path}: {error.strerror}") from None
+    except ValidationError as error:
+        listed = "\n".join(f"  {_explain(item)}" for item in error.errors(include_url=False))
+        raise FathomError(f"{path} does not describe a published study:\n{listed}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FathomError(f"{path} is not valid TOML: {error}. Mend that line and try again") from None
+    findings = tuple(_finding(pitfall, getattr(file, pitfall)) for pitfall in PITFALLS)
+    return Published(file.name, file.title, file.source, file.reference, findings)
+
+
+def _finding(pitfall: str, cell: _Cell | None) -> Finding:
+    rule = rules()[pitfall]
+    return Finding(rule, cell.verdict, f"{cell.what} [{cell.where}]") if cell else Finding(rule, "unknown", SILENT)
+
+
+def _explain(item: Any) -> str:
+    """One mistake of a description."""
+    place, kind, given = item["loc"], item["type"], item.get("input")
+    key = ".".join(map(str, place))
+    if kind == "extra_forbidden":
+        return f"{key}: unknown key. {suggest(str(place[-1]), (_Cell if len(place) > 1 else _File).model_fields)}"
+    if kind == "missing":
+        return (
+            f"{key}: missing; expected a text" if place[-1] != "verdict" else f"{key}: missing; expected {_verdicts()}"
+        )
+    if place[-1] == "verdict":
+        return f"{key}: expected {_verdicts()}; got {given!r}"
+    if key == "name":
+        return f"name: expected kebab-case such as my-study-2026; got {given!r}"
+    if key in PITFALLS:
+        return f"{key}: expected a table with verdict, what and where; got {given!r}"
+    return f"{key}: {item['msg'][0].lower()}{item['msg'][1:]}; got {given!r}"
+
+
+def _verdicts() -> str:
+    return f"{', '.join(VERDICTS[:-1])} or {VERDICTS[-1]}"

@@ -1,0 +1,1 @@
+"""Records, random streams, progress and durations: what every other room stands on, without torch."""

@@ -1,0 +1,261 @@
+"""The records that everything else passes around: frozen, JSON-plain, free of torch.
+
+`RunSpec` says what decides a result, `LabelRegime` how much is labeled, `Round` what one round of a run gave,
+`Study` which runs belong together. A record written by `to_json` is read back equal by `from_json`.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, ClassVar, Self
+
+PROTOCOL = 1  # raised whenever the same RunSpec would give other numbers
+FORMAT = 1  # raised whenever a stored file changes its shape
+RETRIES = ("fp32", "lr/10")  # what may be changed for a setting in which a training was not finite
+PRETRAINING, SEARCH = "pre-training", "search"  # stages of a setting that a change may concern alone
+
+
+def of_stage(changes: Iterable[str], stage: str = "") -> list[str]:
+    """Those of a setting's changes that concern one stage, as entries of `RETRIES`; without a stage trainings of runs.
+
+    In the store the stage stands before the change: `search: lr/10`.
+    """
+    parts = [change.rpartition(": ") for change in changes]
+    return [what for of, _, what in parts if of == stage]
+
+
+def before_runs(changes: Iterable[str]) -> list[str]:
+    """Those of a setting's changes that concern what comes before its HPs are chosen."""
+    return [change for change in changes if ": " in change]
+
+
+class FathomError(Exception):
+    """A mistake that the user can mend. Its message says what was expected, what came, and what to do."""
+
+    exit_code = 2
+
+
+class NonFiniteError(FathomError):
+    """Training or a score gave a value that is not finite: a typed failure that stays visible in the report."""
+
+    exit_code = 3
+    epoch: int | None = None  # of a training: when and where it was first seen, as far as that is known
+    step: int | None = None  # of the epoch
+    tensor: str = ""
+
+
+class NonFiniteScoreError(NonFiniteError):
+    """A query method's own score is not finite: its own fault, which changes nothing for other methods."""
+
+
+def canonical(value: Any) -> str:
+    """The one JSON text of a plain value: sorted keys, no spaces, NaN refused. What digests are taken of."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+
+
+def digest(value: Any, length: int = 64) -> str:
+    """SHA-256 of the canonical JSON of `value`, the first `length` hexadecimal digits."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:length]
+
+
+class _Record:
+    """What the frozen dataclasses below share: plain JSON out, the same record in."""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)  # type: ignore[call-overload, no-any-return]
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The record that `to_json` wrote.
+
+        Raises:
+            FathomError: A field is unknown, as in a file of a newer version.
+        """
+        known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+        if unknown := sorted(set(data) - known):
+            raise FathomError(
+                f"a stored {cls.__name__} has fields this version does not know: {', '.join(unknown)}. "
+                "It was probably written by a newer Fathom: upgrade with pip install -U fathom-al"
+            )
+        return cls(**data)
+
+
+@dataclass(frozen=True)
+class RunSpec(_Record):
+    """What decides the result of one run, and nothing else. Every field but the seed is a canonical call-string.
+
+    Args:
+        dataset: For example `cifar10-lt(rho=50)`.
+        regime: For example `low(query_size=50)`.
+        paradigm: For example `standard(dropout=0.5)`.
+        query: For example `bald(draws=20)` or `my_al/margin`.
+        seed: 0 or more. Runs of one seed share split, starting set and round 0.
+        protocol: Version of the protocol (`PROTOCOL`).
+    """
+
+    dataset: str
+    regime: str
+    paradigm: str
+    query: str
+    seed: int
+    protocol: int = PROTOCOL
+
+    @property
+    def key(self) -> str:
+        """12 hexadecimal digits that stand for this run, the name of its folder."""
+        return digest(self.to_json(), 12)
+
+    @property
+    def setting(self) -> tuple[str, str, str]:
+        """(dataset, regime, paradigm): the runs in which query methods are compared, and which share their HPs."""
+        return (self.dataset, self.regime, self.paradigm)
+
+    def __str__(self) -> str:
+        return " ".join((*self.setting, self.query, f"seed={self.seed}"))
+
+
+@dataclass(frozen=True)
+class LabelRegime(_Record):
+    """How much is labeled, in samples (paper Sec. 3).
+
+    Args:
+        name: Call-string it came from, for example `low`.
+        start: Starting budget: training labels of round 0.
+        query_size: Labels bought after each round but the last.
+        rounds: Trainings; the last budget is `start + (rounds - 1) * query_size`.
+        val_size: Labels of the validation set.
+    """
+
+    name: str
+    start: int
+    query_size: int
+    rounds: int
+    val_size: int
+
+    @property
+    def final(self) -> int:
+        """Training labels of the last round."""
+        return self.start + (self.rounds - 1) * self.query_size
+
+
+@dataclass(frozen=True)
+class Round(_Record):
+    """What one committed round gave.
+
+    Args:
+        round: From 0.
+        budget: Training labels this round's classifier was trained on.
+        paid: Labels bought so far, the validation set included.
+        hparams: The HPs of the setting, chosen before round 0.
+        metrics: Test metrics, fractions in [0, 1] but `log_loss` (nats); `val_*` on the validation set.
+        recalls: Test recall of each class; None for a class absent from the test set.
+        queried: Dataset ids bought after this round, in the order the query method gave; empty in the last round.
+        queried_classes: Their classes, as the oracle told them.
+        scores: The query method's score of each queried sample (see the method); None where it gives none.
+        labeled_classes: Training labels of each class in this round.
+        notes: What a reader must know, for example a last round that found fewer samples than the query size.
+        training: What the classifier shows of its training (its `shown`), with what the harness measured of it.
+        seconds: Wall-clock of `train`, `predict`, `query`, `total`. A clock reading: never part of the digest.
+        finished: UTC time of the commit, ISO 8601. A clock reading too.
+        environment: Which of the store's environments computed it. Kept with the clock readings.
+        engine: How training steps were done on CUDA: `captured`, or `eager: ` and why. Kept with them too.
+    """
+
+    round: int
+    budget: int
+    paid: int
+    hparams: dict[str, Any]
+    metrics: dict[str, float]
+    recalls: list[float | None]
+    queried: list[int]
+    queried_classes: list[int]
+    scores: list[float] | None
+    labeled_classes: list[int]
+    notes: list[str] = field(default_factory=list)
+    training: dict[str, Any] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    finished: str = ""
+    environment: str = ""
+    engine: str = ""
+
+    CLOCK: ClassVar = ("seconds", "finished", "environment", "engine")
+
+    def content(self) -> dict[str, Any]:
+        """Everything that is not a clock reading: what two runs of one RunSpec agree on."""
+        empty = () if self.training else ("training",)  # rounds from before there was such a field keep their digest
+        return {k: v for k, v in self.to_json().items() if k not in (*self.CLOCK, *empty)}
+
+    def clock(self) -> dict[str, Any]:
+        return {k: v for k, v in self.to_json().items() if k in self.CLOCK}
+
+    def __post_init__(self) -> None:
+        bad = [k for k, v in self.metrics.items() if not math.isfinite(v)]
+        if bad:
+            raise NonFiniteError(f"round {self.round}: not finite: {', '.join(bad)}; the round was not committed")
+
+
+@dataclass(frozen=True)
+class Study(_Record):
+    """Runs that belong together, and how they are read.
+
+    Args:
+        name: Kebab-case, the folder it is written to by default.
+        runs: The runs, in the order they are done: all query methods of a seed before the next seed.
+        title: One line for the report.
+        description: A paragraph for the report.
+        baseline: Query method that gains are measured against.
+        ceiling: Seeds of each setting for which a classifier is trained on the whole pool; 0 for none.
+        retry: What is changed, one after the other, where a training of a setting is not finite (`RETRIES`): for all
+            runs of that setting, which are done again.
+        freeze: What was decided on development data and is followed on roll-out data (`design.freeze`); None for none.
+    """
+
+    name: str
+    runs: tuple[RunSpec, ...]
+    title: str = ""
+    description: str = ""
+    baseline: str = "random"
+    ceiling: int = 1
+    retry: tuple[str, ...] = ()
+    freeze: dict[str, Any] | None = field(default=None, hash=False)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        data = dict(data)
+        data["runs"] = tuple(RunSpec.from_json(r) for r in data["runs"])
+        data["retry"] = tuple(data.get("retry", ()))
+        return super().from_json(data)
+
+    @property
+    def settings(self) -> list[tuple[str, str, str]]:
+        """The distinct (dataset, regime, paradigm), in order."""
+        return unique(r.setting for r in self.runs)
+
+
+def unique(items: Iterable[Any]) -> list[Any]:
+    """The distinct items in order of first appearance."""
+    return list(dict.fromkeys(items))
+
+
+def difference(old: tuple[RunSpec, ...], new: tuple[RunSpec, ...]) -> tuple[list[RunSpec], list[RunSpec]]:
+    """(added, removed) runs."""
+    return [r for r in new if r not in set(old)], [r for r in old if r not in set(new)]
+
+
+def refusal(root: object, old: tuple[RunSpec, ...], new: tuple[RunSpec, ...]) -> str:
+    """What to tell somebody whose study is not the one in a folder."""
+    added, removed = difference(old, new)
+    lines = [f"{root} holds another study; the difference:"]
+    for name in ("dataset", "regime", "paradigm", "query", "seed", "protocol"):
+        here, there = unique(getattr(r, name) for r in old), unique(getattr(r, name) for r in new)
+        if set(here) != set(there):
+            gone = ", ".join(str(v) for v in here if v not in there) or "(none)"
+            come = ", ".join(str(v) for v in there if v not in here) or "(none)"
+            lines.append(f"  {name}: {gone} -> {come}")
+    lines.append(f"  {len(removed)} runs here are not in the new study, {len(added)} new runs are not here")
+    lines.append(
+        "Name a new folder with --out" + ("" if removed else ", or add the new runs to this one with --extend")
+    )
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Files kept between runs: decoded images, JPEG shards and features."""

@@ -1,0 +1,166 @@
+"""Features in the place of images, computed once and kept by content: the name of a file is the digest of the images,
+the backbone and its weights, so that it can neither be stale nor be mistaken for another.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from fathom.core.records import FathomError, digest
+from fathom.data.cache.feature_file import HEADER, Growing, Head, statistics, valid
+from fathom.data.cache.pixels import MEMORY_LIMIT
+from fathom.data.images import check_ids, fits, indexed, put
+
+
+class FeatureImages:
+    """Features of n images, in memory, on a device or in a memory map; taken as float32.
+
+    Args:
+        values: float16 or float32.
+        device: Where `take` puts its result; by default where the values are.
+        sha256: Digest of the file, where there is one.
+        mean, std: Of each dimension, over all images; computed where not given.
+        standard: What `take` subtracts and divides by; None to give the values as they are.
+        mapped: Whether the values are a memory map, which is read in its own order.
+    """
+
+    def __init__(
+        self,
+        values: Float[Tensor, "n d"],
+        device: torch.device | None = None,
+        sha256: str | None = None,
+        mean: Float[Tensor, "d"] | None = None,
+        std: Float[Tensor, "d"] | None = None,
+        standard: tuple[Tensor, Tensor] | None = None,
+        mapped: bool = False,
+    ) -> None:
+        self.values, self.mapped = values, mapped
+        self._device = values.device if device is None else indexed(device)
+        self.mean, self.std = (mean, std) if mean is not None and std is not None else statistics(values)
+        self.sha256 = sha256
+        self.standard = standard and (standard[0].to(self._device), standard[1].to(self._device))
+
+    def __len__(self) -> int:
+        return self.values.shape[0]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(1, d)."""
+        return 1, self.values.shape[1]
+
+    @property
+    def device(self) -> torch.device:
+        """Where `take` puts its result."""
+        return self._device
+
+    def take(self, ids: Int[Tensor, "b"]) -> Float[Tensor, "b d"]:
+        """The features at `ids`, 0 to len - 1, float32; standardized where that was asked for."""
+        check_ids(ids, len(self))
+        ids = ids.to(self.values.device)
+        if self.mapped:  # neighbors in the file are read together, whatever the order of `ids`
+            order = ids.argsort()
+            rows = torch.empty((len(ids), self.values.shape[1]), dtype=self.values.dtype)
+            rows[order] = self.values[ids[order]]
+        else:
+            rows = self.values[ids]
+        x = put(rows, self._device).to(torch.float32)
+        return x if self.standard is None else x.sub_(self.standard[0]).div_(self.standard[1])
+
+    def to(self, device: torch.device) -> "FeatureImages":
+        """The same features taken on `device`: moved there where they fit; on the CPU they stay in the map."""
+        device = indexed(device)
+        values, mapped = self.values, self.mapped
+        if device != values.device and device.type != "cpu" and fits(values.nbytes, device):
+            values, mapped = values.to(device), False
+        return FeatureImages(values, device, self.sha256, self.mean, self.std, self.standard, mapped)
+
+    def standardized(self, mean: Float[Tensor, "d"], std: Float[Tensor, "d"]) -> "FeatureImages":
+        """The same features, from which `take` subtracts `mean` and which it divides by `std`."""
+        standard = (mean.to(torch.float32), torch.where(std > 0, std, 1.0).to(torch.float32))
+        return FeatureImages(self.values, self._device, self.sha256, self.mean, self.std, standard, self.mapped)
+
+
+def standardized(train: FeatureImages, test: FeatureImages) -> tuple[FeatureImages, FeatureImages]:
+    """Train and test features with each dimension's mean and deviation over the train images taken out.
+
+    No label is needed for it, and nothing of the test images goes into it. A dimension that never varies becomes 0.
+
+    Raises:
+        FathomError: They have not the same dimensions.
+
+    Source: ours; so that the HPs of a head mean the same for all backbones.
+    """
+    if train.size != test.size:
+        raise FathomError(
+            f"features of {train.size[1]} dimensions for training and {test.size[1]} for testing; expected the same. "
+            "Are both from one backbone?"
+        )
+    return train.standardized(train.mean, train.std), test.standardized(train.mean, train.std)
+
+
+def features_key(images: str, backbone: str, facts: Mapping[str, Any]) -> str:
+    """32 hexadecimal digits that stand for the features of a set of images.
+
+    Args:
+        images: Digest of the pixels (`data.images.pixels_sha256`).
+        backbone: `Paradigm.backbone`, which names the kind of float too.
+        facts: `Paradigm.facts`, and whatever else decides the numbers.
+    """
+    return digest({"images": images, "backbone": backbone, "facts": dict(facts)}, 32)
+
+
+def kept_features(
+    key: str,
+    count: int,
+    make: Callable[[int], Iterator[Tensor]],
+    cache_dir: Path,
+    *,
+    tell: Callable[[int], None] | None = None,
+    memory_limit: int = MEMORY_LIMIT,
+) -> FeatureImages:
+    """The features of a key: read from the cache, or made and kept there. Two processes make them once.
+
+    Args:
+        key: `features_key`.
+        count: n, images.
+        make: Gives the features from an image on, in order, in chunks [b, d] of float16 or float32, as they are kept.
+            Work that was killed goes on where a chunk began, so that chunks of one size give the same bytes.
+        cache_dir: Folder; made where absent.
+        tell: Told how many are done, after every chunk.
+        memory_limit: Bytes; a larger file stays in a memory map.
+
+    Raises:
+        NonFiniteError: A feature is not finite.
+        FathomError: Chunks do not fit together, there is no room, or the cache cannot be written.
+    """
+    target = cache_dir / f"{key}.features"
+    try:
+        if (head := valid(target, count)) is not None:  # a cache that cannot be written can still be read
+            return _open(target, head, memory_limit)
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        with FileLock(cache_dir / f"{key}.lock"):
+            head = valid(target, count)
+            if head is None:
+                head = Growing(target, count, tell or (lambda done: None)).fill(make)
+    except OSError as error:
+        raise FathomError(
+            f"cannot write features to {cache_dir}: {error}. Name another folder with FATHOM_CACHE"
+        ) from error
+    return _open(target, head, memory_limit)
+
+
+def _open(path: Path, head: Head, memory_limit: int) -> FeatureImages:
+    dtype, shape = np.dtype(head.dtype), (head.rows, head.dim)
+    # A private map may be "written", which torch insists on; nothing ever is.
+    array = np.memmap(path, dtype, "c", offset=HEADER, shape=shape)
+    mapped = array.nbytes > memory_limit
+    values = torch.from_numpy(array if mapped else np.array(array))
+    both = np.fromfile(path, np.float64, offset=HEADER + head.nbytes).reshape(2, head.dim)
+    mean, std = torch.from_numpy(both)
+    return FeatureImages(values, None, head.sha256, mean, std, mapped=mapped)

@@ -1,0 +1,255 @@
+"""Your own images: a folder with one sub-folder a class, or a CSV table of files and labels."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from fathom.core.records import FathomError
+from fathom.core.streams import Stream
+from fathom.data.cache.pixels import decode_files, each
+from fathom.data.dataset import AUGMENT, METRICS, ROLES, DataRoot, Dataset
+from fathom.data.files.decode import FITS, header
+from fathom.data.files.listing import Listing, locate
+from fathom.data.files.official import revision
+from fathom.data.files.scan import list_folder, list_table
+from fathom.data.images import TensorImages, channel_statistics
+from fathom.data.splits import Ids, fixed_test_split
+from fathom.registry.registry import dataset
+
+AUTO_SIZE = 64  # pixels: affordable from scratch on one GPU; the study's roll-out data used 224
+SMALL_SIZE = 32  # pixels, where the images are smaller than `AUTO_SIZE`
+BALANCED_RATIO = 1.5  # largest over smallest class, up to which classes count as of equal size
+ORDER_STREAM = Stream(0, ("order",))  # the same for all seeds of all runs
+
+
+@dataset("folder")
+def folder(
+    root: DataRoot,
+    *,
+    path: str = "",
+    size: int | str = "auto",
+    fit: str = "squash",
+    metric: str = "auto",
+    test_fraction: float = 0.25,
+    val_fraction: float = 0.2,
+    augment: str = "auto",
+    role: str = "development",
+) -> Dataset:
+    """Your own images in a folder with one sub-folder a class, or with train/ and test/ that hold those.
+
+    Args:
+        root: A relative path is looked up in the working directory and in `root.path`.
+        path: The folder.
+        size: Side of the square that images are resized to, in pixels. `auto`: 64, or 32 where the median of the
+            images' shorter sides is less than 64.
+        fit: `squash` (aspect ratio not kept) or `crop` (largest centered square).
+        metric: `accuracy` or `balanced_accuracy`. `auto`: the second where the largest class has more than 1.5 times
+            the train images of the smallest.
+        test_fraction: Share of the images in the fixed test split, in (0, 1); drawn once, stratified by class, the same
+            for every seed. Unused where train/ and test/ are given.
+        val_fraction: Share of the train images held out for validation, in (0, 1), drawn anew by each seed.
+        augment: Family of augmentations: `cifar`, `digits`, `isic` or `imagenet`. `auto`: `cifar` up to 64 pixels,
+            else `imagenet`.
+        role: `development`, or `roll-out`: never tuned on, run with what was frozen before (`fathom freeze`).
+
+    Raises:
+        FathomError: The folder is absent, holds fewer than two classes, or has unreadable files.
+
+    Source: ours. The shares are those of ISIC-2019 and MIO-TCD in Lüth et al. 2023 (study code); stratified, and in an
+        order that no file system decides, which the study's code left open.
+    """
+    options = Options(size, fit, metric, test_fraction, val_fraction, augment, role)
+    return _build("folder", read_listing("folder", root, path=path), root, options)
+
+
+@dataset("table")
+def table(
+    root: DataRoot,
+    *,
+    path: str = "",
+    size: int | str = "auto",
+    fit: str = "squash",
+    metric: str = "auto",
+    test_fraction: float = 0.25,
+    val_fraction: float = 0.2,
+    augment: str = "auto",
+    role: str = "development",
+    outside: bool = False,
+    leaks: str = "error",
+) -> Dataset:
+    """Your own images in a CSV table with columns path, label and optionally split (train or test) and group.
+
+    Images of one group (patient, lesion, camera) stay on one side of every split. Arguments otherwise as for `folder`.
+
+    Args:
+        root: A relative path is looked up in the working directory and in `root.path`.
+        path: The CSV file, UTF-8; its paths are relative to its folder.
+        size, fit, metric, test_fraction, val_fraction, augment, role: As for `folder`.
+        outside: Whether the table's paths may lead out of its folder.
+        leaks: What to do with a group on both sides of a given split: `error` or `warn`.
+
+    Raises:
+        FathomError: The table is absent or wrong (which rows, and why), or has unreadable files.
+
+    Source: ours.
+    """
+    options = Options(size, fit, metric, test_fraction, val_fraction, augment, role)
+    return _build("table", read_listing("table", root, path=path, outside=outside, leaks=leaks), root, options)
+
+
+# ------------------------------------------------------------------------------------------------------- helpers
+
+EXAMPLES = {"folder": '"folder(path=images)"', "table": '"table(path=data.csv)"'}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a call-string may say of one's own images, checked; see `folder`."""
+
+    size: int | str
+    fit: str
+    metric: str
+    test_fraction: float
+    val_fraction: float
+    augment: str
+    role: str
+
+    def __post_init__(self) -> None:
+        if self.size != "auto" and not (type(self.size) is int and 8 <= self.size <= 2048):
+            raise FathomError(f"size is {self.size!r}; expected auto or a whole number of pixels from 8 to 2048")
+        choices = {"fit": FITS, "metric": ("auto", *METRICS), "augment": ("auto", *AUGMENT), "role": ROLES}
+        for key, allowed in choices.items():
+            if (given := getattr(self, key)) not in allowed:
+                raise FathomError(f"{key} is {given!r}; expected one of: {', '.join(allowed)}")
+        for key in ("test_fraction", "val_fraction"):
+            if not 0 < (given := getattr(self, key)) < 1:
+                raise FathomError(f"{key} is {given}; expected a number between 0 and 1, both excluded")
+
+
+@dataclass(frozen=True, eq=False)
+class Assigned:
+    """The images of a listing as numbers, in its order: classes, groups, and which are for testing."""
+
+    class_names: tuple[str, ...]
+    labels: Ids
+    groups: Ids | None
+    test: np.ndarray[Any, np.dtype[np.bool_]]
+
+
+def read_listing(kind: str, root: DataRoot, *, path: str = "", outside: bool = False, leaks: str = "error") -> Listing:
+    """The listing behind `folder(path=...)` or `table(path=...)`."""
+    if leaks not in ("error", "warn"):
+        raise FathomError(f"{kind}: leaks is {leaks!r}; expected error or warn")
+    found = locate(path, root.path, EXAMPLES[kind])
+    if found.is_dir() != (kind == "folder"):
+        other = "table" if kind == "folder" else "folder"
+        raise FathomError(f"{found} is a {'folder' if found.is_dir() else 'file'}; did you mean {other}(path=...)?")
+    if kind == "folder":
+        return list_folder(found)
+    listing = list_table(found, outside=outside)
+    if leaks == "warn":
+        listing.problems = [replace(p, severity="warning") if p.kind == "group-leak" else p for p in listing.problems]
+    return listing
+
+
+def assign(listing: Listing, test_fraction: float) -> Assigned:
+    """Number the classes and groups by their names, and choose the test split where none is given."""
+    class_names = tuple(sorted(set(listing.labels), key=str.encode))
+    number = {name: c for c, name in enumerate(class_names)}
+    labels = np.array([number[label] for label in listing.labels], np.int64)
+    groups = None
+    if listing.groups is not None:
+        groups = np.unique(listing.groups, return_inverse=True)[1].astype(np.int64)
+    if listing.splits is not None:
+        test = np.array([split == "test" for split in listing.splits], bool)
+    else:
+        test = fixed_test_split(labels, test_fraction, groups)
+    return Assigned(class_names, labels, groups, test)
+
+
+def outline(kind: str, listing: Listing, options: Options) -> tuple[Dataset, Ids]:
+    """The dataset with blank images, which is enough to split it; and which image of the listing each one stands for.
+
+    Returns:
+        (dataset, places in the listing of the train images and then of the test images).
+
+    Raises:
+        FathomError: The listing has errors, or labels and splits do not make a dataset.
+    """
+    listing.refuse(f"{kind} {listing.root}")
+    assigned = assign(listing, options.test_fraction)
+    # Shuffled, always in the same way: files are listed class after class, and whoever breaks a tie by the order of
+    # the pool would learn the class from it.
+    order = ORDER_STREAM.numpy().permutation(len(listing.paths))
+    train, test = (order[assigned.test[order] == side] for side in (False, True))
+    if not len(test):
+        raise FathomError(
+            f"{kind} {listing.root}: too few images for a test split; give more, or a larger test_fraction"
+        )
+    counts = np.bincount(assigned.labels[train], minlength=len(assigned.class_names))
+    balanced = bool(counts.max() <= BALANCED_RATIO * counts.min())
+    auto_metric = "accuracy" if balanced else "balanced_accuracy"
+    groups, test_groups = (None, None) if assigned.groups is None else (assigned.groups[train], assigned.groups[test])
+    made = Dataset(
+        name=kind,
+        images=_blank(len(train)),
+        labels=assigned.labels[train],
+        test_images=_blank(len(test)),
+        test_labels=assigned.labels[test],
+        class_names=assigned.class_names,
+        metric=auto_metric if options.metric == "auto" else options.metric,
+        balanced=balanced,
+        val_split=max(1, int(options.val_fraction * len(train))),
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+        augment="cifar",
+        groups=groups,
+        test_groups=test_groups,
+        ids=tuple(listing.names[i] for i in train),
+        source=f"own images: {listing.root.name}",
+        notes=tuple(str(p) for p in listing.problems),
+    )
+    return made, np.concatenate([train, test])
+
+
+def _build(kind: str, listing: Listing, root: DataRoot, options: Options) -> Dataset:
+    made, places = outline(kind, listing, options)
+    side, size_notes = _side(listing, options, root)
+    images, test_images = (
+        decode_files([listing.paths[i] for i in ids], (side, side), root.cache, fit=options.fit, quiet=root.quiet)
+        for ids in np.split(places, [len(made.labels)])
+    )
+    mean, std = channel_statistics(images)
+    return replace(
+        made,
+        images=images,
+        test_images=test_images,
+        mean=mean,
+        std=std,
+        role=options.role,
+        augment=options.augment if options.augment != "auto" else ("cifar" if side <= AUTO_SIZE else "imagenet"),
+        revision=revision(images, test_images, made.labels, made.test_labels, made.groups, made.test_groups),
+        notes=(*made.notes, *size_notes, *_unseen(made)),
+    )
+
+
+def _blank(n: int) -> TensorImages:
+    """Black images of one pixel, which take no memory."""
+    return TensorImages(torch.zeros(1, 3, 1, 1, dtype=torch.uint8).expand(n, 3, 1, 1))
+
+
+def _side(listing: Listing, options: Options, root: DataRoot) -> tuple[int, tuple[str, ...]]:
+    """The side of the images in pixels, and the note that says so where it was chosen here."""
+    if isinstance(options.size, int):
+        return options.size, ()
+    shorter = [min(size) for size in each(header, listing.paths, "reading sizes", root.quiet)]
+    side = AUTO_SIZE if np.median(shorter) >= AUTO_SIZE else SMALL_SIZE
+    return side, (f"size=auto: images are {side} x {side} pixels (median shorter side {np.median(shorter):g})",)
+
+
+def _unseen(made: Dataset) -> tuple[str, ...]:
+    seen = set(made.test_labels.tolist())
+    names = [name for c, name in enumerate(made.class_names) if c not in seen]
+    return (f"no test image of class {', '.join(names)}: its recall is not measured",) if names else ()

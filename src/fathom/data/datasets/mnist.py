@@ -1,0 +1,219 @@
+"""MNIST and Fashion-MNIST, read from the official idx files (checksums of torchvision)."""
+
+import gzip
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fathom.core.records import FathomError
+from fathom.data.counts import mixed
+from fathom.data.dataset import DataRoot, Dataset, Images
+from fathom.data.files.official import fetch, first, md5_of, partial_notes, revision
+from fathom.data.images import TensorImages
+from fathom.data.sketch import BlankImages
+from fathom.data.splits import Ids
+from fathom.registry.registry import dataset
+
+TRAIN, TEST, VAL_SPLIT = 60_000, 10_000, 5_000
+
+
+@dataset("mnist", sketch="_mnist")
+def mnist(root: DataRoot, *, train_size: int = 0, test_size: int = 0) -> Dataset:
+    """MNIST: 60,000 + 10,000 handwritten digits of 28 x 28 pixels in 10 (nearly) balanced classes.
+
+    Args:
+        root: Holds `MNIST/raw` with the four official files, `.gz` or unpacked.
+        train_size: Take only the first n train images, for smoke runs (0: all); a twelfth is then held out.
+        test_size: Take only the first n test images (0: all).
+
+    Raises:
+        FathomError: Files are absent and may not be downloaded, or are damaged.
+
+    Source: LeCun et al. 1998. 5,000 held-out images are ours, so that all three regimes fit as for CIFAR-10; the study
+        held out 100, for its check of BatchBALD alone.
+    """
+    return _load("mnist", root, train_size, test_size)
+
+
+@dataset("fashion-mnist", sketch="_fashion_mnist")
+def fashion_mnist(root: DataRoot, *, train_size: int = 0, test_size: int = 0) -> Dataset:
+    """Fashion-MNIST: 60,000 + 10,000 pictures of clothes of 28 x 28 pixels in 10 balanced classes.
+
+    Arguments as for `mnist`; the files are in `FashionMNIST/raw`.
+
+    Source: Xiao et al. 2017. 5,000 held-out images are ours, as for `mnist`.
+    """
+    return _load("fashion-mnist", root, train_size, test_size)
+
+
+# ------------------------------------------------------------------------------------------------------- helpers
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What is known without the files."""
+
+    mean: float
+    std: float
+    augment: str
+    source: str
+    counts: tuple[int, ...]  # train images of each class
+    test_counts: tuple[int, ...]
+
+
+_KNOWN = {
+    "mnist": _Facts(
+        0.1307,
+        0.3081,
+        "digits",
+        "Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, Gradient-Based Learning Applied to Document Recognition, 1998",
+        (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949),
+        (980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009),
+    ),
+    "fashion-mnist": _Facts(
+        0.2860,
+        0.3530,
+        "cifar",
+        "H. Xiao, K. Rasul, R. Vollgraf, Fashion-MNIST, arXiv:1708.07747, 2017; MIT license",
+        (6_000,) * 10,
+        (1_000,) * 10,
+    ),
+}
+
+
+def _mnist(*, train_size: int = 0, test_size: int = 0) -> Dataset:
+    """The sizes of `mnist` without its files."""
+    return _sketch("mnist", train_size, test_size)
+
+
+def _fashion_mnist(*, train_size: int = 0, test_size: int = 0) -> Dataset:
+    """The sizes of `fashion-mnist` without its files."""
+    return _sketch("fashion-mnist", train_size, test_size)
+
+
+def _sketch(name: str, train_size: int, test_size: int) -> Dataset:
+    """The official counts of each class; the first n of them are nearly balanced, as in the files."""
+    parts: list[tuple[Images, Ids]] = []
+    facts = _KNOWN[name]
+    for what, wanted, total, counts in (
+        ("train_size", train_size, TRAIN, facts.counts),
+        ("test_size", test_size, TEST, facts.test_counts),
+    ):
+        n = first(name, what, wanted, total)
+        parts.append((BlankImages(n, (28, 28)), mixed(counts)[:n]))
+    return _made(name, parts[0], parts[1], "")
+
+
+def _load(name: str, root: DataRoot, train_size: int, test_size: int) -> Dataset:
+    official, md5s = _official(name), dict(_official(name).resources)
+    train = first(name, "train_size", train_size, TRAIN)
+    test = first(name, "test_size", test_size, TEST)
+    images, labels = _split(name, root, official, md5s, "train", train, TRAIN)
+    test_images, test_labels = _split(name, root, official, md5s, "t10k", test, TEST)
+    known = revision(images, test_images, labels, test_labels)
+    return _made(name, (images, labels), (test_images, test_labels), known)
+
+
+def _made(name: str, train: tuple[Images, Ids], test: tuple[Images, Ids], known: str) -> Dataset:
+    """The dataset of images and labels that were read, or are only known by number."""
+    facts, n, t = _KNOWN[name], len(train[1]), len(test[1])
+    return Dataset(
+        name=name,
+        images=train[0],
+        labels=train[1],
+        test_images=test[0],
+        test_labels=test[1],
+        class_names=tuple(c.split(" - ")[-1] for c in _official(name).classes),
+        metric="accuracy",
+        balanced=True,
+        val_split=max(1, VAL_SPLIT * n // TRAIN),
+        mean=(facts.mean,) * 3,
+        std=(facts.std,) * 3,
+        augment=facts.augment,
+        source=facts.source,
+        revision=known,
+        notes=partial_notes(n, TRAIN, t, TEST),
+    )
+
+
+def _official(name: str) -> Any:
+    from torchvision import datasets
+
+    return datasets.MNIST if name == "mnist" else datasets.FashionMNIST
+
+
+def _split(
+    name: str, root: DataRoot, official: Any, md5s: dict[str, str], split: str, n: int, total: int
+) -> tuple[TensorImages, Ids]:
+    folder = f"{official.__name__}/raw"
+    arrays = []
+    for kind, shape in (("images-idx3", (total, 28, 28)), ("labels-idx1", (total,))):
+        file = f"{split}-{kind}-ubyte"
+        array = _find(root, root.path / folder / file, md5s[f"{file}.gz"], shape)
+        if array is None:
+            fetch(name, root, folder, lambda path: _download(path, official))
+            array = _find(root, root.path / folder / file, md5s[f"{file}.gz"], shape)
+        if array is None:
+            raise FathomError(f"the download of dataset {name} ended without {file}; run the same command again")
+        arrays.append(array[:n])
+    pixels = torch.from_numpy(np.repeat(arrays[0][:, None], 3, axis=1))
+    return TensorImages(pixels), arrays[1].astype(np.int64)
+
+
+def _download(path: Path, official: Any) -> None:
+    """The packed files alone, each with its checksum. Not `official(download=True)`: that takes any unpacked file for
+    whole, also one that was cut off."""
+    from torchvision.datasets.utils import download_url
+
+    raw = path / official.__name__ / "raw"
+    for file, md5 in official.resources:
+        failures = []
+        for mirror in official.mirrors:
+            try:
+                download_url(f"{mirror}{file}", raw, file, md5)
+                break
+            except (OSError, RuntimeError) as error:
+                failures.append(f"{mirror}{file}: {error}")
+        else:
+            raise OSError("; ".join(failures))
+
+
+def _find(root: DataRoot, path: Path, md5: str, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.uint8]] | None:
+    """An official file's array, from the packed file (whose checksum is known) or the unpacked one (whose size is).
+
+    None where neither is there, or what is there is damaged and may be downloaded again.
+    """
+    packed = path.with_name(f"{path.name}.gz")
+    reasons = []
+    if packed.is_file():
+        data = packed.read_bytes()
+        if md5_of(data) == md5:
+            return _idx(gzip.decompress(data), shape)
+        reasons.append(f"{packed} is damaged or not the official file: its checksum is not {md5}")
+    if path.is_file():
+        array = _idx(path.read_bytes(), shape)
+        if array is not None:
+            return array
+        reasons.append(f"{path} is damaged: expected an idx file of {' x '.join(map(str, shape))} bytes")
+    if reasons and not root.download:
+        raise FathomError(
+            f"{'; '.join(reasons)}. Delete it and put the official file there, or allow the download with --download"
+        )
+    return None
+
+
+def _idx(data: bytes, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.uint8]] | None:
+    """The bytes of an idx file as an array, or None where they are not a whole file of that shape.
+
+    Source: LeCun, the MNIST database: two zeros, type 8 (bytes), the number of axes, their lengths (big-endian).
+    """
+    head = 4 + 4 * len(shape)
+    if data[:head] != struct.pack(f">HBB{len(shape)}I", 0, 8, len(shape), *shape):
+        return None
+    if len(data) != head + int(np.prod(shape)):
+        return None
+    return np.frombuffer(data, np.uint8, offset=head).reshape(shape)

@@ -1,0 +1,1 @@
+"""Reading outside files: listings, archives, downloads, checksums and image decoding."""

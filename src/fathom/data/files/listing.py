@@ -1,0 +1,160 @@
+"""What a folder or a table of one's own images says: which files, their labels, groups and split; and what is wrong.
+
+Nothing is raised while listing: problems are collected, so that all of them can be shown at once.
+"""
+
+import unicodedata
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fathom.core.records import FathomError
+
+SPLITS = ("train", "test")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with a dataset.
+
+    Args:
+        severity: `error` (nothing can be run) or `warning` (something a reader of the report must know).
+        kind: Kebab-case, for programs: for example `duplicate-path`.
+        message: One line for people.
+        examples: The first ten paths, rows or groups concerned.
+        count: How many are concerned.
+    """
+
+    severity: str
+    kind: str
+    message: str
+    examples: tuple[str, ...] = ()
+    count: int = 0
+
+    def __str__(self) -> str:
+        shown = "".join(f"\n  {e}" for e in self.examples)
+        more = f"\n  and {self.count - len(self.examples)} more" if self.count > len(self.examples) else ""
+        return self.message + (":" if shown else "") + shown + more
+
+
+def problem(severity: str, kind: str, message: str, concerned: list[str]) -> Problem:
+    """A problem with the first ten of those concerned."""
+    return Problem(severity, kind, message, tuple(concerned[:10]), len(concerned))
+
+
+@dataclass
+class Listing:
+    """The files of a dataset in the order of their names: by POSIX path below `root`, as UTF-8 bytes.
+
+    Args:
+        root: The folder that names are relative to.
+        names: POSIX paths, Unicode NFC, whatever the file system gave.
+        paths: The files themselves.
+        labels: Class names, as written.
+        groups: Group names, or None where there is no such column.
+        splits: `train` or `test`, or None where the split is left to Fathom.
+        problems: What is wrong.
+    """
+
+    root: Path
+    names: list[str] = field(default_factory=list)
+    paths: list[Path] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+    groups: list[str] | None = None
+    splits: list[str] | None = None
+    problems: list[Problem] = field(default_factory=list)
+
+    def refuse(self, what: str) -> None:
+        """Raise the errors among the problems, if there are any."""
+        errors = [p for p in self.problems if p.severity == "error"]
+        if errors:
+            text = "\n".join(str(p) for p in errors)
+            raise FathomError(f"{what} cannot be used:\n{text}\nfathom check-data shows all that is wrong with it")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image of a listing, before it is put in order."""
+
+    name: str
+    path: Path
+    label: str
+    group: str = ""
+    split: str = ""
+    row: int = 0
+
+
+def locate(text: str, base: Path, what: str) -> Path:
+    """The folder or file that a call-string names: absolute, or below the working directory or the data folder.
+
+    Raises:
+        FathomError: It is absent, or is found in both places.
+    """
+    if not text:
+        raise FathomError(f"no path given; expected for example {what}")
+    path = Path(text).expanduser()
+    if path.is_absolute():
+        found = [path] if path.exists() else []
+    else:
+        found = list({p.resolve(): p for p in (Path.cwd() / path, base / path) if p.exists()}.values())
+    if len(found) > 1:
+        raise FathomError(
+            f"{text!r} is both {found[0]} and {found[1]}; give the absolute path of the one that is meant"
+        )
+    if not found:
+        places = "" if path.is_absolute() else f" (looked in {Path.cwd()} and {base})"
+        raise FathomError(f"{text!r} does not exist{places}; expected for example {what}")
+    return found[0]
+
+
+def nfc(text: str) -> str:
+    """One spelling of an accented letter, whichever the file system prefers; bytes that are no UTF-8 as `\\xe9`."""
+    if text.isascii():
+        return text
+    readable = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return unicodedata.normalize("NFC", readable)
+
+
+def fill(listing: Listing, items: list[Item], *, splits: bool, groups: bool = False) -> None:
+    """Put the images in order, and look for what no single row shows."""
+    items = sorted(items, key=lambda item: item.name.encode())
+    rows: dict[str, list[str]] = {}
+    for item in items:
+        rows.setdefault(item.name, []).append(f"row {item.row}" if item.row else str(item.path))
+    if twice := [f"{name}: {', '.join(r)}" for name, r in rows.items() if len(r) > 1]:
+        listing.problems.append(problem("error", "duplicate-path", "paths that are listed more than once", twice))
+    listing.names = [item.name for item in items]
+    listing.paths = [item.path for item in items]
+    listing.labels = [nfc(item.label) for item in items]
+    listing.groups = [item.group for item in items] if groups else None
+    listing.splits = [item.split for item in items] if splits else None
+    classes = sorted(set(listing.labels), key=str.encode)
+    if len(classes) < 2:
+        found = f"found {len(classes)}" + (f", {classes[0]!r}" if classes else "")
+        message = f"{listing.root}: expected images of two classes or more (one sub-folder or label each), {found}"
+        listing.problems.append(Problem("error", "classes", message))
+    spellings: dict[str, list[str]] = {}
+    for name in classes:
+        spellings.setdefault(" ".join(name.casefold().split()), []).append(name)
+    if alike := [" / ".join(map(repr, names)) for names in spellings.values() if len(names) > 1]:
+        listing.problems.append(problem("warning", "similar-labels", "labels that differ in case or space only", alike))
+    if listing.splits is not None:
+        _check_splits(listing, items)
+
+
+def _check_splits(listing: Listing, items: list[Item]) -> None:
+    present = {item.split for item in items}
+    if items and (absent := [s for s in SPLITS if s not in present]):
+        message = (
+            f"the split has no {absent[0]} images; give both, or leave out the column (Fathom then draws a test split)"
+        )
+        listing.problems.append(Problem("error", "split", message))
+        return
+    train = {item.label for item in items if item.split == "train"}
+    if unknown := sorted({item.label for item in items} - train):
+        listing.problems.append(problem("error", "class-only-in-test", "classes without a train image", unknown))
+    sides: dict[str, set[str]] = {}
+    for item in items:
+        sides.setdefault(item.group, set()).add(item.split)
+    if listing.groups is not None and (leaks := sorted(g for g, s in sides.items() if len(s) > 1)):
+        message = "groups with images in both train and test (leaks=warn uses them all the same)"
+        listing.problems.append(problem("error", "group-leak", message, leaks))

@@ -1,0 +1,85 @@
+"""The files of a large dataset, in a folder or in its official archive, in an order that no file system decides."""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import overload
+
+from filelock import FileLock
+
+from fathom.data.cache.pixels import RACY, read_index, renamed, sha256_of_rest
+from fathom.data.files.archives import Archive, Member
+from fathom.data.files.decode import Source
+
+
+@dataclass(frozen=True, eq=False)
+class Files(Sequence[Source]):
+    """Image files by name; a path or member is made when it is asked for, so that half a million take no memory.
+
+    Args:
+        place: The folder, or the archive.
+        names: What they are called here: part of what is shown and hashed.
+        at: Where each one is: its path below the folder, or its number in the archive.
+    """
+
+    place: Path | Archive
+    names: Sequence[str]
+    at: Sequence[str] | Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @overload
+    def __getitem__(self, index: int) -> Source: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Files": ...
+    def __getitem__(self, index: int | slice) -> "Source | Files":
+        if isinstance(index, slice):
+            return Files(self.place, self.names[index], self.at[index])
+        return Path(self.place, str(self.at[index])) if isinstance(self.place, Path) else self._member(index)
+
+    def __iter__(self) -> Iterator[Source]:
+        return (self[i] for i in range(len(self)))
+
+    def _member(self, index: int) -> Member:
+        assert isinstance(self.place, Archive)
+        return Member(self.place, int(self.at[index]))
+
+
+def contents(files: Files, cache_dir: Path) -> str:
+    """Digest of the files' names and contents in order: an archive is hashed as a whole, a folder file by file.
+
+    What was hashed and has sizes and times of change as before is not read again; one entry is kept for a whole
+    dataset, not one for each of half a million files.
+    """
+    paths = [files.place.path] if isinstance(files.place, Archive) else files
+    state, newest = hashlib.sha256(), 0.0
+    for path in paths:
+        assert isinstance(path, Path)
+        found = path.stat()
+        state.update(
+            f"{os.fspath(path.absolute())}\0{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}\n".encode()
+        )
+        newest = max(newest, found.st_mtime, found.st_ctime)
+    for name in files.names:
+        state.update(f"{name}\n".encode(errors="surrogateescape"))
+    index, key = cache_dir / "content-sets.json", state.hexdigest()
+    known = read_index(index).get(key)
+    if isinstance(known, str):
+        return known
+    total = hashlib.sha256("\n".join(files.names).encode(errors="surrogateescape"))
+    for path in paths:
+        assert isinstance(path, Path)
+        with path.open("rb") as file:
+            total.update(sha256_of_rest(file).encode())
+    if time.time() - newest > RACY:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        with FileLock(cache_dir / "content-sets.lock"):
+            merged = read_index(index) | {key: total.hexdigest()}
+            with renamed(index) as file:
+                file.write(json.dumps(merged, sort_keys=True).encode())
+    return total.hexdigest()

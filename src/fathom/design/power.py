@@ -1,0 +1,159 @@
+"""What a design can prove before it is run: smallest p, power, and how many seeds an effect needs.
+
+All for a two-sided paired t-test on differences that share a seed; d_z is the effect over the standard deviation of
+these differences.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from scipy.special import ncfdtr
+
+from fathom.core.records import FathomError, Study
+from fathom.registry.spec_string import parse
+from fathom.stats.inference import critical_t, minimum_p
+
+ALPHA = 0.05
+WANTED = 0.8
+EFFECT = 0.01  # one point of the metric
+MOST_SEEDS = 10_000
+# The published AUBCs (Lüth et al., 2023; final study, three seeds a cell) have a median standard deviation over seeds
+# of .0064; the difference of two methods then has sqrt(2) times that if they share nothing but the seed's number.
+# Pairing makes it smaller, so this is on the safe side.
+SD = 0.009
+
+
+def power(n: int, d_z: float, alpha: float = ALPHA) -> float:
+    """Probability that a two-sided paired t-test of n pairs rejects, if the effect is d_z; 0 for n < 2.
+
+    Source: t is noncentral with n - 1 degrees of freedom and noncentrality sqrt(n) d_z; its square, noncentral F with
+        (1, n - 1) and n d_z^2, has both tails in one and stays finite where scipy's noncentral t does not.
+    """
+    if n < 2:
+        return 0.0
+    return float(1 - ncfdtr(1, n - 1, n * d_z**2, critical_t(n, alpha) ** 2))
+
+
+def detectable(n: int, wanted: float = WANTED, alpha: float = ALPHA) -> float:
+    """The d_z that n pairs detect with the power `wanted`; infinite for n < 2."""
+    from scipy.optimize import brentq
+
+    if n < 2:
+        return float("inf")
+    return float(brentq(lambda d_z: power(n, d_z, alpha) - wanted, 0.0, 100.0))
+
+
+def seeds_needed(effect: float, sd: float, wanted: float = WANTED, alpha: float = ALPHA) -> int | None:
+    """The least number of seeds for a power; None where it is beyond `MOST_SEEDS`."""
+    low, high = 1, 2
+    while power(high, effect / sd, alpha) < wanted:
+        low, high = high, 2 * high
+        if low > MOST_SEEDS:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if power(middle, effect / sd, alpha) >= wanted else (middle, high)
+    return high
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What a design can prove.
+
+    Args:
+        seeds: Of the setting with the fewest.
+        smallest_p: The least p of an exact paired test (sign-flip, Wilcoxon) within that setting.
+        datasets: Distinct datasets: the pairs of an exact test across them, regimes and seeds averaged.
+        smallest_p_across: The least p of that test.
+        comparisons: Query methods compared with the baseline: the family of Holm's correction.
+        effect, sd: Assumed effect and standard deviation of the paired differences, as fractions.
+        power: Of a paired t-test within a setting, uncorrected.
+        seeds_needed: Seeds for a power of .8; None where no number that can be run would do.
+    """
+
+    seeds: int
+    smallest_p: float
+    datasets: int
+    smallest_p_across: float
+    comparisons: int
+    effect: float
+    sd: float
+    power: float
+    seeds_needed: int | None
+
+    @property
+    def can_reject(self) -> bool:
+        """Whether an exact test, within a setting or across datasets, can reach .05 at all."""
+        return min(self.smallest_p, self.smallest_p_across) <= ALPHA
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, with the verdict."""
+        return {**self.__dict__, "can_reject": self.can_reject}
+
+    def lines(self) -> list[tuple[str, str]]:
+        """(label, value) for a person."""
+        needed = "more than can be run" if self.seeds_needed is None else f"{self.seeds_needed} seeds"
+        return [
+            (
+                "smallest p",
+                f"{self.smallest_p:.3g} within a setting ({self.seeds} seeds), {self.smallest_p_across:.3g} across "
+                f"{self.datasets} dataset{'s' if self.datasets != 1 else ''}, exact and two-sided",
+            ),
+            (
+                "power",
+                f"{self.power:.0%} for {100 * self.effect:g} points in one setting, if paired differences have a "
+                f"standard deviation of {100 * self.sd:g} points; 80 % would need {needed}",
+            ),
+        ]
+
+    def notes(self) -> list[str]:
+        """What the design cannot show, however the runs turn out."""
+        found = []
+        if self.seeds and self.smallest_p > ALPHA:
+            found.append(
+                f"with {self.seeds} seeds an exact paired test cannot give p below {self.smallest_p:.3g}: "
+                "within one setting this design describes, it cannot reject"
+            )
+        if self.seeds and not self.can_reject:
+            found.append(
+                f"across {self.datasets} dataset{'s' if self.datasets != 1 else ''} an exact test cannot give p below "
+                f"{self.smallest_p_across:.3g}: by an exact test this design cannot reject anything; 6 datasets or 6 "
+                "seeds would"
+            )
+        elif self.comparisons > 1 and min(self.smallest_p, self.smallest_p_across) > ALPHA / self.comparisons:
+            found.append(
+                f"corrected for {self.comparisons} comparisons (Holm), no exact test of this design can reach .05 for "
+                "all of them"
+            )
+        return found
+
+
+def proof(study: Study, *, effect: float = EFFECT, sd: float = SD) -> Proof:
+    """What a study's design can prove.
+
+    Args:
+        study: The study.
+        effect: Difference that should be found, as a fraction of 1 (a point is .01).
+        sd: Standard deviation of the paired differences, in the same unit.
+
+    Raises:
+        FathomError: Effect or sd is not positive.
+    """
+    if not (0 < effect < 1 and 0 < sd < 1):
+        raise FathomError(f"effect and sd are fractions between 0 and 1 (a point is .01); got {effect} and {sd}")
+    seeds: dict[tuple[str, str, str], set[int]] = {}
+    for run in study.runs:
+        seeds.setdefault(run.setting, set()).add(run.seed)
+    n = min(map(len, seeds.values()), default=0)
+    datasets = len({parse(run.dataset).name for run in study.runs})
+    return Proof(
+        seeds=n,
+        smallest_p=minimum_p(n),
+        datasets=datasets,
+        smallest_p_across=minimum_p(datasets),
+        comparisons=len({run.query for run in study.runs} - {study.baseline}),
+        effect=effect,
+        sd=sd,
+        power=power(n, effect / sd),
+        seeds_needed=seeds_needed(effect, sd),
+    )

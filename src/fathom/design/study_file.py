@@ -1,0 +1,243 @@
+"""Study files: which runs belong together, said in a few lines of TOML and safe to open from a stranger.
+
+    name = "quickstart"
+    datasets = ["digits", "digits-lt"]
+    regimes = ["low"]
+    paradigms = ["standard"]
+    queries = ["random", "entropy", "bald"]
+    seeds = 3                       # 0, 1, 2; or a list
+    [overrides.low]                 # merged into every call-string of that name
+    rounds = 8
+    # hparams = "search"            # the published grids; "published": the published choice (`design.hparams`)
+    # retry = ["fp32", "lr/10"]     # for a setting in which a training is not finite: all its runs again with this
+    # freeze = "dev.freeze.json"    # what `fathom freeze` wrote, beside this file: followed on roll-out data
+    [[run]]                         # one more cross product; axes left out are those above
+    datasets = ["cifar10"]
+
+The runs are the cross product of the five axes and those of each `[[run]]`. Built-in studies lie in `designs/`.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
+
+from fathom.core.records import RETRIES, FathomError, RunSpec, Study, unique
+from fathom.design.freeze import follow, load_freeze
+from fathom.design.hparams import with_hparams
+from fathom.registry.registry import find, suggest
+from fathom.registry.spec_string import Call, Value
+
+DESIGNS = Path(__file__).parent / "designs"
+AXES = {"datasets": "dataset", "regimes": "regime", "paradigms": "paradigm", "queries": "query"}  # key -> kind
+
+Scalar = StrictBool | StrictInt | StrictFloat | StrictStr
+Seeds = Annotated[StrictInt, Field(ge=1)] | list[Annotated[StrictInt, Field(ge=0)]]
+
+
+class _Axes(BaseModel):
+    """The five axes, as a study file and each of its `[[run]]` entries may give them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    datasets: list[StrictStr] | None = Field(None, min_length=1)
+    regimes: list[StrictStr] | None = Field(None, min_length=1)
+    paradigms: list[StrictStr] | None = Field(None, min_length=1)
+    queries: list[StrictStr] | None = Field(None, min_length=1)
+    seeds: Seeds | None = None
+
+
+class _File(_Axes):
+    """A study file."""
+
+    name: Annotated[StrictStr, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    title: StrictStr = ""
+    description: StrictStr = ""
+    baseline: StrictStr = "random"
+    ceiling: Annotated[StrictInt, Field(ge=0)] = 1
+    hparams: Literal["", "search", "published"] = ""
+    retry: list[Literal[RETRIES]] = []  # type: ignore[valid-type]
+    freeze: StrictStr = ""
+    overrides: dict[str, dict[str, Scalar | list[Scalar]]] = {}
+    run: list[_Axes] = []
+
+
+# ------------------------------------------------------------------------------------------------------ loading
+
+
+def designs() -> dict[str, str]:
+    """The built-in studies: name -> title. A study in a sub-folder carries its name: `paper/main`."""
+    found = {}
+    for path in sorted(DESIGNS.rglob("*.toml")):
+        name = path.relative_to(DESIGNS).with_suffix("").as_posix()
+        found[name] = str(tomllib.loads(path.read_text(encoding="utf-8")).get("title", ""))
+    return found
+
+
+def load_study(source: str | Path | Study, hparams: str | None = None, *, freeze: str | Path | None = None) -> Study:
+    """The study of a built-in name or a TOML file; a `Study` is given back as it is.
+
+    Relative `path=` arguments of `folder(...)` and `table(...)` are kept as they are written.
+
+    Args:
+        source: `quickstart`, `paper/main`, `my_study.toml`, or a `Study`.
+        hparams: `search` or `published` in the place of what the file says.
+        freeze: What `fathom freeze` wrote, to be followed on roll-out data; before the one that the file names.
+
+    Raises:
+        FathomError: There is no such study, its file has mistakes (all of them are listed), or it departs from its
+            freeze.
+    """
+    if freeze:
+        return follow(load_study(source, hparams), load_freeze(freeze))
+    if isinstance(source, Study):
+        return replace(source, runs=tuple(unique(with_hparams(source.runs, hparams)))) if hparams else source
+    path = _locate(source)
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FathomError(f"cannot read the study file {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FathomError(f"{path} is not valid TOML: {error}. Mend that line and try again") from None
+    problems: list[str] = []
+    file = _validate(data, problems)
+    study = _build(file, problems, file.hparams if hparams is None else hparams) if file else None
+    if problems or study is None:
+        listed = "\n".join(f"  {p}" for p in unique(problems))
+        raise FathomError(f"{path} is not a study that can be run:\n{listed}")
+    return follow(study, load_freeze(path.parent / file.freeze)) if file and file.freeze else study
+
+
+def _locate(source: str | Path) -> Path:
+    path = Path(source)
+    if path.suffix == ".toml" or path.is_file():
+        if not path.is_file():
+            raise FathomError(
+                f"there is no study file {path}; expected a path to a .toml file or a built-in study's name"
+            )
+        return path
+    built_in = DESIGNS / f"{source}.toml"
+    if str(source) not in designs():
+        raise FathomError(f"unknown study {str(source)!r}. {suggest(str(source), designs())}. A file needs its .toml")
+    return built_in
+
+
+def _validate(data: Mapping[str, Any], problems: list[str]) -> _File | None:
+    """The file's shape: keys, types, ranges."""
+    try:
+        return _File.model_validate(data)
+    except ValidationError as error:
+        for item in error.errors(include_url=False):
+            problems.append(_explain(item["loc"], item["type"], item["msg"], item.get("input")))
+        return None
+
+
+def _explain(place: tuple[int | str, ...], kind: str, message: str, given: Any) -> str:
+    branches = re.compile(r"\[|constrained|^(int|list|bool|str|float)$")  # pydantic's names inside a union
+    parts = [p for p in place if not (isinstance(p, str) and branches.search(p))]
+    key = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in parts).lstrip(".")
+    if kind == "extra_forbidden":
+        model = _Axes if parts[0] == "run" else _File
+        return f"{key}: unknown key. {suggest(str(parts[-1]), model.model_fields)}"
+    if kind == "missing":
+        return f"{key}: missing; every study needs it"
+    if key == "name":
+        return f"name: expected kebab-case such as my-study; got {given!r}"
+    if parts[-1] == "seeds" or "seeds" in parts[-2:]:
+        return f"{key}: expected a number of seeds (1 or more) or a list of distinct seeds (0 or more); got {given!r}"
+    if parts[0] == "overrides" and len(parts) > 2:
+        return f"{key}: expected a number, true, false, a string, or a list of them; got {given!r}"
+    return f"{key}: {message[0].lower()}{message[1:]}; got {given!r}"
+
+
+# ----------------------------------------------------------------------------------------------------- building
+
+
+def _build(file: _File, problems: list[str], hparams: str) -> Study | None:
+    """The runs of a well-formed file, or None with `problems` said."""
+    blocks = list(_blocks(file, problems))
+    runs = [run for where, block in blocks for run in _runs(block, where, file.overrides, problems)]
+    baseline = _canonical("query", file.baseline, "baseline", file.overrides, problems)
+    names = {re.split(r"\(", text)[0].strip() for _, block in blocks for key in AXES for text in block[key]}
+    for name in file.overrides:
+        if name not in names:
+            problems.append(f"overrides.{name}: nothing in this study has that name. {suggest(name, names)}")
+    if problems:
+        return None
+    return Study(
+        name=file.name,
+        runs=tuple(_ordered(unique(with_hparams(runs, hparams)))),
+        title=file.title,
+        description=file.description,
+        baseline=baseline,
+        ceiling=file.ceiling,
+        retry=tuple(file.retry),
+    )
+
+
+def _blocks(file: _File, problems: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(where, the five axes) of the top level and of each `[[run]]`."""
+    keys = (*AXES, "seeds")
+    top = {key: getattr(file, key) for key in keys}
+    absent = [key for key in keys if top[key] is None]
+    if not absent:
+        yield "", top
+    elif not file.run:
+        problems.append(f"{', '.join(absent)}: missing, and there is no [[run]]; a study needs all five axes")
+    for number, entry in enumerate(file.run):
+        block = {key: getattr(entry, key) if getattr(entry, key) is not None else top[key] for key in keys}
+        if absent := [key for key in keys if block[key] is None]:
+            problems.append(f"run[{number}]: {', '.join(absent)}: given neither here nor at the top level")
+            continue
+        yield f"run[{number}].", block
+
+
+def _runs(
+    block: dict[str, Any], where: str, overrides: dict[str, dict[str, Any]], problems: list[str]
+) -> list[RunSpec]:
+    axes = [
+        [
+            _canonical(kind, text, f"{where}{key}[{number}]", overrides, problems)
+            for number, text in enumerate(block[key])
+        ]
+        for key, kind in AXES.items()
+    ]
+    seeds = block["seeds"]
+    seeds = list(range(seeds)) if isinstance(seeds, int) else seeds
+    if not seeds or len(set(seeds)) < len(seeds):
+        problems.append(f"{where}seeds: expected a number of seeds or a list of distinct seeds; got {seeds}")
+    return [] if problems else [RunSpec(d, r, p, q, seed) for d, r, p, q, seed in product(*axes, seeds)]
+
+
+def _canonical(kind: str, text: str, where: str, overrides: dict[str, dict[str, Any]], problems: list[str]) -> str:
+    """The one spelling of a call-string, with the overrides of its name. What it says itself goes first."""
+    try:
+        call = find(kind, text)[1]
+    except FathomError as error:
+        problems.append(f"{where}: {error}")
+        return text
+    if call.name in overrides:
+        extra: dict[str, Value] = {k: tuple(v) if isinstance(v, list) else v for k, v in overrides[call.name].items()}
+        call = Call.make(call.name, extra | dict(call.arguments))
+        try:
+            find(kind, str(call))
+        except FathomError as error:
+            problems.append(f"overrides.{call.name}: {error}")
+    return str(call)
+
+
+def _ordered(runs: list[RunSpec]) -> list[RunSpec]:
+    """Setting by setting, and in a setting all query methods of a seed before the next seed.
+
+    A study that is stopped half-way then has complete seeds, which can be compared.
+    """
+    place = {
+        name: {value: rank for rank, value in enumerate(unique(getattr(r, name) for r in runs))}
+        for name in ("dataset", "regime", "paradigm", "seed", "query")
+    }
+    return sorted(runs, key=lambda run: tuple(rank[getattr(run, name)] for name, rank in place.items()))

@@ -1,0 +1,1 @@
+"""Who does the work: jobs, workers, local processes or Ray, retries and status."""

@@ -1,0 +1,174 @@
+"""A study as a graph of jobs: work that runs share first, then runs, all query methods of a seed before the next seed.
+
+A job is plain JSON, its result a committed record; so any process that sees the store can do any job, a job done twice
+does no harm, and what is left to do can always be read from the store.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from fathom.core.records import RunSpec, Study, unique
+from fathom.protocol import loop, tune
+from fathom.protocol.context import Lab, Setting
+from fathom.protocol.dropout import dropout_of
+from fathom.protocol.preparation import embed_features, jobs_before, prepare_state
+from fathom.query.method import build as build_method
+from fathom.store.store import Store
+
+
+@dataclass(frozen=True)
+class Job:
+    """One piece of work that one process does.
+
+    Args:
+        kind: `prepare` (an encoder), `embed` (a backbone's features), `search` (one training of the HP search),
+            `choose`, `first` (a shared round 0), `run`, `ceiling`.
+        name: Name of its record in the store (`runs/<key>` for a run).
+        setting: (dataset, regime, paradigm).
+        seed: Seed; -1 for `choose`.
+        needs: Names of the jobs that come before it.
+        hparams: Of a `search` job.
+        dropout: Of a `first` job.
+        query: Call-string of a `run` job.
+        retunings: Trainings that search HPs again within a `run` job.
+    """
+
+    kind: str
+    name: str
+    setting: Setting
+    seed: int
+    needs: tuple[str, ...] = ()
+    hparams: dict[str, Any] = field(default_factory=dict, hash=False)
+    dropout: float = 0.0
+    query: str = ""
+    retunings: int = 0
+
+    @property
+    def spec(self) -> RunSpec:
+        return RunSpec(*self.setting, self.query, self.seed)
+
+    def __str__(self) -> str:
+        what = self.query or {"prepare": "pre-training", "embed": "features"}.get(self.kind, self.kind)
+        return f"{what} on {self.setting[0]}, {self.setting[1]}, {self.setting[2]}" + (
+            f", seed {self.seed}" if self.seed >= 0 else ""
+        )
+
+
+def jobs_of(study: Study, lab: Lab, whole: Study | None = None) -> list[Job]:
+    """All jobs of a study in the order they should be done.
+
+    First the HPs of every setting are chosen, with what that needs; then, seed by seed, the round 0 and the runs of all
+    settings; the ceilings last. A study that is stopped half-way so has whole seeds, which can be compared.
+
+    Args:
+        study: The study, or the part of it that is to be done now.
+        lab: What is open.
+        whole: The study that it is a part of: it decides which seeds get a ceiling.
+    """
+    jobs: dict[str, Job] = {}
+    choices = {}
+    for setting in study.settings:
+        for job in _choice_jobs(lab, setting):
+            jobs.setdefault(job.name, job)
+        choices[setting] = job
+    seeds = {seed: place for place, seed in enumerate(unique(spec.seed for spec in study.runs))}
+    settings = {setting: place for place, setting in enumerate(choices)}
+    for spec in sorted(study.runs, key=lambda spec: (seeds[spec.seed], settings[spec.setting])):
+        for job in _run_jobs(lab, spec, choices[spec.setting]):
+            jobs.setdefault(job.name, job)
+    here, ceilings = _seeds(study), _seeds(whole or study)
+    for setting in study.settings:
+        for seed in (seed for seed in ceilings[setting][: study.ceiling] if seed in here[setting]):
+            ground = _ground_jobs(lab, setting, seed)
+            name = loop.ceiling_key(lab, setting, seed)
+            jobs.setdefault(name, Job("ceiling", name, setting, seed, _names([choices[setting], *ground[-1:]])))
+    return list(jobs.values())
+
+
+def _seeds(study: Study) -> dict[Setting, list[int]]:
+    """The seeds of each setting, in order."""
+    found: dict[Setting, dict[int, None]] = {}
+    for spec in study.runs:
+        found.setdefault(spec.setting, {})[spec.seed] = None
+    return {setting: list(seeds) for setting, seeds in found.items()}
+
+
+def _choice_jobs(lab: Lab, setting: Setting) -> Iterator[Job]:
+    """What chooses a setting's HPs; the last job is the choice."""
+    paradigm, grid = lab.paradigm(setting[2]), tune.grid_of(lab, setting)
+    arms = []
+    if len(grid) > 1:
+        for seed in range(paradigm.search):
+            lab.start_at(setting, seed)  # refuses a regime that does not fit a seed of the search
+            yield from (ground := _ground_jobs(lab, setting, seed))
+            for hparams in grid:
+                name = tune.search_key(lab, setting, hparams, seed)
+                arms.append(Job("search", name, setting, seed, _names(ground[-1:]), hparams=hparams))
+        yield from arms
+    yield Job("choose", tune.choice_key(lab, setting), setting, -1, _names(arms))
+
+
+def _run_jobs(lab: Lab, spec: RunSpec, choice: Job) -> Iterator[Job]:
+    """A run, and the round 0 before it, which it shares with other runs."""
+    setting, paradigm = spec.setting, lab.paradigm(spec.paradigm)
+    yield from (ground := _ground_jobs(lab, setting, spec.seed))
+    dropout = dropout_of(paradigm, build_method(spec.query))
+    name = loop.first_key(lab, setting, spec.seed, dropout)
+    first = Job("first", name, setting, spec.seed, _names([choice, *ground[-1:]]), dropout=dropout)
+    yield first
+    grid = len(tune.grid_of(lab, setting))
+    again = grid * len(tune.retunes(paradigm)) if grid > 1 else 0
+    run = Job("run", lab.store.run_name(spec), setting, spec.seed, _names([first]), query=spec.query)
+    yield replace(run, retunings=again)
+
+
+def _ground_jobs(lab: Lab, setting: Setting, seed: int) -> list[Job]:
+    """What must be there before anything of a dataset, paradigm and seed; each needs the one before it."""
+    jobs: list[Job] = []
+    for kind, name in jobs_before(lab.paradigm_of(setting), setting[0], seed):
+        jobs.append(Job(kind, name, setting, seed, _names(jobs[-1:])))
+    return jobs
+
+
+def _names(jobs: Sequence[Job]) -> tuple[str, ...]:
+    return tuple(job.name for job in jobs)
+
+
+def done(store: Store, job: Job) -> bool:
+    """Whether the job's result is committed."""
+    if job.kind == "run":
+        return store.complete(job.spec)
+    return store.get(job.name) is not None
+
+
+def do(lab: Lab, job: Job) -> None:
+    """Do one job; its result is in the store afterwards."""
+    match job.kind:
+        case "prepare":
+            prepare_state(lab, job.setting[0], lab.paradigm_of(job.setting), job.seed)
+        case "embed":
+            embed_features(lab, job.setting, job.seed)
+        case "search":
+            tune.train_arm(lab, job.setting, job.hparams, job.seed)
+        case "choose":
+            tune.choose(lab, job.setting)
+        case "first":
+            loop.train_first(lab, job.setting, job.seed, job.dropout)
+        case "run":
+            loop.run(lab, job.spec)
+        case "ceiling":
+            loop.train_ceiling(lab, job.setting, job.seed)
+        case _:
+            raise ValueError(f"unknown kind of job {job.kind!r}")
+
+
+def trainings(job: Job, store: Store) -> int:
+    """Trainings in a job: a run's round 0 is trained by its `first` job, an encoder is one training.
+
+    HPs that a run searches again are trainings of its own.
+    """
+    if job.kind == "run":
+        regime = store.regime(job.spec)
+        return regime.rounds - 1 + job.retunings if regime else 0
+    return 0 if job.kind in ("choose", "embed") else 1

@@ -1,0 +1,70 @@
+"""Everything that can be refused is refused here, before anything trains."""
+
+import torch
+
+from fathom.core.records import FathomError, Study, unique
+from fathom.core.streams import Streams
+from fathom.engine.jobs import Job, jobs_of
+from fathom.protocol.context import Lab, Setting
+from fathom.protocol.tune import grid_of, retried, retunes
+from fathom.query.method import build as build_method
+from fathom.query.view import PoolView
+
+
+def prepare(study: Study, lab: Lab, whole: Study | None = None) -> list[Job]:
+    """Check every dataset, regime and call-string of a study before anything trains; returns its jobs.
+
+    Args:
+        study: The study, or the part of it that is to be done now.
+        lab: What is open.
+        whole: The study that it is a part of.
+
+    Raises:
+        FathomError: Something does not fit.
+    """
+    for spec in study.runs:
+        regime, method = lab.start_of(spec).regime, build_method(spec.query)
+        if 0 < method.subsample < regime.query_size:
+            raise FathomError(
+                f"{spec.query} looks at {method.subsample} samples of the pool, {spec.regime} asks for "
+                f"{regime.query_size}; give subsample a number from {regime.query_size}, or 0 for the whole pool"
+            )
+        lab.store.begin_run(spec, regime)
+    for setting in study.settings:
+        _check_paradigm(study, lab, setting)
+    for query in unique(spec.query for spec in study.runs):
+        _try_out(query)
+    return jobs_of(study, lab, whole)
+
+
+def _check_paradigm(study: Study, lab: Lab, setting: Setting) -> None:
+    """Refuse weights, features and encoders that are absent, and rounds and retries that the setting cannot take."""
+    paradigm = lab.paradigm(setting[2])
+    paradigm.facts(lab.data)
+    rounds = lab.start_at(setting, next(r.seed for r in study.runs if r.setting == setting)).regime.rounds
+    if late := [number for number in retunes(paradigm) if number >= rounds]:
+        raise FathomError(
+            f"{setting[2]} searches HPs again in round {late[0]}, {setting[1]} on {setting[0]} has {rounds} rounds. "
+            f"Give retune rounds from 1 to {rounds - 1}"
+        )
+    for change in study.retry:
+        for hparams in grid_of(lab, setting):
+            try:
+                retried(hparams, [change])
+            except KeyError as error:
+                raise FathomError(
+                    f"retry {change!r} cannot be applied to {setting[2]}, whose HPs ({', '.join(hparams)}) have no "
+                    f"{error}. Leave it out of the study's retry"
+                ) from None
+
+
+def _try_out(query: str) -> None:
+    """Let a built-in method pick from a tiny pool, so that a parameter out of range is refused before the training."""
+    if "/" in query:
+        return  # a visitor's method fails in its own run and leaves the others alone; check-query tells beforehand
+    method = build_method(query)
+    shape = (8, max(1, method.draws), 3) if method.predictions else (8, 0, 3)
+    generator = Streams(0)("query").torch()
+    log_probs = torch.randn(shape, generator=generator).log_softmax(dim=2)
+    features = torch.randn(8, 4, generator=generator)
+    method.select([PoolView(log_probs, features, features[:2], torch.tensor([0, 1]))], 2, Streams(0)("query"))

@@ -1,0 +1,219 @@
+"""What a study takes before it is run: trainings before and after sharing, labels, disk, time by a short probe."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fathom.core.durations import duration
+from fathom.core.records import FathomError, Study, unique
+from fathom.engine.engine import data_root, default_workers
+from fathom.engine.jobs import trainings
+from fathom.engine.preflight import prepare
+from fathom.estimate.cost import by_axis, kept_bytes, labels_of, memory_bytes, run_bytes, seconds_of
+from fathom.estimate.profile import load_profile, save_profile
+from fathom.estimate.throughput import Speed, measure_speeds, speed_name
+from fathom.machine.environment import find_device
+from fathom.protocol.context import Lab
+from fathom.registry.spec_string import parse
+from fathom.store.record_store import Record
+from fathom.store.store import Store
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study takes.
+
+    Args:
+        study: Its name.
+        experiments: Runs: dataset x regime x paradigm x query method x seed.
+        trainings: Trainings of the runs if nothing were shared.
+        trainings_shared: The same, round 0 shared by the query methods of a seed.
+        trainings_search: Trainings that choose the HPs.
+        trainings_retune: Trainings that choose them again within runs, where a paradigm says so.
+        trainings_ceiling: Full-data trainings.
+        pretrainings: Encoders that are trained without labels; each is shared by all runs of its dataset and seed.
+        embeddings: Times that a backbone goes over a whole dataset.
+        labels: Labels that all runs would buy, validation sets included; each run pays for itself.
+        labels_a_run: The same for the most expensive run.
+        disk_bytes: Size of the finished store; without rates, without the round-0 classifiers.
+        memory_bytes: What a worker holds at most besides the training step (`cost.memory_bytes`).
+        seconds: Time with `workers` at the known rates; None where a rate is not known.
+        workers: Worker processes the time is for.
+        device: What would train.
+        rates: Images a second, by `dataset, paradigm`: training and prediction.
+        by: `dataset`, `regime` and `paradigm` -> name -> experiments, trainings, trainings_shared.
+        notes: What the design cannot show, and the like.
+        proof: What the design can prove (`design.power.Proof`).
+        proof_lines: The same for a person.
+    """
+
+    study: str
+    experiments: int
+    trainings: int
+    trainings_shared: int
+    trainings_search: int
+    trainings_retune: int
+    trainings_ceiling: int
+    pretrainings: int
+    embeddings: int
+    labels: int
+    labels_a_run: int
+    disk_bytes: int
+    memory_bytes: int
+    seconds: float | None
+    workers: int
+    device: str
+    rates: dict[str, dict[str, float]]
+    by: dict[str, dict[str, dict[str, int]]]
+    notes: list[str] = field(default_factory=list)
+    proof: dict[str, Any] = field(default_factory=dict)
+    proof_lines: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        """All trainings that will be done."""
+        beside = self.trainings_search + self.trainings_retune + self.trainings_ceiling + self.pretrainings
+        return self.trainings_shared + beside
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for scripts."""
+        return {key: value for key, value in self.__dict__.items() if key != "proof_lines"}
+
+    def lines(self) -> list[tuple[str, str]]:
+        """(label, value) for a person."""
+        shared = f"{self.trainings_shared} after sharing round 0 ({self.trainings} without)"
+        again = f", {self.trainings_retune} to choose them again" if self.trainings_retune else ""
+        search = f"{self.trainings_search} to choose HPs{again}"
+        rows = [
+            ("runs", str(self.experiments)),
+            ("trainings", f"{shared}, {search}, {self.trainings_ceiling} on all labels"),
+            *([("pre-training", f"{self.pretrainings} encoders, without labels")] if self.pretrainings else []),
+            *([("features", f"of {self.embeddings} datasets, once each")] if self.embeddings else []),
+            ("labels", f"{self.labels_a_run} at most by one run, {self.labels} by all runs, each paying for itself"),
+            ("disk", f"{self.disk_bytes / 1e6:.0f} MB"),
+            ("memory", f"{self.memory_bytes / 1e6:.0f} MB a worker at most, besides the training step"),
+        ]
+        if self.seconds is not None:
+            rows.append(("time", f"about {duration(self.seconds)} with {self.workers} workers on {self.device}"))
+        rows += [(f"  {name}", f"{r['train']:.0f} images/s training, {r['predict']:.0f} predicting") for name, r in
+                 self.rates.items()]  # fmt: skip
+        for axis, names in self.by.items():
+            rows += [(f"  {axis} {name}", f"{row['experiments']} runs, {row['trainings_shared']} trainings "
+                      f"({row['trainings']})") for name, row in names.items() if len(names) > 1]  # fmt: skip
+        return rows + self.proof_lines + [("note", note) for note in self.notes]
+
+
+def make_plan(
+    study: Study,
+    *,
+    data: str | Path | None = None,
+    download: bool = False,
+    device: str = "auto",
+    workers: int | None = None,
+    probe: bool = True,
+    profile: str | Path | None = None,
+    save: str | Path | None = None,
+) -> Plan:
+    """Count a study's work and, with `probe`, time some seconds of it on this machine.
+
+    A dataset whose files are absent is planned by its official sizes, where these are known; nothing of it is timed.
+
+    Args:
+        study: The study.
+        data: Folder of the datasets' official files.
+        download: Fetch datasets that are not there.
+        device: What would train.
+        workers: Worker processes the time is divided by.
+        probe: Time some seconds of training and prediction.
+        profile: Take the rates from a stored profile instead (`estimate.profile`): its name, or a file.
+        save: File that measured rates are written to.
+
+    Raises:
+        FathomError: Study, data or a regime do not fit; the same checks as before a run.
+    """
+    where = find_device(device)
+    known = load_profile(profile) if profile else None
+    lab = Lab(_Unwritten("plan"), data_root(data, download=download), where, sketched={})
+    store, jobs = lab.store, prepare(study, lab)
+    sketched, notes = lab.sketched or {}, []
+    if sketched:
+        notes.append(f"planned by official sizes, without the files: {', '.join(sketched)}")
+    if known:
+        given = {speed_name(s): known.speed(lab.dataset(s[0]), s[2]) for s in study.settings}
+        speeds = {name: speed for name, speed in given.items() if speed}
+    else:
+        here = [setting for setting in study.settings if setting[0] not in sketched]
+        speeds = measure_speeds(lab, here) if probe else {}
+    unknown = unique(speed_name(s) for s in study.settings if speed_name(s) not in speeds)
+    if unknown and (probe or known):
+        notes.append(
+            f"no rate is known for {'; '.join(unknown)}: no time is given. A stored profile may: --profile h200"
+        )
+    if save:
+        _save(lab, speeds, study, save, str(where), measured=probe and not known)
+    count = default_workers(where, 1) if workers is None else max(1, workers)  # 0: this process, which is one
+    count = 1 if known and workers is None else count
+    regimes = {spec: lab.start_of(spec).regime for spec in study.runs}
+    labels = [labels_of(lab, spec, regime) for spec, regime in regimes.items()]
+    work = Counter(job.kind for job in jobs)
+    seconds = None if unknown else sum(seconds_of(lab, job, speeds) for job in jobs) / max(1, min(count, len(jobs)))
+    again = sum(job.retunings for job in jobs)
+    return Plan(
+        study=study.name,
+        experiments=len(study.runs),
+        trainings=sum(regime.rounds for regime in regimes.values()),
+        trainings_shared=sum(trainings(j, store) for j in jobs if j.kind in ("first", "run")) - again,
+        trainings_search=work["search"],
+        trainings_retune=again,
+        trainings_ceiling=work["ceiling"],
+        pretrainings=work["prepare"],
+        embeddings=work["embed"],
+        labels=sum(labels),
+        labels_a_run=max(labels, default=0),
+        disk_bytes=sum(map(run_bytes, regimes.values())) + kept_bytes(jobs, speeds),
+        memory_bytes=memory_bytes(lab, study.runs),
+        seconds=seconds,
+        workers=count,
+        device=known.name if known else _name(where),
+        rates={name: {"train": s.train, "predict": s.predict} for name, s in speeds.items()},
+        by=by_axis(study.runs, jobs, store),
+        notes=notes,
+    )
+
+
+class _Unwritten(Store):
+    """A store that is never written: a plan of thousands of runs needs no file."""
+
+    def __init__(self, root: str | Path) -> None:
+        super().__init__(root)
+        self._records: dict[str, Record] = {}
+
+    def put(self, name: str, content: Mapping[str, Any], clock: Mapping[str, Any] | None = None) -> None:
+        """Keep a record in memory."""
+        self._records[name] = (dict(content), dict(clock or {}))
+
+    def get(self, name: str) -> Record | None:
+        """The record that was kept."""
+        return self._records.get(name)
+
+
+def _save(lab: Lab, speeds: dict[str, Speed], study: Study, path: str | Path, device: str, *, measured: bool) -> None:
+    if not measured or not speeds:
+        raise FathomError(
+            "--save-profile writes what was measured here, and nothing was: leave out --no-probe and --profile, and "
+            "name the folder of the datasets' files with --data"
+        )
+    rows = {}
+    for setting in study.settings:
+        if speed_name(setting) in speeds:
+            side = min(lab.dataset(setting[0]).images.size)
+            rows[parse(setting[2]).name, side] = speeds[speed_name(setting)]
+    save_profile(path, f"{_name(torch.device(device))} (measured)", rows)
+
+
+def _name(device: torch.device) -> str:
+    return str(device) if device.type != "cuda" else torch.cuda.get_device_name(device)

@@ -1,0 +1,94 @@
+"""How fast named hardware is, as data: rates by paradigm and image size, stored here or in a file of one's own.
+
+A profile that `fathom plan --save-profile FILE` measured on one machine says on another what a study would take there.
+"""
+
+import json
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fathom.core.records import FathomError
+from fathom.data.dataset import Dataset
+from fathom.estimate.throughput import Speed
+from fathom.registry.registry import suggest
+from fathom.registry.spec_string import parse
+from fathom.store import atomic_files
+
+PROFILES = Path(__file__).parent / "profiles"
+WEIGHTS = 4 * 11_200_000  # bytes of a ResNet-18 in float32, where a profile does not say
+RATES = ("train", "prepare", "predict", "embed")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Rates of one worker on some hardware.
+
+    Args:
+        name: Of the hardware, and whether it was measured.
+        rates: Rows of `paradigms`, `side` (pixels of an image) and images a second.
+    """
+
+    name: str
+    rates: tuple[dict[str, Any], ...]
+
+    def speed(self, dataset: Dataset, paradigm: str) -> Speed | None:
+        """The rates of a paradigm at the size nearest to the dataset's; None where there are none."""
+        side = min(dataset.images.size)
+        rows = [row for row in self.rates if parse(paradigm).name in row["paradigms"]]
+        if not rows:
+            return None
+        row = min(rows, key=lambda r: abs(math.log(r["side"] / side)))
+        rates = {name: float(row.get(name, "inf")) for name in RATES}
+        return Speed(**rates, weights=int(row.get("weights", WEIGHTS)))
+
+
+def load_profile(source: str | Path) -> Profile:
+    """A stored profile's name (`h200`), or a TOML file of one's own.
+
+    Raises:
+        FathomError: There is none, or it cannot be read.
+    """
+    known = sorted(path.stem for path in PROFILES.glob("*.toml"))
+    path = PROFILES / f"{source}.toml" if str(source) in known else Path(source)
+    if not path.is_file():
+        raise FathomError(f"there is no profile {str(source)!r}. {suggest(str(source), known)}, or the path of a file")
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        rows = tuple({**row, "side": float(row["side"]), "train": float(row["train"])} for row in data["rate"])
+        profile = Profile(str(data["name"]), rows)
+        sound = all(
+            row["side"] > 0 and isinstance(row["paradigms"], list) and all(float(row[r]) > 0 for r in RATES if r in row)
+            for row in rows
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FathomError(
+            f"{path} is not a profile ({type(error).__name__}: {error}); expected name and [[rate]] tables of "
+            "paradigms, side, train, predict, as fathom plan --save-profile writes"
+        ) from None
+    if not sound or not rows:
+        raise FathomError(f"{path} is not a profile: expected [[rate]] tables with positive rates and sides")
+    return profile
+
+
+def save_profile(path: str | Path, name: str, measured: Mapping[tuple[str, int], Speed]) -> None:
+    """Write what a probe measured.
+
+    Args:
+        path: The file, replaced where it is there.
+        name: Of the hardware.
+        measured: (paradigm's name, side of the images) -> rates.
+
+    Raises:
+        FathomError: It cannot be written.
+    """
+    lines = [f"name = {json.dumps(name)}"]
+    for (paradigm, side), speed in measured.items():
+        lines += ["", "[[rate]]", f"paradigms = [{json.dumps(paradigm)}]", f"side = {side}"]
+        rates = {rate: getattr(speed, rate) for rate in RATES}
+        lines += [f"{rate} = {value:.6g}" for rate, value in rates.items() if math.isfinite(value)]
+        lines.append(f"weights = {speed.weights}")
+    atomic_files.write(Path(path), ("\n".join(lines) + "\n").encode(), replace=True)

@@ -1,0 +1,99 @@
+"""How fast a machine trains, embeds and predicts for each dataset and paradigm of a study, by a probe of seconds."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import torch
+
+from fathom.core.streams import Streams
+from fathom.data.cache.features import FeatureImages
+from fathom.data.images import Subset
+from fathom.learn.task import Journal, Paradigm, State, Task, Unlabeled
+from fathom.protocol.context import Lab, Setting
+from fathom.protocol.preparation import Ground
+from fathom.protocol.split import Start
+from fathom.protocol.tune import grid_of
+
+SMALL, LARGE = 64, 1024  # training images of a probe, and images it predicts
+PATIENCE = 1.0  # seconds: where the small probe takes longer it has to do
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What a probe measured on one worker.
+
+    Args:
+        train: Images a second in training.
+        prepare: Views a second in pre-training; infinite without one.
+        predict: Images a second in prediction.
+        embed: Images a second through a fixed backbone; infinite without one.
+        weights: Bytes of a trained classifier.
+    """
+
+    train: float
+    prepare: float
+    predict: float
+    embed: float
+    weights: int
+
+
+def speed_name(setting: Setting) -> str:
+    """Speed depends on dataset and paradigm alone."""
+    return f"{setting[0]}, {setting[2]}"
+
+
+def measure_speeds(lab: Lab, settings: Iterable[Setting]) -> dict[str, Speed]:
+    """The speed of every dataset and paradigm of some settings, by name."""
+    speeds: dict[str, Speed] = {}
+    for setting in settings:
+        if speed_name(setting) not in speeds:
+            _measure(lab, setting, SMALL)  # warms up: imports, allocator, kernels, caches
+            small = _measure(lab, setting, SMALL)
+            slow = SMALL / min(small.train, small.embed) > PATIENCE
+            speeds[speed_name(setting)] = small if slow else _measure(lab, setting, LARGE)
+    return speeds
+
+
+def _measure(lab: Lab, setting: Setting, images: int) -> Speed:
+    """Train for a moment and predict some of the pool."""
+    start, short = lab.start_at(setting, 0), lab.paradigm(setting[2]).probe(images)
+    unlabeled = Ground.of(lab, setting[0], 0).unlabeled
+    first = torch.arange(min(images, len(unlabeled.images)), device=lab.device)
+    unlabeled = replace(unlabeled, images=Subset(start.dataset.images, start.tensor(start.train_ids)[first]))
+    asked = time.perf_counter()
+    state = short.prepare(unlabeled, Streams(0)("pretrain"), lab.data, Journal()) or None
+    began = time.perf_counter()
+    task, some = _task(lab, start, short, state, images)
+    embedded = time.perf_counter()
+    classifier = short.fit(task, grid_of(lab, setting)[0], state, Streams(0))
+    trained = time.perf_counter()
+    list(classifier.stream(some, 0, Streams(0)("draws")))
+    if lab.device.type == "cuda":
+        torch.cuda.synchronize()
+    ended = time.perf_counter()
+    return Speed(
+        train=short.images(len(task.labels)) / (trained - embedded),
+        prepare=views / (began - asked) if (views := short.preparing(unlabeled)) else float("inf"),
+        predict=len(some) / (ended - trained),
+        embed=len(some) / (embedded - began) if short.backbone else float("inf"),
+        weights=sum(t.numel() * t.element_size() for t in classifier.state().values()),
+    )
+
+
+def _task(lab: Lab, start: Start, short: Paradigm, state: State | None, images: int) -> tuple[Task, Subset]:
+    """A task of the starting set with one validation image, and some images to predict; as features where asked for."""
+    task = start.task(start.open()[1])
+    validated = Subset(start.dataset.images, start.tensor(start.val_ids[:1]))
+    task = replace(task, val_images=validated, val_labels=task.val_labels[:1])
+    some = Subset(start.dataset.images, start.tensor(start.train_ids[:images]))
+    if not short.backbone:
+        return task, some
+    d = start.dataset
+    chunks = short.embed(Unlabeled(some, d.mean, d.std, d.augment), state, lab.data)
+    features = FeatureImages(torch.cat(list(chunks)))
+    ids = torch.arange(len(features), device=features.device)
+    all_of_them = Subset(features, ids)
+    labels = task.labels[torch.arange(len(features)) % len(task.labels)]
+    one = Subset(features, ids[:1])
+    return replace(task, images=all_of_them, labels=labels, val_images=one, pool=all_of_them), all_of_them

@@ -1,0 +1,267 @@
+"""Augmentation: families of transforms in several strengths, on whole mini-batches of uint8 images.
+
+A family says what kind of image it is for (`Dataset.augment`), a strength how much is done to it:
+
+| family | standard | randaugment | randaugment-mc | test |
+|---|---|---|---|---|
+| cifar | flip, crop (black edge) | flip, crop (mirrored edge), RandAugment | ditto, cutout of half a side | as is |
+| digits | shift by up to an eighth | shift, one mild geometric operation | shift, two strong ones | as is |
+| isic | flips, jitter, rotation, affine, crop | RandAugment before the crop | RandAugment at the end | resized |
+| imagenet | random resized crop, flip | with RandAugment | with RandAugment | middle |
+
+Two more are FixMatch's views. `fixmatch-weak` is `standard`, for cifar with a mirrored edge; `fixmatch-strong` is
+`randaugment-mc`, for cifar and digits with each operation applied half of the time.
+
+Source: Lüth et al., 2023, and its code. Ours: `imagenet` with `randaugment` draws from the pool of the others (theirs
+is another one, and paints a single gray pixel); and `digits`: a mirrored or inverted digit is another sign or none, and
+a gray square hides it whole at 8 pixels, so only shifts, small rotations and shears are left.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+from torch.nn import functional
+
+from fathom.core.records import FathomError
+from fathom.learn.augment import pixels
+from fathom.learn.augment.randaugment import GEOMETRIC, RandAugment, cutout
+
+STRENGTHS: Mapping[str, RandAugment | None] = {
+    "standard": None,
+    "randaugment": RandAugment(n=1, m=2, p=0.5),
+    "randaugment-mc": RandAugment(n=2, m=10, p=1.0),
+    "fixmatch-weak": None,
+    "fixmatch-strong": RandAugment(n=2, m=10, p=0.5),
+}
+# What these two are for large images, as published.
+_USUAL = {"fixmatch-weak": "standard", "fixmatch-strong": "randaugment-mc"}
+_DIGITS = {name: r and RandAugment(n=r.n, m=r.m, p=r.p, pool=("identity", *GEOMETRIC)) for name, r in STRENGTHS.items()}
+
+
+@dataclass(frozen=True)
+class Family:
+    """What a family does to images of (height, width).
+
+    Args:
+        train: (images, strength, generator) -> augmented images.
+        test: Images -> images as they are tested, of the same size as the augmented ones.
+        size: (height, width) before -> after.
+    """
+
+    train: Callable[[Tensor, str, torch.Generator], Tensor]
+    test: Callable[[Tensor], Tensor]
+    size: Callable[[tuple[int, int]], tuple[int, int]]
+
+
+class Augmentation:
+    """The transforms of one training: uint8 images in, normalized float32 images (channels last in memory) out.
+
+    Args:
+        family: `cifar`, `digits`, `isic` or `imagenet`.
+        strength: One of `STRENGTHS`.
+        mean: Channel means, in [0, 1].
+        std: Channel standard deviations, in [0, 1].
+        device: Where the images are.
+
+    Raises:
+        FathomError: Unknown family or strength.
+    """
+
+    def __init__(
+        self,
+        family: str,
+        strength: str,
+        mean: tuple[float, float, float],
+        std: tuple[float, float, float],
+        device: torch.device,
+    ) -> None:
+        if family not in FAMILIES:
+            raise FathomError(f"unknown family of augmentations {family!r}; expected one of {', '.join(FAMILIES)}")
+        if strength not in STRENGTHS:
+            raise FathomError(f"unknown augmentation {strength!r}; expected one of {', '.join(STRENGTHS)}")
+        if not all(s > 0 for s in std):
+            raise FathomError(f"std of the channels must be positive, got {std}")
+        self.family, self.strength = FAMILIES[family], strength
+        self._scale = torch.tensor([1 / (255 * s) for s in std], device=device).view(1, 3, 1, 1)
+        self._shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=device).view(1, 3, 1, 1)
+
+    def train(self, x: UInt8[Tensor, "b 3 h w"], generator: torch.Generator) -> Float[Tensor, "b 3 y z"]:
+        """Augmented images; each image has random parameters of its own."""
+        return self._normalize(self.family.train(x, self.strength, generator))
+
+    def test(self, x: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 y z"]:
+        """The images as they are validated, tested and queried."""
+        return self._normalize(self.family.test(x))
+
+    def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) of what the network sees of images of `size`."""
+        return self.family.size(size)
+
+    def _normalize(self, x: UInt8[Tensor, "b 3 y z"]) -> Float[Tensor, "b 3 y z"]:
+        x = x.contiguous(memory_format=torch.channels_last)
+        return x.to(torch.float32).mul_(self._scale).add_(self._shift)
+
+
+# --------------------------------------------------------------------------------------------------- small images
+
+
+def _cifar(x: UInt8[Tensor, "b 3 h w"], strength: str, generator: torch.Generator) -> UInt8[Tensor, "b 3 h w"]:
+    randaugment = STRENGTHS[strength]
+    x = _flip_crop(x, generator, flip=True, reflect=strength != "standard")
+    if randaugment is not None:
+        x = randaugment(x, generator)
+    if strength in ("randaugment-mc", "fixmatch-strong"):
+        x = cutout(x, min(x.shape[2:]) // 2, _uniform((len(x), 2), generator) * _sides(x))
+    return x
+
+
+def _digits(x: UInt8[Tensor, "b 3 h w"], strength: str, generator: torch.Generator) -> UInt8[Tensor, "b 3 h w"]:
+    x = _flip_crop(x, generator, flip=False, reflect=False)
+    randaugment = _DIGITS[strength]
+    return x if randaugment is None else randaugment(x, generator)
+
+
+def _flip_crop(
+    x: UInt8[Tensor, "b 3 h w"], generator: torch.Generator, *, flip: bool, reflect: bool
+) -> UInt8[Tensor, "b 3 h w"]:
+    """Flip half of the images, shift each by up to an eighth of its side (4 pixels at 32, 1 at 8)."""
+    h, w = x.shape[2], x.shape[3]
+    pads = [max(1, round(side / 8)) for side in (h, w)]
+    corner = torch.stack([_integers(len(x), 2 * pad + 1, generator) - pad for pad in pads], 1)
+    mirrored = _uniform((len(x),), generator) < 0.5 if flip else None
+    return pixels.crop(x, corner, (h, w), mirrored=mirrored, reflect=reflect)
+
+
+# --------------------------------------------------------------------------------------------------- large images
+
+
+def _isic_size(size: tuple[int, int]) -> tuple[int, int]:
+    side = max(1, round(min(size) * 224 / 300))
+    return (side, side)
+
+
+def _isic(x: UInt8[Tensor, "b 3 h w"], strength: str, generator: torch.Generator) -> UInt8[Tensor, "b 3 y z"]:
+    """Skin lesions have no up: flips and any rotation. The order of the steps is that of the published transforms."""
+    strength, size = _USUAL.get(strength, strength), _isic_size((x.shape[2], x.shape[3]))
+    b, (h, w) = len(x), x.shape[2:]
+    mirrored, upended = (_uniform((b,), generator) < 0.5 for _ in range(2))
+    corner = torch.zeros((b, 2), dtype=torch.int64, device=x.device)
+    x = pixels.crop(x, corner, (h, w), mirrored=mirrored, upended=upended)
+    room = torch.stack([_integers(b, side - s + 1, generator) for side, s in zip((h, w), size, strict=True)], 1)
+    randaugment = STRENGTHS[strength]
+    if strength == "randaugment-mc" and randaugment is not None:
+        x = pixels.affine(x, _random_affine(b, h, w, generator), size, room)
+        return randaugment(_jitter(x, generator), generator)
+    x = _jitter(x, generator)
+    x = pixels.affine(x, pixels.rotation_matrix(_uniform((b,), generator) * 360 - 180, h, w))
+    if randaugment is None:
+        return pixels.affine(x, _random_affine(b, h, w, generator), size, room)
+    x = pixels.affine(x, _random_affine(b, h, w, generator))
+    return pixels.crop(randaugment(x, generator), room, size)
+
+
+def _random_affine(count: int, h: int, w: int, generator: torch.Generator) -> Float[Tensor, "b 6"]:
+    """Rotation up to 180 degrees, shift up to a tenth of a side (whole pixels), scale 0.7 to 1.3.
+
+    Source: `torchvision.transforms.RandomAffine(180, translate=(.1, .1), scale=(.7, 1.3))`, and its inverse matrix.
+    """
+    turn, dy, dx, size = _uniform((4, count), generator).to(torch.float64).unbind(0)
+    angle = torch.deg2rad(turn * 360 - 180)
+    shift_x, shift_y = ((2 * dx - 1) * (0.1 * w)).round(), ((2 * dy - 1) * (0.1 * h)).round()
+    cos, sin = (f(angle) / (0.7 + 0.6 * size) for f in (torch.cos, torch.sin))
+    x, y = w * 0.5, h * 0.5
+    c = x - cos * (x + shift_x) - sin * (y + shift_y)
+    f = y + sin * (x + shift_x) - cos * (y + shift_y)
+    return torch.stack((cos, sin, c, -sin, cos, f), 1)
+
+
+def _jitter(x: UInt8[Tensor, "b 3 h w"], generator: torch.Generator) -> UInt8[Tensor, "b 3 h w"]:
+    """Color jitter (.02, .02, .02, .01): brightness, contrast, saturation, hue.
+
+    Source: `torchvision.transforms.ColorJitter`; ours in a fixed order: it draws an order for each image, which at a
+        strength of 0.02 moves a pixel by a level or two and would cost four times the work.
+    """
+    bright, contrast, color = (_uniform((3, len(x)), generator) * 0.04 + 0.98).unbind(0)
+    hue = ((_uniform((len(x),), generator) * 0.02 - 0.01) * 255).trunc().to(torch.int32)
+    x = pixels.blend(x, torch.zeros((1, 1, 1, 1), device=x.device), bright)
+    x = pixels.blend(x, pixels.mean_luma(pixels.luma(x)), contrast)
+    x = pixels.blend(x, pixels.luma(x).to(torch.float32), color)
+    return pixels.shift_hue(x, hue)
+
+
+def _isic_test(x: UInt8[Tensor, "b 3 h w"]) -> UInt8[Tensor, "b 3 y z"]:
+    """The whole image, both sides resized to the size of the train crop (bilinear, anti-aliased)."""
+    size = _isic_size((x.shape[2], x.shape[3]))
+    resized = functional.interpolate(x.to(torch.float32), size, mode="bilinear", antialias=True)
+    return resized.add_(0.5).clamp_(0, 255).to(torch.uint8)
+
+
+def _imagenet_size(size: tuple[int, int]) -> tuple[int, int]:
+    side = max(1, round(min(size) * 224 / 256))
+    return (side, side)
+
+
+def _imagenet(x: UInt8[Tensor, "b 3 h w"], strength: str, generator: torch.Generator) -> UInt8[Tensor, "b 3 y z"]:
+    h, w = x.shape[2], x.shape[3]
+    x = pixels.resize_box(x, random_box(len(x), h, w, generator), _imagenet_size((h, w)))
+    mirrored = _uniform((len(x),), generator) < 0.5
+    x = torch.where(mirrored.view(-1, 1, 1, 1), x.flip(3), x)
+    randaugment = STRENGTHS[_USUAL.get(strength, strength)]
+    return x if randaugment is None else randaugment(x, generator)
+
+
+def random_box(count: int, h: int, w: int, generator: torch.Generator) -> Float[Tensor, "b 4"]:
+    """Boxes of 8 to 100 % of the area, sides 3:4 to 4:3 (log-uniform), whole pixels: (top, left, height, width).
+
+    Source: `torchvision.transforms.RandomResizedCrop`: the first of ten proposals that fits; ours where none does: the
+        whole image, where it would cut a middle part if the image is more oblong than 4:3.
+    """
+    area, ratio = _uniform((2, count, 10), generator).to(torch.float64).unbind(0)
+    area, ratio = h * w * (0.08 + 0.92 * area), ((2 * ratio - 1) * torch.log(torch.tensor(4 / 3))).exp()
+    widths, heights = (area * ratio).sqrt().round(), (area / ratio).sqrt().round()
+    fits = (widths <= w) & (heights <= h) & (widths > 0) & (heights > 0)
+    first = fits.to(torch.int32).argmax(1, keepdim=True)
+    found = fits.any(1)
+    height = torch.where(found, heights.gather(1, first).squeeze(1), h)
+    width = torch.where(found, widths.gather(1, first).squeeze(1), w)
+    top, left = _uniform((2, count), generator).to(torch.float64).unbind(0)
+    top, left = (top * (h - height + 1)).floor(), (left * (w - width + 1)).floor()
+    return torch.stack((top, left, height, width), 1)
+
+
+def _imagenet_test(x: UInt8[Tensor, "b 3 h w"]) -> UInt8[Tensor, "b 3 y z"]:
+    """The middle window of the size of the train crop."""
+    h, w = _imagenet_size((x.shape[2], x.shape[3]))
+    top, left = round((x.shape[2] - h) / 2), round((x.shape[3] - w) / 2)
+    return x[:, :, top : top + h, left : left + w]
+
+
+# --------------------------------------------------------------------------------------------------------- helpers
+
+
+def _uniform(shape: tuple[int, ...], generator: torch.Generator) -> Float[Tensor, "..."]:
+    return torch.rand(shape, generator=generator, device=generator.device)
+
+
+def _integers(count: int, high: int, generator: torch.Generator) -> Int[Tensor, "b"]:
+    return torch.randint(high, (count,), generator=generator, device=generator.device)
+
+
+def _sides(x: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "1 2"]:
+    h, w = x.shape[2:]
+    return torch.cat([x.new_full((1, 1), side, dtype=torch.float32) for side in (h, w)], 1)
+
+
+def _same(x: UInt8[Tensor, "b 3 h w"]) -> UInt8[Tensor, "b 3 h w"]:
+    return x
+
+
+FAMILIES: Mapping[str, Family] = {
+    "cifar": Family(_cifar, _same, lambda size: size),
+    "digits": Family(_digits, _same, lambda size: size),
+    "isic": Family(_isic, _isic_test, _isic_size),
+    "imagenet": Family(_imagenet, _imagenet_test, _imagenet_size),
+}

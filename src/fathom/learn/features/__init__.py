@@ -1,0 +1,1 @@
+"""Backbones and their features: timm, torchvision, encoders of our own, precomputed files."""

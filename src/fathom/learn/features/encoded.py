@@ -1,0 +1,48 @@
+"""Features of an encoder of ours: what SimCLR learned, or an encoder that was kept."""
+
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from fathom.core.records import FathomError
+from fathom.core.streams import Stream
+from fathom.learn.augment.families import Augmentation
+from fathom.learn.network import build_network
+from fathom.learn.predict import autocast, chunk_size, in_chunks
+from fathom.learn.task import State, Unlabeled
+
+
+def encode(
+    unlabeled: Unlabeled, state: State | None, network: str, precision: str = "auto"
+) -> Iterator[Float[Tensor, "b d"]]:
+    """Features of all images in order, in chunks.
+
+    Args:
+        unlabeled: The images, with what their normalization needs.
+        state: The encoder's weights, as `self-sl` prepares them.
+        network: Name of the encoder's network (`network.build_network`).
+        precision: Of the arithmetic, as in `predict.autocast`.
+
+    Raises:
+        FathomError: There is no state, it does not fit the network, or not even one image fits into memory.
+    """
+    if not state:
+        raise FathomError("an encoder's features need the encoder that was prepared; run the study from its start")
+    images = unlabeled.images
+    transform = Augmentation(unlabeled.augment, "standard", unlabeled.mean, unlabeled.std, images.device)
+    size = transform.output_size(images.size)
+    encoder = build_network(network, size, 2, 0.0, Stream(0, ("restore",)), images.device).encoder.eval()
+    try:
+        encoder.load_state_dict(dict(state))
+    except RuntimeError as error:
+        raise FathomError(f"the prepared encoder does not fit the network {network}: {error}") from error
+
+    @torch.no_grad()
+    def work(ids: Int[Tensor, "b"]) -> Float[Tensor, "b d"]:
+        with autocast(images.device, precision):
+            features: Tensor = encoder(transform.test(images.take(ids)))
+        return features.float()
+
+    return in_chunks(len(images), chunk_size(images.device, size), images.device, work)

@@ -1,0 +1,1 @@
+"""Losses of the paradigms: cross-entropy, SimCLR and FixMatch."""

@@ -1,0 +1,202 @@
+"""FixMatch: learning from confident guesses about the unlabeled images, and distribution alignment of the guesses.
+
+A guess about an image is made on a weakly augmented view and, where it is confident, demanded of a strongly augmented
+one. Distribution alignment keeps the guesses as a whole from drifting to some of the classes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from fathom.core.streams import Streams
+from fathom.learn.network import Network
+from fathom.learn.predict import autocast, taker
+from fathom.learn.task import Task, Transform
+from fathom.learn.training.batching import class_weights, epoch_plan, oversampling_weights
+from fathom.learn.training.fit import Objective
+
+ALIGNMENTS = ("off", "uniform", "labeled")
+MEMORY = 128  # batches that the running mean of the guesses is over
+SMALL = 1e-6  # keeps the ratio of two marginals finite, as published
+
+
+@dataclass(frozen=True)
+class Guessing:
+    """How pseudo-labels are made and what they count.
+
+    Args:
+        threshold: Least confidence of a guess that is learned from, in [0, 1].
+        temperature: Divides the logits before the softmax. The pseudo-label is the likeliest class either way, so all
+            it does is to move the confidence that the threshold is compared with.
+        lambda_u: Weight of the unlabeled loss.
+        alignment: `off`; `uniform`: towards classes of equal size; `labeled`: towards the classes of the labeled set.
+        mu: Unlabeled images for each labeled one in a step.
+    """
+
+    threshold: float = 0.95
+    temperature: float = 1.0
+    lambda_u: float = 1.0
+    alignment: str = "off"
+    mu: int = 7
+
+
+def align(probs: Float[Tensor, "u c"], target: Float[Tensor, "c"], running: Float[Tensor, "c"]) -> Float[Tensor, "u c"]:
+    """Distribution alignment: guesses scaled by target / running marginal, and normalized.
+
+    Source: Berthelot et al., 2020 (ReMixMatch), Sec. 3.1; the small constant as in its code.
+    """
+    scaled = probs * ((target + SMALL) / (running + SMALL))
+    return scaled / scaled.sum(1, keepdim=True)
+
+
+def unlabeled_loss(
+    guesses: Float[Tensor, "u c"], strong: Float[Tensor, "u c"], threshold: float
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Cross-entropy (nats) of the strong views' logits with the confident guesses, and the share of those.
+
+    The mean is over all u guesses, confident or not: the fewer there are, the less they count.
+
+    Source: Sohn et al., 2020 (FixMatch), Eq. 4.
+    """
+    confidence, pseudo_labels = guesses.max(1)
+    mask = (confidence >= threshold).to(strong.dtype)
+    return (cross_entropy(strong, pseudo_labels, reduction="none") * mask).mean(), mask.mean()
+
+
+def target_marginal(alignment: str, labels: Int[Tensor, "m"], num_classes: int) -> Float[Tensor, "c"] | None:
+    """What the guesses are aligned to; None for `off`.
+
+    `uniform` is what the study wants of its imbalanced datasets, so that a rare class is guessed as often as a
+    frequent one. `labeled` is ReMixMatch's; a query method that prefers some classes shifts it.
+    """
+    if alignment == "off":
+        return None
+    if alignment == "uniform":
+        return torch.full((num_classes,), 1 / num_classes, device=labels.device)
+    counts = torch.bincount(labels.cpu(), minlength=num_classes)
+    return (counts / counts.sum()).float().to(labels.device)
+
+
+class FixMatch(Objective):
+    """Cross-entropy on labeled images, and on pseudo-labels of unlabeled ones.
+
+    All views of a step go through the network together, so that BatchNorm sees them together. Where the pool is empty,
+    because all is labeled, the labeled images are the unlabeled ones.
+
+    Args:
+        task: The round's task; of its pool only the images exist.
+        network: What is trained.
+        views: Transforms of labeled images, weak views and strong views.
+        steps: Steps of an epoch.
+        batch_size: Labeled images of a step.
+        guessing: How pseudo-labels are made.
+        imbalance: As in `supervised.Supervised`; of the labeled part alone.
+        streams: The round's streams: `order`, `augment`, `dropout`.
+        precision: As in `fit.Optimization`.
+
+    Source: Sohn et al., 2020 (FixMatch); the pool alone as unlabeled set: Lüth et al., 2023, and its code.
+        Theirs never updates the running mean, so its alignment does nothing; ours does. Ours, too: dropout, where
+        there is any, is on labeled and strong views only, as a guess should be the best there is.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        network: Network,
+        views: tuple[Transform, Transform, Transform],
+        steps: int,
+        batch_size: int,
+        guessing: Guessing,
+        imbalance: str,
+        streams: Streams,
+        precision: str = "auto",
+    ) -> None:
+        self.network, self.views, self.steps, self.guessing, self.precision = network, views, steps, guessing, precision
+        self.device, self.streams = task.images.device, streams
+        pool = task.pool if len(task.pool) else task.images
+        self.take, self.labels = taker(task.images), task.labels
+        self.take_unlabeled, self.unlabeled = taker(pool), len(pool)
+        self.sizes = (batch_size, guessing.mu * batch_size)
+        counted = task.labels.cpu()
+        self.draw = oversampling_weights(counted, task.num_classes) if imbalance == "oversample" else None
+        weights = class_weights(counted, task.num_classes) * len(counted)
+        self.class_weights = weights.float().to(self.device) if imbalance == "weighted" else None
+        self.target = target_marginal(guessing.alignment, task.labels, task.num_classes)
+        c = task.num_classes
+        self.recent = torch.zeros((MEMORY, c), device=self.device)
+        self.seen = torch.zeros(1, dtype=torch.int64, device=self.device)
+        self.sums = torch.zeros(c + 1, device=self.device)
+        self.marginal = torch.full((c,), float("nan"), device=self.device)
+
+    def batches(self, epoch: int) -> Iterator[tuple[Tensor, ...]]:
+        """Labeled, weak and strong views in one tensor; the labels; what dropout keeps, where there is any."""
+        b, u = self.sizes
+        order, augment = self.streams("order"), self.streams("augment")
+        labeled = epoch_plan(len(self.labels), self.steps * b, order.at(epoch).torch(), self.draw)
+        unlabeled = passes(self.unlabeled, self.steps * u, order.at("unlabeled", epoch).torch())
+        generator, aside = (s.torch(self.device) for s in (augment.at(epoch), augment.at("unlabeled", epoch)))
+        dropout = self.streams("dropout").at(epoch).torch(self.device)
+        plain, weak, strong = self.views
+        labeled, unlabeled = labeled.to(self.device), unlabeled.to(self.device)
+        for ids, others in zip(torch.split(labeled, b), torch.split(unlabeled, u), strict=True):
+            images = self.take_unlabeled(others)
+            views = (plain.train(self.take(ids), generator), weak.train(images, aside), strong.train(images, aside))
+            x = torch.cat(views).contiguous(memory_format=torch.channels_last)
+            keep = self.network.keep_mask(b + 2 * u, dropout)
+            if keep is None:
+                yield x, self.labels[ids]
+            else:
+                kept = keep.float()
+                kept[b : b + u] = 1 - self.network.dropout  # which the network divides by: weak views stay as they are
+                yield x, self.labels[ids], kept
+
+    def loss(self, *batch: Tensor) -> Float[Tensor, ""]:
+        """Labeled plus `lambda_u` times unlabeled loss of a step, in nats."""
+        x, labels, *keep = batch
+        b, u = self.sizes
+        with autocast(self.device, self.precision):
+            logits = self.network(x, *keep)
+        labeled, weak, strong = torch.split(logits.float(), [b, u, u])
+        guesses = self.guess(weak.detach())
+        unlabeled, rate = unlabeled_loss(guesses, strong, self.guessing.threshold)
+        self.sums += torch.cat((guesses.mean(0), rate.detach().view(1)))
+        return cross_entropy(labeled, labels, self.class_weights) + self.guessing.lambda_u * unlabeled
+
+    @torch.no_grad()
+    def guess(self, logits: Float[Tensor, "u c"]) -> Float[Tensor, "u c"]:
+        """Class probabilities of the weak views, aligned where that is asked for.
+
+        The running mean is of the guesses before alignment, over the last 128 steps, this one included (ours: over
+        those there have been, where the published code fills up with a uniform guess, so that short trainings and first
+        steps are aligned as well).
+        """
+        probs = (logits / self.guessing.temperature).softmax(1)
+        if self.target is None:
+            return probs
+        self.recent.index_copy_(0, self.seen % MEMORY, probs.mean(0, keepdim=True))
+        self.seen += 1
+        return align(probs, self.target, self.recent.sum(0) / self.seen.clamp(max=MEMORY))
+
+    def buffers(self) -> dict[str, Tensor]:
+        """The running mean's memory, and the sums over the epoch."""
+        return {"recent": self.recent, "seen": self.seen, "sums": self.sums}
+
+    def numbers(self) -> dict[str, Tensor]:
+        """Of the epoch: share of guesses that were confident, and entropy (nats) of the mean guess.
+
+        The entropy is log c where all classes are guessed equally often, 0 where one is guessed always.
+        """
+        *_, rate = means = self.sums / self.steps
+        self.marginal = means[:-1].clone()
+        self.sums.zero_()
+        return {"mask_rate": rate, "guess_entropy": torch.special.entr(self.marginal).sum()}
+
+
+def passes(count: int, length: int, generator: torch.Generator) -> Int[Tensor, "e"]:
+    """Indices of `length` draws: one random order of all `count` images after the other, the last cut short."""
+    keys = torch.rand((-(-length // count), count), generator=generator)
+    return keys.argsort(1).flatten()[:length]

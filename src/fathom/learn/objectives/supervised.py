@@ -1,0 +1,104 @@
+"""The objective of training on labels: cross-entropy on mini-batches, with the ways to handle class imbalance."""
+
+from collections.abc import Iterator
+
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from fathom.core.streams import Streams
+from fathom.learn.network import Network
+from fathom.learn.paradigms.recipe import imbalance_rule
+from fathom.learn.predict import DRAWS, TrainedClassifier, autocast, inference, taker
+from fathom.learn.task import FORGET, Journal, Task, Transform
+from fathom.learn.training.batching import batches, class_weights, epoch_plan, oversampling_weights
+from fathom.learn.training.fit import Objective, Optimization, fit, validation
+
+
+class Supervised(Objective):
+    """Cross-entropy on augmented mini-batches of the labeled images.
+
+    Args:
+        task: The round's task.
+        network: What is trained.
+        transform: Augmentation.
+        sizes: Sizes of an epoch's mini-batches (`plan.batch_sizes`).
+        imbalance: `oversample` (each present class is drawn equally often), `weighted` (cross-entropy, weights
+            proportional to 1 / n_c, of length c whatever classes are present), `none`.
+        streams: The round's streams: `order`, `augment`, `dropout`.
+        precision: As in `fit.Optimization`.
+
+    Source: Lüth et al., 2023 (code): oversampling in the final study, weighted cross-entropy in its first version and
+        for FixMatch.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        network: Network,
+        transform: Transform,
+        sizes: list[int],
+        imbalance: str,
+        streams: Streams,
+        precision: str = "auto",
+    ) -> None:
+        self.network, self.transform, self.sizes, self.precision = network, transform, sizes, precision
+        self.steps, self.device = len(sizes), task.images.device
+        self.take, self.labels = taker(task.images), task.labels
+        counted = task.labels.cpu()
+        self.draw = oversampling_weights(counted, task.num_classes) if imbalance == "oversample" else None
+        weights = class_weights(counted, task.num_classes) * len(counted)
+        self.class_weights = weights.float().to(self.device) if imbalance == "weighted" else None
+        self.order, self.masks, self.draws = streams("order"), streams("dropout"), streams("augment")
+
+    def batches(self, epoch: int) -> Iterator[tuple[Tensor, ...]]:
+        """Images, labels, and the dropout mask where there is one."""
+        order = epoch_plan(len(self.labels), sum(self.sizes), self.order.at(epoch).torch(), self.draw).to(self.device)
+        augment, dropout = (s.at(epoch).torch(self.device) for s in (self.draws, self.masks))
+        for ids in batches(order, self.sizes):
+            x = self.transform.train(self.take(ids), augment)
+            keep = self.network.keep_mask(len(ids), dropout)
+            yield (x, self.labels[ids]) if keep is None else (x, self.labels[ids], keep)
+
+    def loss(self, *batch: Tensor) -> Float[Tensor, ""]:
+        """Mean cross-entropy of a mini-batch, in nats."""
+        x, labels, *keep = batch
+        with autocast(self.device, self.precision):
+            logits = self.network(x, *keep)
+        return cross_entropy(logits.float(), labels, self.class_weights)
+
+
+def train(
+    task: Task,
+    network: Network,
+    transform: Transform,
+    sizes: list[int],
+    imbalance: str,
+    how: Optimization,
+    streams: Streams,
+    journal: Journal = FORGET,
+) -> TrainedClassifier:
+    """Train a network on the labeled images: what standard training, fine-tuning and heads on features share.
+
+    Args:
+        task: The round's task.
+        network: With the weights that it begins with, and its dropout.
+        transform: Augmentation.
+        sizes: Sizes of an epoch's mini-batches.
+        imbalance: Rule of the recipe (`recipe.imbalance_rule`).
+        how: How the weights are moved.
+        streams: The round's streams.
+        journal: Where the training saves its state, and goes on from.
+
+    Raises:
+        NonFiniteError: A loss, weight or buffer is not finite.
+        FathomError: The device's memory does not suffice.
+    """
+    network.precision = inference(how.precision)
+    masks = network.masks(DRAWS, streams("dropout").at("validation")) if network.dropout else None
+    validate = validation(task.val_images, task.val_labels, transform, task.metric, task.num_classes, masks)
+    rule = imbalance_rule(imbalance, task)
+    objective = Supervised(task, network, transform, sizes, rule, streams, how.precision)
+    notes: dict[str, str] = {}
+    score, history = fit(network, objective, how, validate, journal=journal, notes=notes)
+    return TrainedClassifier(network, transform, score, history, notes)

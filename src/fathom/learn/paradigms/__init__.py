@@ -1,0 +1,1 @@
+"""Training paradigms: standard, self-supervised, semi-supervised, and a head on frozen features."""

@@ -1,0 +1,167 @@
+"""Steps recorded once and replayed: a CUDA graph of forward, backward and update for each shape of mini-batch.
+
+A small step is bound by the launches of its few hundred kernels; a replay is one launch. A recording is never trusted
+unseen: it is taken with other data than the mini-batch it is then tried on, and kept only if it changes weights,
+buffers, momenta and averages as the plain step does from the same state. Where recording fails or differs, training
+goes on plainly, and `told` says why.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fathom.learn.training.step import Step
+
+MET = 2  # mini-batches of a shape until it is recorded: what comes only once is not worth it
+MOST = 4  # shapes that are recorded; each holds the memory of its activations
+DIFFERENCE = 0.05  # of a change, in which a recorded step may differ where the device's sums have no fixed order
+
+Body = Callable[[], Tensor]
+Recorder = Callable[[Body], Body]  # runs a body as often as it likes, gives what replays it
+
+
+class Captured:
+    """A step that is replayed where it can be (`Step` is what it does).
+
+    Args:
+        step: The plain step, with its learning rate in a tensor.
+        extra: Further tensors that a step changes in place (`fit.Objective.buffers`).
+        record: Recorder; `CudaRecorder` but in tests.
+        exact: Whether a recorded step must give the same bits (deterministic mode).
+    """
+
+    def __init__(self, step: Step, extra: list[Tensor], record: Recorder, *, exact: bool) -> None:
+        if step.lr is None:
+            raise ValueError("a recorded step needs its learning rate in a tensor")
+        self.step, self.extra, self.record, self.exact = step, extra, record, exact
+        self.met: Counter[tuple[object, ...]] = Counter()
+        self.recordings: dict[tuple[object, ...], tuple[tuple[Tensor, ...], Body]] = {}
+        self.reason = "fp16 scales gradients by a factor that the host looks after" if step.scaler is not None else ""
+
+    @property
+    def told(self) -> str:
+        """`captured`, or `eager: ` and why."""
+        if self.reason:
+            return f"eager: {self.reason}"
+        return "captured" if self.recordings else "eager: no shape of mini-batch came twice"
+
+    def __call__(self, batch: tuple[Tensor, ...], lr: float) -> Float[Tensor, "w"]:
+        """One update; gives its row."""
+        shape = tuple((t.shape, t.dtype, t.stride()) for t in batch)
+        if shape in self.recordings:
+            return self._replay(shape, batch, lr)
+        self.met[shape] += 1
+        if self.reason or self.met[shape] < MET or len(self.recordings) == MOST:
+            return self.step(batch, lr)
+        return self._first(shape, batch, lr)
+
+    def _replay(self, shape: tuple[object, ...], batch: tuple[Tensor, ...], lr: float) -> Tensor:
+        inputs, replay = self.recordings[shape]
+        for held, given in zip(inputs, batch, strict=True):
+            held.copy_(given)
+        self.step.set_lr(lr)
+        return replay()
+
+    def _first(self, shape: tuple[object, ...], batch: tuple[Tensor, ...], lr: float) -> Tensor:
+        """Record a shape, try the recording on this mini-batch, and take it or leave it for good."""
+        before = self._copy()
+        inputs = tuple(torch.empty_like(t).copy_(t.flip(0) if t.ndim else t) for t in batch)
+        try:
+            recording = self.record(lambda: self.step.body(*inputs))
+        except RuntimeError as error:
+            self._put(before)
+            return self._give_up(f"recording failed ({str(error).splitlines()[0]})", batch, lr)
+        self._put(before)
+        row = self.step(batch, lr)
+        expected = self._copy()
+        self._put(before)
+        self.recordings[shape] = inputs, recording
+        replayed = self._replay(shape, batch, lr)
+        parts = self._differing(before, expected, row, replayed)
+        if parts:
+            self._put(expected)
+            self._give_up(f"a recorded step gave other {' and '.join(parts)} than the plain one")
+            return row
+        return replayed
+
+    def _give_up(self, reason: str, batch: tuple[Tensor, ...] = (), lr: float = 0.0) -> Tensor:
+        self.reason = reason
+        self.recordings.clear()  # also those that were kept: what goes wrong once is trusted nowhere
+        return self.step(batch, lr) if batch else torch.empty(0)
+
+    def _parts(self) -> dict[str, list[Tensor]]:
+        return self.step.tensors() | {"statistics": self.extra}
+
+    def _copy(self) -> dict[str, list[Tensor]]:
+        return {part: [t.clone() for t in tensors] for part, tensors in self._parts().items()}
+
+    @torch.no_grad()
+    def _put(self, copy: dict[str, list[Tensor]]) -> None:
+        for part, tensors in self._parts().items():
+            for tensor, kept in zip(tensors, copy[part], strict=True):
+                tensor.copy_(kept)
+
+    def _differing(
+        self, before: dict[str, list[Tensor]], expected: dict[str, list[Tensor]], row: Tensor, replayed: Tensor
+    ) -> list[str]:
+        """The parts that a recorded step changed otherwise; none where a plain step was not finite itself."""
+        parts = {part: (before[part], expected[part], now) for part, now in self._parts().items()}
+        parts["loss"] = ([torch.zeros_like(row[:1])], [row[:1]], [replayed[:1]])
+        return [part for part, (a, b, c) in parts.items() if not self._same(a, b, c)]
+
+    def _same(self, before: list[Tensor], expected: list[Tensor], got: list[Tensor]) -> bool:
+        """Whether tensors were changed alike. Counters always to the bit: beside their ones a fault would go unseen."""
+        bits = {i for i, t in enumerate(got) if self.exact or not t.is_floating_point()}
+        if not all(torch.equal(expected[i].nan_to_num(), got[i].nan_to_num()) for i in bits):
+            return False
+        rest = [i for i in range(len(got)) if i not in bits]
+        change = _norm([expected[i].double() - before[i].double() for i in rest])
+        error = _norm([got[i].double() - expected[i].double() for i in rest])
+        return not change.isfinite() or bool(error <= DIFFERENCE * change)
+
+
+def _norm(tensors: list[Tensor]) -> Tensor:
+    return torch.stack([t.norm() for t in tensors]).norm() if tensors else torch.zeros(())
+
+
+class CudaRecorder:
+    """Records on a CUDA device. All recordings share one pool of memory: none of them needs what another left there.
+
+    Args:
+        device: A CUDA device.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.pool = torch.cuda.graph_pool_handle()
+        with torch.cuda.device(device):  # one for all recordings: what a stream has freed only that stream uses again
+            self.stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+
+    def __call__(self, body: Body) -> Body:
+        """Warm up on a stream of its own (libraries choose kernels and allocate workspaces there), then record.
+
+        Raises:
+            RuntimeError: What the body does cannot be recorded, or memory does not suffice for it.
+        """
+        with torch.cuda.device(self.device):
+            main, aside = torch.cuda.current_stream(), self.stream
+            aside.wait_stream(main)
+            with torch.cuda.stream(aside):
+                for _ in range(3):
+                    body()
+            main.wait_stream(aside)
+            graph = torch.cuda.CUDAGraph()
+            try:
+                with torch.cuda.graph(graph, pool=self.pool, stream=aside):
+                    row = body()
+            finally:
+                torch.cuda.set_stream(main)  # some versions of torch stay on the other stream when recording fails
+
+        def replay() -> Tensor:
+            graph.replay()
+            return row.clone()  # the next replay writes over it
+
+        return replay

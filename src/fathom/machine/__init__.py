@@ -1,0 +1,1 @@
+"""This machine: paths, storage, software environment, and checks of all three."""

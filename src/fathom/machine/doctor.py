@@ -1,0 +1,232 @@
+"""Whether this machine will do: Python, torch, GPU, cores, memory, data, cache, shared storage, optional packages.
+
+torch and torchvision are tried in a process of their own: a broken pair must not break the one who looks.
+"""
+
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import Any
+
+from fathom.machine.paths import data_folders
+from fathom.machine.storage import nearest, try_storage
+
+PROBE = r"""
+import json, warnings
+said = {}
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    try:
+        import torch
+        said["torch"] = str(torch.__version__)
+        said["threads"] = torch.get_num_threads()
+        said["build"] = torch.version.cuda or torch.version.hip or ""
+        if torch.cuda.is_available():
+            found = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
+            said["gpus"] = [[gpu.name, gpu.total_memory] for gpu in found]
+            torch.ones(2, device="cuda").sum().item()
+    except Exception as error:
+        said["torch_error" if "torch" not in said else "gpu_error"] = f"{type(error).__name__}: {error}"
+    if "torch" in said:
+        try:
+            import torchvision
+            said["torchvision"] = str(torchvision.__version__)
+            torchvision.ops.nms(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.ones(1), 0.5)
+        except Exception as error:
+            said["torchvision_error"] = f"{type(error).__name__}: {error}"
+said["warnings"] = [str(w.message) for w in caught if "cuda" in str(w.message).lower() or "driver" in str(w.message)]
+print(json.dumps(said))
+"""
+PATIENCE = 180  # seconds for torch to start
+FILES = {  # dataset -> its official files, as they lie in the folder of datasets
+    "cifar10": ("cifar-10-batches-py/data_batch_1",),
+    "cifar100": ("cifar-100-python/train",),
+    "mnist": ("MNIST/raw/train-images-idx3-ubyte*",),
+    "fashion-mnist": ("FashionMNIST/raw/train-images-idx3-ubyte*",),
+    "isic2019": ("**/ISIC_2019_Training_GroundTruth.csv", "ISIC_2019_Training_Input*"),
+    "mio-tcd": ("MIO-TCD-Classification*",),
+}
+EXTRAS = {"timm": "backbones of frozen by their timm name", "ray": "the engine ray, for many machines"}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the doctor.
+
+    Args:
+        name: What was looked at.
+        state: `ok`, `warn` or `fail`.
+        found: What was found.
+        mend: What to do; empty where nothing need be.
+    """
+
+    name: str
+    state: str
+    found: str
+    mend: str = ""
+
+
+def examine(data: str | Path | None = None, out: str | Path = ".") -> list[Check]:
+    """Look at this machine, the data and the folder for results. Nothing is changed, and nothing stays behind."""
+    probed = probe()
+    checks = [_python(), *_packages(), *_torch(probed), _gpu(probed), _cores(probed), _memory(), *_data(data)]
+    checks += [Check(f"storage: {name}", *rest) for name, *rest in try_storage(Path(out))]
+    return checks + [_extra(name, use) for name, use in EXTRAS.items()]
+
+
+def probe() -> dict[str, Any]:
+    """What torch and torchvision say of themselves; `torch_error` where they cannot."""
+    try:
+        done = subprocess.run([sys.executable, "-P", "-c", PROBE], capture_output=True, text=True, timeout=PATIENCE)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return {"torch_error": f"it did not start: {error}"}
+    try:
+        said: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    except (IndexError, ValueError):
+        last = (done.stderr.strip().splitlines() or ["no word"])[-1]
+        return {"torch_error": f"its process ended with status {done.returncode}: {last}"}
+    return said
+
+
+def _python() -> Check:
+    fits = sys.version_info >= (3, 11)
+    found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    return Check("python", "ok" if fits else "fail", found, "" if fits else "use Python 3.11 or newer")
+
+
+def _packages() -> Iterator[Check]:
+    """Packages that Fathom needs and that are not installed."""
+    try:
+        needed = [line for line in requires("fathom-al") or [] if "extra ==" not in line]
+    except PackageNotFoundError:
+        yield Check("packages", "warn", "Fathom itself is not installed, only imported", "pip install -e .")
+        return
+    names = [match.group() for line in needed if (match := re.match(r"[A-Za-z0-9._-]+", line))]
+    absent = [name for name in names if not _version(name)]
+    found = f"absent: {', '.join(absent)}" if absent else f"{len(names)} there"
+    yield Check("packages", "fail" if absent else "ok", found, f"pip install {' '.join(absent)}" if absent else "")
+
+
+def _torch(probed: dict[str, Any]) -> Iterator[Check]:
+    if error := probed.get("torch_error"):
+        yield Check("torch", "fail", error, f'pip install --force-reinstall "torch{_wanted("torch") or ">=2.11"}"')
+        return
+    torch, vision = probed["torch"], probed.get("torchvision", "")
+    yield Check("torch", "ok", torch)
+    if error := probed.get("torchvision_error"):
+        installed = vision or _version("torchvision") or "absent"
+        text = f"{installed} does not work with torch {torch}: {error.splitlines()[0]}"
+        # Asked for together, the one is chosen that the other names as its pair.
+        pair = f'"torch=={torch.split("+")[0]}" torchvision'
+        yield Check("torchvision", "fail", text, f"pip install --force-reinstall {pair}  (uv pip: --reinstall)")
+        return
+    yield Check("torchvision", "ok", f"{vision}, and its operators work with torch {torch}")
+
+
+def _wanted(name: str) -> str:
+    """The version of a package that Fathom asks for, such as `>=2.11`."""
+    try:
+        lines = requires("fathom-al") or []
+    except PackageNotFoundError:
+        return ""
+    return next((match[1] for line in lines if (match := re.match(rf"{name}\s*([<>=!~][^;\s]*)", line))), "")
+
+
+def _gpu(probed: dict[str, Any]) -> Check:
+    driver = _driver()
+    if error := probed.get("gpu_error"):
+        return Check("gpu", "fail", f"there is one, but torch cannot use it: {error.splitlines()[0]}", "--device cpu")
+    if gpus := probed.get("gpus"):
+        names = ", ".join(f"{name} ({memory / 2**30:.0f} GiB)" for name, memory in gpus)
+        return Check("gpu", "ok", f"{names}; CUDA {probed['build']}, driver {driver or 'unknown'}")
+    if not driver:
+        return Check("gpu", "ok", "none: trainings run on the CPU")
+    if "torch" not in probed:
+        return Check("gpu", "warn", f"driver {driver}; torch does not start, so nothing more is known")
+    if not probed.get("build"):
+        text = f"driver {driver} is here, but this torch is built for the CPU alone"
+        return Check("gpu", "warn", text, "uv pip install --torch-backend=auto --reinstall torch torchvision")
+    reason = (probed.get("warnings") or ["torch sees none"])[0].splitlines()[0]
+    mend = f"renew the driver, or install a torch built for an older CUDA than {probed['build']} (--torch-backend=auto)"
+    return Check("gpu", "warn", f"driver {driver} does not go with CUDA {probed['build']}: {reason}", mend)
+
+
+def _driver() -> str:
+    """Version of NVIDIA's driver; empty where there is none."""
+    if not shutil.which("nvidia-smi"):
+        return ""
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip().splitlines()[0] if done.returncode == 0 and done.stdout.strip() else ""
+
+
+def _cores(probed: dict[str, Any]) -> Check:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    found = f"{cores} for this process, torch takes {probed.get('threads', '?')} threads unless told"
+    if (quota := _cgroup("cpu.max")) and quota[0] != "max" and (limit := int(quota[0]) / int(quota[1])) < cores:
+        return Check("cores", "warn", f"{found}, but only {limit:g} may be used", f"--workers {max(1, int(limit))}")
+    return Check("cores", "ok", found)
+
+
+def _memory() -> Check:
+    limits = []
+    try:
+        told = [line.split() for line in Path("/proc/meminfo").read_text().splitlines()]
+        limits.append(next(int(words[1]) * 1024 for words in told if words[0] == "MemAvailable:"))
+    except (OSError, StopIteration):
+        return Check("memory", "ok", "unknown")
+    if (limit := _cgroup("memory.max")) and limit[0] != "max":
+        limits.append(int(limit[0]))
+    free = min(limits) / 2**30
+    return Check("memory", "ok", f"{free:.1f} GiB") if free >= 2 else Check(
+        "memory", "warn", f"{free:.1f} GiB, and a worker takes about 1.5", "--workers 1")  # fmt: skip
+
+
+def _cgroup(name: str) -> list[str]:
+    """What limits this process's group; empty where nothing is told."""
+    try:
+        return (Path("/sys/fs/cgroup") / name).read_text().split()
+    except OSError:
+        return []
+
+
+def _data(data: str | Path | None) -> Iterator[Check]:
+    path, cache = data_folders(data)
+    if path.is_dir():
+        found = [name for name, patterns in FILES.items() if all(any(path.glob(p)) for p in patterns)]
+        text = f"{path}: {', '.join(found) or 'no official files that we know'} (digits are built in)"
+        yield Check("data", "ok" if found else "warn", text, "" if found else "name it with --data, or --download")
+    else:
+        mend = "name it with --data or FATHOM_DATA, or have it made by fathom run --download; digits need none"
+        yield Check("data", "warn", f"{path} is not there", mend)
+    there = nearest(cache)
+    free = shutil.disk_usage(there).free / 2**30
+    if os.access(there, os.W_OK):
+        few = free < 10
+        yield Check("cache", "warn" if few else "ok", f"{cache}, {free:.1f} GiB free", "make room" if few else "")
+    else:
+        yield Check("cache", "fail", f"{cache} cannot be written", "name another folder with FATHOM_CACHE")
+
+
+def _version(name: str) -> str:
+    """Version of an installed package; empty where it is absent."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
+
+
+def _extra(name: str, use: str) -> Check:
+    found = _version(name)
+    return Check(f"extra {name}", "ok", found or f'not installed; pip install "fathom-al[{name}]" for {use}')

@@ -1,0 +1,129 @@
+"""Whether a folder can hold a study that several processes work on: what the store asks of a file system, tried."""
+
+import contextlib
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from fathom.core.records import FathomError
+from fathom.store import atomic_files
+
+SYNCS = 5  # files written to time a commit
+SLOW = 0.25  # seconds a commit, from which the file system is called slow
+ROOM, LITTLE = 2**30, 10 * 2**30  # bytes free: too few, few
+NETWORK = ("nfs", "nfs4", "lustre", "gpfs", "beegfs", "cifs", "smb3", "fuse.sshfs", "ceph", "fuse.glusterfs", "9p")
+
+# Another process asks for the lock that this one holds.
+ASK = """
+import sys
+from pathlib import Path
+from fathom.store import atomic_files
+with atomic_files.lock(Path(sys.argv[1]), wait=False) as mine:
+    sys.exit(mine)
+"""
+
+Finding = tuple[str, str, str, str]  # (what was tried, ok | warn | fail, what was found, how to mend it)
+
+
+def try_storage(folder: Path) -> list[Finding]:
+    """What the folder can do; a folder that is not there is tried where it would be made. Nothing stays behind."""
+    there = nearest(folder)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".fathom-doctor-", dir=there) as made:
+            trials = (_commits, _links, _renames, _locks)
+            found = [_tried(trial, Path(made)) for trial in trials]
+    except OSError as error:
+        mend = "give permission, or name another folder with --out"
+        return [("writable", "fail", f"{there}: {error.strerror or error}", mend)]
+    return [("writable", "ok", str(there), ""), *found, _room(there), _kind(there)]
+
+
+def nearest(folder: Path) -> Path:
+    """The folder, or the first above it that is there."""
+    folder = folder.expanduser().absolute()
+    return next(path for path in (folder, *folder.parents) if path.is_dir())
+
+
+def _tried(trial: Callable[[Path], Finding], made: Path) -> Finding:
+    try:
+        return trial(made)
+    except (OSError, FathomError) as error:
+        return (trial.__name__[1:], "fail", str(error), "name a folder on another file system with --out")
+
+
+def _commits(made: Path) -> Finding:
+    """Exclusive creation, fsync, and the first of two writers wins."""
+    spans = []
+    for number in range(SYNCS):
+        began = time.perf_counter()
+        atomic_files.write(made / f"commit-{number}", b"x" * 4096)
+        spans.append(time.perf_counter() - began)
+    with contextlib.suppress(FileExistsError):
+        atomic_files.write(made / "commit-0", b"y")
+        return ("commits", "fail", "a second writer replaced the file of the first", "use another file system")
+    middle = statistics.median(spans)
+    state, mend = ("warn", "short jobs will wait for it: use a faster file system") if middle > SLOW else ("ok", "")
+    return ("commits", state, f"{middle * 1000:.1f} ms each, synced, and the first writer wins", mend)
+
+
+def _links(made: Path) -> Finding:
+    """Hard links that do not replace: what commits without any lock."""
+    atomic_files.write(made / "first", b"1")
+    atomic_files.write(made / "second", b"2")
+    try:
+        os.link(made / "first", made / "linked")
+    except OSError as error:
+        text = f"no hard links ({error.strerror}): only locks keep two writers of one file apart"
+        return ("links", "warn", text, "for several machines use a file system with hard links, such as NFSv4")
+    try:
+        os.link(made / "second", made / "linked")
+    except FileExistsError:
+        return ("links", "ok", "hard links, which do not replace", "")
+    return ("links", "fail", "a hard link replaced a file", "use another file system")
+
+
+def _renames(made: Path) -> Finding:
+    """Renaming over a file replaces it whole."""
+    atomic_files.write(made / "state", b"old")
+    atomic_files.write(made / "state", b"new", replace=True)
+    whole = (made / "state").read_bytes() == b"new"
+    return ("renames", "ok" if whole else "fail", "a file is replaced whole" if whole else "the old content stayed", "")
+
+
+def _locks(made: Path) -> Finding:
+    """A lock that another process sees."""
+    path = made / "lock"
+    with atomic_files.lock(path, wait=False) as mine:
+        asked = subprocess.run([sys.executable, "-P", "-c", ASK, str(path)], timeout=60, capture_output=True)
+    if mine and asked.returncode == 0:
+        return ("locks", "ok", "another process of this machine sees a lock (other machines are not asked)", "")
+    mend = "have it mounted with locks (NFSv4; Lustre: -o flock); without them work is done twice, and the first counts"
+    return ("locks", "fail", "another process does not see a lock", mend)
+
+
+def _room(there: Path) -> Finding:
+    free = shutil.disk_usage(there).free
+    state = "fail" if free < ROOM else "warn" if free < LITTLE else "ok"
+    mend = "" if state == "ok" else "make room; fathom plan tells how much a study takes"
+    return ("room", state, f"{free / 2**30:.1f} GiB free", mend)
+
+
+def _kind(there: Path) -> Finding:
+    """Which file system it is, as far as the machine tells."""
+    kind = max(((len(point), kind) for point, kind in _mounts() if there.is_relative_to(point)), default=(0, ""))[1]
+    shared = "seen by other machines too" if kind in NETWORK else "of this machine: workers elsewhere do not see it"
+    return ("file system", "ok", f"{kind}, {shared}" if kind else "unknown", "")
+
+
+def _mounts() -> Iterator[tuple[str, str]]:
+    """(mount point, kind) of each file system."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/mounts").read_text().splitlines():
+            _, point, kind, *_ = line.split()
+            yield point.replace("\\040", " "), kind

@@ -1,0 +1,197 @@
+"""What one worker process has open: store, device, and the datasets and paradigms it has loaded."""
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from fathom.core.records import PRETRAINING, FathomError, RunSpec, digest, of_stage
+from fathom.data import load, sketch_of
+from fathom.data.dataset import DataRoot, Dataset, Images
+from fathom.data.images import chunks
+from fathom.data.regimes import build as build_regime
+from fathom.data.sketch import BlankImages
+from fathom.learn import build as build_paradigm
+from fathom.learn.task import Paradigm
+from fathom.protocol.checkpoint import FileJournal, Look, Tell
+from fathom.protocol.split import Start
+from fathom.registry.spec_string import parse
+from fathom.store.store import Store
+
+if TYPE_CHECKING:
+    from fathom.engine.heartbeat import Presence
+
+Setting = tuple[str, str, str]  # (dataset, regime, paradigm)
+LATER = {"groups_across", "duplicates_across"}  # facts that stores of older versions lack, and go on without
+MOST_PIXELS = 1_000_000_000  # bytes of images that are looked through for duplicates: some three seconds
+
+
+@dataclass
+class Lab:
+    """One worker's open things.
+
+    Args:
+        store: Where results go.
+        data: Where datasets are found.
+        device: What trains.
+        environment: Name of the environment record that this worker computes under.
+        tell: Called with how far long work is (`protocol.checkpoint`).
+        sketched: For plans: datasets whose files are absent are taken from their sketch, and noted here with why.
+        owner: Process id of who started the session, which marks are made for.
+        presence: Says what this worker does, for those who watch.
+    """
+
+    store: Store
+    data: DataRoot
+    device: torch.device
+    environment: str = ""
+    tell: Tell | None = None
+    sketched: dict[str, str] | None = None
+    owner: int = field(default_factory=os.getpid)  # the process that the session ends with
+    presence: "Presence | None" = None
+    featured: dict[str, Dataset] = field(default_factory=dict)  # by name of their record (`protocol.preparation`)
+    _datasets: dict[str, Dataset] = field(default_factory=dict)
+    _starts: dict[tuple[str, str, int, str], Start] = field(default_factory=dict)
+
+    def dataset(self, text: str) -> Dataset:
+        """The dataset, its images on the device; checked against what the store knows of it.
+
+        Raises:
+            FathomError: It cannot be loaded, or its content is not what earlier results were computed on.
+        """
+        if text not in self._datasets:
+            loaded = self._load(text)
+            self._check(text, loaded)
+            images, test_images = loaded.images.to(self.device), loaded.test_images.to(self.device)
+            self._datasets[text] = dataclasses.replace(loaded, images=images, test_images=test_images)
+        return self._datasets[text]
+
+    def _load(self, text: str) -> Dataset:
+        try:
+            return load(text, self.data)
+        except FathomError as error:
+            made = None if self.sketched is None else sketch_of(text)
+            if self.sketched is None or made is None:
+                raise
+            self.sketched[text] = str(error)
+            return made
+
+    @property
+    def decides(self) -> dict[str, Any]:
+        """What decides this worker's numbers: versions, kind of device, threads; empty outside a study."""
+        found = self.store.get(f"environments/{self.environment}") if self.environment else None
+        return found[0] if found else {}
+
+    @property
+    def decided(self) -> str:
+        """Stands for what decides this worker's numbers."""
+        return digest(self.decides, 12)
+
+    def journal(self, job: str, decides: Any, look: Look | None = None) -> FileJournal:
+        """Where a job keeps its state on the way (see `FileJournal`)."""
+        return FileJournal(self.store, job, [decides, self.decided], look, self.tell)
+
+    def paradigm(self, text: str) -> Paradigm:
+        return build_paradigm(text)
+
+    def paradigm_of(self, setting: Setting) -> Paradigm:
+        """The setting's paradigm as it prepares: with what retries have changed before labels."""
+        found = self.paradigm(setting[2])
+        for change in of_stage(self.store.retries(setting), PRETRAINING):
+            found = found.eased(change, self.dataset(setting[0]).augment) or found
+        return found
+
+    def start(self, dataset: str, regime: str, seed: int, paradigm: str = "") -> Start:
+        """Split, starting set and validation set of a seed; a paradigm may have sizes of its own in a named regime.
+
+        Raises:
+            FathomError: The regime does not fit the dataset.
+        """
+        name = parse(paradigm).name if paradigm else ""
+        key = (dataset, regime, seed, name)
+        if key not in self._starts:
+            loaded = self.dataset(dataset)
+            self._starts[key] = Start.draw(loaded, build_regime(regime, loaded, name), seed, self.device)
+        return self._starts[key]
+
+    def start_of(self, spec: RunSpec) -> Start:
+        return self.start_at(spec.setting, spec.seed)
+
+    def start_at(self, setting: Setting, seed: int) -> Start:
+        """The start of a seed in a setting."""
+        return self.start(setting[0], setting[1], seed, setting[2])
+
+    def _check(self, text: str, loaded: Dataset) -> None:
+        facts = facts_of(text, loaded)
+        name = f"datasets/{digest(text, 12)}"
+        if known := self.store.get(name):
+            facts = {k: v for k, v in facts.items() if k in known[0] or k not in LATER}  # as an older store has them
+        if known and known[0] != facts:
+            changed = sorted(k for k in facts if known[0].get(k) != facts[k])
+            lines = [f"  {k}: {_brief(known[0].get(k))} -> {_brief(facts[k])}" for k in changed]
+            raise FathomError(
+                f"dataset {text} is not the one that the results in {self.store.root} were computed on:\n"
+                + "\n".join(lines)
+                + "\nBring the old data back, or name a new folder with --out"
+            )
+        self.store.put(name, facts)
+
+
+def facts_of(text: str, d: Dataset) -> dict[str, Any]:
+    """What a report says of a dataset, JSON-plain."""
+    import numpy as np
+
+    c = d.num_classes
+    return {
+        "name": text,
+        "class_names": list(d.class_names),
+        "metric": d.metric,
+        "balanced": d.balanced,
+        "role": d.role,
+        "train": len(d.labels),
+        "test": len(d.test_labels),
+        "val_split": d.val_split,
+        "class_counts": np.bincount(d.labels, minlength=c).tolist(),
+        "test_class_counts": np.bincount(d.test_labels, minlength=c).tolist(),
+        "size": list(d.images.size),
+        "source": d.source,
+        "revision": d.revision,
+        "notes": list(d.notes),
+        "long_tail": d.long_tail,
+        "groups": d.groups is not None,
+        "groups_across": _groups_across(d),
+        "duplicates_across": _duplicates_across(d),
+    }
+
+
+def _groups_across(d: Dataset) -> int | None:
+    """Groups with images in both splits; None where only one split has groups, which then cannot be compared."""
+    if d.groups is None and d.test_groups is None:
+        return 0
+    return None if d.groups is None or d.test_groups is None else len({*d.groups.tolist()} & {*d.test_groups.tolist()})
+
+
+def _duplicates_across(d: Dataset) -> int | None:
+    """Test images of which a train image has the very same pixels; None where there are too many pixels to look."""
+    h, w = d.images.size
+    pixels = (len(d.images) + len(d.test_images)) * 3 * h * w
+    if pixels > MOST_PIXELS or isinstance(d.images, BlankImages):
+        return None
+    seen, tested = (_fingerprints(images) for images in (d.images, d.test_images))
+    known = set(seen)
+    return sum(mark in known for mark in tested)
+
+
+def _fingerprints(images: Images) -> Iterator[bytes]:
+    for ids in chunks(images):
+        for pixels in images.take(ids).cpu().numpy():
+            yield hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
+
+
+def _brief(value: Any) -> str:
+    text = str(value)
+    return text if len(text) < 80 else text[:77] + "..."

@@ -1,0 +1,49 @@
+"""What an encoder's features are worth on the way: accuracy of its nearest neighbors.
+
+The labels are those that the harness holds. They are looked at for the report alone: nothing of it reaches the encoder,
+the classifier or a query method, and nobody is billed.
+"""
+
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from fathom.core.streams import Streams
+from fathom.learn.task import Embed
+from fathom.protocol.oracle import Oracle
+
+if TYPE_CHECKING:
+    from fathom.protocol.preparation import Ground
+
+NEIGHBORS = 20
+TEMPERATURE = 0.07  # of the votes (Wu et al., 2018)
+BANK, ASKED = 4000, 1000  # samples that vote, samples that are classified: train part of the split
+
+
+def knn_probe(ground: "Ground", embed: Embed) -> dict[str, float]:
+    """Accuracy of weighted nearest neighbors in the features of the train part, in [0, 1].
+
+    The first fifth (at most `ASKED`) of a fixed random order is classified by the rest (at most `BANK`).
+
+    Source: Wu et al., 2018 (instance discrimination), Sec. 3.4: cosine similarity, votes exp(similarity / 0.07).
+    """
+    order = torch.randperm(len(ground.train_ids), generator=Streams(ground.seed)("pretrain").at("probe").torch())
+    ids = ground.train_ids[order[: ASKED + BANK].numpy()]
+    asked = min(ASKED, len(ids) // 5)
+    features, oracle = embed(ground.some(ids)), Oracle(ground.dataset.labels)
+    votes = torch.as_tensor(oracle.label(ids[asked:]), device=features.device)
+    found = nearest_classes(features[:asked], features[asked:], votes, ground.dataset.num_classes)
+    return {"knn_accuracy": oracle.agreement(ids[:asked], found.cpu().numpy())}
+
+
+def nearest_classes(
+    asked: Float[Tensor, "a d"], bank: Float[Tensor, "b d"], labels: Tensor, num_classes: int
+) -> Tensor:
+    """The class that the nearest neighbors of each row vote for, int64 [a]."""
+    similarity = normalize(asked.float()) @ normalize(bank.float()).T
+    near, which = similarity.topk(min(NEIGHBORS, len(bank)))
+    votes = torch.zeros(len(asked), num_classes, device=asked.device)
+    return votes.scatter_add_(1, labels[which], (near / TEMPERATURE).exp()).argmax(1)

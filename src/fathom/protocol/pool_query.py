@@ -1,0 +1,89 @@
+"""The query of a round: what of the pool the query method gets to see, and the ids behind its picks."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from fathom.core.streams import Streams
+from fathom.data.images import Subset
+from fathom.learn.task import Classifier, Prediction
+from fathom.protocol.clock import Clock
+from fathom.protocol.dropout import prediction_draws
+from fathom.protocol.oracle import Labeled
+from fathom.protocol.split import Ids, Start
+from fathom.query.method import QueryMethod
+from fathom.query.view import PoolView, Selection
+
+
+@dataclass(frozen=True)
+class Asking:
+    """One query of one run.
+
+    Args:
+        start: The run's split.
+        classifier: This round's.
+        dropout: Its dropout.
+        method: The query method.
+        labeled: The samples that have labels.
+        streams: The round's streams.
+        clock: Where the time is booked.
+    """
+
+    start: Start
+    classifier: Classifier
+    dropout: float
+    method: QueryMethod
+    labeled: Labeled
+    streams: Streams
+    clock: Clock
+
+    def ask(self) -> tuple[list[int], list[float] | None, list[str]]:
+        """(dataset ids picked in order, their scores, notes for the reader)."""
+        pool_ids = self.start.pool_ids(self.labeled.ids)
+        wanted = self.start.regime.query_size
+        size, notes = min(wanted, len(pool_ids)), []
+        if size < wanted:
+            notes.append(f"the pool held only {size} samples, fewer than the query size {wanted}; took all")
+        if size == 0:
+            return [], None, notes
+        candidates = self.method.candidates(len(pool_ids), self.streams("query"))
+        if candidates is not None and len(candidates) >= size:  # else the pool is down to less than a query
+            pool_ids = pool_ids[candidates.cpu().numpy()]
+        with self.clock("query"):
+            picked = self._select(pool_ids, size)
+        scores = None if picked.scores is None else [float(s) for s in picked.scores.cpu()]
+        return pool_ids[picked.positions.cpu().numpy()].tolist(), scores, notes
+
+    def _select(self, pool_ids: Ids, size: int) -> Selection:
+        known = self._known()
+        if not self.method.predictions:
+            nothing = torch.zeros(len(pool_ids), 0, self.start.dataset.num_classes, device=self.start.device)
+            views: Iterator[PoolView] = iter([PoolView(nothing, nothing[:, :, 0], *known)])
+        else:
+            draws = self.method.draws or prediction_draws(self.dropout)
+            pool = Subset(self.start.dataset.images, self.start.tensor(pool_ids))
+            predictions = self.classifier.stream(pool, draws, self.streams("draws"))
+            views = (self._view(p, *known) for p in self.clock.each("predict", predictions))
+        return self.method.select(views, size, self.streams("query"))
+
+    def _known(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features and labels of the labeled samples, where the method needs them."""
+        if not self.method.labeled:
+            return torch.zeros(0, 0, device=self.start.device), self.start.tensor([])
+        with self.clock("predict"):
+            images = Subset(self.start.dataset.images, self.start.tensor(self.labeled.ids))
+            features = [self._features(p) for p in self.classifier.stream(images, 0, self.streams("draws"))]
+        return torch.cat(features), self.start.tensor(self.labeled.labels)
+
+    def _view(self, p: Prediction, known_features: torch.Tensor, known_labels: torch.Tensor) -> PoolView:
+        """Only what the method declared that it needs."""
+        log_probs = p.log_probs
+        if not self.method.draws and log_probs.shape[1] > 1:
+            log_probs = torch.logsumexp(log_probs, dim=1, keepdim=True) - np.log(log_probs.shape[1])
+        return PoolView(log_probs, self._features(p), known_features, known_labels)
+
+    def _features(self, p: Prediction) -> torch.Tensor:
+        """The features that the method declared."""
+        return {"last": p.features, "encoder": p.embeddings, "": p.features[:, :0]}[self.method.features]

@@ -1,0 +1,205 @@
+"""What a claim comes to: an effect with its interval, what it rests on, and a verdict by a stated rule."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from fathom.core.records import unique
+from fathom.published.compare import plain
+from fathom.published.evidence import Evidence
+from fathom.published.matching import name_of
+from fathom.results.results import Setting
+from fathom.stats.differences import ALPHA, Arm, Difference, paired, welch
+from fathom.stats.inference import holm
+
+SUPPORTED, CONTRADICTED, OPEN, UNTESTED = "supported", "contradicted", "cannot tell", "not tested"
+
+Cell = tuple[Setting, str]  # (setting, query method; empty where all of the setting's count)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One question that a claim comes down to, and its answer.
+
+    Args:
+        question: The estimand in words, with the side that supports the claim.
+        effect, low, high: A fraction, with its 95 % interval; NaN where there is none.
+        verdict: `supported`, `contradicted`, `cannot tell` or `not tested`.
+        datasets, settings: How many it rests on.
+        seeds: The fewest and the most seeds of a cell.
+        cells: What it rests on, in words.
+        note: What else must be known.
+    """
+
+    question: str
+    effect: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    verdict: str = UNTESTED
+    datasets: int = 0
+    settings: int = 0
+    seeds: tuple[int, int] = (0, 0)
+    cells: list[str] = field(default_factory=list)
+    note: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; None where a number is undefined."""
+        found: dict[str, Any] = plain({**vars(self), "seeds": list(self.seeds)})
+        return found
+
+
+def untested(question: str, reason: str) -> Finding:
+    """Nothing of what the question asks was run."""
+    return Finding(question, note=reason)
+
+
+def over_datasets(
+    evidence: Evidence, question: str, values: Mapping[Cell, float], side: int = 1, note: str = ""
+) -> Finding:
+    """The mean over data sets of a value of cells, each data set the mean of its own.
+
+    Data sets are the sample: the settings and seeds of one are not independent of each other.
+
+    Args:
+        evidence: Where the values come from.
+        question: The estimand.
+        values: Of each cell.
+        side: +1 where values above zero support the claim, -1 where those below do.
+        note: What else must be known.
+    """
+    if not values:
+        return untested(question, "no such settings")
+    means = list(dataset_means(values).values())
+    found = paired(means)
+    if len(means) == 1:
+        found = replace(found, refused="")
+        note = "; ".join(text for text in (note, "one data set: nothing says how far others would differ") if text)
+    return _said(evidence, question, found, list(values), side, note)
+
+
+def between(evidence: Evidence, question: str, one: Mapping[Cell, float], other: Mapping[Cell, float]) -> Finding:
+    """The mean over data sets of one kind minus that over another kind, by Welch; above zero supports the claim."""
+    if not one or not other:
+        return untested(question, "only one kind of data set" if one or other else "no such settings")
+    arms = [Arm.of(dict(enumerate(dataset_means(values).values()))) for values in (one, other)]
+    difference = welch(Arm(arms[0].mean, arms[0].sd, arms[0].n), Arm(arms[1].mean, arms[1].sd, arms[1].n))
+    difference = replace(difference, refused="")  # the counts of data sets say why there is no interval
+    note = f"{arms[0].n} against {arms[1].n} data sets"
+    return _said(evidence, question, difference, [*one, *other], 1, note)
+
+
+def in_each(
+    evidence: Evidence, question: str, found: Mapping[Cell, Difference], side: int = 1, note: str = ""
+) -> Finding:
+    """Whether something holds in every cell; the effect shown is that of the cell that speaks most against it.
+
+    Supported where the 95 % interval of every cell lies on the side; contradicted where a cell lies on the other side,
+    Holm-corrected over the cells.
+    """
+    if not found:
+        return untested(question, "no such settings")
+    signed = {cell: side * d.mean for cell, d in found.items()}
+    worst = min(signed, key=lambda cell: signed[cell])
+    rejected = holm([d.p for d in found.values()]) < ALPHA
+    right = [d.low > 0 if side > 0 else d.high < 0 for d in found.values()]
+    wrong = [bool(r) and side * d.mean < 0 for r, d in zip(rejected, found.values(), strict=True)]
+    verdict = SUPPORTED if all(right) else CONTRADICTED if any(wrong) else OPEN
+    told = f"{sum(v > 0 for v in signed.values())} of {len(found)} cells on that side, {sum(right)} by their intervals"
+    return _made(evidence, question, found[worst], verdict, found, _worst(worst, [told, note]))
+
+
+def nowhere_below(evidence: Evidence, question: str, found: Mapping[Cell, Difference], margin: float) -> Finding:
+    """Non-inferiority in every cell; the effect shown is that of the lowest cell.
+
+    Supported where every 95 % interval lies above minus the margin; contradicted where a cell differs from zero,
+    Holm-corrected over the cells, and its interval lies below minus the margin.
+    """
+    if not found:
+        return untested(question, "no such settings")
+    worst = min(found, key=lambda cell: found[cell].mean)
+    rejected = holm([d.p for d in found.values()]) < ALPHA
+    below = [bool(r) and d.mean < 0 for r, d in zip(rejected, found.values(), strict=True)]
+    failing = [shown and d.high < -margin for shown, d in zip(below, found.values(), strict=True)]
+    safe = [d.low > -margin for d in found.values()]
+    verdict = SUPPORTED if all(safe) else CONTRADICTED if any(failing) else OPEN
+    told = f"{sum(d.mean < 0 for d in found.values())} of {len(found)} cells below, {sum(below)} after Holm"
+    return _made(evidence, question, found[worst], verdict, found, _worst(worst, [told]))
+
+
+def equal_in_each(evidence: Evidence, question: str, found: Mapping[Cell, Difference], margin: float) -> Finding:
+    """Equivalence in every cell (two one-sided tests); the effect shown is that of the cell farthest from zero.
+
+    Contradicted where a cell differs from zero, Holm-corrected over the cells, and its interval lies outside the
+    margin.
+    """
+    if not found:
+        return untested(question, "no such settings")
+    worst = max(found, key=lambda cell: abs(found[cell].mean))
+    rejected = holm([d.p for d in found.values()]) < ALPHA
+    apart = [d.low > margin or d.high < -margin for d in found.values()]
+    outside = [bool(r) and far for r, far in zip(rejected, apart, strict=True)]
+    same = [d.within(margin) for d in found.values()]
+    verdict = SUPPORTED if all(same) else CONTRADICTED if any(outside) else OPEN
+    told = f"{sum(same)} of {len(found)} cells shown to be within the margin"
+    return _made(evidence, question, found[worst], verdict, found, _worst(worst, [told]))
+
+
+def dataset_means(values: Mapping[Cell, float]) -> dict[str, float]:
+    """Data set -> mean over its cells."""
+    names = unique(source_of(setting) for setting, _ in values)
+    return {name: float(np.mean([v for (s, _), v in values.items() if source_of(s) == name])) for name in names}
+
+
+def source_of(setting: Setting) -> str:
+    """The data set of a setting, whatever part of it is used; one's own images are told apart by their path."""
+    name = name_of(setting[0])
+    return setting[0] if name in ("folder", "table") else name
+
+
+def _said(evidence: Evidence, question: str, d: Difference, cells: Iterable[Cell], side: int, note: str) -> Finding:
+    """The verdict by the side that the interval lies on."""
+    verdict = OPEN
+    if d.low > 0 or d.high < 0:
+        verdict = SUPPORTED if side * d.mean > 0 else CONTRADICTED
+    return _made(evidence, question, d, verdict, cells, note)
+
+
+def _made(
+    evidence: Evidence,
+    question: str,
+    d: Difference,
+    verdict: str,
+    cells: Iterable[Cell] | Mapping[Cell, Difference],
+    note: str,
+) -> Finding:
+    own = set(cells)
+    settings = unique(setting for setting, _ in cells)
+    if isinstance(cells, Mapping):
+        seeds = [n for found in cells.values() for n in found.n]
+    else:
+        whole = {setting[:2] for setting, query in own if not query}  # all that was run of a data set and regime
+        seeds = [arm.n for (s, query), arm in evidence.areas.items() if (s, query) in own or s[:2] in whole]
+    return Finding(
+        question,
+        d.mean,
+        d.low,
+        d.high,
+        verdict,
+        len(unique(map(source_of, settings))),
+        len(settings),
+        (min(seeds), max(seeds)) if seeds else (0, 0),
+        [told(cell) for cell in cells],
+        "; ".join(text for text in (note, d.refused) if text),
+    )
+
+
+def _worst(cell: Cell, notes: Sequence[str]) -> str:
+    return "; ".join(text for text in (*notes, f"shown: {told(cell)}") if text)
+
+
+def told(cell: Cell) -> str:
+    """A cell in words."""
+    return " ".join((*cell[0], cell[1])).strip()

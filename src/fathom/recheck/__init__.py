@@ -1,0 +1,1 @@
+"""Committed rounds computed again and compared with what the store holds."""

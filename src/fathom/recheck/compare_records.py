@@ -1,0 +1,60 @@
+"""Whether two records say the same: to the bit, or as near as another environment leaves them."""
+
+import json
+from typing import Any
+
+from fathom.core.records import unique
+
+TOLERANCE = 0.02  # of a metric in [0, 1], where the environment is another one
+EXACT = ("round", "budget", "paid", "hparams", "labeled_classes", "seed", "dropout")  # what no environment changes
+UNBOUNDED = ("log_loss",)
+
+
+def compare(committed: dict[str, Any], found: dict[str, Any], bitwise: bool) -> tuple[list[str], list[str]]:
+    """(differences, notes): what must be the same and is not, and what differs as another environment may make it."""
+    differences: list[str] = []
+    notes: list[str] = []
+    for key in unique([*committed, *found]):
+        one, other = committed.get(key), found.get(key)
+        if one == other:
+            continue
+        if key == "metrics" and isinstance(one, dict) and isinstance(other, dict):
+            for name in unique([*one, *other]):
+                text = _told(f"{key}.{name}", one.get(name), other.get(name))
+                if one.get(name) != other.get(name):
+                    near = not bitwise and _near(name, one.get(name), other.get(name))
+                    (notes if near else differences).append(text)
+        elif bitwise or key in EXACT:
+            differences.append(_told(key, one, other))
+        else:
+            notes.append(_told(key, one, other))
+    return differences, notes
+
+
+def _near(name: str, one: Any, other: Any) -> bool:
+    """Whether a metric may differ so much between environments."""
+    if name in UNBOUNDED:
+        return True
+    return isinstance(one, float) and isinstance(other, float) and abs(one - other) <= TOLERANCE
+
+
+def _told(name: str, one: Any, other: Any) -> str:
+    if isinstance(one, list) and isinstance(other, list):
+        places = [i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b]
+        if len(one) == len(other):
+            first = places[0]
+            values = f"{one[first]} committed, {other[first]} now"
+            return f"{name}: {len(places)} of {len(one)} differ, first at {first}: {values}"
+        return f"{name}: {len(one)} committed, {len(other)} now"
+    return f"{name}: {_brief(one)} committed, {_brief(other)} now"
+
+
+def _brief(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) < 80 else f"{text[:77]}..."
+
+
+def plain(content: dict[str, Any]) -> dict[str, Any]:
+    """A content as it is read back from a file."""
+    found: dict[str, Any] = json.loads(json.dumps(content))
+    return found

@@ -1,0 +1,188 @@
+"""A registered member, and how it is read from source: nothing is imported to list names and parameters."""
+
+import ast
+import importlib
+import importlib.util
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from traceback import extract_tb
+from types import ModuleType
+from typing import Any
+
+from fathom.core.records import FathomError
+from fathom.registry.spec_string import NAME, Value, spell
+
+KINDS = ("dataset", "regime", "paradigm", "query")
+
+# What a call-string may set for every query method, on top of the method's own parameters (see `query.method`).
+QUERY_PARAMETERS: dict[str, dict[str, Value]] = {
+    "score": {"draws": 0, "dropout": "auto", "subsample": 0, "sampling": "top", "beta": 1.0, "stratify": False},
+    "selection": {"draws": 0, "dropout": "auto", "subsample": 0},
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered member, known from its source alone.
+
+    Args:
+        kind: One of `KINDS`.
+        name: Full name, `my_al/margin` for a visitor's.
+        module: Dotted module name.
+        path: Its source file.
+        attribute: Name in the module.
+        doc: Its docstring.
+        options: The decorator's keyword arguments.
+        parameters: Name -> default of what a call-string may set.
+    """
+
+    kind: str
+    name: str
+    module: str
+    path: Path
+    attribute: str
+    doc: str
+    options: dict[str, Any] = field(default_factory=dict)
+    parameters: dict[str, Value] = field(default_factory=dict)
+
+    @property
+    def summary(self) -> str:
+        """First line of the docstring."""
+        return self.doc.split("\n")[0]
+
+    def load(self) -> Any:
+        """Import the member.
+
+        Raises:
+            FathomError: Its module cannot be imported, whatever it raises: file, line and error.
+        """
+        try:
+            return getattr(_module(self.module, self.path), self.attribute)
+        except (Exception, SystemExit) as error:  # a script that leaves at its end is no plug-in either
+            lines = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == str(self.path)]
+            where = f"{self.path}, line {lines[-1]}" if lines else str(self.path)
+            raise FathomError(
+                f"{self.kind} {self.name!r} cannot be imported ({where}): {type(error).__name__}: {error}"
+            ) from error
+
+
+def sources(target: str) -> list[tuple[str, Path]]:
+    """(module, file) of an entry point's target: a module, or every module of a package's folder, sorted by name."""
+    target = target.split(":")[0]
+    try:
+        spec = importlib.util.find_spec(target)
+    except Exception as error:  # whatever a parent package raises when it is imported
+        raise FathomError(f"entry point {target!r} of group fathom cannot be found: {error}") from error
+    if spec is None or spec.origin is None:
+        raise FathomError(f"entry point {target!r} of group fathom names no module; reinstall the package that has it")
+    if not spec.submodule_search_locations:
+        return [(target, Path(spec.origin))]
+    files = sorted(Path(spec.origin).parent.glob("*.py"))
+    return [(target if f.stem == "__init__" else f"{target}.{f.stem}", f) for f in files]
+
+
+def scan(module: str, path: Path, prefix: str) -> list[Entry]:
+    """The members of one source file.
+
+    Args:
+        module: Its dotted name.
+        path: The file.
+        prefix: What their names begin with.
+
+    Raises:
+        FathomError: The file cannot be read, or a decorator or default is no plain value.
+    """
+    try:
+        tree = ast.parse(importlib.util.decode_source(path.read_bytes()), filename=str(path))
+    except (OSError, SyntaxError, ValueError) as error:  # ValueError: not in its encoding, or a null byte
+        raise FathomError(
+            f"cannot read {path} as Python source (UTF-8 unless its first line says otherwise): {error}"
+        ) from error
+    entries = []
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            for kind, name, options in _decorators(node, path):
+                entries.append(
+                    Entry(
+                        kind,
+                        prefix + name,
+                        module,
+                        path,
+                        node.name,
+                        (ast.get_docstring(node) or "").strip(),
+                        options,
+                        _parameters(node, options, path),
+                    )
+                )
+    return entries
+
+
+def _decorators(node: ast.FunctionDef | ast.ClassDef, path: Path) -> Iterable[tuple[str, str, dict[str, Any]]]:
+    kinds = {"score": "query", "selection": "query", "dataset": "dataset", "regime": "regime", "paradigm": "paradigm"}
+    for call in node.decorator_list:
+        if not isinstance(call, ast.Call):
+            continue
+        word = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+        if word not in kinds or not call.args:
+            continue
+        try:
+            name = ast.literal_eval(call.args[0])
+            options = {k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg}
+        except ValueError as error:
+            raise FathomError(f"{path}:{node.lineno}: the arguments of @{word} must be plain values") from error
+        if not isinstance(name, str) or not re.fullmatch(NAME, name):
+            raise FathomError(f"{path}:{node.lineno}: {name!r} is not a kebab-case name")
+        yield kinds[word], name, ({"method": word, **options} if kinds[word] == "query" else options)
+
+
+def _parameters(node: ast.FunctionDef | ast.ClassDef, options: dict[str, Any], path: Path) -> dict[str, Value]:
+    """Keyword-only parameters of a function, annotated fields of a class, with their defaults."""
+    pairs: list[tuple[str, ast.expr | None]]
+    if isinstance(node, ast.FunctionDef):
+        pairs = [(a.arg, d) for a, d in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)]
+    else:
+        pairs = [
+            (f.target.id, f.value) for f in node.body if isinstance(f, ast.AnnAssign) and isinstance(f.target, ast.Name)
+        ]
+    own = {name: _default(name, default, path) for name, default in pairs}
+    common = dict(QUERY_PARAMETERS.get(options.get("method", ""), {}))
+    if "draws" in common:
+        common["draws"] = options.get("draws", 0)
+    return common | own
+
+
+def _default(name: str, default: ast.expr | None, path: Path) -> Value:
+    """A parameter's default; it must be what a call-string can say, as it is listed and compared with that."""
+    if default is None:
+        return None
+    try:
+        value: Value = ast.literal_eval(default)
+        spell(value)
+    except (ValueError, TypeError) as error:
+        raise FathomError(
+            f"{path}:{default.lineno}: the default of {name} must be a plain value (number, string, true, false, none, "
+            "or a tuple of these), as a call-string can give it"
+        ) from error
+    return value
+
+
+def _module(name: str, path: Path) -> ModuleType:
+    if not name.startswith("_fathom_plugin_"):
+        return importlib.import_module(name)
+    source = path.read_bytes()
+    if (known := sys.modules.get(name)) and known.__dict__.get("__fathom_source__") == (path, source):
+        return known  # another file of that stem, or the file as it was before an edit, is another module
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"no loader for {path}")
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    module.__dict__["__fathom_source__"] = (path, source)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

@@ -1,0 +1,183 @@
+"""Names and call-strings -> the functions behind them.
+
+A member is a function or class with one of the decorators `score`, `selection`, `dataset`, `regime`, `paradigm`.
+Members are found by reading the source of the folders that the entry points of group `fathom` name, so a list of all
+names and parameters needs no import of torch, and a new file needs no edit elsewhere. Built-ins and visitors' packages
+come in through the same door; a visitor's names carry the name of its entry point: `my_al/margin`.
+"""
+
+import difflib
+from collections.abc import Callable, Iterable
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fathom.core.records import FathomError
+from fathom.registry.plugin_scan import KINDS, scan, sources
+from fathom.registry.plugin_scan import QUERY_PARAMETERS as QUERY_PARAMETERS
+from fathom.registry.plugin_scan import Entry as Entry
+from fathom.registry.spec_string import Call, Value, parse, spell
+
+T = TypeVar("T", bound=Callable[..., Any])
+
+
+# ------------------------------------------------------------------------------------------------- decorators
+
+
+def score(name: str, *, draws: int = 0, features: bool | str = False) -> Callable[[T], T]:
+    """Register a query method that maps each sample's prediction to one number: the highest are queried.
+
+    `def f(view: PoolView, **parameters) -> Float[Tensor, "n"]`, pure; it sees one chunk of the pool at a time.
+
+    Args:
+        name: Kebab-case name.
+        draws: Dropout draws it needs (k); 0 for the plain softmax (k = 1).
+        features: Whether it needs `view.features`: true for the input of the last linear layer, `"encoder"` for the
+            encoder's output, which differ where the head has two layers.
+    """
+    return _mark("query", name, method="score", draws=draws, features=features)
+
+
+def selection(
+    name: str, *, draws: int = 0, features: bool | str = False, labeled: bool = False, predictions: bool = True
+) -> Callable[[T], T]:
+    """Register a query method that sees the whole pool view and returns distinct positions in it.
+
+    `def f(view: PoolView, size: int, stream: Stream, **parameters) -> Selection | Int[Tensor, "q"]`, pure.
+
+    Args:
+        name: Kebab-case name.
+        draws: Dropout draws it needs (k); 0 for the plain softmax (k = 1).
+        features: Whether it needs `view.features`: true for the input of the last linear layer, `"encoder"` for the
+            encoder's output, which differ where the head has two layers.
+        labeled: Whether it needs `view.labeled_features` and `view.labeled_labels`.
+        predictions: Whether it needs the classifier at all; without, `view.log_probs` is [n, 0, c].
+    """
+    options = {"draws": draws, "features": features, "labeled": labeled, "predictions": predictions}
+    return _mark("query", name, method="selection", **options)
+
+
+def dataset(name: str, *, role: str = "development", sketch: str = "") -> Callable[[T], T]:
+    """Register a dataset: `def f(root: DataRoot, **parameters) -> Dataset`.
+
+    Args:
+        name: Kebab-case name.
+        role: `development`, or `roll-out`: never tuned on. A parameter `role` of the dataset's own goes before it.
+        sketch: Name of a function of the same module with the same keyword parameters that gives the dataset with
+            official counts and without images, so that a study can be planned without the files.
+    """
+    return _mark("dataset", name, role=role, sketch=sketch)
+
+
+def regime(name: str) -> Callable[[T], T]:
+    """Register a label regime: `def f(dataset: Dataset, **parameters) -> LabelRegime`."""
+    return _mark("regime", name)
+
+
+def paradigm(name: str) -> Callable[[T], T]:
+    """Register a training paradigm: a frozen dataclass whose fields are its parameters (see `learn.task.Paradigm`)."""
+    return _mark("paradigm", name)
+
+
+def _mark(kind: str, name: str, **options: Any) -> Callable[[T], T]:
+    def decorate(member: T) -> T:
+        member.__fathom__ = (kind, name, options)  # type: ignore[attr-defined]
+        return member
+
+    return decorate
+
+
+# ------------------------------------------------------------------------------------------------------- members
+
+_files: dict[str, Path] = {}  # plug-in files added with `add_file`, by prefix
+
+
+def add_file(path: str | Path) -> str:
+    """Register the members of a single file under its stem: `my_al.py` gives `my_al/...`. Returns the prefix.
+
+    Raises:
+        FathomError: The file is missing, holds no member, or its stem is taken.
+    """
+    path = Path(path).resolve()
+    if not path.is_file() or path.suffix != ".py":
+        raise FathomError(f"plug-in {path} is not a Python file; expected a .py file with a decorated function")
+    if not path.stem.isidentifier():
+        raise FathomError(f"plug-in {path.name}: its stem is the prefix of its names; rename it to a Python identifier")
+    taken = _files.get(path.stem)
+    if (taken and taken != path) or path.stem in {p.name for p in entry_points(group="fathom")}:
+        raise FathomError(f"the prefix {path.stem}/ is taken already; rename {path.name}")
+    if not scan(path.stem, path, ""):
+        raise FathomError(f"{path} registers nothing; decorate a function with @fathom.score or @fathom.selection")
+    _files[path.stem] = path
+    index.cache_clear()
+    return path.stem
+
+
+def added_files() -> list[str]:
+    """The plug-in files added so far, for handing on to worker processes."""
+    return [str(p) for p in _files.values()]
+
+
+@cache
+def index() -> dict[str, dict[str, Entry]]:
+    """All members by kind and name, read from source without importing them.
+
+    Raises:
+        FathomError: Two members share a name, or a source file cannot be read.
+    """
+    found: dict[str, dict[str, Entry]] = {kind: {} for kind in KINDS}
+    places = [(point.value, point.name, sources(point.value)) for point in sorted(entry_points(group="fathom"))]
+    places += [(prefix, prefix, [(f"_fathom_plugin_{prefix}", path)]) for prefix, path in _files.items()]
+    for target, prefix, files in places:
+        builtin = target.startswith("fathom.")
+        for module, path in files:
+            for entry in scan(module, path, "" if builtin else f"{prefix}/"):
+                if (other := found[entry.kind].get(entry.name)) and other.path != entry.path:
+                    raise FathomError(f"{entry.kind} {entry.name!r} is registered twice: {other.path} and {path}")
+                found[entry.kind][entry.name] = entry
+    return {kind: dict(sorted(members.items())) for kind, members in found.items()}
+
+
+def find(kind: str, text: str) -> tuple[Entry, Call]:
+    """The member and the canonical, checked call of a call-string, without importing the member.
+
+    Raises:
+        FathomError: Unknown name or parameter (with the nearest valid one), or a value of the wrong type.
+    """
+    call = parse(text)
+    members = index()[kind]
+    if call.name not in members:
+        raise FathomError(f"unknown {kind} {call.name!r}. {suggest(call.name, members)}")
+    entry = members[call.name]
+    said: dict[str, Value] = {}
+    for key, given in call.arguments:
+        if key not in entry.parameters:
+            raise FathomError(f"{kind} {call.name!r} has no parameter {key!r}. {suggest(key, entry.parameters)}")
+        default = entry.parameters[key]
+        value = "none" if given is None and isinstance(default, str) else given  # a word among words
+        _check_type(f"{kind} {call.name}: {key}", value, default)
+        if spell(value) != spell(default):  # what says nothing new is left out: one variation, one spelling, one key
+            said[key] = value
+    return entry, Call.make(call.name, said)
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """'Did you mean ...?', or all valid names where none is near."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"Did you mean {near[0]!r}?" if near else f"Expected one of: {', '.join(known) or '(none)'}"
+
+
+def _check_type(what: str, value: Value, default: Value) -> None:
+    """Refuse a value of another type than the default. Where the default is none, the member itself says what fits."""
+    auto = default == "auto" and isinstance(default, str)
+    if default is None or (auto and value is not None):
+        return
+    allowed = default if isinstance(default, tuple) else (default,)
+    kinds = {type(v) for v in allowed}
+    for v in value if isinstance(value, tuple) else (value,):
+        fits = type(v) in kinds or (float in kinds and type(v) is int)
+        if not fits or (isinstance(value, tuple) and not isinstance(default, tuple)):
+            names = "a value" if auto else " or ".join(sorted(k.__name__ for k in kinds))
+            raise FathomError(f"{what} expects {names}, as its default {spell(default)}; got {spell(value)}")

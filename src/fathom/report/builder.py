@@ -1,0 +1,46 @@
+"""The figures and tables of a page, collected as they are made, since each is also written as a file."""
+
+from dataclasses import dataclass, field
+
+from markupsafe import Markup
+
+from fathom.report.drawing import Drawing
+from fathom.report.tables import Table
+from fathom.results.results import Reading
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing in the page: its SVG and its caption."""
+
+    drawing: Drawing
+    caption: str
+
+    @property
+    def inline(self) -> Markup:
+        return Markup(self.drawing.inline)  # our own SVG; matplotlib escapes the names in it
+
+
+@dataclass(eq=False)
+class Pieces:
+    """A page's figures and tables.
+
+    Args:
+        reading: The study's results.
+        drawings, tables: What was made so far.
+    """
+
+    reading: Reading
+    drawings: list[Drawing] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+
+    def drawn(self, drawing: Drawing, caption: str) -> Figure:
+        """A figure of the page."""
+        self.drawings.append(drawing)
+        return Figure(drawing, caption)
+
+    def kept(self, table: Table | None) -> Table | None:
+        """A table of the page; none where there is none."""
+        if table is not None:
+            self.tables.append(table)
+        return table

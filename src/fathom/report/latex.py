@@ -1,0 +1,59 @@
+"""Tables as LaTeX with booktabs."""
+
+from collections.abc import Iterable, Sequence
+
+from fathom.report.numbers import DASH, MINUS
+from fathom.report.tables import Cell, Table
+
+_TEX = {
+    "\\": r"\textbackslash{}",
+    **{c: "\\" + c for c in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    MINUS: r"$-$",
+    "≤": r"$\leq$",
+    "<": r"$<$",
+    ">": r"$>$",
+    "\u00d7": r"$\times$",
+    DASH: "--",
+    "“": "``",
+    "”": "''",
+    "…": r"\ldots{}",
+    "·": r"$\cdot$",
+    "†": r"$\dagger$",
+    "‡": r"$\ddagger$",
+}
+
+
+def tex(text: str) -> str:
+    """Text that LaTeX prints as it is."""
+    return "".join(_TEX.get(c, c) for c in text)
+
+
+def latex(table: Table) -> str:
+    """A table as LaTeX with booktabs, complete with caption and label."""
+    lines = [
+        "% needs \\usepackage{booktabs}",
+        "\\begin{table}",
+        "  \\centering",
+        f"  \\caption{{{tex(f'{table.caption} {table.note}'.strip())}}}",
+        f"  \\label{{tab:{table.name}}}",
+        f"  \\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}",
+        "    \\toprule",
+        f"    {_row(table.columns)}",
+        "    \\midrule",
+        *(f"    {_row(_texts(row))}" for row in table.rows),
+        "    \\bottomrule",
+        "  \\end{tabular}",
+        "\\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _texts(row: Sequence[Cell]) -> list[str]:
+    return [cell.text for cell in row]
+
+
+def _row(texts: Iterable[str]) -> str:
+    return " & ".join(tex(t) for t in texts) + r" \\"

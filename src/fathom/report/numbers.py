@@ -1,0 +1,42 @@
+"""How numbers are written in tables and sentences."""
+
+import math
+
+from fathom.stats.inference import MIN_SEEDS
+
+DASH = "\u2013"
+MINUS = "\u2212"
+
+
+def number(value: float, digits: int = 1, *, sign: bool = False) -> str:
+    """A number with a real minus; a dash where it is undefined. With `sign`, what rounds to zero keeps its side."""
+    if value is None or not math.isfinite(value):
+        return DASH
+    if float(f"{value:.{digits}f}") == 0 and (value == 0 or not sign):
+        return f"{0:.{digits}f}"
+    return (f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}").replace("-", MINUS)
+
+
+def percent(mean: float, low: float, high: float, digits: int = 1) -> str:
+    """`83.4 ± 1.0` of fractions, in percent; without an interval the mean alone."""
+    if not math.isfinite(mean):
+        return DASH
+    half = (high - low) / 2
+    return number(100 * mean, digits) + (f" ± {number(100 * half, digits)}" if math.isfinite(half) else "")
+
+
+def gain(mean: float, low: float, high: float, digits: int = 1) -> str:
+    """`+1.7 [+1.3, +2.1]` of fractions, in percentage points."""
+    if not math.isfinite(mean):
+        return DASH
+    text = number(100 * mean, digits, sign=True)
+    if math.isfinite(low):
+        text += f" [{number(100 * low, digits, sign=True)}, {number(100 * high, digits, sign=True)}]"
+    return text
+
+
+def p_value(value: float, seeds: int) -> str:
+    """`.032`, `< .001`; a dash where there is none or too few seeds carry it."""
+    if seeds < MIN_SEEDS or not math.isfinite(value):
+        return DASH
+    return "< .001" if value < 0.001 else f"{value:.3f}".removeprefix("0")

@@ -1,0 +1,167 @@
+"""Figures of training paradigms: their budget curves in one panel, encoders on the way, pseudo-labels."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from fathom.core.records import unique
+from fathom.report.drawing import Drawing, cut, finished, frame, legend, margins, one_panel
+from fathom.report.style import FILL, INK, Look, Stroke
+from fathom.stats.inference import Array
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+WIDE = 6.4  # inches
+GREY = "#808791"  # readable on a light and on a dark page
+
+
+def arms_figure(
+    name: str,
+    curves: Mapping[str, "pd.DataFrame"],
+    strokes: Mapping[str, Stroke],
+    looks: Mapping[str, Look],
+    metric: str,
+    ceilings: Mapping[str, float],
+) -> Drawing:
+    """Budget curves of all paradigms: color = query method, line and marker = paradigm, thin line = full data.
+
+    Args:
+        name: File stem.
+        curves: Arm -> rows of `budget_curves` of its setting.
+        strokes: Line and marker of each arm.
+        looks: Looks of the query methods by call-string.
+        metric: What the score is.
+        ceilings: Arm -> mean score of its classifier trained on the whole pool, a fraction.
+    """
+    with one_panel(4.3, WIDE) as (figure, axes):
+        budgets: set[float] = set()
+        queries = unique(str(q) for rows in curves.values() for q in rows["query"])
+        for arm, rows in curves.items():
+            stroke = strokes[arm]
+            budgets |= set(rows["budget"])
+            for query, own in rows.groupby("query", sort=False):
+                look = looks[str(query)]
+                face = "none" if stroke.hollow else look.light
+                axes.plot(
+                    own["budget"].to_numpy(), 100 * own["mean"].to_numpy(), color=look.light, lw=1.3, ls=stroke.line,
+                    marker=stroke.marker, ms=4.5, mew=0.9 if stroke.hollow else 0, mfc=face, alpha=0.9,
+                )  # fmt: skip
+        for arm, score in ceilings.items():
+            axes.axhline(100 * score, color=INK, lw=0.8, ls=strokes[arm].line, alpha=0.65)
+        frame(axes, "labeled training samples", f"{metric.replace('_', ' ')} (%)", budgets)
+        shown = [100 * v for rows in curves.values() for v in rows["mean"]] + [100 * v for v in ceilings.values()]
+        cut(axes, min(shown), max(shown), 0.0, 100.8)
+        handles = [Line2D([], [], color=looks[q].light, lw=3, label=looks[q].label) for q in queries]
+        handles += [_handle(strokes[arm]) for arm in curves]
+        if ceilings:
+            handles.append(Line2D([], [], color=INK, lw=0.8, alpha=0.65, label="full data"))
+        legend(figure, axes, handles, wide=True)
+        ends = [f"{strokes[arm].label}: {_ends(rows, looks)}" for arm, rows in curves.items()]
+        return finished(figure, name, f"Budget curves of training paradigms. {'; '.join(ends)}.", looks)
+
+
+def _handle(stroke: Stroke) -> Line2D:
+    face = "none" if stroke.hollow else INK
+    return Line2D([], [], color=INK, lw=1.3, ls=stroke.line, marker=stroke.marker, ms=4.5, mfc=face,
+                  mew=0.9 if stroke.hollow else 0, label=stroke.label)  # fmt: skip
+
+
+def _ends(rows: "pd.DataFrame", looks: Mapping[str, Look]) -> str:
+    last = rows.sort_values("budget", kind="stable").groupby("query", sort=False).last()["mean"]
+    return ", ".join(f"{looks[str(q)].label} {100 * v:.1f}" for q, v in last.items())
+
+
+def probe_figure(name: str, curves: Mapping[int, tuple[Sequence[float], Sequence[float]]]) -> Drawing:
+    """kNN accuracy of encoders while they are learned, a line a seed.
+
+    Args:
+        name: File stem.
+        curves: Seed -> (epochs, accuracy after each, a fraction).
+    """
+    with one_panel(2.7) as (figure, axes):
+        for number, (seed, (epochs, accuracy)) in enumerate(curves.items()):
+            marker = "osDv^P"[number % 6]
+            values = 100 * np.asarray(accuracy)
+            axes.plot(epochs, values, color=FILL, lw=1.2, marker=marker, ms=3.5, mew=0, alpha=0.8, label=f"seed {seed}")
+        axes.set(xlabel="epoch of pre-training", ylabel="kNN accuracy (%)")
+        axes.grid(axis="y")
+        axes.yaxis.set_major_locator(MaxNLocator(6))
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        legend(figure, axes)
+        ends = ", ".join(f"seed {seed} {100 * accuracy[-1]:.1f} %" for seed, (_, accuracy) in curves.items())
+        return finished(figure, name, f"kNN accuracy during pre-training; at the end {ends}.", {})
+
+
+def rate_figure(name: str, curves: "pd.DataFrame", looks: Mapping[str, Look], what: str) -> Drawing:
+    """A rate over budgets, a line a query method.
+
+    Args:
+        name: File stem.
+        curves: Rows of `budget_curves`, a fraction as the score.
+        looks: Looks by call-string.
+        what: What the rate is, for the axis.
+    """
+    with one_panel(2.7) as (figure, axes):
+        for query, rows in curves.groupby("query", sort=False):
+            look = looks[str(query)]
+            x, y = rows["budget"].to_numpy(), 100 * rows["mean"].to_numpy()
+            axes.plot(x, y, color=look.light, lw=1.4, marker=look.marker, ms=4.5, mew=0, label=look.label)
+        frame(axes, "labeled training samples", f"{what} (%)", curves["budget"])
+        legend(figure, axes)
+        return finished(figure, name, f"{what.capitalize()} in %: {_ends(curves, looks)}.", looks)
+
+
+def mask_figure(name: str, rates: Sequence[tuple[int, Array, Array]]) -> Drawing:
+    """Mask rate along training, a line a budget, the last one strongest.
+
+    Args:
+        name: File stem.
+        rates: (budget, epochs, rate after each, a fraction), in order of budgets.
+    """
+    with one_panel(2.7) as (figure, axes):
+        for place, (budget, epochs, rate) in enumerate(rates):
+            alpha = 0.3 + 0.7 * (place + 1) / len(rates)
+            named = f"{budget:,} labels".replace(",", " ") if place in (0, len(rates) - 1) else None
+            marker = "o" if len(epochs) < 2 else ""
+            axes.plot(epochs, 100 * rate, color=FILL, lw=1.3, alpha=alpha, label=named, marker=marker, ms=4, mew=0)
+        axes.set(xlabel="epoch of training", ylabel="mask rate (%)")
+        axes.grid(axis="y")
+        axes.yaxis.set_major_locator(MaxNLocator(6))
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        legend(figure, axes)
+        said = "; ".join(f"{budget} labels {100 * rate[-1]:.0f} %" for budget, _, rate in rates)
+        return finished(figure, name, f"Mask rate at the end of training: {said}.", {})
+
+
+def marginal_figure(
+    name: str, marginals: Array, lines: Mapping[str, Sequence[float] | Array], classes: Sequence[str]
+) -> Drawing:
+    """The mean guess of each class (bars) against what it was aligned to, and against the pool.
+
+    Args:
+        name: File stem.
+        marginals: Mean guess of each class, a fraction.
+        lines: Name -> share of each class.
+        classes: Class names.
+    """
+    x = np.arange(len(marginals))
+    named = len(classes) == len(marginals) <= 12
+    with one_panel(2.7 + (0.5 if named else 0.0)) as (figure, axes):
+        axes.bar(x, 100 * marginals, color=FILL, alpha=0.55, width=0.74, label="mean guess")
+        for (told, share), (color, dashes) in zip(lines.items(), ((INK, "-"), (GREY, (0, (4, 2)))), strict=False):
+            y = 100 * np.append(share, share[-1])
+            axes.step(np.append(x, x[-1] + 1) - 0.5, y, where="post", color=color, lw=1.0, ls=dashes, label=told)
+        axes.set(ylabel="share of guesses (%)")
+        axes.grid(axis="y")
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        legend(figure, axes)
+        if named:
+            axes.set_xticks(x, [c if len(c) < 12 else f"{c[:10]}…" for c in classes], rotation=90, fontsize=7.5)
+            margins(figure, left=0.58, right=0.06, bottom=0.97, top=0.52)
+        far = {told: 50 * float(np.abs(np.asarray(share) - marginals).sum()) for told, share in lines.items()}
+        said = "; ".join(f"{told} {v:.0f} %" for told, v in far.items())
+        return finished(figure, name, f"Mean guess by class. Share that differs from: {said or 'nothing known'}.", {})

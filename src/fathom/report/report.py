@@ -1,0 +1,67 @@
+"""The report of a study: one HTML file that needs nothing else; beside it its numbers, figures and LaTeX tables."""
+
+import os
+from io import BytesIO
+from pathlib import Path
+
+from fathom.core.records import FathomError
+from fathom.report.latex import latex
+from fathom.report.page import Page
+from fathom.results.results import Reading
+
+
+def report(out: str | Path) -> Path:
+    """Write the report of the study in folder `out`, complete or not.
+
+    Writes `OUT/report/report.html`, `results.csv`, `results.parquet`, `figures/*.svg` and `.pdf`, `tables/*.tex`.
+
+    Returns:
+        The path of the HTML file.
+
+    Raises:
+        FathomError: `out` holds no study, or cannot be written to.
+    """
+    reading = Reading.of(out)
+    page = Page(reading)
+    folder = Path(out) / "report"
+    html = page.html()
+    files: dict[str, bytes] = {"report.html": html.encode()}
+    files |= {"results.csv": _csv(reading), "results.parquet": _parquet(reading)}
+    for drawing in page.drawings:
+        files |= {f"figures/{drawing.name}.svg": drawing.svg, f"figures/{drawing.name}.pdf": drawing.pdf()}
+    files |= {f"tables/{table.name}.tex": latex(table).encode() for table in page.tables}
+    try:
+        for name, data in files.items():
+            _write(folder / name, data)
+        for path in [*(folder / "figures").glob("*"), *(folder / "tables").glob("*")]:
+            if path.relative_to(folder).as_posix() not in files:
+                path.unlink()  # of an earlier report, of settings that are no longer there
+    except OSError as error:
+        raise FathomError(
+            f"cannot write the report to {folder}: {error.strerror}. Make room or give permission"
+        ) from error
+    return folder / "report.html"
+
+
+# ---------------------------------------------------------------------------------------------------------- files
+
+
+def _csv(r: Reading) -> bytes:
+    return str(r.frame.to_csv(index=False)).encode()
+
+
+def _parquet(r: Reading) -> bytes:
+    buffer = BytesIO()
+    r.frame.to_parquet(buffer, index=False)
+    return buffer.getvalue()
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file whole: a reader sees the old report or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,152 @@
+"""How figures look, and a query method everywhere: one color, marker and label in figures, tables and legends.
+
+The colors keep the study's (BALD blue, Core-Set green, Entropy orange, BADGE purple, Random red, BatchBALD cyan), moved
+so far apart in lightness that they stay apart under the common color deficiencies; the marker says the same again.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fathom.core.records import unique
+from fathom.results.names import label
+
+if TYPE_CHECKING:
+    from fathom.results.results import Reading
+
+
+@dataclass(frozen=True)
+class Look:
+    """Looks of one query method.
+
+    Args:
+        label: Its name as in the paper, with the parameters of its call-string.
+        light, dark: Color on a light and on a dark page.
+        marker: A matplotlib marker.
+        number: Its place in the study; names the CSS variable `--q<number>`.
+    """
+
+    label: str
+    light: str
+    dark: str
+    marker: str
+    number: int
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """Line and marker of one training paradigm in figures that show several.
+
+    Args:
+        label: Its short name.
+        line: Dashes as matplotlib takes them.
+        marker: A matplotlib marker.
+        hollow: Whether the marker is not filled: a further paradigm of the same name.
+    """
+
+    label: str
+    line: Any
+    marker: str
+    hollow: bool
+
+
+INK, FAINT, FILL = "#1b1f24", "#d9dde3", "#5b3f9e"  # text and axes, grid, heat
+
+# matplotlib's settings
+STYLE: Any = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9.5,
+    "axes.titlesize": 9.5,
+    "axes.labelsize": 9.5,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.facecolor": "none",
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.6,
+    "figure.facecolor": "none",
+    "legend.frameon": False,
+    "svg.fonttype": "none",  # text stays text: it can be searched, read aloud, and takes the page's color
+    "svg.hashsalt": "fathom",
+    "pdf.fonttype": 42,  # TrueType, embedded
+    "path.simplify": False,
+    "text.parse_math": False,  # a class may be called "$"
+}
+
+COLORS = {
+    "random": ("#c1272d", "#ff7b72"),
+    "entropy": ("#d98200", "#f2b046"),
+    "bald": ("#1f6fb4", "#67b0f2"),
+    "core-set": ("#0b8f6c", "#3fcf9f"),
+    "badge": ("#7d4bb0", "#c39bf0"),
+    "batch-bald": ("#1797b0", "#5fd4e8"),
+    "margin": ("#8a5a2b", "#cfa070"),
+    "least-confidence": ("#b8478f", "#f08fce"),
+    "variation-ratios": ("#6b7d1e", "#b7cc57"),
+}
+# As in the study: standard training dashed, Self-SL solid, Semi-SL dotted.
+STROKES: dict[str, tuple[Any, str]] = {
+    "standard": ((0, (5, 2)), "v"),
+    "self-sl": ("-", "o"),
+    "semi-sl": ((0, (1, 1.5)), "d"),
+    "frozen": ((0, (6, 1.5, 1, 1.5)), "s"),
+}
+SPARE_STROKES: list[tuple[Any, str]] = [
+    ((0, (3, 1, 1, 1, 1, 1)), "^"),
+    ((0, (8, 2)), "P"),
+    ((0, (2, 2)), "X"),
+    ((0, (8, 2, 2, 2)), "p"),
+]
+SPARE = [("#4a5568", "#a9b4c4"), ("#93294f", "#ef86ad"), ("#2f6f5f", "#7cc7b4"), ("#5a5ac9", "#a2a2ff")]
+MARKERS = {"random": "o", "entropy": "s", "bald": "^", "core-set": "D", "badge": "P", "batch-bald": "v"}
+SPARE_MARKERS = ["X", "<", ">", "p", "h", "*", "d"]
+
+
+def looks(queries: Sequence[str]) -> dict[str, Look]:
+    """The looks of a study's query methods, by call-string. A variation of a known one takes a spare color."""
+    found: dict[str, Look] = {}
+    taken: set[str] = set()
+    spare = 0
+    for number, query in enumerate(queries):
+        name = query.split("(")[0]
+        if name in COLORS and name not in taken:
+            taken.add(name)
+            (light, dark), marker = COLORS[name], MARKERS.get(name, SPARE_MARKERS[number % len(SPARE_MARKERS)])
+        else:
+            (light, dark), marker = SPARE[spare % len(SPARE)], SPARE_MARKERS[spare % len(SPARE_MARKERS)]
+            spare += 1
+        found[query] = Look(label(query), light, dark, marker, number)
+    return found
+
+
+def looks_of(reading: "Reading") -> dict[str, Look]:
+    """The looks of a study's query methods and of its baseline, by call-string."""
+    return looks(unique([*reading.queries, reading.baseline]))
+
+
+def strokes(paradigms: Mapping[str, str]) -> dict[str, Stroke]:
+    """The strokes of paradigms, by a key that begins with the name of the paradigm; values are their labels."""
+    found: dict[str, Stroke] = {}
+    seen: list[str] = []
+    spare = 0
+    for key, told in paradigms.items():
+        name = key.split("(")[0].split()[0]
+        if name in STROKES and name not in seen:
+            line, marker = STROKES[name]
+        else:
+            line, marker = SPARE_STROKES[spare % len(SPARE_STROKES)]
+            spare += 1
+        found[key] = Stroke(told, line, marker, name in seen)
+        seen.append(name)
+    return found

@@ -1,0 +1,33 @@
+"""A figure's SVG file as a part of a page: its own ids, and the page's font and colors, light or dark."""
+
+import re
+from collections.abc import Mapping
+from html import escape
+
+from fathom.report.style import FAINT, FILL, INK, Look
+
+PAGE = {INK: "currentColor", FAINT: "var(--line)", FILL: "var(--heat)"}  # what they become on a page
+
+
+def inline(svg: str, name: str, alt: str, looks: Mapping[str, Look]) -> str:
+    """The part of a page that an SVG file becomes.
+
+    Args:
+        svg: A file that matplotlib wrote with text as text.
+        name: Prefix of all ids, so that several figures can stand on a page.
+        alt: What the figure shows, for screen readers.
+        looks: Query methods, whose colors become the page's `--q0`, `--q1`, ...
+    """
+    svg = svg[svg.index("<svg") :]
+    for unwanted in (r"<metadata>.*?</metadata>", r"<!--.*?-->", r"<style[^>]*>.*?</style>"):
+        svg = re.sub(unwanted + r"\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'\s(?:xmlns(?::xlink)?|version)="[^"]*"', "", svg)
+    svg = svg.replace("xlink:href=", "href=")
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = svg.replace('href="#', f'href="#{name}-').replace("url(#", f"url(#{name}-")
+    svg = re.sub(r"-?\d+\.\d{3,}", lambda m: f"{float(m.group()):.2f}".rstrip("0").rstrip("."), svg)
+    colors = PAGE | {look.light: f"var(--q{look.number})" for look in looks.values()}
+    svg = re.sub(r"#[0-9a-f]{6}\b", lambda m: colors.get(m.group(), m.group()), svg)
+    svg = re.sub(r"font-family: [^;\"]*", "font-family: var(--sans)", svg)
+    opening = f'<svg class="figure" role="img" aria-label="{escape(alt)}" fill="currentColor" '
+    return svg.replace("<svg ", opening, 1)

@@ -1,0 +1,173 @@
+"""Results that can be kept in a repository: one small Parquet file a study, a row a committed round.
+
+A row says what was computed, what came out, what was bought, and what computed it: so it can be compared, and
+recomputed, without the store that it came from.
+"""
+
+import json
+import warnings
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fathom.core.records import PROTOCOL, FathomError, LabelRegime, Round, RunSpec, digest
+from fathom.results.snapshot import Snapshot
+from fathom.store import atomic_files
+from fathom.store.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+VERSION = 1  # of the columns; raised when one changes its meaning
+CAP = 5_000_000  # bytes, from which a file is too large for a repository
+SUFFIX = ".parquet"
+
+# What every file has; metrics, `seconds_*` and facts of the machine come beside.
+COLUMNS = (
+    "results_version", "study", "run", "dataset", "regime", "paradigm", "query", "seed", "protocol",
+    "start", "query_size", "rounds", "val_size", "complete", "round", "budget", "paid", "metric", "score",
+    "hparams", "recipe", "retries", "queried", "queried_classes", "scores", "labeled_classes", "notes",
+    "dataset_revision", "dataset_role", "sha256", "finished", "environment",
+    "fathom", "commit", "torch", "numpy", "device", "device_name", "cpu", "threads",
+)  # fmt: skip
+
+
+class LargeResultsWarning(UserWarning):
+    """A results file is larger than a repository should keep."""
+
+
+def rows(store: Store) -> "pd.DataFrame":
+    """One row a committed round, runs in the order of the study; lists stay lists, HPs are JSON."""
+    import pandas as pd
+
+    facts, recipes = store.facts(), _recipes(store)
+    machines = {name: {**clock, **decides} for name, (decides, clock) in store.records("environments").items()}
+    found = []
+    for spec in store.study.runs:
+        regime, rounds = store.regime(spec), store.rounds(spec)
+        own = facts.get(spec.dataset, {})
+        if regime is None:
+            continue
+        for record in rounds:
+            row = {"results_version": VERSION, "study": store.study.name, "run": spec.key, **spec.to_json()}
+            row |= _sizes(regime, len(rounds)) | _outcome(record, str(own.get("metric", "accuracy")))
+            row |= {"recipe": recipes.get(spec.setting, ""), "retries": store.retries(spec.setting)}
+            row |= {"dataset_revision": str(own.get("revision", "")), "dataset_role": str(own.get("role", ""))}
+            found.append(row | _machine(record.environment, machines.get(record.environment, {})))
+    return pd.DataFrame(found)
+
+
+def _sizes(regime: LabelRegime, done: int) -> dict[str, Any]:
+    sizes = {key: value for key, value in regime.to_json().items() if key != "name"}
+    return {**sizes, "complete": done == regime.rounds}
+
+
+def _outcome(record: Round, metric: str) -> dict[str, Any]:
+    """What a round gave, and what it bought."""
+    row: dict[str, Any] = {"round": record.round, "budget": record.budget, "paid": record.paid}
+    row |= {"metric": metric, "score": record.metrics[metric], **record.metrics}
+    row |= {"hparams": json.dumps(record.hparams, sort_keys=True), "queried": record.queried}
+    row |= {"queried_classes": record.queried_classes, "scores": record.scores or []}
+    row |= {"labeled_classes": record.labeled_classes, "notes": record.notes, "sha256": digest(record.content())}
+    row |= {f"seconds_{name}": value for name, value in sorted(record.seconds.items())}
+    return row | {"finished": record.finished, "engine": record.engine}
+
+
+def _machine(name: str, known: dict[str, Any]) -> dict[str, Any]:
+    """What computed a round; empty where it is not recorded."""
+    told = {"environment": name, **{key: str(known.get(key, "")) for key in COLUMNS[COLUMNS.index("fathom") :]}}
+    extra = ("torchvision", "scikit-learn", "python", "cores", "mode")
+    return told | {key.replace("-", "_"): str(known[key]) for key in extra if key in known}
+
+
+def _recipes(store: Store) -> dict[tuple[str, str, str], str]:
+    records = store.records("shared/hparams").values()
+    return {(c["dataset"], c["regime"], c["paradigm"]): str(c.get("recipe", "study")) for c, _ in records}
+
+
+# --------------------------------------------------------------------------------------------------------- files
+
+
+def export(out: str | Path, to: str | Path) -> Path:
+    """Write a study's committed rounds as one Parquet file (zstd).
+
+    Args:
+        out: The study's folder.
+        to: The file; it is replaced.
+
+    Returns:
+        Its path. A file above `CAP` is written all the same, with a warning.
+
+    Raises:
+        FathomError: There is no study, no round of it, or the file cannot be written.
+    """
+    Store.open(out)
+    path = Path(to)
+    if path.suffix != SUFFIX:
+        raise FathomError(f"results are kept as Parquet; expected a name that ends in {SUFFIX}, got {path}")
+    frame = rows(Snapshot(out))
+    if frame.empty:
+        raise FathomError(f"{out} holds no committed round; there is nothing to export")
+    data = _packed(frame)
+    atomic_files.write(path, data, replace=True)
+    if len(data) > CAP:
+        text = f"{path} has {len(data) / 1e6:.1f} MB; a repository should keep files up to {CAP / 1e6:.0f} MB. Export "
+        warnings.warn(text + "a study of fewer runs", LargeResultsWarning, stacklevel=2)
+    return path
+
+
+def _packed(frame: "pd.DataFrame") -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    lists = {"queried": pa.list_(pa.int32()), "queried_classes": pa.list_(pa.int16()), "scores": pa.list_(pa.float64()),
+             "labeled_classes": pa.list_(pa.int32()), "notes": pa.list_(pa.string()),
+             "retries": pa.list_(pa.string())}  # fmt: skip
+    arrays = {name: pa.array(frame[name].tolist(), type=lists.get(name)) for name in map(str, frame)}
+    buffer = BytesIO()
+    pq.write_table(pa.table(arrays), buffer, compression="zstd", compression_level=19)
+    return buffer.getvalue()
+
+
+def read(path: str | Path) -> "pd.DataFrame":
+    """The rows of one results file.
+
+    Raises:
+        FathomError: It cannot be read, lacks a column, or is of a newer version.
+    """
+    import pandas as pd
+
+    try:
+        frame = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise FathomError(
+            f"{path} is not a results file ({str(error).splitlines()[0]}); write it with fathom export"
+        ) from None
+    if absent := [name for name in COLUMNS if name not in frame]:
+        raise FathomError(f"{path} lacks the columns {', '.join(absent)}; write it again with fathom export")
+    if (version := int(frame["results_version"].max())) > VERSION or int(frame["protocol"].max()) > PROTOCOL:
+        raise FathomError(
+            f"{path} was written by a newer Fathom (version {version}): upgrade with pip install -U fathom-al"
+        )
+    return frame
+
+
+def read_all(folder: str | Path = "results") -> "pd.DataFrame":
+    """The rows of all results files in a folder, with the name of their `file`; empty where there is none.
+
+    Raises:
+        FathomError: The folder is not there, or a file cannot be read.
+    """
+    import pandas as pd
+
+    root = Path(folder)
+    if not root.is_dir():
+        raise FathomError(f"there is no folder {root}; expected one with files of fathom export")
+    found = [read(path).assign(file=path.stem) for path in sorted(root.glob(f"*{SUFFIX}"))]
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=[*COLUMNS, "file"])
+
+
+def specs(frame: "pd.DataFrame") -> list[RunSpec]:
+    """The runs of some rows, in their order."""
+    named = frame[["dataset", "regime", "paradigm", "query", "seed", "protocol"]].drop_duplicates()
+    return [RunSpec(d, r, p, q, int(s), int(v)) for d, r, p, q, s, v in named.itertuples(index=False, name=None)]

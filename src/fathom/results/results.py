@@ -1,0 +1,294 @@
+"""What a store holds, read once and computed: everything that a report then only has to say."""
+
+import warnings
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fathom.core.records import LabelRegime, before_runs, digest, unique
+from fathom.results.classifiers import Classifiers, joined_notes
+from fathom.results.environments import Environment, environments
+from fathom.results.failures import failures_of, retries_of, retry_note
+from fathom.results.names import Names
+from fathom.results.snapshot import RunState, Snapshot
+from fathom.stats import curves
+from fathom.stats.penalty import Penalty, penalty_matrix
+from fathom.stats.savings import Saving, label_savings
+from fathom.store.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Setting = tuple[str, str, str]
+SHARED = ("prepared", "features", "search", "hparams", "first", "ceiling")  # folders of work that runs share
+STEPS = ("train", "predict", "query", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """A study's results, read and computed.
+
+    Args:
+        store: Where they lie.
+        frame: The tidy table.
+        runs: How far each run got, in the order of the study.
+        damage: Files that were damaged when read just now.
+    """
+
+    store: Store
+    frame: "pd.DataFrame"
+    runs: list[RunState]
+    damage: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, out: str | Path) -> "Reading":
+        """Read the store in folder `out`.
+
+        Raises:
+            FathomError: There is none.
+        """
+        Store.open(out)
+        store = Snapshot(out)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            frame = store.table()
+            runs = [RunState(s, len(store.rounds(s)), _planned(store.regime(s))) for s in store.study.runs]
+            reading = cls(store, frame, runs)
+            # Whatever is read from disk is read here, so that all damage is seen and told.
+            _ = (
+                reading.facts,
+                reading.hparams,
+                reading.ceilings,
+                reading.failures,
+                reading.retries,
+                reading.prepared,
+                reading.features,
+                reading.environments,
+                reading.seconds,
+            )
+        reading.damage.extend(unique(str(w.message) for w in caught))
+        return reading
+
+    # ---------------------------------------------------------------------------------------------- the numbers
+
+    @cached_property
+    def planned(self) -> dict[str, int]:
+        """Run key -> rounds it was planned to have; a run that never began takes those of its setting."""
+        of_setting = {r.spec.setting: r.planned for r in self.runs if r.planned is not None}
+        return {r.spec.key: n for r in self.runs if (n := r.planned or of_setting.get(r.spec.setting)) is not None}
+
+    @cached_property
+    def areas(self) -> "pd.DataFrame":
+        return curves.run_areas(self.frame, self.planned)
+
+    @cached_property
+    def means(self) -> "pd.DataFrame":
+        return curves.method_means(self.areas)
+
+    @cached_property
+    def gains(self) -> "pd.DataFrame":
+        return curves.gains(self.areas, self.baseline, self.references)
+
+    @cached_property
+    def penalty(self) -> Penalty:
+        return penalty_matrix(self.frame, rounds=self.planned)
+
+    @cached_property
+    def savings(self) -> dict[tuple[Setting, str], list[Saving]]:
+        found: dict[tuple[Setting, str], list[Saving]] = {}
+        for saving in label_savings(self.frame, self.baseline, self.references, rounds=self.planned):
+            found.setdefault((saving.setting, saving.query), []).append(saving)
+        return found
+
+    # ------------------------------------------------------------------------------------------------- the study
+
+    @property
+    def baseline(self) -> str:
+        return self.store.study.baseline
+
+    @cached_property
+    def queries(self) -> list[str]:
+        return unique(r.spec.query for r in self.runs)
+
+    @cached_property
+    def names(self) -> Names:
+        """Short names of datasets, regimes and paradigms."""
+        return Names.of(self.store.study.settings)
+
+    @cached_property
+    def facts(self) -> dict[str, dict[str, Any]]:
+        return self.store.facts()
+
+    def seeds(self, setting: Setting, query: str) -> int:
+        """Seeds that the study plans for a method in a setting."""
+        return sum(r.spec.setting == setting and r.spec.query == query for r in self.runs)
+
+    def regime(self, setting: Setting) -> LabelRegime | None:
+        """The label regime of a setting; None where no run of it began."""
+        found = (self.store.regime(r.spec) for r in self.runs if r.spec.setting == setting)
+        return next((regime for regime in found if regime), None)
+
+    def metric(self, setting: Setting) -> str:
+        return str(self.facts.get(setting[0], {}).get("metric", "accuracy"))
+
+    # ------------------------------------------------------------------------------------------- shared records
+
+    @cached_property
+    def hparams(self) -> dict[Setting, dict[str, Any]]:
+        """Setting -> the record of its HP choice."""
+        records = [c for c, _ in self.store.records("shared/hparams").values()]
+        valid = [c for c in records if c.get("retries", []) == before_runs(self.store.retries(_setting(c)))]
+        return {_setting(c): c for c in valid}
+
+    def ceiling(self, setting: Setting) -> list[dict[str, Any]]:
+        """The records of the setting's full-data classifiers; after a retry, of those that were trained again."""
+        found = {name: c for name, (c, _) in self.ceilings.items() if _setting(c) == setting}
+        if changes := self.store.retries(setting):
+            valid = {name for name, c in found.items() if name == digest([*setting, c["seed"], *changes], 16)}
+            return [c for name, c in found.items() if name in valid]
+        return list(found.values())
+
+    @cached_property
+    def ceilings(self) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+        """The records of all full-data classifiers."""
+        return self.store.records("shared/ceiling")
+
+    def ceiling_score(self, setting: Setting) -> float | None:
+        """Mean test score of the full-data classifiers, a fraction."""
+        scores = [record["metrics"][self.metric(setting)] for record in self.ceiling(setting)]
+        return float(np.mean(scores)) if scores else None
+
+    @cached_property
+    def shortened(self) -> dict[str, list[Setting]]:
+        """Recipe -> settings, of all recipes that are not the published one."""
+        found: dict[str, list[Setting]] = {}
+        for setting, record in self.hparams.items():
+            if record.get("recipe", "study") != "study":
+                found.setdefault(str(record["recipe"]), []).append(setting)
+        return found
+
+    @cached_property
+    def prepared(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        """(content, clock) of what was learned without labels: encoders, sorted by dataset, way and seed."""
+        records = self.store.records("shared/prepared").values()
+        return sorted(records, key=lambda r: (str(r[0]["dataset"]), str(r[0]["preparation"]), int(r[0]["seed"])))
+
+    @cached_property
+    def features(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        """(content, clock) of the features of fixed backbones, sorted by dataset, backbone and seed."""
+        records = self.store.records("shared/features").values()
+        return sorted(records, key=lambda r: (str(r[0]["dataset"]), str(r[0]["backbone"]), int(r[0]["seed"])))
+
+    # ----------------------------------------------------------------------------------- classifiers and retries
+
+    @cached_property
+    def classifiers(self) -> dict[Setting, Classifiers]:
+        """Setting -> which classifier each of its query methods is run with."""
+        queries: dict[Setting, list[str]] = {}
+        for run in self.runs:
+            queries.setdefault(run.spec.setting, []).append(run.spec.query)
+        return {s: Classifiers.of(s[2], unique(found), self.baseline) for s, found in queries.items()}
+
+    @cached_property
+    def references(self) -> dict[tuple[Setting, str], str]:
+        """(setting, query method) -> what its gain is measured against, where that is a matched control."""
+        found = {(s, query): own.reference(query) for s, own in self.classifiers.items() for query in own.dropouts}
+        return {key: reference for key, reference in found.items() if reference != self.baseline}
+
+    @cached_property
+    def retries(self) -> dict[Setting, list[dict[str, Any]]]:
+        """Setting -> the records of its retries, of those that were done again with a change."""
+        return retries_of(self.store, self.store.study.settings)
+
+    def footnote(self, settings: Iterable[Setting]) -> str:
+        """What must stand beside all numbers of these settings: unlike classifiers, and what was done again."""
+        some = list(settings)
+        classifiers = joined_notes({self.names.title(s): self.classifiers[s].note() for s in some})
+        return " ".join(note for note in (classifiers, self.retry_notes(some)) if note)
+
+    def caption_note(self, settings: Iterable[Setting]) -> str:
+        """The same in short, for a caption."""
+        some = list(settings)
+        classifiers = joined_notes({self.names.title(s): self.classifiers[s].brief() for s in some})
+        return " ".join(note for note in (classifiers, self.retry_notes(some)) if note)
+
+    def retry_notes(self, settings: Iterable[Setting]) -> str:
+        """What was done again in these settings."""
+        changes = {s: [str(r["change"]) for r in self.retries.get(s, [])] for s in settings}
+        return joined_notes({self.names.title(s): retry_note(own) for s, own in changes.items()})
+
+    # -------------------------------------------------------------------------------------------- what was bought
+
+    def bought(self, setting: Setting) -> dict[str, list[int]]:
+        """Query method -> labels bought of each class, over all rounds and seeds."""
+        classes = len(self.facts.get(setting[0], {}).get("class_names", ()))
+        found: dict[str, Any] = {}
+        for run in self.runs:
+            if run.spec.setting == setting and classes:
+                queried = [c for r in self.store.rounds(run.spec) for c in r.queried_classes]
+                counts = np.bincount(np.asarray(queried, dtype=np.int64), minlength=classes)
+                found[run.spec.query] = found.get(run.spec.query, 0) + counts
+        return {query: counts.tolist() for query, counts in found.items() if counts.sum()}
+
+    # -------------------------------------------------------------------------------------------- what went wrong
+
+    @cached_property
+    def notes(self) -> list[tuple[str, int]]:
+        """(a note that rounds carry, how many runs carry it)."""
+        count: Counter[str] = Counter()
+        for run in self.runs:
+            count.update(unique(note for r in self.store.rounds(run.spec) for note in r.notes))
+        return count.most_common()
+
+    @cached_property
+    def failures(self) -> list[dict[str, Any]]:
+        """The failed attempts, and what became of each (`mishaps.failures_of`)."""
+        complete = {run.spec: run.complete for run in self.runs}
+        return failures_of(self.store, complete, lambda job: self.store.get(job) is not None)
+
+    @cached_property
+    def quarantine(self) -> list[str]:
+        return sorted(p.name for p in (self.store.root / "quarantine").glob("*"))
+
+    @cached_property
+    def environments(self) -> list[Environment]:
+        """What computed the study."""
+        return environments(self.store, SHARED)
+
+    @cached_property
+    def seconds(self) -> float:
+        """Seconds of all work that is recorded: rounds, HP search, round 0, full-data classifiers."""
+        clocks = [clock for kind in SHARED for _, clock in self.store.records(f"shared/{kind}").values()]
+        shared = sum(clock.get("seconds", 0.0) for clock in clocks)
+        return float(shared + (self.frame["seconds_total"].sum() if "seconds_total" in self.frame else 0.0))
+
+
+def _planned(regime: LabelRegime | None) -> int | None:
+    return regime.rounds if regime else None
+
+
+def _setting(content: dict[str, Any]) -> Setting:
+    return (str(content["dataset"]), str(content["regime"]), str(content["paradigm"]))
+
+
+def class_shares(facts: dict[str, Any]) -> list[float]:
+    """Share of each class in a dataset's pool, in [0, 1].
+
+    A long tail is cut from the train part of each seed: class c of C keeps rho^(-c / (C - 1)) of what it has.
+    """
+    counts = np.asarray(facts["class_counts"], dtype=np.float64)
+    if rho := facts.get("long_tail"):
+        counts = counts * float(rho) ** (-np.arange(len(counts)) / max(1, len(counts) - 1))
+    return [float(share) for share in counts / max(1.0, counts.sum())]
+
+
+def of_setting(frame: Any, setting: Setting) -> Any:
+    """The rows of a frame that belong to a setting."""
+    if frame.empty:
+        return frame
+    return frame[(frame["dataset"] == setting[0]) & (frame["regime"] == setting[1]) & (frame["paradigm"] == setting[2])]

@@ -1,0 +1,208 @@
+"""Budget curves, the area under them, and what a query method gains over the baseline, paired by seed.
+
+Input is the tidy table (`fathom.table`): one row a committed round. A round that is missing or not finite leaves the
+area of its run undefined (NaN); it is never dropped, and a mean over fewer runs than planned says its n.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fathom.core.records import FathomError
+from fathom.stats.inference import Array, holm, paired_t, t_interval
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SETTING = ["dataset", "regime", "paradigm"]
+AXES = ("budget", "paid")
+
+# (setting, query method) -> the query method that its gain is measured against, where that is not the baseline
+References = Mapping[tuple[tuple[str, str, str], str], str]
+
+
+def aubc(budgets: Sequence[float] | Array, scores: Sequence[float] | Array) -> float:
+    """Area under the budget curve: `1 / (B_T - B_0)` times the trapezoid over the true budgets.
+
+    In the unit of the scores, so a constant score is its own area. NaN where a score is missing, or with one budget.
+
+    Args:
+        budgets: Increasing, in samples.
+        scores: As many.
+
+    Raises:
+        FathomError: The budgets do not increase, or their number differs from the scores'.
+
+    Source: Zhan et al., 2021, on true budgets; the reference spaces rounds equally whatever was bought in them.
+    """
+    x, y = np.asarray(budgets, dtype=np.float64), np.asarray(scores, dtype=np.float64)
+    if x.shape != y.shape or x.ndim != 1:
+        raise FathomError(f"a curve has one score a budget; got {x.shape} budgets and {y.shape} scores")
+    if (np.diff(x) <= 0).any():
+        raise FathomError(f"the budgets of a curve increase; got {', '.join(f'{b:g}' for b in x)}")
+    if len(x) < 2 or not np.isfinite(y).all():
+        return float("nan")
+    return float(np.trapezoid(y, x) / (x[-1] - x[0]))
+
+
+def settings(frame: "pd.DataFrame") -> Iterator[tuple[tuple[str, str, str], "pd.DataFrame"]]:
+    """The settings of the table in its order, each with its rows."""
+    if frame.empty:
+        return
+    for key, rows in frame.groupby(SETTING, sort=False):
+        dataset, regime, paradigm = key
+        yield (str(dataset), str(regime), str(paradigm)), rows
+
+
+def budget_curves(frame: "pd.DataFrame", axis: str = "budget", level: float = 0.95) -> "pd.DataFrame":
+    """Mean score and t-interval over seeds of each setting, query method and round.
+
+    Args:
+        frame: The tidy table.
+        axis: `budget` (training labels) or `paid` (with validation labels).
+        level: Coverage of the interval.
+
+    Returns:
+        Columns of `SETTING`, `query`, `round`, `budget` (mean over seeds, samples), `n`, `mean`, `low`, `high`, `sd`.
+        With one seed `low`, `high` and `sd` are NaN: there is no interval.
+
+    Raises:
+        FathomError: `axis` is neither.
+    """
+    import pandas as pd
+
+    if axis not in AXES:
+        raise FathomError(f"the labels of a curve are counted by {' or '.join(AXES)}; got {axis!r}")
+    rows: list[dict[str, Any]] = []
+    for setting, part in settings(frame):
+        for (query, number), seeds in part.groupby(["query", "round"], sort=False):
+            band = t_interval(seeds["score"].to_numpy(dtype=np.float64), level)
+            row: dict[str, Any] = dict(zip(SETTING, setting, strict=True)) | {"query": query, "round": number}
+            row |= {"budget": float(seeds[axis].mean()), "n": band.n, "mean": band.mean}
+            rows.append(row | {"low": band.low, "high": band.high, "sd": band.sd})
+    columns = [*SETTING, "query", "round", "budget", "n", "mean", "low", "high", "sd"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def gain_curves(
+    frame: "pd.DataFrame", baseline: str, references: References | None = None, level: float = 0.95
+) -> "pd.DataFrame":
+    """Mean difference to the baseline, paired by seed, at each round; columns as `budget_curves`, in its units.
+
+    Seeds that the baseline or the method lacks at a round do not count there; `n` says how many do.
+    """
+    differences = frame.copy()
+    if not frame.empty:
+        keys = [*SETTING, "seed", "round", "query"]
+        measured = zip(*(frame[name] for name in [*SETTING, "query"]), strict=True)
+        compared = frame.assign(query=[(references or {}).get(((d, r, p), q), baseline) for d, r, p, q in measured])
+        scores = frame.set_index(keys)["score"]
+        differences["score"] = frame["score"].to_numpy() - scores.reindex(compared.set_index(keys).index).to_numpy()
+        differences = differences[(frame["query"] != baseline) & differences["score"].notna()]
+    return budget_curves(differences, level=level)
+
+
+def run_areas(frame: "pd.DataFrame", rounds: Mapping[str, int] | None = None) -> "pd.DataFrame":
+    """One row a run: its area under the budget curve, its first and its final score.
+
+    The area is the same over paid labels, from which the budget differs by a constant.
+
+    Args:
+        frame: The tidy table.
+        rounds: Run key -> rounds it was planned to have; by default the most that a run of its setting has.
+
+    Returns:
+        Columns of `SETTING`, `query`, `seed`, `run`, `rounds`, `planned`, `complete`, `aubc`, `first`, `final`
+        (fractions). `aubc` and `final` are NaN for a run that is not complete.
+    """
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    for setting, part in settings(frame):
+        most = int(part["round"].max()) + 1
+        for run, rounds_of in part.groupby("run", sort=False):
+            curve = rounds_of.sort_values("round")
+            planned = (rounds or {}).get(str(run), most)
+            complete = curve["round"].tolist() == list(range(planned))
+            scores = curve["score"].to_numpy(dtype=np.float64)
+            row: dict[str, Any] = dict(zip(SETTING, setting, strict=True))
+            row |= {"query": curve["query"].iloc[0], "seed": int(curve["seed"].iloc[0]), "run": run}
+            row |= {"rounds": len(curve), "planned": planned, "complete": complete}
+            row["aubc"] = aubc(curve["budget"].to_numpy(dtype=np.float64), scores) if complete else float("nan")
+            row |= {"first": scores[0], "final": scores[-1] if complete else float("nan")}
+            rows.append(row)
+    columns = [*SETTING, "query", "seed", "run", "rounds", "planned", "complete", "aubc", "first", "final"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def method_means(areas: "pd.DataFrame", level: float = 0.95) -> "pd.DataFrame":
+    """Mean and t-interval over the complete runs of each setting and query method.
+
+    Returns:
+        Columns of `SETTING`, `query`, `n` (complete runs), `runs` (all that started), and for each of `aubc` and
+        `final` the mean under its name, `*_low`, `*_high`, `*_sd`.
+    """
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    for setting, part in settings(areas):
+        for query, runs in part.groupby("query", sort=False):
+            row: dict[str, Any] = dict(zip(SETTING, setting, strict=True)) | {"query": query}
+            done = runs[runs["complete"]]
+            row |= {"n": len(done), "runs": len(runs)}
+            for what in ("aubc", "final"):
+                band = t_interval(done[what].to_numpy(dtype=np.float64), level)
+                row |= {what: band.mean, f"{what}_low": band.low, f"{what}_high": band.high, f"{what}_sd": band.sd}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def gains(
+    areas: "pd.DataFrame", baseline: str, references: References | None = None, level: float = 0.95
+) -> "pd.DataFrame":
+    """What each query method gains over the baseline in each setting, paired by seed.
+
+    Only seeds that both have completed count. The AUBC alone is tested: the final score is one noisy point of the
+    curve, and a second family of tests needs its own correction. P-values are Holm-corrected over a setting's methods.
+
+    Args:
+        areas: From `run_areas`.
+        baseline: Call-string of the query method to compare with.
+        references: What is compared with another one.
+        level: Coverage of the t-intervals, which are not corrected.
+
+    Returns:
+        Columns of `SETTING`, `query`, `reference` (what it is compared with), `n` (pairs), and for each of `aubc` and
+        `final` the mean difference under its name, `*_low` and `*_high`, and `aubc_p`, `aubc_holm`, `aubc_refused`
+        (why there is no p). No row where the reference has no complete run.
+    """
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    for setting, part in settings(areas):
+        done = part[part["complete"]].set_index("seed")
+        family: list[dict[str, Any]] = []
+        for query in part["query"].unique():
+            against = (references or {}).get((setting, query), baseline)
+            own, reference = done[done["query"] == query], done[done["query"] == against]
+            if query == baseline or reference.empty:
+                continue
+            seeds = sorted(set(own.index) & set(reference.index))
+            row: dict[str, Any] = dict(zip(SETTING, setting, strict=True)) | {"query": query, "reference": against}
+            family.append(row | {"n": len(seeds)} | _gain(own, reference, seeds, level))
+        for row, p in zip(family, holm([row["aubc_p"] for row in family]), strict=True):
+            rows.append(row | {"aubc_holm": float(p)})
+    return pd.DataFrame(rows)
+
+
+def _gain(own: "pd.DataFrame", reference: "pd.DataFrame", seeds: list[int], level: float) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for what in ("aubc", "final"):
+        differences = (own.loc[seeds, what] - reference.loc[seeds, what]).to_numpy(dtype=np.float64)
+        band = t_interval(differences, level)
+        row |= {what: band.mean, f"{what}_low": band.low, f"{what}_high": band.high}
+        if what == "aubc":
+            test = paired_t(differences)
+            row |= {"aubc_p": test.p, "aubc_refused": test.refused}
+    return row

@@ -1,0 +1,137 @@
+"""Label savings at matched score: how many labels less a query method needs to be as good as the baseline.
+
+For a target score, `n_m` is the smallest budget at which the mean curve of method m reaches it (first crossing, linear
+between budgets), and the saving is `1 - n_m / n_baseline`. A method that never reaches the target is censored: its
+saving is only bounded from above. On a baseline that does not rise over the seeds nothing can be matched.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fathom.core.streams import Stream
+from fathom.stats.curves import References
+from fathom.stats.inference import Array, t_interval
+from fathom.stats.penalty import Block, complete_blocks
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TARGETS = (0.5, 0.75, 0.9, 1.0)  # of the way from the baseline's first to its final mean score
+
+
+@dataclass(frozen=True)
+class Saving:
+    """What one query method saves in one setting at one target.
+
+    Args:
+        setting: (dataset, regime, paradigm).
+        query: The method.
+        share: The target, as a share of the baseline's rise.
+        target: The target score, a fraction.
+        saving: Fraction of the baseline's labels, negative where more are needed; NaN where not estimable.
+        low, high: 95 % percentile interval of the paired bootstrap over seeds; -inf where resamples are censored.
+        censored: The method never reaches the target: `saving` is an upper bound.
+        n: Seeds.
+        refused: Why there is no saving; empty where there is one.
+    """
+
+    setting: tuple[str, str, str]
+    query: str
+    share: float
+    target: float
+    saving: float
+    low: float
+    high: float
+    censored: bool
+    n: int
+    refused: str = ""
+
+
+def first_crossing(budgets: Array, curve: Array, target: float) -> float:
+    """The smallest budget at which a curve reaches a target, linear between budgets; infinite where it never does."""
+    reached = np.flatnonzero(curve >= target)
+    if not len(reached):
+        return float("inf")
+    at = int(reached[0])
+    if at == 0:
+        return float(budgets[0])
+    share = (target - curve[at - 1]) / (curve[at] - curve[at - 1])
+    return float(budgets[at - 1] + share * (budgets[at] - budgets[at - 1]))
+
+
+def label_savings(
+    frame: "pd.DataFrame",
+    baseline: str,
+    references: References | None = None,
+    *,
+    rounds: Mapping[str, int] | None = None,
+    draws: int = 1000,
+    stream: Stream | None = None,
+) -> list[Saving]:
+    """Label savings of every method of every setting at each of `TARGETS`.
+
+    Both curves are resampled by the same seeds (all n^n resamples up to n = 4, else `draws` random ones). With three
+    seeds such an interval is wide and still too narrow; it is a range, not a test.
+
+    Args:
+        frame: The tidy table.
+        baseline: Call-string of the method to compare with.
+        references: What is compared with another one; where that is missing, there is no saving.
+        rounds: Run key -> rounds it was planned to have.
+        draws: Bootstrap resamples.
+        stream: Of the resamples.
+
+    Source: matched score as in Mussmann and Liang, 2018; censoring, slope test and paired bootstrap are ours.
+    """
+    stream = stream or Stream(0, ("bootstrap",))
+    found: list[Saving] = []
+    for number, block in enumerate(complete_blocks(frame, [], include_start=True, rounds=rounds)):
+        if block.scores.shape[2] > 1:
+            part = frame[(frame["dataset"] == block.setting[0]) & (frame["regime"] == block.setting[1])]
+            part = part[part["paradigm"] == block.setting[2]]
+            budgets = part.groupby("round")["budget"].mean().sort_index().to_numpy(dtype=np.float64)
+            against = {q: (references or {}).get((block.setting, q), baseline) for q in block.queries if q != baseline}
+            found += _of_block(block, budgets, against, _resamples(len(block.seeds), draws, stream.at(number)))
+    return found
+
+
+def _of_block(block: Block, budgets: Array, against: Mapping[str, str], resamples: Any) -> Iterator[Saving]:
+    for query, other in against.items():
+        if other not in block.queries:
+            continue
+        own, reference = (block.scores[:, block.queries.index(name)] for name in (query, other))
+        rise = t_interval(reference[:, -1] - reference[:, 0])
+        first, final = reference[:, 0].mean(), reference[:, -1].mean()
+        for share in TARGETS:
+            target = float(first + share * (final - first))
+            nan = float("nan")
+            if not rise.low > 0:
+                reason = "not estimable: the baseline's curve does not clearly rise"
+                yield Saving(block.setting, query, share, target, nan, nan, nan, False, len(block.seeds), reason)
+                continue
+            point, censored = _saving(budgets, own.mean(0), reference.mean(0), target)
+            many = [_saving(budgets, own[s].mean(0), reference[s].mean(0), target) for s in resamples]
+            values = np.array([-np.inf if c else v for v, c in many if np.isfinite(v)])
+            low, high = np.quantile(values, [0.025, 0.975], method="inverted_cdf") if len(values) else (nan, nan)
+            n = len(block.seeds)
+            yield Saving(block.setting, query, share, target, point, float(low), float(high), censored, n)
+
+
+def _saving(budgets: Array, own: Array, reference: Array, target: float) -> tuple[float, bool]:
+    """(saving, censored). NaN where the (resampled) baseline itself never reaches the target."""
+    needed = first_crossing(budgets, reference, target)
+    if not np.isfinite(needed):
+        return float("nan"), False
+    spent = first_crossing(budgets, own, target)
+    censored = not np.isfinite(spent)
+    return 1 - (budgets[-1] if censored else spent) / needed, censored
+
+
+def _resamples(n: int, draws: int, stream: Stream) -> Any:
+    if n <= 4:
+        return np.array(list(product(range(n), repeat=n)))
+    return stream.numpy().integers(0, n, size=(draws, n))

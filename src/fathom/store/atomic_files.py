@@ -1,0 +1,236 @@
+"""Files that are whole or absent: temporary name, fsync, link into place; a SHA-256 that every read checks."""
+
+import contextlib
+import errno
+import json
+import os
+import re
+import signal
+import socket
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from fathom.core.records import FORMAT, FathomError, digest
+
+
+class DamagedError(Exception):
+    """A stored file cannot be read back as it was written."""
+
+
+class DamageWarning(UserWarning):
+    """A stored file is damaged: it counts as absent, and its work will be done again."""
+
+
+def pack(content: Mapping[str, Any], clock: Mapping[str, Any]) -> bytes:
+    """The bytes of a record: content and clock readings, each with its SHA-256."""
+    record = {"format": FORMAT, "content": content, "sha256": digest(content), "clock": clock}
+    record["clock_sha256"] = digest(clock)
+    lines = [f'"{key}": {json.dumps(value, sort_keys=True, allow_nan=False)}' for key, value in record.items()]
+    return ("{" + ",\n ".join(lines) + "}\n").encode()
+
+
+def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(content, clock) of a record.
+
+    Raises:
+        FileNotFoundError: It is not there.
+        DamagedError: It is not what was written.
+        FathomError: It was written by a newer version.
+    """
+    data = path.read_bytes()
+    try:
+        record = json.loads(data)
+        if record["format"] > FORMAT:
+            raise FathomError(f"{path} was written by a newer Fathom: upgrade with pip install -U fathom-al")
+        content, clock = record["content"], record["clock"]
+        sound = record["sha256"] == digest(content) and record["clock_sha256"] == digest(clock)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DamagedError(f"cannot be read ({type(error).__name__})") from None
+    if not sound:
+        raise DamagedError("SHA-256 differs")
+    return content, clock
+
+
+def look(path: Path) -> tuple[tuple[dict[str, Any], dict[str, Any]] | None, str]:
+    """((content, clock), "") of a record; (None, "") where it is absent, (None, what is wrong) where it is damaged.
+
+    Raises:
+        FathomError: It was written by a newer version.
+    """
+    try:
+        return read(path), ""
+    except (FileNotFoundError, NotADirectoryError):
+        return None, ""
+    except DamagedError as error:
+        return None, str(error)
+
+
+def _link(temporary: Path, path: Path) -> None:
+    """Give the file its name, if the name is free."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links: the task's lock still keeps writers apart
+        if path.exists():
+            raise FileExistsError(path) from None
+        temporary.replace(path)
+
+
+def _sync_folder(path: Path) -> None:
+    if os.name == "posix":
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process of this machine lives."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _crash_point(name: str) -> None:
+    """Die here if the environment asks for it: `FATHOM_CRASH_AT=after-link:3` kills at the third passage (tests)."""
+    if wanted := os.environ.get("FATHOM_CRASH_AT"):
+        point, _, count = wanted.partition(":")
+        if point == name:
+            left = int(count or 1) - 1
+            os.environ["FATHOM_CRASH_AT"] = f"{point}:{left}"
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+def write(path: Path, data: bytes, *, replace: bool = False) -> None:
+    """Write a file whole or not at all; without `replace` the first writer wins.
+
+    Raises:
+        FileExistsError: The name is taken.
+        FathomError: No room, no permission.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        name = path.parent / f".tmp-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        with name.open("xb") as file:  # not mkstemp, whose files colleagues cannot read
+            temporary = name
+            file.write(data)
+            file.flush()
+            _crash_point("before-fsync")
+            os.fsync(file.fileno())
+        _crash_point("after-fsync")
+        if replace:
+            temporary.replace(path)
+        else:
+            _link(temporary, path)
+        _crash_point("after-link")
+    except OSError as error:
+        if isinstance(error, FileExistsError) and temporary:  # the name is taken; before, it is a folder's
+            raise
+        raise FathomError(
+            f"cannot write {path} ({len(data)} bytes): {error.strerror}. What was committed before is safe; make "
+            "room or give permission, then run the same command again"
+        ) from error
+    finally:
+        if temporary:
+            temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+# The name of a host may end in what looks like a process id, so the parts are told apart from the right.
+_TEMPORARY = re.compile(r"\.tmp-(?P<host>.+)-(?P<pid>\d{1,9})-[a-z0-9_]+", re.ASCII)
+
+
+def clean(root: Path) -> None:
+    """Remove temporary files that processes of this machine left when they died."""
+    for path in root.rglob(".tmp-*"):
+        parts = _TEMPORARY.fullmatch(path.name)
+        if parts and parts["host"] == socket.gethostname() and not alive(int(parts["pid"])):
+            path.unlink(missing_ok=True)
+
+
+def mark(path: Path, pid: int) -> None:
+    """Leave a mark that counts as long as a process of this machine lives."""
+    path.write_text(f"{socket.gethostname()} {pid}")
+
+
+def clean_locks(folder: Path, *, finished: bool = False) -> None:
+    """Remove lock files that nobody holds, and marks of processes of this machine that are dead.
+
+    A lock file is removed by who holds it. Who waited for it meanwhile finds that it has no name any more, and asks
+    for the new one (filelock looks at the number of links).
+
+    Args:
+        folder: Of locks `JOB.lock`, and of marks `JOB.SESSION` that are made by who holds the lock.
+        finished: Whether no work is left, so that a mark means nothing unless its job's lock is held.
+    """
+    for path in folder.glob("*") if os.name == "posix" else ():  # elsewhere a held file cannot be removed
+        with contextlib.suppress(OSError), lock(path.with_suffix(".lock"), wait=False) as mine:
+            if mine and path.suffix != ".lock" and (finished or _is_dead(path.read_text())):
+                path.unlink(missing_ok=True)
+            if mine:
+                path.with_suffix(".lock").unlink(missing_ok=True)
+
+
+def _is_dead(text: str) -> bool:
+    """Whether a mark is of a process of this machine that is dead."""
+    host, _, pid = text.rpartition(" ")
+    return host == socket.gethostname() and pid.isdecimal() and not alive(int(pid))
+
+
+@contextlib.contextmanager
+def lock(path: Path, *, wait: bool) -> Iterator[bool]:
+    """Hold a lock file; yields whether it was had. The lock of a process that died is free again."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    held = FileLock(path)
+    try:
+        held.acquire(timeout=-1 if wait else 0)
+    except Timeout:
+        yield False
+        return
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOTSUP):
+            raise
+        raise FathomError(
+            f"{path.parent} lies on a file system without locks ({error.strerror}), so two workers could not share a "
+            "study there. Name another folder, or have it mounted with locks; fathom doctor --out FOLDER tells"
+        ) from None
+    try:
+        yield True
+    finally:
+        held.release()
+
+
+def set_aside(path: Path, target: Path) -> Path | None:
+    """Rename a damaged file to `target-1`, `-2`, ... and never over another one. Callers hold one lock for all this.
+
+    Returns:
+        Its new name; None where it is absent.
+
+    Raises:
+        FathomError: No permission.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        number = 1
+        while (numbered := target.with_name(f"{target.stem}-{number}{target.suffix}")).exists():
+            number += 1
+        path.rename(numbered)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise FathomError(
+            f"cannot move the damaged {path} to {target.parent}: {error.strerror}. Give permission"
+        ) from None
+    return numbered

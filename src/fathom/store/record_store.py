@@ -1,0 +1,150 @@
+"""A shelf: a folder of checked records that are written once.
+
+Looking moves nothing: a damaged record counts as absent, with a warning. It goes to quarantine when its work has been
+done again and is put in its place, so only those who compute mend anything.
+"""
+
+import hashlib
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from fathom.core.records import FathomError, digest
+from fathom.store import atomic_files
+
+Record = tuple[dict[str, Any], dict[str, Any]]  # (content, clock)
+LOCKS = ".locks"  # folder of locks and marks
+
+
+class Shelf:
+    """Records by name, such as `shared/hparams/<key>`.
+
+    Args:
+        root: The folder. Nothing is written before the first `put` or `lock`.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+
+    def path(self, name: str) -> Path:
+        """The file of a record."""
+        return self.root / f"{name}.json"
+
+    def put(self, name: str, content: Mapping[str, Any], clock: Mapping[str, Any] | None = None) -> None:
+        """Commit a record. One that is there already stays if it says the same, and makes room if it is damaged.
+
+        Raises:
+            FathomError: A record with another content is there.
+        """
+        path, data = self.path(name), atomic_files.pack(content, clock or {})
+        while True:
+            try:
+                return atomic_files.write(path, data)
+            except FileExistsError:
+                found, _ = atomic_files.look(path)
+            if found is None:  # damaged, or moved away by another process just now
+                self.set_aside(name, lambda: atomic_files.look(path)[1])
+            elif digest(found[0]) == digest(content):
+                return None
+            else:
+                raise FathomError(
+                    f"{path} holds another result than the one just computed. The machine, its threads or a package "
+                    "changed under this study, or a file was edited; compare them before going on"
+                )
+
+    def get(self, name: str) -> Record | None:
+        """(content, clock) of a record, or None where it is absent or damaged."""
+        found, reason = atomic_files.look(self.path(name))
+        if reason:
+            self.warn(name, reason)
+        return found
+
+    def records(self, kind: str) -> dict[str, Record]:
+        """All sound records of a folder, for example `shared/hparams`: stem -> (content, clock), sorted by stem."""
+        names = sorted(p.stem for p in (self.root / kind).glob("*.json"))
+        found = {name: self.get(f"{kind}/{name}") for name in names}
+        return {name: record for name, record in found.items() if record}
+
+    def put_tensors(self, name: str, tensors: Mapping[str, Any]) -> str:
+        """Write arrays as safetensors beside a record of the same name, before that record is committed.
+
+        Returns:
+            The SHA-256 of the file, for the record: a file without a record, or with another hash, does not count.
+        """
+        from safetensors.numpy import save
+
+        data = save(dict(tensors))
+        atomic_files.write(self.root / f"{name}.safetensors", data, replace=True)
+        return hashlib.sha256(data).hexdigest()
+
+    def get_tensors(self, name: str, sha256: str) -> dict[str, Any] | None:
+        """The arrays that `put_tensors` wrote; None where the file is absent or damaged.
+
+        Only those who go on to compute ask for arrays, so damage is mended here: arrays and record go to quarantine,
+        and the job whose result they are is open again.
+        """
+        from safetensors.numpy import load
+
+        path = self.root / f"{name}.safetensors"
+        if data := _checked(path, sha256):
+            return dict(load(data))
+
+        def damage() -> str:
+            # Nothing is wrong any more where another process has opened the job again, or done it.
+            record, _ = atomic_files.look(self.path(name))
+            concerns = record is not None and sha256 in record[0].values()
+            return "SHA-256 of its arrays differs" if concerns and not _checked(path, sha256) else ""
+
+        self.set_aside(name, damage, ".safetensors")
+        return None
+
+    def lock(self, name: str, *, wait: bool = False) -> AbstractContextManager[bool]:
+        """Hold the lock of a task; yields whether it was had. The lock of a process that died is free again."""
+        return atomic_files.lock(self.root / LOCKS / f"{name.replace('/', '-')}.lock", wait=wait)
+
+    def mark(self, name: str, session: str) -> Path:
+        """The file that says that a session is at a task, made and removed by who holds the task's lock."""
+        return self.root / LOCKS / f"{name.replace('/', '-')}.{session}"
+
+    def clean(self) -> None:
+        """Remove temporary files and marks that dead processes of this machine left, and locks that nobody holds."""
+        atomic_files.clean(self.root)
+        atomic_files.clean_locks(self.root / LOCKS)
+
+    # --------------------------------------------------------------------------------------------------- damage
+
+    def warn(self, name: str, reason: str) -> None:
+        """Say that a record is damaged."""
+        text = f"{self.path(name)}: {reason}; it counts as absent; its work will be done again by the same `fathom run`"
+        warnings.warn(text, atomic_files.DamageWarning, stacklevel=3)
+
+    def set_aside(self, name: str, damage: Callable[[], str], *more: str) -> None:
+        """Move a record to quarantine if it is still damaged, with the files of its name that end in `more`.
+
+        Args:
+            name: The record.
+            damage: Says what is wrong now, empty where nothing is. Asked again under the lock that all who move
+                anything hold: another process may have moved the damaged record, and even put the good one there.
+            more: Endings such as `.safetensors`.
+        """
+        if not damage():
+            return
+        with self.lock("quarantine", wait=True):
+            if not (reason := damage()):
+                return
+            for ending in (*more, ".json"):  # the record last: once it is gone, its job may begin again
+                path, target = self.root / f"{name}{ending}", self.root / "quarantine" / name.replace("/", "-")
+                if moved := atomic_files.set_aside(path, target.with_name(target.name + ending)):
+                    text = f"{path}: {reason}; moved to {moved}, its work will be done again"
+                    warnings.warn(text, atomic_files.DamageWarning, stacklevel=3)
+
+
+def _checked(path: Path, sha256: str) -> bytes | None:
+    """The bytes of a file; None where it is absent or has another digest."""
+    try:
+        data = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return data if hashlib.sha256(data).hexdigest() == sha256 else None

@@ -1,1 +1,0 @@
-"""What the runs say: designs, curves, tests, figures and the report. Free of torch."""

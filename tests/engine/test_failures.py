@@ -1,0 +1,167 @@
+"""What fails stays visible; what would mix results is refused with the difference."""
+
+import warnings
+from pathlib import Path
+
+import pytest
+from tests.studies import PARADIGM, study
+
+from fathom.core.records import FathomError
+from fathom.engine.engine import run
+from fathom.registry import registry
+from fathom.store.store import Store
+
+BAD = '''
+import torch
+from fathom import score, selection
+
+@score("nan")
+def nan(view):
+    """Gives no number."""
+    return torch.full((len(view),), float("nan"))
+
+@selection("twice")
+def twice(view, size, stream):
+    """Picks one sample again and again."""
+    return torch.zeros(size, dtype=torch.int64)
+
+@score("leave")
+def leave(view):
+    """Leaves the program."""
+    raise SystemExit(0)
+
+@score("die")
+def die(view):
+    """Kills the program, as the kernel does when memory runs out."""
+    import os, signal
+    os.kill(os.getpid(), signal.SIGKILL)
+
+@score("crash")
+def crash(view):
+    """Has a bug."""
+    return view.no_such_thing
+'''
+
+
+@pytest.fixture
+def bad(tmp_path: Path):  # type: ignore[no-untyped-def]
+    path = tmp_path / "bad.py"
+    path.write_text(BAD)
+    registry.add_file(path)
+    yield path
+    registry._files.clear()
+    registry.index.cache_clear()
+
+
+def test_failed_runs_stay_visible_and_others_go_on(bad: Path, tmp_path: Path) -> None:
+    queries = ("random", "bad/nan", "bad/twice", "bad/crash", "bad/leave")
+    outcome = run(study(queries), tmp_path / "out", workers=0)
+    assert not outcome.finished
+    assert outcome.complete == 1
+    messages = {f["query"]: f for f in outcome.failures}
+    assert messages["bad/nan"]["error"] == "NonFiniteScoreError"
+    assert "bad/twice" in messages["bad/twice"]["message"]
+    assert messages["bad/crash"]["error"] == "AttributeError"
+    assert "no_such_thing" in messages["bad/crash"]["traceback"]
+    store = Store.open(tmp_path / "out")
+    assert messages["bad/leave"]["error"] == "SystemExit"
+    assert len(store.failures()) == 4
+    assert [len(store.rounds(s)) for s in store.study.runs] == [3, 0, 0, 0, 0]
+
+
+def test_a_run_that_kills_its_worker_is_a_failure_and_the_others_go_on(bad: Path, tmp_path: Path) -> None:
+    outcome = run(study(("bad/die", "random", "entropy")), tmp_path / "out", workers=2)
+    assert outcome.complete == 2
+    (failure,) = outcome.failures
+    assert (failure["query"], failure["error"]) == ("bad/die", "DiedError")
+
+
+def test_nothing_is_imported_from_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "statistics.py").write_text("raise RuntimeError('a file of the user, not the module of that name')")
+    monkeypatch.chdir(tmp_path)
+    assert run(study(("random",)), tmp_path / "out", workers=1).finished
+
+
+def test_training_that_diverges_is_a_typed_failure(tmp_path: Path) -> None:
+    outcome = run(study(("random",), paradigm=PARADIGM.replace("lr=0.1", "lr=1e30")), tmp_path / "out", workers=0)
+    assert outcome.complete == 0
+    assert {f["error"] for f in outcome.failures} == {"NonFiniteError"}
+
+
+def test_a_search_arm_that_diverges_loses(tmp_path: Path) -> None:
+    paradigm = PARADIGM.replace("lr=0.1", "lr=1e30|0.1, search=1")
+    assert run(study(("random",), paradigm=paradigm), tmp_path / "out", workers=0).finished
+    (content, _) = next(iter(Store.open(tmp_path / "out").records("shared/hparams").values()))
+    assert content["chosen"]["lr"] == 0.1
+    assert content["table"][0]["mean"] is None
+
+
+def test_another_environment_is_refused_unless_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(study(), tmp_path / "out", workers=0)
+    monkeypatch.setattr("torch.__version__", "9.9.9")
+    with pytest.raises(FathomError, match=r"torch: .* -> 9\.9\.9"):
+        run(study(), tmp_path / "out", workers=0)
+    assert run(study(), tmp_path / "out", workers=0, accept_environment=True).finished
+    assert len(Store.open(tmp_path / "out").records("environments")) == 2
+
+
+def test_changed_images_are_refused(tmp_path: Path) -> None:
+    from PIL import Image
+
+    folder = tmp_path / "images"
+    for i in range(120):
+        path = folder / ("cat" if i % 2 else "dog") / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (12, 12), (i, 255 - i, 40 * (i % 2))).save(path)
+    dataset = f"folder(path={folder}, size=8)"
+    regime = "custom(query_size=4, rounds=2, start=8, val_size=10)"
+    options = {"workers": 0, "data": tmp_path / "data"}
+    assert run(study(("random",), dataset=dataset, regime=regime), tmp_path / "out", **options).finished
+    Image.new("RGB", (12, 12), (255, 0, 255)).save(folder / "cat" / "1.png")
+    with pytest.raises(FathomError, match="revision"):
+        run(study(("random",), dataset=dataset, regime=regime), tmp_path / "out", **options)
+
+
+def test_a_missing_device_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FathomError, match=r"'cuda:7' cannot be used.*Here: cpu"):
+        run(study(), tmp_path / "out", device="cuda:7")
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("random(subsample=5)", "looks at 5 samples.*asks for 10"),
+        ("batch-bald(num_samples=1)", "num_samples"),
+        ("variation-ratios(of=votess)", "votes"),
+        ("badge(sampler=x)", "sampler"),
+    ],
+)
+def test_parameters_out_of_range_are_refused_before_anything_trains(query: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(FathomError, match=message):
+        run(study((query,)), tmp_path / "out", workers=0)
+    assert not (tmp_path / "out" / "shared").exists()
+
+
+def test_a_damaged_record_of_the_search_is_trained_again_not_left_out(tmp_path: Path) -> None:
+    paradigm = PARADIGM.replace("lr=0.1", "lr=0.1|0.01, search=2")
+    toy = study(("random",), paradigm=paradigm)
+    run(toy, tmp_path / "out", workers=0)
+    before = Store.open(tmp_path / "out").records("shared/hparams")
+    arm = next((tmp_path / "out/shared/search").glob("*.json"))
+    whole = arm.read_bytes()
+    arm.write_text("{")
+    next((tmp_path / "out/shared/hparams").glob("*.json")).unlink()
+    import torch
+
+    from fathom.engine.engine import data_root
+    from fathom.protocol.context import Lab
+    from fathom.protocol.tune import choose
+
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        choose(Lab(Store(tmp_path / "out"), data_root(), torch.device("cpu")), toy.runs[0].setting)
+    assert any("counts as absent" in str(warning.message) for warning in said)
+    assert {k: v[0] for k, v in Store.open(tmp_path / "out").records("shared/hparams").items()} == {
+        k: v[0] for k, v in before.items()
+    }
+    assert arm.read_bytes()[:200] == whole[:200]

@@ -1,0 +1,205 @@
+"""One study on one machine and on a cluster of two: the same store; nodes and drivers that die lose nothing.
+
+Ray's own cluster utility starts the nodes as processes of this machine, which share its file system.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.studies import ROOT, SEARCHING, contents, study
+
+from fathom.core.records import FathomError, Study
+from fathom.engine.engine import run
+from fathom.engine.jobs import Job
+from fathom.registry import registry
+from fathom.store.store import Store
+
+pytest.importorskip("ray")
+from tests.engine.clusters import cluster
+
+pytestmark = [
+    pytest.mark.xdist_group("ray"),
+    # Ray leaves files and processes of its own to the end of the interpreter, which tells of them.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+DRIVER = """
+import sys
+from fathom.engine.engine import Interrupted, run
+from tests.studies import SEARCHING, study
+toy = study(("random", "badge"), (0, 1), paradigm=SEARCHING, ceiling=1)
+try:
+    run(toy, sys.argv[1], engine=sys.argv[2])
+except Interrupted as stop:
+    sys.exit(stop.exit_code)
+"""
+
+
+def toy(queries: tuple[str, ...] = ("random", "badge")) -> Study:
+    return study(queries, (0, 1), paradigm=SEARCHING, ceiling=1)
+
+
+def commits(out: Path) -> int:
+    """Results so far: trainings of the search, round 0s, rounds."""
+    return len([*out.glob("shared/*/*.json"), *out.glob("runs/*/round-*.json")])
+
+
+def wait_for(out: Path, number: int) -> None:
+    while commits(out) < number:
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def two_nodes() -> Iterator[tuple[Any, list[Any], str]]:
+    with cluster() as (made, nodes):
+        yield made, nodes, f"ray:{made.address}"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What one worker of this machine gives, uninterrupted."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    assert run(toy(), out, workers=1).finished
+    return contents(out)
+
+
+def driver(out: Path, engine: str) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(out), engine], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+
+
+def test_one_worker_two_workers_and_two_nodes_give_the_same_store(
+    two_nodes: tuple[Any, list[Any], str], whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    assert run(toy(), tmp_path / "two", workers=2).finished
+    assert contents(tmp_path / "two") == whole
+    seen: list[tuple[int, int]] = []
+    outcome = run(toy(), tmp_path / "ray", engine=two_nodes[2], progress=lambda *now: seen.append(now))
+    assert outcome.finished
+    assert seen[-1] == (outcome.trainings, outcome.trainings)
+    assert contents(tmp_path / "ray") == whole
+    again = run(toy(), tmp_path / "ray", engine="local", workers=0)  # the engine is no part of a study
+    assert again.finished
+
+
+def test_a_driver_sent_away_and_one_killed_in_the_middle_lose_nothing(
+    two_nodes: tuple[Any, list[Any], str], whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    process = driver(out, two_nodes[2])
+    wait_for(out, 3)
+    process.send_signal(signal.SIGUSR2)
+    assert process.wait(timeout=30) == 75
+    there = commits(out)
+    process = driver(out, two_nodes[2])
+    wait_for(out, there + 3)
+    process.kill()
+    process.wait()
+    assert run(toy(), out, workers=0).finished  # its tasks ended with it, so nobody holds a lock
+    assert contents(out) == whole
+    assert not Store.open(out).failures()
+
+
+def test_a_node_killed_in_the_middle_costs_time_and_nothing_else(
+    two_nodes: tuple[Any, list[Any], str], whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    made, nodes, engine = two_nodes
+    out, killed = tmp_path / "out", []
+
+    def look(committed: int, total: int) -> None:
+        if 3 <= committed < total - 3 and not killed:
+            killed.append(nodes.pop())
+            made.remove_node(killed[0], allow_graceful=False)
+
+    assert run(toy(), out, engine=engine, progress=look).finished
+    assert len(killed) == 1
+    assert contents(out) == whole
+    assert not Store.open(out).failures()
+
+
+BAD = '''
+import os, signal
+from fathom import score
+
+@score("die")
+def die(view):
+    """Kills its process."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+@score("crash")
+def crash(view):
+    """Has a bug."""
+    return view.no_such_thing
+'''
+
+
+def test_failures_are_those_of_the_other_engine(
+    two_nodes: tuple[Any, list[Any], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fathom.engine.ray.TRIES", 2)
+    path = tmp_path / "bad.py"
+    path.write_text(BAD)
+    registry.add_file(path)
+    try:
+        queries = ("bad/die", "bad/crash", "random")
+        outcome = run(study(queries), tmp_path / "out", engine=two_nodes[2])
+    finally:
+        registry._files.clear()
+        registry.index.cache_clear()
+    assert outcome.complete == 1
+    told = {f["query"]: f for f in outcome.failures}
+    assert {query: f["error"] for query, f in told.items()} == {"bad/die": "DiedError", "bad/crash": "AttributeError"}
+    assert "no_such_thing" in told["bad/crash"]["traceback"]
+    assert len(outcome.failures) == 2
+
+
+def test_a_worker_that_sees_another_folder_is_refused(two_nodes: tuple[Any, list[Any], str], tmp_path: Path) -> None:
+    from fathom.engine.ray_task import do_job
+
+    assert run(study(("random",)), tmp_path / "out", workers=0).finished
+    told = {"out": str(tmp_path / "out"), "data": "d", "cache": str(tmp_path), "download": False, "device": "cpu"}
+    told |= {"threads": 1, "fast": False, "environment": "", "retries": {}, "session": "s", "plugins": [], "jobs": []}
+    job = {"kind": "run", "name": "runs/x", "setting": ["a", "b", "c"], "seed": 0, "needs": []}
+    with pytest.raises(FathomError, match="finds another study"):
+        do_job(json.dumps({**told, "study": "0" * 64}), json.dumps(job))
+    shutil.rmtree(tmp_path / "out")
+    with pytest.raises(FathomError, match=r"does not see .*out.*shared storage"):
+        do_job(json.dumps({**told, "study": ""}), json.dumps(job))
+    assert Job(**{**job, "setting": ("a", "b", "c"), "needs": ()}).seed == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"engine": "slurm"}, "expected engine local, ray or ray:ADDRESS"),
+        ({"engine": "ray:nobody:1", "workers": 2}, "--num-cpus"),
+        ({"engine": "ray:ray://host:10001"}, "HOST:PORT"),
+        ({"engine": "ray:host:1", "device": "cuda:1"}, "auto, cpu or cuda"),
+        ({"engine": "ray:host:1", "gpu_share": 2.0}, "above 0 and at most 1"),
+        ({"engine": "local", "gpu_share": 0.5}, "engine ray"),
+    ],
+)
+def test_what_does_not_fit_an_engine_is_refused(options: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(FathomError, match=message):
+        run(toy(), tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_the_package_it_is_said_what_to_install(tmp_path: Path) -> None:
+    code = "import sys; sys.modules['ray'] = None\n" + DRIVER
+    command = [sys.executable, "-c", code, str(tmp_path / "out"), "ray"]
+    said = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True)
+    assert said.returncode == 1
+    assert b"FathomError: the engine ray needs the package Ray" in said.stderr
+    assert b'pip install "fathom-al[ray]"' in said.stderr

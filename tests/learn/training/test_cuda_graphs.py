@@ -1,0 +1,251 @@
+"""Recorded steps: like plain ones, or not used. A recorder on the CPU stands in for CUDA's where there is none."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from tests.learn.loops import CPU, Labeled, Remembering, network
+
+from fathom.learn.training import fit as loop
+from fathom.learn.training.cuda_graphs import Captured, CudaRecorder
+from fathom.learn.training.fit import OPTIMIZERS, Optimization, fit
+from fathom.learn.training.step import Step, parameter_groups
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+Recorder = Callable[[Callable[[], torch.Tensor]], Callable[[], torch.Tensor]]
+
+
+def faithful(body: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
+    """As CUDA records: the body runs some times first, and a replay does what it did, on what its inputs hold then."""
+    for _ in range(3):
+        body()
+    return body
+
+
+def stale(body: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
+    """A replay that changes nothing and gives the old numbers."""
+    row = body()
+    return lambda: row.clone()
+
+
+def impossible(body: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
+    body()
+    raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+
+def make(
+    recorder: Recorder | None, *, exact: bool = True, optimizer: str = "sgd", ema: float = 0.9, last: str = "keep"
+):
+    """A training in mini-batches of 20, 20 and 8, three steps an epoch; with its state."""
+    net = network()
+    objective = Labeled(net, batch=20, last=last)
+    how = Optimization(0.1, 0.01, epochs=4, optimizer=optimizer)
+    average = network().requires_grad_(False)
+    optimizing = OPTIMIZERS[optimizer](parameter_groups(net, 0.01), how)
+    step = Step(net, objective.loss, optimizing, average=average, decay=ema, tensor_lr=True)
+    run = step if recorder is None else Captured(step, [], recorder, exact=exact)
+    net.train()
+    rows = [run(batch, 0.1 / (1 + epoch)) for epoch in range(4) for batch in objective.batches(epoch)]
+    return run, torch.stack(rows), [t for tensors in step.tensors().values() for t in tensors]
+
+
+@pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
+def test_replayed_steps_are_the_plain_ones(optimizer: str):
+    """To the bit, odd last mini-batches and changing rates included: what recording tried out is undone."""
+    captured, rows, state = make(faithful, optimizer=optimizer)
+    _, plain_rows, plain = make(None, optimizer=optimizer)
+    assert captured.told == "captured"
+    assert len(captured.recordings) == 2  # of 20 and of 8 images
+    assert torch.equal(rows, plain_rows)
+    assert all(torch.equal(a, b) for a, b in zip(state, plain, strict=True))
+
+
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize(
+    ("recorder", "reason"),
+    [
+        (stale, "eager: a recorded step gave other "),
+        (impossible, "eager: recording failed (operation not permitted when stream is capturing)"),
+    ],
+)
+def test_where_a_recording_is_wrong_training_goes_on_plainly_and_says_so(recorder: Recorder, reason: str, exact: bool):
+    captured, rows, state = make(recorder, exact=exact)
+    _, plain_rows, plain = make(None)
+    assert captured.told.startswith(reason)
+    assert not captured.recordings
+    assert torch.equal(rows, plain_rows)
+    assert all(torch.equal(a, b) for a, b in zip(state, plain, strict=True))
+
+
+@pytest.mark.parametrize("part", ["weights", "buffers", "momenta", "averages", "statistics"])
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_recording_that_forgets_one_part_is_found(part: str, exact: bool):
+    net = network()
+    objective = Remembering(net)
+    optimizer = OPTIMIZERS["sgd"](parameter_groups(net, 0.01), Optimization(0.1, 0.01, epochs=1))
+    step = Step(net, objective.loss, optimizer, average=network().requires_grad_(False), decay=0.5, tensor_lr=True)
+    extra = list(objective.buffers().values())
+
+    def forgetful(body):
+        def replay():
+            tensors = (step.tensors() | {"statistics": extra})[part]
+            kept = [t.clone() for t in tensors]
+            row = body()
+            with torch.no_grad():
+                for t, old in zip(tensors, kept, strict=True):
+                    t.copy_(old)
+            return row
+
+        return replay
+
+    captured = Captured(step, extra, forgetful, exact=exact)
+    for batch in objective.batches(0):
+        captured(batch, 0.1)
+    assert captured.told == f"eager: a recorded step gave other {part} than the plain one"
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_counter_that_stands_still_is_found_beside_statistics_that_move_far(exact: bool):
+    net = network()
+    objective = Remembering(net)
+    optimizer = OPTIMIZERS["sgd"](parameter_groups(net, 0.01), Optimization(0.1, 0.01, epochs=1))
+    step = Step(net, lambda *batch: 1e3 * objective.loss(batch[0] * 1e3, batch[1]), optimizer, tensor_lr=True)
+    counters = [b for b in net.buffers() if not b.is_floating_point()]
+
+    def forgetful(body):
+        def replay():
+            row = body()
+            for counter in counters:
+                counter.sub_(1)
+            return row
+
+        return replay
+
+    captured = Captured(step, list(objective.buffers().values()), forgetful, exact=exact)
+    for batch in objective.batches(0):
+        captured(batch, 0.01)
+    assert captured.told == "eager: a recorded step gave other buffers than the plain one"
+    assert [int(counter) for counter in counters] == [3] * len(counters)
+
+
+def test_what_differs_by_rounding_is_used_unless_the_bits_must_be_the_same():
+    def rounding(body):
+        def replay():
+            row = body()
+            row[0] *= 1 + 1e-5
+            return row
+
+        return replay
+
+    assert make(rounding, exact=False)[0].told == "captured"
+    assert make(rounding, exact=True)[0].told == "eager: a recorded step gave other loss than the plain one"
+
+
+def test_a_shape_that_comes_once_is_not_recorded():
+    net = network()
+    objective = Labeled(net, batch=48)
+    optimizer = OPTIMIZERS["sgd"](parameter_groups(net, 0.0), Optimization(0.1, 0.0, epochs=1))
+    captured = Captured(Step(net, objective.loss, optimizer, tensor_lr=True), [], impossible, exact=True)
+    for batch in objective.batches(0):
+        captured(batch, 0.1)
+    assert captured.told == "eager: no shape of mini-batch came twice"
+
+
+def test_a_rate_that_is_a_plain_number_cannot_be_recorded():
+    net = network()
+    optimizer = OPTIMIZERS["sgd"](parameter_groups(net, 0.0), Optimization(0.1, 0.0, epochs=1))
+    with pytest.raises(ValueError, match="learning rate in a tensor"):
+        Captured(Step(net, Labeled(net).loss, optimizer), [], faithful, exact=True)
+
+
+def test_with_fp16_nothing_is_recorded():
+    net = network()
+    optimizer = OPTIMIZERS["sgd"](parameter_groups(net, 0.0), Optimization(0.1, 0.0, epochs=1))
+    step = Step(net, Labeled(net).loss, optimizer, fp16=True, tensor_lr=True)
+    captured = Captured(step, [], impossible, exact=True)
+    for batch in Labeled(net).batches(0):
+        assert captured(batch, 0.1).isfinite().all()
+    assert captured.told.startswith("eager: fp16")
+
+
+def test_on_a_cpu_nothing_is_recorded():
+    net, notes = network(), {}
+    fit(net, Labeled(net), Optimization(0.1, 0.0, epochs=1), notes=notes)
+    assert notes == {}
+    assert next(net.parameters()).device == CPU
+
+
+# ---------------------------------------------------------------------------------------------------- on the device
+
+
+def trained(capture: bool, **how: object):
+    net = network().cuda()
+    notes: dict[str, str] = {}
+    optimization = Optimization(0.05, 0.01, epochs=4, warmup=1, capture=capture, **how)
+    _, history = fit(net, Remembering(net), optimization, notes=notes)
+    return net, history, notes
+
+
+@needs_cuda
+@pytest.mark.parametrize("how", [{}, {"ema": 0.9}, {"optimizer": "lars"}, {"schedule": "step"}, {"precision": "fp32"}])
+def test_on_cuda_steps_are_recorded_and_train_as_plain_ones(how: dict[str, object]):
+    net, history, notes = trained(True, **how)
+    plain, plain_history, plain_notes = trained(False, **how)
+    assert notes == {"step": "captured"}
+    assert plain_notes == {}
+    assert [row["loss"] for row in history] == pytest.approx([row["loss"] for row in plain_history], rel=2e-2)
+    for (name, a), b in zip(net.state_dict().items(), plain.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=5e-2, atol=5e-3, msg=name)
+
+
+@needs_cuda
+def test_on_cuda_deterministic_reruns_give_the_same_bits(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        (first, history, _), (again, history_again, _), (plain, _, _) = trained(True), trained(True), trained(False)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert history == history_again
+    for (name, a), b, c in zip(
+        first.state_dict().items(), again.state_dict().values(), plain.state_dict().values(), strict=True
+    ):
+        assert torch.equal(a, b), name
+        assert torch.equal(a, c), name
+
+
+@needs_cuda
+def test_on_cuda_the_host_never_waits_within_an_epoch(monkeypatch: pytest.MonkeyPatch):
+    """After the first epoch, in which shapes are recorded."""
+    net = network().cuda()
+    close = loop.close_epoch
+    debug = torch.cuda.set_sync_debug_mode
+
+    def closing(*given):
+        debug("default")
+        return close(*given)
+
+    class Watched(Remembering):
+        def batches(self, epoch: int):
+            for i, batch in enumerate(super().batches(epoch)):
+                debug("error" if epoch > 1 and i else "default")  # an epoch's order comes from the host
+                yield batch
+
+    monkeypatch.setattr(loop, "close_epoch", closing)
+    try:
+        fit(net, Watched(net), Optimization(0.05, 0.01, epochs=4))
+    finally:
+        debug("default")
+
+
+@needs_cuda
+def test_on_cuda_what_cannot_be_recorded_is_told():
+    class Asking(Labeled):
+        def loss(self, *batch: torch.Tensor) -> torch.Tensor:
+            loss = super().loss(*batch)
+            return loss * (1.0 if float(loss.detach()) < 100 else 0.5)
+
+    net, notes = network().cuda(), {}
+    fit(net, Asking(net), Optimization(0.05, 0.01, epochs=3), notes=notes)
+    assert notes["step"].startswith("eager: recording failed")
+    assert isinstance(CudaRecorder(torch.device("cuda")), CudaRecorder)

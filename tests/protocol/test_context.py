@@ -1,0 +1,52 @@
+"""What a store keeps of a data set: the same data are known again, also by a store of an older version."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fathom.core.records import FathomError, digest
+from fathom.data import load
+from fathom.data.dataset import DataRoot
+from fathom.protocol.context import Lab, facts_of
+from fathom.store.store import Store
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> DataRoot:
+    return DataRoot(tmp_path, tmp_path / "cache", quiet=True)
+
+
+def test_groups_on_both_sides_are_counted(root: DataRoot) -> None:
+    digits = load("digits", root)
+    train, test = np.arange(len(digits.labels)), np.arange(len(digits.test_labels)) + len(digits.labels) - 3
+    assert facts_of("digits", digits)["groups_across"] == 0
+    assert facts_of("digits", replace(digits, groups=train, test_groups=test))["groups_across"] == 3
+    assert facts_of("digits", replace(digits, groups=train))["groups_across"] is None
+
+
+def test_exact_duplicates_across_the_splits_are_counted(root: DataRoot, monkeypatch: pytest.MonkeyPatch) -> None:
+    digits = load("digits", root)
+    here = {images.tobytes() for images in digits.images.take(torch.arange(len(digits.images))).numpy()}
+    there = digits.test_images.take(torch.arange(len(digits.test_images))).numpy()
+    assert facts_of("digits", digits)["duplicates_across"] == sum(image.tobytes() in here for image in there)
+    same = replace(digits, test_images=digits.images, test_labels=digits.labels)
+    assert facts_of("digits", same)["duplicates_across"] == len(digits.labels)
+    monkeypatch.setattr("fathom.protocol.context.MOST_PIXELS", 1000)
+    assert facts_of("digits", same)["duplicates_across"] is None
+
+
+def test_facts_of_an_older_store_are_enough_and_still_checked(root: DataRoot, tmp_path: Path) -> None:
+    facts = facts_of("digits", load("digits", root))
+    del facts["groups_across"], facts["duplicates_across"]
+    name = f"datasets/{digest('digits', 12)}"
+    old = Store(tmp_path / "old")
+    old.put(name, facts)
+    Lab(old, root, torch.device("cpu")).dataset("digits")
+    assert old.get(name) == (facts, {})
+    other = Store(tmp_path / "other")
+    other.put(name, facts | {"revision": "another"})
+    with pytest.raises(FathomError, match="revision: another ->"):
+        Lab(other, root, torch.device("cpu")).dataset("digits")

@@ -1,0 +1,322 @@
+"""Every paradigm goes through the same protocol: prepared once, trained every round, restored to the bit, told of."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.studies import FROZEN, PARADIGM, SELF_SL, SEMI_SL, contents, study
+
+from fathom.core.records import FathomError, RunSpec
+from fathom.core.streams import Streams
+from fathom.data.dataset import DataRoot
+from fathom.engine.engine import run
+from fathom.engine.jobs import jobs_of
+from fathom.estimate.plan import make_plan
+from fathom.learn.paradigms.standard import Standard
+from fathom.learn.task import Journal
+from fathom.protocol import loop
+from fathom.protocol.context import Lab
+from fathom.protocol.dropout import dropout_of
+from fathom.protocol.knn_eval import knn_probe, nearest_classes
+from fathom.protocol.oracle import Oracle
+from fathom.protocol.preparation import CacheWarning, Ground, features_of
+from fathom.protocol.tune import chosen
+from fathom.query.method import build as build_method
+from fathom.store.store import Store
+
+PARADIGMS = {"standard": PARADIGM, "self-sl": SELF_SL, "semi-sl": SEMI_SL, "frozen": FROZEN}
+
+
+def lab_of(tmp_path: Path, cache: str = "cache") -> Lab:
+    store = Store(tmp_path / "store")
+    return Lab(store, DataRoot(tmp_path, tmp_path / cache, quiet=True), torch.device("cpu"))
+
+
+@pytest.fixture(scope="module", params=PARADIGMS)
+def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    out = tmp_path_factory.mktemp(request.param) / "out"
+    outcome = run(
+        study(("random", "bald", "core-set", "badge"), (0,), paradigm=PARADIGMS[request.param]), out, workers=0
+    )
+    assert outcome.finished, outcome.failures
+    return Store.open(out)
+
+
+def test_a_study_ends_and_round_zero_is_shared(done: Store) -> None:
+    first = {}
+    for spec in done.study.runs:
+        rounds = done.rounds(spec)
+        assert [r.budget for r in rounds] == [20, 30, 40]
+        first[spec.query] = rounds[0].metrics
+    assert first["random"] == first["core-set"] == first["badge"]
+    assert first["bald"] != first["random"], "the classifier with dropout is another one"
+
+
+def test_what_it_shows_of_its_training_is_committed(done: Store) -> None:
+    for spec in done.study.runs:
+        for record in done.rounds(spec):
+            if not spec.paradigm.startswith("semi-sl"):
+                assert record.training == {}
+                continue
+            shown = record.training
+            assert 0 < shown["pseudo_rate"] <= 1
+            assert 0 <= shown["pseudo_accuracy"] <= 1
+            assert len(shown["marginals"]) == 10
+            assert sum(shown["marginals"]) == pytest.approx(1, abs=1e-4)
+
+
+def test_nothing_is_left_of_work_under_way(done: Store) -> None:
+    assert not list(done.root.glob(".work/*"))
+
+
+def test_core_set_sees_the_encoder_and_badge_the_last_layer() -> None:
+    assert [build_method(name).features for name in ("core-set", "badge", "entropy")] == ["encoder", "last", ""]
+
+
+def test_features_are_what_the_last_layer_gets(tmp_path: Path) -> None:
+    lab = lab_of(tmp_path)
+    ground, start = Ground.of(lab, "digits", 0), lab.start("digits", study().runs[0].regime, 0)
+    paradigm, task = lab.paradigm(SELF_SL), start.task(start.open()[1])
+    state = paradigm.prepare(ground.unlabeled, Streams(0)("pretrain"), lab.data, Journal())
+    classifier = paradigm.fit(task, paradigm.grid(task)[0], state, Streams(0))
+    prediction = next(iter(classifier.stream(start.dataset.test_images, 0, Streams(0)("draws"))))
+    network = classifier.network  # type: ignore[attr-defined]
+    assert not torch.equal(prediction.embeddings, prediction.features)
+    torch.testing.assert_close(network.hidden(prediction.embeddings), prediction.features)
+    torch.testing.assert_close(network.head(prediction.features).log_softmax(1), prediction.log_probs[:, 0])
+
+
+# -------------------------------------------------------------------------------------------------------- shared
+
+
+def test_an_encoder_is_trained_once_for_all_regimes_heads_and_methods(tmp_path: Path) -> None:
+    other = SELF_SL.replace("recipe=short", "head=linear, recipe=short")
+    regimes = (study().runs[0].regime, "custom(query_size=5, rounds=2, start=30, val_size=60)")
+    runs = [r for p in (SELF_SL, other) for g in regimes for r in study(("random",), (0, 1), paradigm=p, regime=g).runs]
+    toy = study()
+    jobs = jobs_of(type(toy)("toy", tuple(runs), ceiling=0), lab_of(tmp_path))
+    prepared = [job for job in jobs if job.kind == "prepare"]
+    assert [job.seed for job in prepared] == [0, 1]
+    needing = [job for job in jobs if job.kind == "first"]
+    assert len(needing) == 8
+    assert all(any(p.name in job.needs for p in prepared) for job in needing)
+
+
+def test_another_study_takes_the_encoder_from_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FATHOM_CACHE", str(tmp_path / "cache"))
+    assert run(study(("random",), paradigm=SELF_SL), tmp_path / "a", workers=0).finished
+    import fathom.learn.paradigms.self_sl as module
+
+    monkeypatch.setattr(module, "pretrain", None)  # nothing can be trained any more
+    assert run(study(("random", "badge"), paradigm=SELF_SL), tmp_path / "b", workers=0).finished
+    records = [Store(tmp_path / name).records("shared/prepared") for name in "ab"]
+    assert records[0] == records[1]
+    name = next(iter(records[0].values()))[0]["tensors"]
+    assert (tmp_path / "cache" / "encoders" / f"{name}.safetensors").is_file(), "and it can be asked for by name"
+    by_name = SELF_SL.replace("pretrain_epochs=3", f'encoder="{name[:12]}"')
+    assert run(study(("random",), paradigm=by_name), tmp_path / "c", workers=0).finished
+    rounds = [Store.open(tmp_path / n).rounds(Store.open(tmp_path / n).study.runs[0]) for n in "ac"]
+    assert [r.metrics for r in rounds[0]] == [r.metrics for r in rounds[1]], "the same encoder, the same numbers"
+
+
+def test_a_damaged_encoder_is_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FATHOM_CACHE", str(tmp_path / "cache"))
+    out = tmp_path / "out"
+    assert run(study(("random",), paradigm=SELF_SL), out, workers=0).finished
+    before = contents(out)
+    for path in (*out.glob("shared/prepared/*.safetensors"), *(tmp_path / "cache").rglob("*.safetensors")):
+        path.write_bytes(path.read_bytes()[:-8] + b"damaged!")
+    for path in (*out.glob("runs/*/round-0[12].json"), *out.glob("shared/first/*")):
+        path.unlink()
+    with pytest.warns(match="SHA-256 of its arrays differs"):
+        assert run(study(("random",), paradigm=SELF_SL), out, workers=0).finished
+    after = {name: data for name, data in contents(out).items() if not name.startswith("quarantine")}
+    assert after == before
+
+
+def test_a_cache_that_cannot_be_written_costs_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cache").write_text("a file in the place of the folder")
+    monkeypatch.setenv("FATHOM_CACHE", str(tmp_path / "cache"))
+    with pytest.warns(CacheWarning, match="could not be kept for others"):
+        assert run(study(("random",), paradigm=SELF_SL), tmp_path / "out", workers=0).finished
+
+
+def test_an_encoder_that_vanished_from_the_cache_is_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FATHOM_CACHE", str(tmp_path / "cache"))
+    assert run(study(("random",), paradigm=SELF_SL), tmp_path / "a", workers=0).finished
+    for path in (tmp_path / "cache/encoders").glob("*"):
+        path.unlink()
+    (record,) = (tmp_path / "cache/prepared").glob("*.json")
+    told = json.loads(record.read_text())
+    record.write_text(json.dumps(told))  # as it was: other bits would conflict with it, were it still asked
+    assert run(study(("badge",), paradigm=SELF_SL), tmp_path / "b", workers=0).finished
+    assert len(list((tmp_path / "cache/encoders").glob("*.safetensors"))) == 1
+
+
+def test_what_is_absent_is_refused_before_anything_trains(tmp_path: Path) -> None:
+    for paradigm, words in (
+        ("frozen(backbone=mobilenet_v2_uint8, weights=nope.npz)", "nope.npz"),
+        ('self-sl(encoder="abcdefabcdef")', "no encoder abcdefabcdef"),
+        ('frozen(backbone=encoder, weights="abcdefabcdef")', "no encoder abcdefabcdef"),
+    ):
+        with pytest.raises(FathomError, match=words):
+            run(study(("random",), paradigm=paradigm), tmp_path / "out", data=tmp_path, workers=0)
+        assert not list((tmp_path / "out").glob("shared/*/*.json"))
+    # and nothing that was refused stands in the way of what is right
+    assert run(study(("random",)), tmp_path / "out", workers=0).finished
+
+
+def test_a_backbone_of_a_kept_encoder_needs_its_name() -> None:
+    with pytest.raises(FathomError, match="SHA-256"):
+        lab_of(Path()).paradigm("frozen(backbone=encoder)")
+
+
+def test_features_are_kept_and_their_change_is_refused(tmp_path: Path) -> None:
+    lab = lab_of(tmp_path)
+    setting = ("digits", study().runs[0].regime, FROZEN)
+    featured = features_of(lab, setting, 0)
+    plain = lab.dataset("digits")
+    flat = plain.images.take(torch.arange(len(plain.labels))).flatten(1).float()
+    values = featured.images.take(torch.arange(len(plain.labels)))
+    alive = flat.std(0) > 0
+    torch.testing.assert_close(
+        values[:, alive], ((flat - flat.mean(0)) / flat.std(0, correction=0))[:, alive], atol=2e-2, rtol=0
+    )
+    assert not values[:, ~alive].any()
+    (record,) = lab.store.records("shared/features").values()
+    assert record[0]["dim"] == 192
+    lab.featured.clear()
+    (path,) = (tmp_path / "store").glob("shared/features/*.json")
+    path.unlink()
+    lab.store.put(f"shared/features/{path.stem}", {**record[0], "train_sha256": "other"})
+    with pytest.raises(FathomError, match="train_sha256 differ"):
+        features_of(lab, setting, 0)
+
+
+# ---------------------------------------------------------------------------------------------------- diagnostics
+
+
+def test_pseudo_labels_are_judged_by_the_oracle(tmp_path: Path) -> None:
+    """What a round says of its pseudo-labels is what an outsider with all labels finds."""
+    assert run(study(("random",), paradigm=SEMI_SL), tmp_path / "out", workers=0).finished
+    lab = lab_of(tmp_path)
+    store = Store.open(tmp_path / "out")
+    lab.store = store
+    spec = store.study.runs[0]
+    start = lab.start_of(spec)
+    _, labeled = start.open()
+    classifier, _ = loop._train(lab, spec, start, labeled, 0.0, Streams(0, 0), chosen(lab, spec.setting))
+    pool = start.pool_ids(labeled.ids)
+    chunks = classifier.stream(start.task(labeled).pool, 0, Streams(0)("draws"))
+    probs = torch.cat([p.log_probs[:, 0].exp() for p in chunks]).numpy()
+    sure = probs.max(1) >= 0.15
+    right = (probs.argmax(1) == start.dataset.labels[pool])[sure].mean()
+    shown = store.rounds(spec)[0].training
+    assert shown["pseudo_rate"] == pytest.approx(sure.mean(), abs=2 / len(pool))  # one may lie on the threshold
+    assert shown["pseudo_accuracy"] == pytest.approx(right, abs=0.01)
+
+
+def test_pseudo_labels_are_judged_on_the_pool_before_the_query(tmp_path: Path) -> None:
+    """One classifier, one pool: round 0 says the same whatever the query method then takes out of it."""
+    big = "custom(query_size=300, rounds=2, start=20, val_size=60)"
+    toy = study(("random", "entropy", "margin"), paradigm=SEMI_SL, regime=big)
+    assert run(toy, tmp_path / "out", workers=0).finished
+    store = Store.open(tmp_path / "out")
+    assert len({json.dumps(store.rounds(spec)[0].training) for spec in toy.runs}) == 1
+    assert len({json.dumps(store.rounds(spec)[1].training) for spec in toy.runs}) == 3
+
+
+def test_nearest_classes_are_those_of_scikit_learn() -> None:
+    from sklearn.neighbors import KNeighborsClassifier
+
+    generator = torch.Generator().manual_seed(0)
+    bank, asked = (torch.randn(n, 8, generator=generator) for n in (200, 50))
+    labels = torch.randint(4, (200,), generator=generator)
+    found = nearest_classes(asked, bank, labels, 4)
+    knn = KNeighborsClassifier(20, metric="cosine", weights=lambda d: np.exp((1 - d) / 0.07)).fit(bank, labels)
+    assert (found.numpy() == knn.predict(asked)).all()
+
+
+def test_the_probe_sees_train_images_alone_and_bills_nobody(tmp_path: Path) -> None:
+    lab = lab_of(tmp_path)
+    ground = Ground.of(lab, "digits", 3)
+    asked = []
+
+    def embed(images):  # type: ignore[no-untyped-def]
+        asked.append(images.ids)
+        return images.take(torch.arange(len(images))).flatten(1).float()
+
+    found = knn_probe(ground, embed)
+    assert set(asked[0].tolist()) <= set(ground.train_ids.tolist())
+    assert found["knn_accuracy"] > 0.9, "pixels of digits tell them apart"
+    assert Oracle(ground.dataset.labels).paid == 0
+
+
+# -------------------------------------------------------------------------------------------------------- dropout
+
+
+@pytest.mark.parametrize(
+    ("paradigm", "query", "expected"),
+    [
+        ("auto", "random", 0.0),
+        ("auto", "bald", 0.5),
+        ("auto", "random(dropout=0.5)", 0.5),
+        ("auto", "bald(dropout=0.3)", 0.3),
+        ("all", "random", 0.5),
+        ("all", "random(dropout=0)", 0.0),
+        (0.2, "bald", 0.2),
+    ],
+)
+def test_whose_dropout_goes_first(paradigm: str | float, query: str, expected: float) -> None:
+    assert dropout_of(Standard(dropout=paradigm), build_method(query)) == expected
+
+
+def test_the_matched_control_has_the_classifier_of_bald(tmp_path: Path) -> None:
+    assert run(study(("bald", "random(dropout=0.5)", "random")), tmp_path / "out", workers=0).finished
+    store = Store.open(tmp_path / "out")
+    bald, control, plain = (store.rounds(spec)[0].metrics for spec in store.study.runs)
+    assert bald == control
+    assert plain != control
+
+
+@pytest.mark.parametrize(
+    "query", ["bald(dropout=0)", "random(dropout=1)", "entropy(dropout=much)", "random(dropout=none)"]
+)
+def test_dropout_that_cannot_be_is_refused(query: str) -> None:
+    with pytest.raises(FathomError, match="dropout"):
+        build_method(query)
+
+
+# ------------------------------------------------------------------------------------------------------------ plan
+
+
+def test_a_plan_counts_encoders_and_features(tmp_path: Path) -> None:
+    short = study(("random", "badge"), (0, 1), paradigm=SELF_SL)
+    runs = [*short.runs, *(RunSpec(r.dataset, r.regime, FROZEN, r.query, r.seed) for r in short.runs)]
+    made = make_plan(type(short)("toy", tuple(runs), ceiling=0), data=tmp_path, workers=1)
+    assert (made.pretrainings, made.embeddings) == (2, 1)
+    assert made.total == made.trainings_shared + made.trainings_search + 2
+    assert made.seconds is not None
+    assert made.seconds > 0
+    assert json.dumps(made.rates)
+
+
+def test_a_plan_does_not_pretrain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fathom.learn.paradigms.self_sl as module
+
+    real, epochs = module.pretrain, []
+
+    def pretrain(unlabeled, name, how, stream, journal):  # type: ignore[no-untyped-def]
+        epochs.append((how.epochs, len(unlabeled.images) <= 1024))
+        return real(unlabeled, name, how, stream, journal)
+
+    monkeypatch.setattr(module, "pretrain", pretrain)
+    for paradigm in ("self-sl", "frozen(backbone=simclr)"):
+        made = make_plan(study(("random",), paradigm=paradigm), data=tmp_path, workers=1)
+        assert made.seconds is not None
+        assert made.seconds > 60, "a thousand epochs are reckoned with"
+    assert set(epochs) == {(1, True)}

@@ -1,0 +1,213 @@
+"""Cells beside the published ones: what is compared, what is refused, and the verdicts."""
+
+import dataclasses
+import json
+import math
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+from tests.published.beside import build, cells, sized
+
+from fathom.cli import main
+from fathom.core.records import FathomError, LabelRegime, RunSpec
+from fathom.published import tables
+from fathom.published.compare import Comparison, compare
+from fathom.published.tables import PublishedArea
+from fathom.report.report import report
+from fathom.stats.curves import aubc
+
+LOW = {"dataset": "cifar10", "paradigm": "standard", "regime": "low"}
+
+
+def of_query(found: Comparison) -> dict[str, Any]:
+    return {cell.query: cell for cell in found.cells}
+
+
+def test_a_study_with_the_published_means_agrees(tmp_path: Path) -> None:
+    build(tmp_path, cells(dataset="cifar10", paradigm="self-sl"))
+    found = compare(tmp_path)
+    assert len(found.cells) == 16
+    assert not found.refused
+    for cell in found.cells:
+        assert cell.ours.mean == pytest.approx(cell.published.mean)
+        assert cell.ours.sd == pytest.approx(cell.published.sd)
+        assert cell.difference.mean == pytest.approx(0, abs=1e-9)
+    assert found.count("agrees") == 16
+
+
+def test_verdicts_follow_the_stated_rule(tmp_path: Path) -> None:
+    """Far off differs, near agrees, noisy cannot be told; the numbers are scipy's."""
+    shifts = {"random": 0.0, "entropy": 0.12, "core-set": 0.01, "bald": 0.03, "badge": 0.0}
+    spread = {"random": 0.005, "entropy": 0.005, "core-set": 0.002, "bald": 0.05, "badge": 0.05}
+
+    def level(a: PublishedArea, seed: int) -> float:
+        return a.mean + shifts[a.query] + (seed - 1) * spread[a.query]
+
+    build(tmp_path, cells(**LOW), level)
+    found = of_query(compare(tmp_path))
+    for cell in found.values():
+        ours, theirs = cell.ours, cell.published
+        test = stats.ttest_ind_from_stats(ours.mean, ours.sd, 3, theirs.mean, theirs.sd, theirs.n, equal_var=False)
+        assert cell.difference.p == pytest.approx(test.pvalue)
+    raw = [cell.difference.p for cell in found.values()]
+    assert found["entropy"].holm == pytest.approx(min(raw) * 5)
+    verdicts = {query: cell.verdict for query, cell in found.items()}
+    assert verdicts == {"random": "cannot tell", "entropy": "differs", "core-set": "agrees", "bald": "cannot tell",
+                        "badge": "cannot tell"}  # fmt: skip
+    wide = of_query(compare(tmp_path, margin=0.2))
+    assert {cell.verdict for cell in wide.values()} == {"agrees"}
+
+
+def test_one_seed_cannot_tell(tmp_path: Path) -> None:
+    where = {"dataset": "cifar10-lt", "paradigm": "standard", "regime": "high"}
+    build(tmp_path, cells(**where), lambda a, seed: a.mean + (seed - 1) * 0.001)
+    found = of_query(compare(tmp_path))
+    assert found["entropy"].verdict == "cannot tell"
+    assert math.isnan(found["entropy"].holm)
+    assert "1 seed" in found["entropy"].difference.refused
+    assert found["badge"].verdict == "agrees"
+    assert sum(math.isfinite(cell.holm) for cell in found.values()) == 4
+
+
+def test_incomplete_runs_do_not_count_and_are_told(tmp_path: Path) -> None:
+    build(tmp_path, cells(**LOW), stop=lambda s: 4 if (s.query, s.seed) == ("badge", 2) or s.query == "bald" else None)
+    found = compare(tmp_path)
+    assert of_query(found)["badge"].ours.n == 2
+    assert "2 of 3 runs are complete" in of_query(found)["badge"].notes
+    assert [(r.query, r.reason) for r in found.refused] == [("bald", "no run of it is complete")]
+
+
+def spec(area: PublishedArea, **changes: str) -> RunSpec:
+    return dataclasses.replace(RunSpec(area.dataset, area.regime, area.paradigm, area.query, 0), **changes)
+
+
+REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
+    "part of the data": ({"call": lambda a: spec(a, dataset="cifar10(train_size=5000)")}, "train_size=5000 is not the"),
+    "fewer images": ({"facts": lambda f: f | {"train": 40_000}}, r"40000 \+ 10000 images .* published 50000"),
+    "short recipe": ({"recipe": "short (epochs=10)"}, r"another recipe .*: short \(epochs=10\)"),
+    "other paradigm": ({"call": lambda a: spec(a, paradigm="frozen")}, "no published number was trained with frozen"),
+    "dropout": ({"call": lambda a: spec(a, paradigm="standard(dropout=all)")}, "dropout=all, which is not published"),
+    "weighted": ({"call": lambda a: spec(a, paradigm="standard(imbalance=weighted)")}, "not published of CIFAR-10"),
+    "query size": (
+        {"regime": lambda r: dataclasses.replace(r, query_size=25)},
+        r"query size 25 instead of 50; published with low\(query_size=50\)",
+    ),
+    "rounds": ({"regime": lambda r: dataclasses.replace(r, rounds=8)}, r"rounds 8 instead of 10"),
+    "validation": ({"regime": lambda r: dataclasses.replace(r, val_size=200)}, "validation labels 200 instead of 250"),
+    "metric": ({"facts": lambda f: f | {"metric": "balanced_accuracy"}}, "measured by balanced_accuracy"),
+    "method": ({"call": lambda a: spec(a, query=f"{a.query}(subsample=1000)")}, "run with subsample=1000"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_what_was_run_otherwise_is_refused_with_its_reason(name: str, tmp_path: Path) -> None:
+    how, reason = REFUSALS[name]
+    build(tmp_path, cells(**LOW), **how)
+    found = compare(tmp_path)
+    assert not found.cells
+    assert found.refused
+    for refused in found.refused:
+        assert re.search(reason, refused.reason), refused.reason
+
+
+def test_a_weighted_loss_is_held_beside_the_first_version_of_the_study(tmp_path: Path) -> None:
+    where = {"dataset": "mio-tcd", "paradigm": "standard", "regime": "mid"}
+    build(tmp_path, cells(table="weighted", **where), call=lambda a: spec(a, paradigm="standard(imbalance=weighted)"))
+    found = compare(tmp_path)
+    assert len(found.cells) == 4
+    assert {cell.published.table for cell in found.cells} == {"weighted"}
+    assert {cell.verdict for cell in found.cells} <= {"agrees", "cannot tell"}
+
+
+def test_sizes_count_not_names(tmp_path: Path) -> None:
+    """A custom regime of the published sizes is the published regime; isic2019 only with the published split."""
+    build(tmp_path / "a", cells(**LOW), call=lambda a: spec(a, regime="custom(start=50, val_size=250)"))
+    assert len(compare(tmp_path / "a").cells) == 5
+    isic = cells(dataset="isic2019", paradigm="standard", regime="low")
+    build(tmp_path / "b", isic)
+    assert len(compare(tmp_path / "b").cells) == 5
+    build(tmp_path / "c", isic, call=spec)
+    (refused,) = compare(tmp_path / "c").refused
+    assert "isic2019(split=published)" in refused.reason
+
+
+def test_cifar10_mid_with_the_papers_validation_set_is_not_what_was_published(tmp_path: Path) -> None:
+    mid = cells(dataset="cifar10", paradigm="standard", regime="mid")
+    build(tmp_path, mid, regime=lambda r: dataclasses.replace(r, val_size=1250))
+    (refused,) = compare(tmp_path).refused
+    assert "published with mid(val_size=2500)" in refused.reason
+
+
+def test_other_hps_are_told(tmp_path: Path) -> None:
+    build(tmp_path, cells(dataset="mio-tcd", paradigm="standard", regime="mid"))
+    notes = {note for cell in compare(tmp_path).cells for note in cell.notes}
+    assert notes == {"other HPs were chosen: lr 0.1 (published 0.01), weight_decay 0.005 (published 0.0005)"}
+
+
+@pytest.mark.parametrize("area", cells(query="random"), ids=lambda a: f"{a.dataset}-{a.paradigm}-{a.regime}")
+def test_areas_by_budgets_and_by_rounds_are_the_same_for_the_published_regimes(area: PublishedArea) -> None:
+    """The study spaces rounds equally, we use true budgets: no difference while the query size is constant."""
+    regime: LabelRegime = sized(area, area.regime)
+    scores = np.random.default_rng(0).random(regime.rounds)
+    budgets = [regime.start + i * regime.query_size for i in range(regime.rounds)]
+    assert aubc(budgets, scores) == pytest.approx(np.trapezoid(scores, dx=1 / (regime.rounds - 1)))
+    assert aubc([*budgets[:-1], budgets[-1] - 2], scores) != pytest.approx(aubc(budgets, scores))
+
+
+@pytest.mark.parametrize("margin", [0.0, -0.02, 1.0, 2.0])
+def test_a_margin_must_be_one(margin: float, tmp_path: Path) -> None:
+    build(tmp_path, cells(**LOW))
+    with pytest.raises(FathomError, match="between 0 and 100 points"):
+        compare(tmp_path, margin)
+
+
+def test_json_holds_no_nan(tmp_path: Path) -> None:
+    build(tmp_path, cells(dataset="cifar10-lt", paradigm="standard", regime="high"), seeds=1)
+    found = compare(tmp_path).to_json()
+    text = json.dumps(found, allow_nan=False)
+    assert found["cells"][0]["difference"]["p"] is None
+    assert found["count"] == {"agrees": 0, "differs": 0, "cannot tell": 5}
+    assert json.loads(text)["rule"]["margin"] == 0.02
+
+
+def test_the_report_has_the_section_where_it_concerns_the_study(
+    tmp_path: Path, undrawn: None, plain_store: Callable[[Path], None]
+) -> None:
+    build(tmp_path / "a", [*cells(**LOW), *cells(dataset="cifar10", paradigm="self-sl", regime="low")])
+    page = report(tmp_path / "a").read_text(encoding="utf-8")
+    assert "Beside the published numbers" in page
+    assert "Of 11 comparable cells" in page  # with BatchBALD
+    assert page.count("agrees") > 2
+    assert (tmp_path / "a/report/tables/published.tex").is_file()
+    assert (tmp_path / "a/report/tables/claims.tex").is_file()
+    assert tables.caveats()["badge-duplicates"] in page
+    plain_store(tmp_path / "b")
+    assert "Beside the published" not in report(tmp_path / "b").read_text(encoding="utf-8")
+
+
+def test_the_verb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    build(tmp_path, [*cells(**LOW)], lambda a, seed: a.mean + (0.1 if a.query == "badge" else 0) + 0.001 * seed)
+
+    def call(*more: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["fathom", "compare", str(tmp_path), *more])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return int(str(ended.value.code)), capsys.readouterr().out
+
+    status, text = call()
+    assert status == 0
+    assert text.startswith("Of 5 comparable cells ")
+    assert re.search(r"^BADGE .*differs", text, flags=re.M)
+    assert "3. BADGE is the best query method overall and has no failure mode." in text
+    status, text = call("--json", "--margin", "30")
+    told = json.loads(text)
+    assert told["rule"]["margin"] == pytest.approx(0.3)
+    assert told["count"]["agrees"] == 5
+    assert len(told["claims"]) == len(told["published_claims"]) == 8
+    assert {cell["published"]["source"] for cell in told["cells"]} == {"nb"}

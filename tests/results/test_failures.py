@@ -1,0 +1,94 @@
+"""Settings that were done again: their numbers say so, and the failures stay."""
+
+from pathlib import Path
+
+import pytest
+from tests.report.test_report import Page, made
+from tests.results.synthetic import CLASSES, Plan, build, regime_of, rounds_of
+
+from fathom.core.records import digest
+from fathom.report import report as report_module
+from fathom.report.summary import warnings
+from fathom.results.failures import retry_note
+from fathom.results.results import Reading
+from fathom.store.store import Store
+
+PLAN = Plan(datasets=("digits", "digits-lt"), queries=("random", "badge"), seeds=2, rounds=3, classes=CLASSES[:3])
+MESSAGE = "the loss is not finite in epoch 3, step 7"
+
+
+@pytest.fixture
+def retried(tmp_path: Path) -> Store:
+    """The second setting was done again with a tenth of the learning rate; one of its four runs is still open."""
+    store = build(tmp_path, PLAN)
+    setting = store.study.settings[1]
+    runs = [spec for spec in store.study.runs if spec.setting == setting]
+    for spec, kind, job in [
+        (runs[1], "run", f"runs/{runs[1].key}"),
+        (runs[3], "run", f"runs/{runs[3].key}"),
+        (runs[0], "first", "shared/first/0123"),
+    ]:
+        content = {"job": job, "what": f"{kind} {spec}", "kind": kind, "setting": list(setting), "retries": 0}
+        content |= {"query": spec.query if kind == "run" else "", "seed": spec.seed, "error": "NonFiniteError"}
+        clock = {"session": "s", "finished": "2026-11-22T23:00:00+00:00"}
+        store.fail(f"{kind}-{digest(job, 6)}", content | {"message": MESSAGE, "traceback": ""}, clock)
+    store.retry(setting, 1, "lr/10", MESSAGE)
+    ceiling = {**dict(zip(("dataset", "regime", "paradigm"), setting, strict=True)), "seed": 0, "budget": 1180}
+    ceiling |= {"hparams": {"lr": 0.01}, "metrics": {"accuracy": 0.9}, "recalls": [0.9] * 3}
+    store.put(f"shared/ceiling/{digest([*setting, 0, 'lr/10'], 16)}", ceiling, {"seconds": 1.0, "environment": "abc"})
+    regime = regime_of(PLAN, setting[2])
+    for spec in runs:
+        store.begin_run(spec, regime)
+        for record in rounds_of(spec, regime, PLAN)[: 2 if spec == runs[3] else None]:
+            store.commit(spec, record)
+    return store
+
+
+def test_only_the_rounds_of_the_retry_count(retried: Store) -> None:
+    reading = Reading.of(retried.root)
+    assert [run.done for run in reading.runs] == [3, 3, 3, 3, 3, 3, 3, 2]
+    assert len(reading.frame) == 23
+    assert reading.ceiling_score(reading.store.study.settings[0]) == 0.975
+    assert reading.ceiling_score(reading.store.study.settings[1]) == 0.9  # that of the first form is left out
+
+
+def test_a_failure_is_made_good_by_the_run_that_took_its_place(retried: Store) -> None:
+    failures = Reading.of(retried.root).failures
+    assert {f["what"].split()[-2:][0] + f["what"].split()[-1]: f["mended"] for f in failures} == {
+        "badgeseed=0": True,
+        "badgeseed=1": False,
+        "randomseed=0": True,
+    }
+    assert {f["again"] for f in failures} == {"with a tenth of the learning rate (lr/10)"}
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_every_table_of_the_setting_says_it(retried: Store) -> None:
+    page, tables = made(retried.root)
+    note = retry_note(["lr/10"])
+    assert "done again with a tenth of the learning rate (lr/10)" in note
+    own = [name for name in tables if name.startswith("01-")]
+    assert len(own) == 3
+    assert all(note in tables[name].note for name in own)
+    assert not any("done again" in tables[name].note for name in tables if name.startswith("00-"))
+    for name in ("across", "penalty", "times"):
+        assert f"In digits-lt · low · standard: {note}" in tables[name].note, name
+    assert "In digits-lt" in dict(warnings(Reading.of(retried.root)))["Done again"]
+    assert "Done again: all runs of digits-lt · low · standard, with lr/10" in page.text
+    assert page.text.count(MESSAGE) == 4  # the retry and the three failures, which stay listed
+    assert page.text.count("(the setting was done again with a tenth of the learning rate (lr/10); completed)") == 2
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_study_without_retries_says_nothing_of_them(tmp_path: Path) -> None:
+    build(tmp_path, PLAN)
+    text = Page(report_module.Page(Reading.of(tmp_path)).html()).text
+    assert "again" not in text.lower().replace("against", "")
+
+
+def test_a_failure_of_before_there_were_retries_is_read(tmp_path: Path) -> None:
+    store = build(tmp_path, PLAN)
+    content = {"job": f"runs/{store.study.runs[0].key}", "what": "a run", "error": "OSError", "message": "full"}
+    store.fail("run-old", {**content, "kind": "run", "traceback": ""}, {"session": "s", "finished": ""})
+    (failure,) = Reading.of(tmp_path).failures
+    assert (failure["mended"], failure["again"]) == (True, "")

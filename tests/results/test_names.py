@@ -1,0 +1,61 @@
+"""Short names: short, and never the same for two."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fathom.registry.spec_string import Call
+from fathom.results.names import Names, short_names
+
+LONG = "standard(augmentation=standard, batch_size=64, epochs=12, lr=0.03|0.01)"
+
+
+def test_a_name_alone_where_it_is_the_only_one() -> None:
+    assert short_names(["table(path=ham.csv, size=32)", "digits"]) == {
+        "table(path=ham.csv, size=32)": "table",
+        "digits": "digits",
+    }
+
+
+def test_what_tells_them_apart_stays() -> None:
+    found = short_names(["low(rounds=3, val_size=9)", "low(query_size=5, val_size=9)", "mid(val_size=9)"])
+    assert list(found.values()) == ["low(rounds=3)", "low(query_size=5)", "mid"]
+    assert list(short_names(["low", "low(rounds=3)"]).values()) == ["low", "low(rounds=3)"]
+
+
+def test_long_values_are_cut_only_where_they_still_differ() -> None:
+    front = "/a/very/long/way/to/some/folder"
+    found = short_names([f"folder(path={front}/lesions)", f"folder(path={front}/satellites)"])
+    assert list(found.values()) == ["folder(path=…/to/some/folder/lesions)", "folder(path=…/some/folder/satellites)"]
+    same = [f"folder(path={end}{front})" for end in ("x", "y")]
+    assert list(short_names(same).values()) == same
+
+
+def test_what_is_no_call_string_stays() -> None:
+    assert short_names(["not a (call", "digits"])["not a (call"] == "not a (call"
+
+
+@given(
+    st.lists(
+        st.builds(
+            Call.make,
+            st.sampled_from(["a", "b"]),
+            st.dictionaries(st.sampled_from("xyz"), st.integers(0, 2) | st.text("uv", min_size=1, max_size=40)),
+        ).map(str),
+        max_size=6,
+    )
+)
+@settings(max_examples=60, derandomize=True, deadline=None)
+def test_names_stay_distinct_and_in_order(texts: list[str]) -> None:
+    found = short_names(texts)
+    assert list(found) == list(dict.fromkeys(texts))
+    assert len(set(found.values())) == len(found)
+    assert all(short.split("(")[0] == text.split("(")[0] for text, short in found.items())
+
+
+def test_a_setting_is_told_by_what_differs() -> None:
+    one, two = ("digits", "low(rounds=8)", LONG), ("digits-lt", "low(rounds=8)", LONG)
+    names = Names.of([one, two])
+    assert names.title(one) == "digits · low · standard"
+    assert names.brief(two) == "digits-lt"
+    assert Names.of([one, ("digits", "mid", LONG)]).brief(one) == "digits, low"
+    assert names.title(("other(a=1)", "low(rounds=8)", LONG)) == "other(a=1) · low · standard"

@@ -1,0 +1,254 @@
+"""Training paradigms side by side: pairs of a seed at common budgets, the verdict by hand, and what is not compared."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from tests.report.test_report import Page, made
+from tests.results.paradigms import FROZEN, LEVELS, SELF, SEMI, STANDARD, WIDE, build_four, four
+from tests.results.synthetic import CLASSES, Plan, build, rounds_of
+
+from fathom.core.records import LabelRegime
+from fathom.report import report as report_module
+from fathom.report.paradigm_figures import arms_figure
+from fathom.report.paradigm_tables import paradigm_table, verdict_details, verdict_words
+from fathom.report.style import STROKES, looks, strokes
+from fathom.report.summary import headline
+from fathom.results.paradigms import apart, compare, groups, verdicts
+from fathom.results.results import Reading
+from fathom.stats.curves import budget_curves
+from fathom.stats.inference import t_interval
+from fathom.store.store import Store
+
+COMMON = [50, 125, 200]  # of 50, 75, ..., 225 and 50, 125, 200, 275
+
+
+def small(**changes: object) -> Plan:
+    return replace(four(), queries=("random", "badge"), classes=CLASSES[:3], **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return build_four(tmp_path_factory.mktemp("four"), small())
+
+
+@pytest.fixture(scope="module")
+def reading(store: Store) -> Reading:
+    return Reading.of(store.root)
+
+
+def area(frame: pd.DataFrame, paradigm: str, query: str, seed: int, budgets: list[int]) -> float:
+    """The area under one run's curve at these budgets, from the table alone."""
+    own = frame[(frame["paradigm"] == paradigm) & (frame["query"] == query) & (frame["seed"] == seed)]
+    scores = own.set_index("budget")["score"][budgets].to_numpy()
+    return float(sum((scores[1:] + scores[:-1]) / 2 * np.diff(budgets)) / (budgets[-1] - budgets[0]))
+
+
+def test_one_group_holds_all_that_begin_alike(reading: Reading) -> None:
+    (group,) = groups(reading)
+    assert (group.title, group.start, group.val_size) == ("digits · low", 50, 250)
+    assert list(group.arms.values()) == ["standard", "self-sl", "semi-sl", "frozen"]
+    assert {s[2] for s in group.reference.values()} == {STANDARD}
+    assert apart(reading) == []
+
+
+@pytest.mark.parametrize(("paradigm", "budgets"), [(SELF, list(range(50, 226, 25))), (SEMI, COMMON)])
+def test_a_paradigm_is_paired_by_seed_at_the_budgets_that_both_have(
+    reading: Reading, paradigm: str, budgets: list[int]
+) -> None:
+    (group,) = groups(reading)
+    pair = compare(reading, group, next(arm for arm in group.arms if arm[2] == paradigm))
+    assert pair is not None
+    assert pair.budgets == budgets
+    frame = reading.frame
+    differences = [
+        area(frame, paradigm, "random", seed, budgets) - area(frame, STANDARD, "random", seed, budgets)
+        for seed in range(3)
+    ]
+    band = t_interval(differences)
+    assert [pair.row[k] for k in ("aubc", "aubc_low", "aubc_high")] == pytest.approx([band.mean, band.low, band.high])
+    assert pair.row["n"] == 3
+    last = frame[(frame["query"] == "random") & (frame["budget"] == budgets[-1])].pivot(
+        index="seed", columns="paradigm", values="score"
+    )
+    assert pair.row["final"] == pytest.approx((last[paradigm] - last[STANDARD]).mean())
+    assert pair.saving is not None
+    assert 0 < pair.saving.saving < 1
+
+
+def test_the_verdict_is_the_paired_difference_of_the_two_best_choices(reading: Reading) -> None:
+    (verdict,) = verdicts(reading)
+    (choice,) = verdict.choices
+    assert choice.budgets == COMMON
+    assert (choice.paradigm and choice.paradigm[2], choice.query) == (SELF, "badge")
+    base = np.array([area(reading.frame, STANDARD, "random", seed, COMMON) for seed in range(3)])
+    by_paradigm = np.array([area(reading.frame, SELF, "random", seed, COMMON) for seed in range(3)]) - base
+    by_query = np.array([area(reading.frame, STANDARD, "badge", seed, COMMON) for seed in range(3)]) - base
+    band = t_interval(by_paradigm - by_query)
+    found = verdict.difference
+    assert (found.mean, found.low, found.high, found.n) == pytest.approx((band.mean, band.low, band.high, 3))
+    assert verdict.paradigm.mean == pytest.approx(by_paradigm.mean())
+    assert verdict.query.mean == pytest.approx(by_query.mean())
+
+
+def test_the_table_says_what_the_pairs_say(reading: Reading, undrawn: None) -> None:
+    page = report_module.Page(reading)
+    text = Page(page.html()).text
+    table = next(table for table in page.tables if table.name == "paradigms-00")
+    rows = {row[0].text: {name: cell.text for name, cell in zip(table.columns, row, strict=True)} for row in table.rows}
+    assert rows["standard"]["Paradigm gain"] == "reference"
+    assert rows["semi-sl"]["Budgets"] == "3 of 4"
+    assert rows["frozen"]["Budgets"] == "8"
+    assert all(rows[arm]["Best method"] == "BADGE" for arm in rows)
+    (group,) = groups(reading)
+    for arm, name in group.arms.items():
+        gains = reading.gains[(reading.gains["paradigm"] == arm[2]) & (reading.gains["query"] == "badge")]
+        assert rows[name]["AL gain"].startswith(f"{100 * gains['aubc'].item():+.1f} [".replace("-", "\u2212"))
+        if pair := compare(reading, group, arm):
+            assert rows[name]["Paradigm gain"].startswith(f"{100 * pair.row['aubc']:+.1f} [".replace("-", "\u2212"))
+    assert "compared only at the budgets that both have" in table.note
+    assert "semi-sl: 50, 125 and 200" in table.note
+    assert "Query sizes differ (standard 25, self-sl 25, semi-sl 75, frozen 25)" in table.note
+    assert "Training paradigms" in text
+    assert "nan" not in text.lower().split()
+
+
+@pytest.mark.parametrize(
+    ("levels", "effect", "told"),
+    [
+        ({SELF: 0.05}, 0.0, "more was gained by choosing the training paradigm than by choosing the query method"),
+        ({SELF: 0.004}, 0.15, "more was gained by choosing the query method than by choosing the training paradigm"),
+        ({SELF: 0.03}, 0.039, "it cannot be told whether the training paradigm or the query method gains more"),
+        ({SELF: -0.2}, -0.2, "neither choice gained anything on average"),
+    ],
+)
+def test_what_is_said_follows_the_interval(tmp_path: Path, levels: dict[str, float], effect: float, told: str) -> None:
+    plan = four({STANDARD: -0.3} | {SELF: -0.3 + levels[SELF]}, paradigms=(STANDARD, SELF), noise=0.006)
+    gain = {"random": 0.0, "badge": effect}
+    build(tmp_path, replace(plan, queries=tuple(gain), effect=gain.__getitem__, rounds=4, classes=CLASSES[:3]))
+    reading = Reading.of(tmp_path)
+    (verdict,) = verdicts(reading)
+    said = verdict_words(reading, verdict)
+    assert said.startswith(f"On digits {told}: ")
+    assert headline(reading)[0].startswith(said)
+    low, high = verdict.difference.low, verdict.difference.high
+    assert ("cannot" in told or "neither" in told) == (low <= 0 <= high)
+    if "neither" in told:
+        assert verdict.paradigm.mean == verdict.query.mean == 0
+        assert verdict_details(reading, verdict).count("no other was better") == 2
+
+
+def test_one_seed_cannot_tell(tmp_path: Path) -> None:
+    build(tmp_path, small(seeds=1))
+    reading = Reading.of(tmp_path)
+    assert "one seed cannot tell" in headline(reading)[0]
+    assert "(no interval)" in headline(reading)[0]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_other_starts_are_never_compared(tmp_path: Path) -> None:
+    other = LabelRegime("low(start=60)", start=60, query_size=25, rounds=8, val_size=250)
+    checked = LabelRegime("low(val_size=100)", start=50, query_size=25, rounds=8, val_size=100)
+    plan = small(paradigms=(STANDARD, SELF, FROZEN), regimes={SELF: other, FROZEN: checked})
+    build(tmp_path, plan)
+    reading = Reading.of(tmp_path)
+    assert groups(reading) == []
+    assert verdicts(reading) == []
+    assert len(apart(reading)) == 3
+    page, tables = made(tmp_path)
+    assert "Not compared, because no other paradigm begins with as many labels and validation labels" in page.text
+    assert "low(start=60) · self-sl (60 labels, 250 for validation)" in page.text
+    assert not any(name.startswith("paradigms") for name in tables)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_one_paradigm_looks_as_before(tmp_path: Path) -> None:
+    build(tmp_path, small(paradigms=(STANDARD,)))
+    page, tables = made(tmp_path)
+    assert {"paradigms", "training"}.isdisjoint(attributes.get("id") for _, attributes in page.tags)
+    assert "On digits" not in page.text
+    assert {"ground-times", "encoders", "backbones"}.isdisjoint(tables)
+
+
+def test_runs_that_are_not_complete_make_no_pair(tmp_path: Path) -> None:
+    def stop(spec: object) -> int | None:
+        return 2 if (spec.paradigm, spec.query, spec.seed) == (SELF, "random", 1) else None  # type: ignore[attr-defined]
+
+    build(tmp_path, small(paradigms=(STANDARD, SELF), stop=stop))
+    reading = Reading.of(tmp_path)
+    (group,) = groups(reading)
+    pair = compare(reading, group, next(arm for arm in group.arms if arm[2] == SELF))
+    assert pair is not None
+    assert (pair.row["n"], len(pair.budgets)) == (2, 8)
+    (verdict,) = verdicts(reading)
+    assert verdict.choices[0].seeds == [0, 2]
+
+
+def test_a_paradigm_that_has_not_begun_or_has_no_baseline_is_no_arm_of_a_verdict(tmp_path: Path) -> None:
+    build(tmp_path / "open", small(stop=lambda spec: 0 if spec.paradigm == FROZEN else None))
+    reading = Reading.of(tmp_path / "open")
+    assert [arm[2] for arm in groups(reading)[0].arms] == [STANDARD, SELF, SEMI]
+    assert len(verdicts(reading)) == 1
+    build(tmp_path / "none", small(baseline="margin"))
+    assert verdicts(Reading.of(tmp_path / "none")) == []
+
+
+def test_without_standard_the_first_paradigm_is_the_reference(tmp_path: Path, undrawn: None) -> None:
+    build(tmp_path, small(paradigms=(SELF, FROZEN)))
+    reading = Reading.of(tmp_path)
+    assert {s[2] for s in groups(reading)[0].reference.values()} == {SELF}
+    _, tables = made(tmp_path)
+    assert "Reference is self-sl, as standard was not run here." in tables["paradigms-00"].note
+
+
+def test_a_paradigm_in_two_regimes_is_told_apart_and_each_has_the_reference_of_its_regime(tmp_path: Path) -> None:
+    plan = small(paradigms=(STANDARD, SELF))
+    store = build(tmp_path, plan)
+    specs = [spec for spec in store.study.runs if spec.paradigm in (STANDARD, SELF)]
+    wide = [replace(spec, regime=WIDE.name) for spec in specs]
+    store.begin(replace(store.study, runs=(*specs, *wide)), extend=True)
+    for spec in wide:
+        store.begin_run(spec, WIDE)
+        for record in rounds_of(spec, WIDE, plan):
+            store.commit(spec, record)
+    reading = Reading.of(tmp_path)
+    (group,) = groups(reading)
+    narrow = "low(query_size=25)"
+    assert list(group.arms.values()) == [
+        f"standard, {narrow}",
+        f"self-sl, {narrow}",
+        f"standard, {WIDE.name}",
+        f"self-sl, {WIDE.name}",
+    ]
+    assert all(arm[1] == reference[1] and reference[2] == STANDARD for arm, reference in group.reference.items())
+    pairs = [compare(reading, group, arm) for arm in group.arms]
+    assert [pair and len(pair.budgets) for pair in pairs] == [None, 8, None, 4]
+    note = paradigm_table(reading, group, "p").note
+    assert f"Compared: self-sl, {narrow} against standard, {narrow}, self-sl, {WIDE.name} against standard" in note
+
+
+def test_strokes_are_those_of_the_study_and_others_differ() -> None:
+    found = strokes({"standard(a=1) low(b=2)": "a", "self-sl low": "b", "standard(a=2) low": "c", "mine low": "d"})
+    assert found["self-sl low"].line == "-"
+    assert found["self-sl low"].marker == "o"
+    assert (found["standard(a=1) low(b=2)"].line, found["standard(a=1) low(b=2)"].marker) == STROKES["standard"]
+    assert [stroke.hollow for stroke in found.values()] == [False, False, True, False]
+    assert len({(repr(stroke.line), stroke.marker) for stroke in found.values()}) == 4
+
+
+def test_the_panel_has_every_curve_in_the_color_of_its_method(reading: Reading) -> None:
+    curves = {s[2]: budget_curves(reading.frame[reading.frame["paradigm"] == s[2]]) for s in groups(reading)[0].arms}
+    own = looks(["random", "badge"])
+    drawn = arms_figure("p", curves, strokes({p: p for p in LEVELS}), own, "accuracy", {STANDARD: 0.97, SELF: 0.98})
+    lines = [line for line in drawn.figure.axes[0].get_lines() if len(line.get_xdata()) > 2]
+    assert len(lines) == 4 * 2
+    assert {line.get_color() for line in lines} == {look.light for look in own.values()}
+    assert {line.get_marker() for line in lines} == {"v", "o", "d", "s"}
+    assert len(drawn.figure.axes[0].get_lines()) == 10  # with two ceilings
+    assert drawn.alt.startswith(f"Budget curves of training paradigms. {STANDARD}: Random ")
+    assert re.search(r"--q0\b", drawn.inline)
+    again = arms_figure("p", curves, strokes({p: p for p in LEVELS}), own, "accuracy", {STANDARD: 0.97, SELF: 0.98})
+    assert again.svg == drawn.svg
