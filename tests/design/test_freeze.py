@@ -9,8 +9,8 @@ from tests.cli.test_cli import call, parsed
 from tests.results.synthetic import Plan, build
 from tests.studies import PARADIGM, REGIME, SEARCHING, study
 
-from fathom.core.records import FathomError, RunSpec, Study
-from fathom.design.freeze import decided, freeze, load_freeze, role_of
+from fathom.core.records import PROTOCOL, FathomError, RunSpec, Study
+from fathom.design.freeze import decided, follow, freeze, load_freeze, role_of
 from fathom.design.study_file import load_study
 from fathom.engine.engine import run
 from fathom.registry import registry
@@ -139,6 +139,24 @@ def test_hps_out_of_the_frozen_grid_are_the_frozen_paradigm(tmp_path: Path) -> N
     load_study(rolled(tmp_path / "in.toml", paradigms=[pinned]), freeze=kept)
     with pytest.raises(FathomError, match="departs"):
         load_study(rolled(tmp_path / "out.toml", paradigms=[pinned.replace("0.01", "0.5")]), freeze=kept)
+
+
+def test_a_wider_grid_than_was_frozen_is_refused(tmp_path: Path) -> None:
+    kept = freeze(study(paradigm=SEARCHING))
+    wider = SEARCHING.replace("lr=0.1|0.01", "lr=0.1|0.01|0.5")  # the frozen grid and one more
+    overlapping = SEARCHING.replace("lr=0.1|0.01", "lr=0.01|0.5")
+    for number, paradigm in enumerate((wider, overlapping)):
+        with pytest.raises(FathomError, match="departs"):
+            load_study(rolled(tmp_path / f"{number}.toml", paradigms=[paradigm]), freeze=kept)
+
+
+def test_a_freeze_of_another_protocol_is_refused(tmp_path: Path) -> None:
+    kept = load_freeze(freeze(study()))
+    held_out = study(dataset="own/held-out")
+    assert follow(held_out, kept).freeze == kept
+    with pytest.raises(FathomError, match=rf"protocol {PROTOCOL}; frozen: {PROTOCOL + 1}"):
+        follow(held_out, kept | {"protocol": PROTOCOL + 1})
+    assert follow(study(), kept | {"protocol": PROTOCOL + 1})  # nothing of it is roll-out data
 
 
 def test_a_freeze_of_results_stands_for_them(tmp_path: Path) -> None:
