@@ -6,6 +6,7 @@ import os
 import sys
 import time
 import tomllib
+from itertools import zip_longest
 from pathlib import Path
 
 from .child import preload
@@ -47,10 +48,12 @@ def _run(session: Session, options: argparse.Namespace) -> None:
                 if not options.package or name in options.package}  # fmt: skip
     session.copy()
     preload()
-    drawn, sizes = [], {}
+    samples, sizes = [], {}
     for name, path in packages.items():
         mutants, sizes[name] = sample(session.tree, name, path, options.sample, options.seed)
-        drawn += mutants
+        samples.append(mutants)
+    # One of each package in turn, so that a session that is stopped early has tested all packages alike.
+    drawn = [mutant for turn in zip_longest(*samples) for mutant in turn if mutant]
     sizes_file = session.folder / "sizes.json"
     known = json.loads(sizes_file.read_text()) if sizes_file.exists() else {}
     sizes_file.write_text(json.dumps(known | sizes))

@@ -133,7 +133,7 @@ def _tests(tree: Path, files: Sequence[str], plugin: Any, scratch: Path, options
         os.environ.update(
             TMPDIR=str(scratch / "tmp"),
             HYPOTHESIS_STORAGE_DIRECTORY=str(scratch / "hypothesis"),  # examples that failed do not pass to others
-            PYTHONPATH=str(tree / "src"),
+            PYTHONPATH=f"{tree / 'src'}{os.pathsep}{tree}",
             PYTHONDONTWRITEBYTECODE="1",
         )
         tempfile.tempdir = None

@@ -49,9 +49,7 @@ class Session:
             if source.is_file():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(source, target)
-        subprocess.run(["git", "-C", str(self.tree), "init", "-q"], check=True)
-        cache = [p for p in (self.root / "src").rglob("__pycache__")]
-        for folder in cache:
+        for folder in (self.root / "src").rglob("__pycache__"):
             shutil.copytree(folder, self.tree / folder.relative_to(self.root), dirs_exist_ok=True)
 
     @contextmanager
@@ -94,7 +92,7 @@ class Session:
                 code, texts = run(self.tree, [file], lambda scratch: Cover(paths, scratch / "cover"), limit)
                 content = texts.get("cover") or json.dumps({"lines": {}, "seconds": {}, "bad": [file]})
                 if "cover" not in texts or code:
-                    print(texts.get("log", ""))
+                    print(texts.get("log", "")[-2000:])
                 kept.write_text(content)
                 summary = json.loads(content)
                 print(f"{file}: {len(summary['seconds'])} tests, {sum(summary['seconds'].values()):.0f} s, "
