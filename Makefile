@@ -45,9 +45,7 @@ $(READY): requirements.lock pyproject.toml
 
 # A seeded sample of mutants per package, one core, about 40 minutes; resumes where it was stopped.
 mutants: $(READY)
-	@$(BIN)/python -c 'import mutmut, coverage' 2>/dev/null || $(BIN)/python -m uv pip install --quiet --python $(BIN)/python \
-		--constraint requirements.lock --group mutants
-	$(BIN)/python -m tools.mutants run
+	@$(BIN)/python -m tools.mutants run
 
 clean:
 	rm -rf $(VENV) build dist

@@ -59,14 +59,15 @@ class Cover:
     """A pytest plugin: measure which test runs which line, how long each test takes, and which fail.
 
     Args:
-        files: Source files that are measured.
+        tree: The copy of the repository.
+        files: Source files that are measured, relative to it.
         out: JSON file for the result.
     """
 
-    def __init__(self, files: Sequence[Path], out: Path) -> None:
+    def __init__(self, tree: Path, files: Sequence[str], out: Path) -> None:
         import coverage
 
-        self.files, self.out = [str(file) for file in files], out
+        self.tree, self.files, self.out = tree, [str(tree / file) for file in files], out
         self.seconds: dict[str, float] = {}
         self.bad: set[str] = set()
         self.coverage = coverage.Coverage(data_file=None, include=self.files, config_file=False)
@@ -90,7 +91,8 @@ class Cover:
         """Write the result."""
         self.coverage.stop()
         data = self.coverage.get_data()
-        lines = {file: {n: [c for c in names if c] for n, names in data.contexts_by_lineno(file).items()}
+        lines = {os.path.relpath(file, self.tree): {n: [c for c in names if c]
+                 for n, names in data.contexts_by_lineno(file).items()}
                  for file in self.files if file in data.measured_files()}  # fmt: skip
         seconds = {name: spent for name, spent in self.seconds.items() if name not in self.bad}
         self.out.write_text(json.dumps({"lines": lines, "seconds": seconds, "bad": sorted(self.bad)}))

@@ -88,8 +88,8 @@ class Session:
             key.update(file.encode() + (self.tree / file).read_bytes())
             kept = place / f"{key.hexdigest()[:16]}.json"
             if not kept.exists():
-                paths = [self.tree / s for s in sources]
-                code, texts = run(self.tree, [file], lambda scratch: Cover(paths, scratch / "cover"), limit)
+                measure = partial(_cover, self.tree, sources)
+                code, texts = run(self.tree, [file], measure, limit)
                 content = texts.get("cover") or json.dumps({"lines": {}, "seconds": {}, "bad": [file]})
                 if "cover" not in texts or code:
                     print(texts.get("log", "")[-2000:])
@@ -111,12 +111,11 @@ class Session:
         First the tests that run its lines. Then the others of their files, since a fixture or a cache may have run the
         lines once for all of them. Where lines run on import alone, the tests that run any line of the file.
         """
-        source = str(self.tree / mutant.file)
         wanted = [str(n) for n in range(mutant.span[0], mutant.span[1] + 1)]
         direct: dict[str, list[str]] = {}
         around: dict[str, list[str]] = {}
         for file, found in coverage.items():
-            lines = found["lines"].get(source, {})
+            lines = found["lines"].get(mutant.file, {})
             around[file] = [t for names in lines.values() for t in names]
             direct[file] = [t for n in wanted for t in lines.get(n, ())]
         chosen = direct if any(direct.values()) else around
@@ -159,6 +158,10 @@ class Session:
         with self.results.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
         return record
+
+
+def _cover(tree: Path, sources: Sequence[str], scratch: Path) -> Cover:
+    return Cover(tree, sources, scratch / "cover")
 
 
 def _choose(tests: Sequence[str], scratch: Path) -> Chosen:
