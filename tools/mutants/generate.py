@@ -94,7 +94,7 @@ class _Collector(cst.CSTVisitor):
 
     def _position(self, node: cst.CSTNode) -> tuple[int, int]:
         found = self.get_metadata(PositionProvider, node, None)
-        return (found.start.line, found.end.line) if found else (0, 0)  # type: ignore[attr-defined]
+        return (found.start.line, found.end.line) if found else (0, 0)
 
 
 @lru_cache(maxsize=64)

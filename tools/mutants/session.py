@@ -122,7 +122,8 @@ class Session:
         files = [file for file in coverage if chosen[file]]
         first = {file: [t for t in coverage[file]["seconds"] if t in set(chosen[file])] for file in files}
         rest = {file: [t for t in coverage[file]["seconds"] if t not in set(chosen[file])] for file in files}
-        tests, spent = [], 0.0
+        tests: list[str] = []
+        spent = 0.0
         for group in (first, rest):
             seconds = {file: sum(coverage[file]["seconds"][t] for t in group[file]) for file in files}
             for file in sorted(files, key=seconds.__getitem__):
