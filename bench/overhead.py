@@ -27,8 +27,8 @@ import torch
 import fathom
 from fathom.core.records import Study
 from fathom.design.study_file import load_study
-from fathom.engine.engine import run
-from fathom.estimate.plan import make_plan
+from fathom.engine.engine import run_study
+from fathom.estimate.plan import estimate_plan
 from fathom.store.store import Store
 
 STEPS = ("train", "test", "predict", "query")
@@ -81,12 +81,12 @@ def measure(study: Study, options: argparse.Namespace) -> Iterator[Row]:
     does it again, within the time of its call.
     """
     began = time.perf_counter()
-    make_plan(study, probe=False, device=options.device, data=options.data)
+    estimate_plan(study, probe=False, device=options.device, data=options.data)
     print(f"first load of the data in a process, with imports: {time.perf_counter() - began:.2f} s")
     for workers in (0, 1):
         with tempfile.TemporaryDirectory() as folder:
             began = time.perf_counter()
-            outcome = run(study, Path(folder) / "out", workers=workers, device=options.device, data=options.data)
+            outcome = run_study(study, Path(folder) / "out", workers=workers, device=options.device, data=options.data)
             wall = time.perf_counter() - began
             if not outcome.finished:
                 raise SystemExit(f"the study failed: {[f['message'] for f in outcome.failures]}")
@@ -155,7 +155,7 @@ def _study(options: argparse.Namespace) -> Study:
         return load_study(options.study)
     whole = load_study("quickstart")
     runs = tuple(r for r in whole.runs if r.seed == 0 and r.setting == whole.runs[0].setting)
-    return dataclasses.replace(whole, runs=runs, ceiling=1)
+    return dataclasses.replace(whole, runs=runs, full_data=1)
 
 
 if __name__ == "__main__":

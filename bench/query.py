@@ -30,7 +30,7 @@ from skactiveml.pool import Badge, batch_bald, uncertainty_scores
 from skactiveml.pool._core_set import k_greedy_center
 
 from fathom.core.streams import Stream
-from fathom.query.method import build
+from fathom.query.method import build_query
 from fathom.query.view import PoolView
 
 LABELED, FEATURES, DRAWS = 1000, 512, 50
@@ -83,7 +83,7 @@ def make_pool(n: int, classes: int, draws: int = 1) -> PoolView:
 
 def ours(text: str, view: PoolView, size: int) -> np.ndarray:
     """Our picks; on the host, so that a device has finished."""
-    return build(text).select([view], size, Stream(0)).positions.cpu().numpy()
+    return build_query(text).select([view], size, Stream(0)).positions.cpu().numpy()
 
 
 # ------------------------------------------------------------------------------------------------------------ peers
@@ -180,13 +180,16 @@ def scores(n: int) -> Iterator[Contest]:
     log_probs = view.log_probs[:, 0].double().numpy()
     for text, peer in (("entropy", "entropy"), ("least-confidence", "least_confident"), ("margin", "margin_sampling")):
         contenders = {
-            OURS: partial(build(text).function, view),
+            OURS: partial(build_query(text).function, view),
             "scikit-activeml": lambda method=peer: uncertainty_scores(np.exp(log_probs), method=method),
         }
         yield Contest(text, view, n, contenders, close)
     view_of_draws = make_pool(n, 10, DRAWS)
     single = view_of_draws.log_probs.numpy()
-    contenders = {OURS: lambda: build("bald").function(view_of_draws), "NumPy": lambda: plain_bald(np.exp(single))}
+    contenders = {
+        OURS: lambda: build_query("bald").function(view_of_draws),
+        "NumPy": lambda: plain_bald(np.exp(single)),
+    }
     yield Contest("bald", view_of_draws, n, contenders, close)
 
 

@@ -41,12 +41,12 @@ from augment import MEAN, STD
 from fathom.core.streams import Stream, Streams
 from fathom.learn.augment.families import Augmentation
 from fathom.learn.network import Network, build_network
-from fathom.learn.objectives.fixmatch import FixMatch, Guessing
+from fathom.learn.objectives.fixmatch import FixMatch, PseudoLabels
 from fathom.learn.objectives.simclr import PROJECTION, Pretraining, SimCLR
 from fathom.learn.objectives.supervised import Supervised
 from fathom.learn.predict import autocast
 from fathom.learn.task import Task, Unlabeled
-from fathom.learn.training.fit import OPTIMIZERS, Course, Objective, Optimization
+from fathom.learn.training.fit import OPTIMIZERS, Objective, Optimization, TrainingRun
 from fathom.learn.training.step import parameter_groups
 from reference import MU, SIDE, STRENGTH, reference
 
@@ -115,7 +115,7 @@ def prepare(recipe: str, options: argparse.Namespace, images: Held, labels: Tens
     task = Task(images, labels, none, labels[:0], images, CLASSES, "accuracy", True, MEAN, STD, "cifar")
     if recipe == "fixmatch":
         views = (transform("standard"), transform("standard"), transform("randaugment-mc"))
-        return network, FixMatch(task, network, views, options.steps, batch, Guessing(mu=MU), "none", streams)
+        return network, FixMatch(task, network, views, options.steps, batch, PseudoLabels(mu=MU), "none", streams)
     sizes = [batch] * options.steps
     return network, Supervised(task, network, transform(STRENGTH[recipe]), sizes, "none", streams)
 
@@ -125,7 +125,7 @@ def optimization(recipe: str) -> Optimization:
 
 
 def ours(recipe: str, network: Network, objective: Objective) -> Epoch:
-    course = Course(network, objective, optimization(recipe), None)
+    course = TrainingRun(network, objective, optimization(recipe), None)
     return course.run
 
 

@@ -26,12 +26,12 @@ def study(
     dataset: str = "digits",
     regime: str = REGIME,
     paradigm: str = PARADIGM,
-    ceiling: int = 0,
+    full_data: int = 0,
 ) -> Study:
     """A study of seconds: real images, real training, too short to be accurate."""
     regime, paradigm = (str(find(kind, text)[1]) for kind, text in (("regime", regime), ("paradigm", paradigm)))
     runs = tuple(RunSpec(dataset, regime, paradigm, query, seed) for seed in seeds for query in queries)
-    return Study("toy", runs, ceiling=ceiling)
+    return Study("toy", runs, full_data=full_data)
 
 
 def contents(root: Path) -> dict[str, bytes]:

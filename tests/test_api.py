@@ -11,7 +11,7 @@ import sys
 {first}
 import fathom
 from tests.studies import study
-toy = study(("random",), ceiling=0)
+toy = study(("random",), full_data=0)
 print(fathom.plan(toy, probe=False).experiments)
 outcome = fathom.run(toy, sys.argv[1], workers={workers})
 table = fathom.table(sys.argv[1])

@@ -17,8 +17,8 @@ import torch
 from tests.studies import REGIME, study
 
 from fathom.core.records import PROTOCOL, digest
-from fathom.engine.engine import data_root, run
-from fathom.protocol.context import Lab
+from fathom.engine.engine import data_root, run_study
+from fathom.protocol.context import WorkerContext
 from fathom.registry.registry import find
 from fathom.store.store import Store
 
@@ -40,18 +40,18 @@ def outcomes(folder: Path) -> dict[str, Any]:
     for dataset in DATASETS:
         toy = study(("random",), SEEDS, dataset=dataset)
         store = Store(folder / dataset)
-        assert run(toy, store.root, workers=0).finished
-        lab = Lab(store, data_root(), torch.device("cpu"))
+        assert run_study(toy, store.root, workers=0).finished
+        context = WorkerContext(store, data_root(), torch.device("cpu"))
         for spec in toy.runs:
             found["keys"][str(spec)] = spec.key
-            start = lab.start_of(spec)
-            labels = start.dataset.labels
+            split = context.split_of(spec)
+            labels = split.dataset.labels
             found["seeds"][f"{dataset} {spec.seed}"] = {
-                "revision": start.dataset.revision,
-                "train": digest(start.train_ids.tolist(), 16),
-                "train_counts": np.bincount(labels[start.train_ids], minlength=10).tolist(),
-                "start": start.start_ids.tolist(),
-                "validation": start.val_ids.tolist(),
+                "revision": split.dataset.revision,
+                "train": digest(split.train_ids.tolist(), 16),
+                "train_counts": np.bincount(labels[split.train_ids], minlength=10).tolist(),
+                "start": split.start_ids.tolist(),
+                "validation": split.val_ids.tolist(),
                 "picks": [r.queried for r in store.rounds(spec)],
                 "paid": [r.paid for r in store.rounds(spec)],
             }

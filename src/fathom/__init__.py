@@ -16,7 +16,7 @@ from fathom.core.version import __version__ as __version__
 _LAZY = {
     "run": ("fathom.api", "run"),
     "plan": ("fathom.api", "plan"),
-    "table": ("fathom.store.store", "table"),
+    "table": ("fathom.api", "table"),
     "report": ("fathom.report.report", "report"),
     "load_study": ("fathom.design.study_file", "load_study"),
     "score": ("fathom.registry.registry", "score"),
@@ -30,6 +30,7 @@ _LAZY = {
 if TYPE_CHECKING:
     from fathom.api import plan as plan
     from fathom.api import run as run
+    from fathom.api import table as table
     from fathom.core.records import FathomError as FathomError
     from fathom.design.study_file import load_study as load_study
     from fathom.registry.registry import dataset as dataset
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from fathom.registry.registry import score as score
     from fathom.registry.registry import selection as selection
     from fathom.report.report import report as report
-    from fathom.store.store import table as table
 
 __all__ = sorted(_LAZY)
 

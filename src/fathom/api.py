@@ -3,16 +3,19 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fathom.core.records import Study
 from fathom.design.hparams import unpublished
 from fathom.design.power import EFFECT, SD, proof
 from fathom.design.study_file import load_study
 from fathom.design.subset import select
-from fathom.engine.engine import Outcome
-from fathom.engine.engine import run as run_study
-from fathom.estimate.plan import Plan, make_plan
+from fathom.engine.engine import StudyOutcome
+from fathom.engine.engine import run_study as run_study
+from fathom.estimate.plan import Plan, estimate_plan
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def run(
@@ -22,7 +25,7 @@ def run(
     only: Sequence[str] = (),
     hparams: str | None = None,
     **options: Any,
-) -> Outcome:
+) -> StudyOutcome:
     """Run a study, or go on where it stopped.
 
     Args:
@@ -61,13 +64,13 @@ def plan(
         hparams: As for `run`.
         effect: Difference that the study should find, as a fraction of 1 (a point is .01).
         sd: Standard deviation of paired differences, in the same unit (`design.power`).
-        options: See `fathom.estimate.plan.make_plan`: data, device, workers, probe, profile.
+        options: See `fathom.estimate.plan.estimate_plan`: data, device, workers, probe, profile.
 
     Raises:
         FathomError: Study, data or a regime do not fit.
     """
     the_study = select(load_study(study, hparams), only)
-    made = make_plan(the_study, **options)
+    made = estimate_plan(the_study, **options)
     shown = proof(the_study, effect=effect, sd=sd)
     notes = [*made.notes, *shown.notes(), *_limits(the_study)]
     if hparams == "published" and (searched := unpublished(the_study)):
@@ -81,3 +84,14 @@ def _limits(study: Study) -> list[str]:
     if study.baseline not in {spec.query for spec in study.runs}:
         return [f"no run has the baseline {study.baseline!r}: there will be no gains"]
     return []
+
+
+def table(out: str | Path) -> "pd.DataFrame":
+    """One row per committed round of the study in folder `out`.
+
+    Raises:
+        FathomError: The folder holds no study.
+    """
+    from fathom.store.store import read_rounds
+
+    return read_rounds(out)

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from tests.results.synthetic import Plan, build
 
-from fathom.audit.audit import audit, audit_reading, failed
+from fathom.audit.audit import audit, audit_results, failed
 from fathom.audit.rules import PREDICATES, VERDICTS, Finding, rules
 from fathom.core.records import LabelRegime, digest
 from fathom.design.freeze import decided
-from fathom.report.audit_page import summary
+from fathom.report.audit_page import audit_summary
 from fathom.report.page import Page
-from fathom.results.results import Reading
+from fathom.results.results import StudyResults
 from fathom.stats.inference import MIN_SEEDS
 from fathom.store.store import Store
 
@@ -110,12 +110,12 @@ def test_rechecks_and_damage(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("count", "verdict"), [(0, "pass"), (4, "fail"), (None, "unknown")])
 def test_facts_of_leakage(tmp_path: Path, count: int | None, verdict: str) -> None:
-    reading = Reading.of(build(tmp_path, SMALL).root)
+    reading = StudyResults.of(build(tmp_path, SMALL).root)
     reading.facts["digits"] |= {"groups_across": count, "duplicates_across": count}
-    found = {f.rule.id: f.verdict for f in audit_reading(reading)}
+    found = {f.rule.id: f.verdict for f in audit_results(reading)}
     assert (found["groups"], found["duplicates"]) == (verdict, verdict)
     reading.facts["digits"]["train"] = 10  # ids of made-up queries go further
-    assert {f.rule.id: f.verdict for f in audit_reading(reading)}["queried"] == "fail"
+    assert {f.rule.id: f.verdict for f in audit_results(reading)}["queried"] == "fail"
 
 
 def test_roll_out_data_want_a_freeze_that_is_followed(tmp_path: Path) -> None:
@@ -131,11 +131,11 @@ def test_roll_out_data_want_a_freeze_that_is_followed(tmp_path: Path) -> None:
 
 
 def test_the_report_has_the_audit(tmp_path: Path, undrawn: None) -> None:
-    reading = Reading.of(build(tmp_path, SMALL).root)
+    reading = StudyResults.of(build(tmp_path, SMALL).root)
     html = Page(reading).html()
-    findings = audit_reading(reading)
+    findings = audit_results(reading)
     assert '<h2 id="audit">Audit</h2>' in html
-    assert summary(findings).startswith("Pitfalls: ")
+    assert audit_summary(findings).startswith("Pitfalls: ")
     assert all(f"{f.rule.title}: {f.verdict}</dt>" in html for f in findings)
     assert {f.verdict for f in findings} <= set(VERDICTS)
     assert "validation labels 250; left off the bill in 0" in html

@@ -99,7 +99,7 @@ def toml(path: Path, **changes: object) -> Path:
         "paradigms": [PARADIGM],
         "queries": ["random", "entropy"],
         "seeds": 1,
-        "ceiling": 1,
+        "full_data": 1,
     }
     path.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in (values | changes).items()))
     return path
@@ -204,7 +204,7 @@ def test_plan_counts_the_quickstart() -> None:
     assert plan["trainings"] == 66 * rounds
     assert plan["trainings_shared"] == 66 * (rounds - 1) + (4 * 2 + 1) * 3
     assert plan["trainings_search"] == 3 * (2 * 4 + 2 + 9)  # seeds x entries: standard twice, self-sl, frozen
-    assert plan["trainings_ceiling"] == 5
+    assert plan["trainings_full_data"] == 5
     assert (plan["pretrainings"], plan["embeddings"]) == (3, 3)
     assert plan["seconds"] is None
 
@@ -295,7 +295,7 @@ def test_a_changed_study_is_refused_and_an_extended_one_only_when_asked(finished
 def test_what_is_committed_is_reported_whatever_failed(tmp_path: Path, queries: list[str]) -> None:
     """A run's first round is enough for a report."""
     (tmp_path / "mine.py").write_text(LATE)
-    path = toml(tmp_path / "tiny.toml", queries=queries, ceiling=0)
+    path = toml(tmp_path / "tiny.toml", queries=queries, full_data=0)
     said = call("run", path, "--workers", 0, "--plugin", "mine.py")
     assert said.status == 3
     assert f"{len(queries) - 1} of {len(queries)} runs complete" in said.out

@@ -10,7 +10,7 @@ from fathom.core.records import FathomError
 from fathom.core.streams import Streams
 from fathom.data import load
 from fathom.data.check import check_data
-from fathom.data.regimes import build, check_regime
+from fathom.data.regimes import build_regime, check_regime
 from fathom.data.splits import train_val_split
 
 
@@ -136,7 +136,7 @@ def test_it_says_of_a_regime_what_a_run_says(tmp_path, counts, options, fits):
     refused = {}
     for name in ("low", "mid", "high"):
         try:
-            check_regime(loaded, build(name, loaded), *train_val_split(loaded, Streams(0)("split")))
+            check_regime(loaded, build_regime(name, loaded), *train_val_split(loaded, Streams(0)("split")))
         except FathomError as error:
             refused[name] = str(error)
     assert [name for name in ("low", "mid", "high") if name not in refused] == fits
@@ -160,7 +160,7 @@ def test_a_class_that_no_starting_set_can_hold_is_an_error(tmp_path):
     loaded = load(f'folder(path="{path}", val_fraction=0.95)', root(tmp_path))
     split = train_val_split(loaded, Streams(0)("split"))
     with pytest.raises(FathomError, match="leave out the rare classes or add images"):
-        check_regime(loaded, build("low", loaded), *split)
+        check_regime(loaded, build_regime("low", loaded), *split)
 
 
 def test_images_too_few_for_a_test_split_are_an_error(tmp_path):

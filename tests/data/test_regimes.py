@@ -6,7 +6,7 @@ from tests.data.make import dataset
 
 from fathom.core.records import FathomError, LabelRegime
 from fathom.core.streams import Streams
-from fathom.data.regimes import SIZES, build, check_regime
+from fathom.data.regimes import SIZES, build_regime, check_regime
 from fathom.data.splits import starting_set, train_val_split, validation_set
 from fathom.registry import registry
 
@@ -14,7 +14,7 @@ TEN = dataset(np.arange(200) % 10)
 
 
 def sizes(text, on=TEN):
-    made = build(text, on)
+    made = build_regime(text, on)
     return made.start, made.query_size, made.rounds, made.val_size
 
 
@@ -37,8 +37,8 @@ def test_sizes(text, expected):
 
 
 def test_the_budgets_of_the_paper():
-    assert build("low", TEN).final == 500
-    assert build("high", TEN).final == 10_000
+    assert build_regime("low", TEN).final == 500
+    assert build_regime("high", TEN).final == 10_000
 
 
 def test_what_a_dataset_changes_comes_between_rule_and_argument():
@@ -51,9 +51,9 @@ def test_what_a_dataset_changes_comes_between_rule_and_argument():
 
 
 def test_name_is_the_canonical_call_string():
-    made = build("low( rounds=3,query_size=20 )", TEN)
+    made = build_regime("low( rounds=3,query_size=20 )", TEN)
     assert made.name == "low(query_size=20, rounds=3)"
-    assert build(made.name, TEN) == made
+    assert build_regime(made.name, TEN) == made
 
 
 @pytest.mark.parametrize("name", ["low", "mid", "high", "custom"])
@@ -63,19 +63,19 @@ def test_sizes_are_positive_whole_numbers(name, key, value):
     arguments = {"start": "10"} | {key: value}
     text = f"{name}({', '.join(f'{k}={v}' for k, v in arguments.items())})"
     with pytest.raises(FathomError, match=f"{key} is .*expected a whole number of 1 or more"):
-        build(text, TEN)
+        build_regime(text, TEN)
 
 
 def test_custom_needs_a_start():
     with pytest.raises(FathomError, match=r"custom\(start=200\)"):
-        build("custom(query_size=5)", TEN)
+        build_regime("custom(query_size=5)", TEN)
 
 
 def test_unknown_names_are_refused():
     with pytest.raises(FathomError, match="Did you mean 'low'"):
-        build("lo", TEN)
+        build_regime("lo", TEN)
     with pytest.raises(FathomError, match="Did you mean 'query_size'"):
-        build("low(querysize=5)", TEN)
+        build_regime("low(querysize=5)", TEN)
     assert set(registry.index()["regime"]) >= {"low", "mid", "high", "custom"}
 
 
@@ -87,10 +87,10 @@ def fits(on, made, seed=0):
 
 def test_only_the_last_query_may_find_too_few():
     on = dataset(np.arange(125) % 5, val_split=25)  # 100 in the pool
-    fits(on, build("custom(start=40, query_size=30, rounds=3, val_size=25)", on))  # 40, 70, 100
-    fits(on, build("custom(start=40, query_size=31, rounds=3, val_size=25)", on))  # the last finds 29 of 31
+    fits(on, build_regime("custom(start=40, query_size=30, rounds=3, val_size=25)", on))  # 40, 70, 100
+    fits(on, build_regime("custom(start=40, query_size=31, rounds=3, val_size=25)", on))  # the last finds 29 of 31
     with pytest.raises(FathomError) as caught:
-        fits(on, build("custom(start=40, query_size=30, rounds=4, val_size=25)", on))
+        fits(on, build_regime("custom(start=40, query_size=30, rounds=4, val_size=25)", on))
     assert "4 rounds need 130 training labels, the pool has 100 images" in str(caught.value)
     assert "type custom(query_size=30, rounds=3, start=40, val_size=25)" in str(caught.value)
 
@@ -98,12 +98,12 @@ def test_only_the_last_query_may_find_too_few():
 def test_a_class_that_is_too_small_is_named():
     on = dataset(np.repeat([0, 1, 2], [60, 60, 8]), val_split=20)
     with pytest.raises(FathomError, match="of class 'class 2' only"):
-        fits(on, build("custom(start=60, val_size=6)", on))
+        fits(on, build_regime("custom(start=60, val_size=6)", on))
 
 
 def test_a_start_without_every_class_is_refused():
     with pytest.raises(FathomError, match=r"10 classes need a starting set of 10.*custom\(start=10, val_size=10\)"):
-        fits(TEN, build("custom(start=9, val_size=10)", TEN))
+        fits(TEN, build_regime("custom(start=9, val_size=10)", TEN))
 
 
 @settings(derandomize=True, max_examples=80, deadline=None)
@@ -115,14 +115,14 @@ def test_what_passes_can_be_drawn_and_what_is_advised_passes(data, balanced, see
     n = st.integers(1, 150)
     wanted = LabelRegime("custom", data.draw(n), data.draw(n), data.draw(st.integers(1, 12)), data.draw(n))
     arguments = ", ".join(f"{key}={getattr(wanted, key)}" for key in SIZES)
-    made = build(f"custom({arguments})", on)
+    made = build_regime(f"custom({arguments})", on)
     try:
         train, val = fits(on, made, seed)
     except FathomError as error:
         if "type custom" not in (message := str(error)):
             assert "leave out the rare classes" in message
             return
-        made = build(message[message.index("type custom") + 5 :], on)
+        made = build_regime(message[message.index("type custom") + 5 :], on)
         if "10 classes need" in message or "classes need a starting set" in message:
             return  # the start was mended; the rest may have to be, in a second step
         train, val = fits(on, made, seed)
@@ -141,7 +141,7 @@ def test_a_paradigm_may_have_sizes_of_its_own():
     )
 
     def of(text, paradigm):
-        made = build(text, plain, paradigm)
+        made = build_regime(text, plain, paradigm)
         return made.start, made.query_size, made.rounds, made.val_size
 
     assert of("low", "standard") == of("low", "") == (40, 40, 10, 200)

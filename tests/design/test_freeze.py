@@ -12,11 +12,11 @@ from tests.studies import PARADIGM, REGIME, SEARCHING, study
 from fathom.core.records import PROTOCOL, FathomError, RunSpec, Study
 from fathom.design.freeze import decided, follow, freeze, load_freeze, role_of
 from fathom.design.study_file import load_study
-from fathom.engine.engine import run
+from fathom.engine.engine import run_study
 from fathom.registry import registry
 from fathom.report.report import report
-from fathom.report.summary import headline, warnings
-from fathom.results.results import Reading
+from fathom.report.summary import summary, warnings
+from fathom.results.results import StudyResults
 from fathom.results.roles import by_role
 from fathom.store.store import Store
 
@@ -56,7 +56,7 @@ def rolled(path: Path, **changes: object) -> Path:
         "paradigms": [PARADIGM],
         "queries": ["random", "entropy"],
         "seeds": 1,
-        "ceiling": 0,
+        "full_data": 0,
     }
     path.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in (values | changes).items()))
     return path
@@ -71,9 +71,9 @@ def test_a_roll_out_follows_what_was_frozen(tmp_path: Path) -> None:
     assert kept["paradigms"][0]["parameters"]["search"] == "3"  # defaults are written out
     loaded = load_study(rolled(tmp_path / "rolled.toml", freeze=path.name))
     assert loaded.freeze == kept
-    assert run(loaded, tmp_path / "out", workers=0).finished
+    assert run_study(loaded, tmp_path / "out", workers=0).finished
     assert Store.open(tmp_path / "out").study == loaded
-    (said,) = [text for title, text in warnings(Reading.of(tmp_path / "out")) if title == "Roll-out"]
+    (said,) = [text for title, text in warnings(StudyResults.of(tmp_path / "out")) if title == "Roll-out"]
     assert kept["hash"] in said
     assert "follows the freeze" in said
 
@@ -82,24 +82,24 @@ def test_results_that_are_older_than_the_freeze_are_no_roll_out(tmp_path: Path) 
     plan = Plan(datasets=("digits", "held"), held_out=("held",))
     late = {**decided(study()), "hash": "abc", "frozen": "2999-01-01T00:00:00+00:00"}
     build(tmp_path / "late", Plan(**{**plan.__dict__, "freeze": late}))
-    titles = dict(warnings(Reading.of(tmp_path / "late")))
+    titles = dict(warnings(StudyResults.of(tmp_path / "late")))
     assert "younger than the first result" in titles["Not a roll-out"]
     build(tmp_path / "none", plan)
-    assert "no freeze says" in dict(warnings(Reading.of(tmp_path / "none")))["Not a roll-out"]
+    assert "no freeze says" in dict(warnings(StudyResults.of(tmp_path / "none")))["Not a roll-out"]
     page = report(tmp_path / "none").read_text()
     assert page.index("Not a roll-out") < page.index('<dl class="facts">')
 
 
 def test_development_and_roll_out_stand_apart(tmp_path: Path) -> None:
     build(tmp_path / "out", Plan(datasets=("a", "held-a", "b", "held-b"), held_out=("held-a", "held-b")))
-    reading = Reading.of(tmp_path / "out")
+    reading = StudyResults.of(tmp_path / "out")
     assert [(s[0], first) for s, first in by_role(reading)] == [
         ("a", "development"),
         ("b", ""),
         ("held-a", "roll-out"),
         ("held-b", ""),
     ]
-    told = headline(reading)
+    told = summary(reading)
     assert told[0].startswith("On development data: ")
     assert told[1].startswith("On roll-out data: ")
     assert "2 settings" in told[0]
@@ -111,8 +111,8 @@ def test_development_and_roll_out_stand_apart(tmp_path: Path) -> None:
 
 def test_a_study_on_one_kind_of_data_is_told_as_before(tmp_path: Path) -> None:
     build(tmp_path / "out", Plan())
-    reading = Reading.of(tmp_path / "out")
-    assert not headline(reading)[0].startswith("On ")
+    reading = StudyResults.of(tmp_path / "out")
+    assert not summary(reading)[0].startswith("On ")
     assert "roll-out" not in " ".join(f"{title} {text}" for title, text in warnings(reading)).lower()
 
 
@@ -135,10 +135,10 @@ def test_a_departure_on_roll_out_data_is_refused(tmp_path: Path, changes: dict[s
 
 def test_hps_out_of_the_frozen_grid_are_the_frozen_paradigm(tmp_path: Path) -> None:
     kept = freeze(study(paradigm=SEARCHING))
-    pinned = SEARCHING.replace("lr=0.1|0.01", "lr=0.01")
-    load_study(rolled(tmp_path / "in.toml", paradigms=[pinned]), freeze=kept)
+    cached_retries = SEARCHING.replace("lr=0.1|0.01", "lr=0.01")
+    load_study(rolled(tmp_path / "in.toml", paradigms=[cached_retries]), freeze=kept)
     with pytest.raises(FathomError, match="departs"):
-        load_study(rolled(tmp_path / "out.toml", paradigms=[pinned.replace("0.01", "0.5")]), freeze=kept)
+        load_study(rolled(tmp_path / "out.toml", paradigms=[cached_retries.replace("0.01", "0.5")]), freeze=kept)
 
 
 def test_a_wider_grid_than_was_frozen_is_refused(tmp_path: Path) -> None:
@@ -208,12 +208,19 @@ def test_a_dataset_that_gives_another_role_than_it_declares_is_refused(tmp_path:
     with pytest.raises(
         FathomError, match=r'registered with the role .development. .* @dataset\(.liar., role="roll-out"'
     ):
-        run(study(dataset="own/liar"), tmp_path / "out", workers=0)
+        run_study(study(dataset="own/liar"), tmp_path / "out", workers=0)
 
 
 def test_a_study_from_before_there_were_freezes_loads() -> None:
     spec = RunSpec("digits", "low", "standard", "random", 0)
-    old = {"name": "old", "runs": [spec.to_json()], "title": "", "description": "", "baseline": "random", "ceiling": 1}
+    old = {
+        "name": "old",
+        "runs": [spec.to_json()],
+        "title": "",
+        "description": "",
+        "baseline": "random",
+        "full_data": 1,
+    }
     assert Study.from_json(old).freeze is None
     assert hash(Study("a", (spec,), freeze={"hash": "x"})) == hash(Study("a", (spec,)))
 

@@ -46,7 +46,7 @@ def test_the_main_study_has_the_published_number_of_experiments_and_trainings(pl
         assert sum(r["experiments"] for r in plan.by[axis].values()) == 522
         assert sum(r["trainings_shared"] for r in plan.by[axis].values()) == shared
     assert plan.pretrainings == 15
-    assert plan.trainings_ceiling == 0
+    assert plan.trainings_full_data == 0
     # 3 seeds x grid of section 3.7, once a setting: ST and Self-SL have three regimes, FixMatch on CIFAR-10 no choice.
     grids = 3 * (2 + 4 + 4 + 8 + 8 + 5 * 8) + 2 * (6 + 2)
     assert plan.trainings_search == 3 * grids
@@ -79,13 +79,13 @@ REGIMES = [  # data set, regime, paradigm -> start, query size, rounds, validati
 
 def test_the_regimes_of_the_main_study_are_the_published_ones() -> None:
     from fathom.data import sketch_of
-    from fathom.data.regimes import build
+    from fathom.data.regimes import build_regime
 
     found = {}
     datasets: dict[str, Any] = {}
     for dataset, regime, paradigm in load_study("paper/main").settings:
         sketch = datasets.setdefault(dataset, sketch_of(dataset))
-        made = build(regime, sketch, parse(paradigm).name)
+        made = build_regime(regime, sketch, parse(paradigm).name)
         key = (parse(dataset).name, parse(regime).name, parse(paradigm).name)
         assert key not in found
         found[key] = (made.start, made.query_size, made.rounds, made.val_size)
@@ -108,14 +108,14 @@ def test_the_ablations_have_the_published_counts(planned: Any) -> None:
     assert row(batchbald, "paradigm", "self-sl") == (66, 675)  # "about 650" in the source
 
     dip = planned("paper/dip")
-    assert (dip.trainings, dip.trainings_search, dip.trainings_ceiling) == (36, 0, 0)
+    assert (dip.trainings, dip.trainings_search, dip.trainings_full_data) == (36, 0, 0)
     kept = [run for run in load_study("paper/dip").runs if "last_batch=keep" in run.paradigm]
     assert len(kept) == 24  # one training each: the published check
     assert len({run.paradigm for run in kept}) == 4
 
     neither = planned("paper/imbalance", only=["dataset=mio-tcd", "paradigm=standard(imbalance=none)"])
     assert (neither.experiments, neither.trainings) == (3, 30)
-    assert planned("paper/full-data").trainings_ceiling == 2 * 5 * 3
+    assert planned("paper/full-data").trainings_full_data == 2 * 5 * 3
     assert planned("paper/head").experiments == 90
 
 

@@ -45,7 +45,7 @@ def test_all_methods_of_a_seed_come_before_the_next_seed(tmp_path: Path) -> None
     assert [(r.dataset, r.seed, r.query) for r in study.runs] == [
         (d, s, q) for d in ("digits", "digits-lt") for s in (0, 1) for q in ("random", "bald")
     ]
-    assert (study.name, study.baseline, study.ceiling) == ("mine", "random", 1)
+    assert (study.name, study.baseline, study.full_data) == ("mine", "random", 1)
     assert Study.from_json(study.to_json()) == study
 
 
@@ -118,7 +118,7 @@ def test_all_mistakes_are_told_at_once_with_the_nearest_name(tmp_path: Path) -> 
     [
         ("querys = []", "querys: unknown key. Did you mean 'queries'?"),
         ("[[run]]\nquerys = []", "run[0].querys: unknown key. Did you mean 'queries'?"),
-        ("ceiling = -1", "ceiling: input should be greater than or equal to 0; got -1"),
+        ("full_data = -1", "full_data: input should be greater than or equal to 0; got -1"),
         ("[overrides.low]\nrounds = {a = 1}", "overrides.low.rounds: expected a number, true, false, a string"),
         ("baseline = 3", "baseline: input should be a valid string; got 3"),
     ],

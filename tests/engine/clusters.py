@@ -13,15 +13,15 @@ from ray.cluster_utils import Cluster
 NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
 
 
-def started(start: Callable[[], Any]) -> Any:
+def started(split: Callable[[], Any]) -> Any:
     """A node; Ray waits half a minute for one to start, which a busy machine may exceed."""
     for _ in range(2):
         try:
-            return start()
+            return split()
         except Exception as error:
             if "timed out during startup" not in str(error):
                 raise
-    return start()
+    return split()
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import pytest
 from tests.studies import PARADIGM, study
 
 from fathom.core.records import FathomError
-from fathom.engine.engine import run
+from fathom.engine.engine import run_study
 from fathom.registry import registry
 from fathom.store.store import Store
 
@@ -55,7 +55,7 @@ def bad(tmp_path: Path):  # type: ignore[no-untyped-def]
 
 def test_failed_runs_stay_visible_and_others_go_on(bad: Path, tmp_path: Path) -> None:
     queries = ("random", "bad/nan", "bad/twice", "bad/crash", "bad/leave")
-    outcome = run(study(queries), tmp_path / "out", workers=0)
+    outcome = run_study(study(queries), tmp_path / "out", workers=0)
     assert not outcome.finished
     assert outcome.complete == 1
     messages = {f["query"]: f for f in outcome.failures}
@@ -70,7 +70,7 @@ def test_failed_runs_stay_visible_and_others_go_on(bad: Path, tmp_path: Path) ->
 
 
 def test_a_run_that_kills_its_worker_is_a_failure_and_the_others_go_on(bad: Path, tmp_path: Path) -> None:
-    outcome = run(study(("bad/die", "random", "entropy")), tmp_path / "out", workers=2)
+    outcome = run_study(study(("bad/die", "random", "entropy")), tmp_path / "out", workers=2)
     assert outcome.complete == 2
     (failure,) = outcome.failures
     assert (failure["query"], failure["error"]) == ("bad/die", "DiedError")
@@ -79,29 +79,29 @@ def test_a_run_that_kills_its_worker_is_a_failure_and_the_others_go_on(bad: Path
 def test_nothing_is_imported_from_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "statistics.py").write_text("raise RuntimeError('a file of the user, not the module of that name')")
     monkeypatch.chdir(tmp_path)
-    assert run(study(("random",)), tmp_path / "out", workers=1).finished
+    assert run_study(study(("random",)), tmp_path / "out", workers=1).finished
 
 
 def test_training_that_diverges_is_a_typed_failure(tmp_path: Path) -> None:
-    outcome = run(study(("random",), paradigm=PARADIGM.replace("lr=0.1", "lr=1e30")), tmp_path / "out", workers=0)
+    outcome = run_study(study(("random",), paradigm=PARADIGM.replace("lr=0.1", "lr=1e30")), tmp_path / "out", workers=0)
     assert outcome.complete == 0
     assert {f["error"] for f in outcome.failures} == {"NonFiniteError"}
 
 
 def test_a_search_arm_that_diverges_loses(tmp_path: Path) -> None:
     paradigm = PARADIGM.replace("lr=0.1", "lr=1e30|0.1, search=1")
-    assert run(study(("random",), paradigm=paradigm), tmp_path / "out", workers=0).finished
+    assert run_study(study(("random",), paradigm=paradigm), tmp_path / "out", workers=0).finished
     (content, _) = next(iter(Store.open(tmp_path / "out").records("shared/hparams").values()))
     assert content["chosen"]["lr"] == 0.1
     assert content["table"][0]["mean"] is None
 
 
 def test_another_environment_is_refused_unless_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run(study(), tmp_path / "out", workers=0)
+    run_study(study(), tmp_path / "out", workers=0)
     monkeypatch.setattr("torch.__version__", "9.9.9")
     with pytest.raises(FathomError, match=r"torch: .* -> 9\.9\.9"):
-        run(study(), tmp_path / "out", workers=0)
-    assert run(study(), tmp_path / "out", workers=0, accept_environment=True).finished
+        run_study(study(), tmp_path / "out", workers=0)
+    assert run_study(study(), tmp_path / "out", workers=0, accept_environment=True).finished
     assert len(Store.open(tmp_path / "out").records("environments")) == 2
 
 
@@ -116,15 +116,15 @@ def test_changed_images_are_refused(tmp_path: Path) -> None:
     dataset = f"folder(path={folder}, size=8)"
     regime = "custom(query_size=4, rounds=2, start=8, val_size=10)"
     options = {"workers": 0, "data": tmp_path / "data"}
-    assert run(study(("random",), dataset=dataset, regime=regime), tmp_path / "out", **options).finished
+    assert run_study(study(("random",), dataset=dataset, regime=regime), tmp_path / "out", **options).finished
     Image.new("RGB", (12, 12), (255, 0, 255)).save(folder / "cat" / "1.png")
     with pytest.raises(FathomError, match="revision"):
-        run(study(("random",), dataset=dataset, regime=regime), tmp_path / "out", **options)
+        run_study(study(("random",), dataset=dataset, regime=regime), tmp_path / "out", **options)
 
 
 def test_a_missing_device_is_named(tmp_path: Path) -> None:
     with pytest.raises(FathomError, match=r"'cuda:7' cannot be used.*Here: cpu"):
-        run(study(), tmp_path / "out", device="cuda:7")
+        run_study(study(), tmp_path / "out", device="cuda:7")
 
 
 @pytest.mark.parametrize(
@@ -138,14 +138,14 @@ def test_a_missing_device_is_named(tmp_path: Path) -> None:
 )
 def test_parameters_out_of_range_are_refused_before_anything_trains(query: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(FathomError, match=message):
-        run(study((query,)), tmp_path / "out", workers=0)
+        run_study(study((query,)), tmp_path / "out", workers=0)
     assert not (tmp_path / "out" / "shared").exists()
 
 
 def test_a_damaged_record_of_the_search_is_trained_again_not_left_out(tmp_path: Path) -> None:
     paradigm = PARADIGM.replace("lr=0.1", "lr=0.1|0.01, search=2")
     toy = study(("random",), paradigm=paradigm)
-    run(toy, tmp_path / "out", workers=0)
+    run_study(toy, tmp_path / "out", workers=0)
     before = Store.open(tmp_path / "out").records("shared/hparams")
     arm = next((tmp_path / "out/shared/search").glob("*.json"))
     whole = arm.read_bytes()
@@ -154,12 +154,12 @@ def test_a_damaged_record_of_the_search_is_trained_again_not_left_out(tmp_path: 
     import torch
 
     from fathom.engine.engine import data_root
-    from fathom.protocol.context import Lab
-    from fathom.protocol.tune import choose
+    from fathom.protocol.context import WorkerContext
+    from fathom.protocol.tune import choose_hparams
 
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        choose(Lab(Store(tmp_path / "out"), data_root(), torch.device("cpu")), toy.runs[0].setting)
+        choose_hparams(WorkerContext(Store(tmp_path / "out"), data_root(), torch.device("cpu")), toy.runs[0].setting)
     assert any("counts as absent" in str(warning.message) for warning in said)
     assert {k: v[0] for k, v in Store.open(tmp_path / "out").records("shared/hparams").items()} == {
         k: v[0] for k, v in before.items()

@@ -10,7 +10,7 @@ import fathom
 from fathom.core.records import FathomError
 from fathom.store.store import Store
 
-WHOLE = replace(study(("random", "entropy"), (0, 1)), ceiling=1)
+WHOLE = replace(study(("random", "entropy"), (0, 1)), full_data=1)
 
 
 def test_first_a_part_then_the_rest_is_the_same_as_all_at_once(tmp_path: Path) -> None:

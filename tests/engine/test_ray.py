@@ -18,7 +18,7 @@ import pytest
 from tests.studies import ROOT, SEARCHING, contents, study
 
 from fathom.core.records import FathomError, Study
-from fathom.engine.engine import run
+from fathom.engine.engine import run_study
 from fathom.engine.jobs import Job
 from fathom.registry import registry
 from fathom.store.store import Store
@@ -35,18 +35,18 @@ pytestmark = [
 
 DRIVER = """
 import sys
-from fathom.engine.engine import Interrupted, run
+from fathom.engine.engine import Interrupted, run_study
 from tests.studies import SEARCHING, study
-toy = study(("random", "badge"), (0, 1), paradigm=SEARCHING, ceiling=1)
+toy = study(("random", "badge"), (0, 1), paradigm=SEARCHING, full_data=1)
 try:
-    run(toy, sys.argv[1], engine=sys.argv[2])
+    run_study(toy, sys.argv[1], engine=sys.argv[2])
 except Interrupted as stop:
     sys.exit(stop.exit_code)
 """
 
 
 def toy(queries: tuple[str, ...] = ("random", "badge")) -> Study:
-    return study(queries, (0, 1), paradigm=SEARCHING, ceiling=1)
+    return study(queries, (0, 1), paradigm=SEARCHING, full_data=1)
 
 
 def commits(out: Path) -> int:
@@ -69,7 +69,7 @@ def two_nodes() -> Iterator[tuple[Any, list[Any], str]]:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """What one worker of this machine gives, uninterrupted."""
     out = tmp_path_factory.mktemp("whole") / "out"
-    assert run(toy(), out, workers=1).finished
+    assert run_study(toy(), out, workers=1).finished
     return contents(out)
 
 
@@ -82,14 +82,14 @@ def driver(out: Path, engine: str) -> "subprocess.Popen[bytes]":
 def test_one_worker_two_workers_and_two_nodes_give_the_same_store(
     two_nodes: tuple[Any, list[Any], str], whole: dict[str, bytes], tmp_path: Path
 ) -> None:
-    assert run(toy(), tmp_path / "two", workers=2).finished
+    assert run_study(toy(), tmp_path / "two", workers=2).finished
     assert contents(tmp_path / "two") == whole
     seen: list[tuple[int, int]] = []
-    outcome = run(toy(), tmp_path / "ray", engine=two_nodes[2], progress=lambda *now: seen.append(now))
+    outcome = run_study(toy(), tmp_path / "ray", engine=two_nodes[2], progress=lambda *now: seen.append(now))
     assert outcome.finished
     assert seen[-1] == (outcome.trainings, outcome.trainings)
     assert contents(tmp_path / "ray") == whole
-    again = run(toy(), tmp_path / "ray", engine="local", workers=0)  # the engine is no part of a study
+    again = run_study(toy(), tmp_path / "ray", engine="local", workers=0)  # the engine is no part of a study
     assert again.finished
 
 
@@ -106,7 +106,7 @@ def test_a_driver_sent_away_and_one_killed_in_the_middle_lose_nothing(
     wait_for(out, there + 3)
     process.kill()
     process.wait()
-    assert run(toy(), out, workers=0).finished  # its tasks ended with it, so nobody holds a lock
+    assert run_study(toy(), out, workers=0).finished  # its tasks ended with it, so nobody holds a lock
     assert contents(out) == whole
     assert not Store.open(out).failures()
 
@@ -122,7 +122,7 @@ def test_a_node_killed_in_the_middle_costs_time_and_nothing_else(
             killed.append(nodes.pop())
             made.remove_node(killed[0], allow_graceful=False)
 
-    assert run(toy(), out, engine=engine, progress=look).finished
+    assert run_study(toy(), out, engine=engine, progress=look).finished
     assert len(killed) == 1
     assert contents(out) == whole
     assert not Store.open(out).failures()
@@ -153,7 +153,7 @@ def test_failures_are_those_of_the_other_engine(
     registry.add_file(path)
     try:
         queries = ("bad/die", "bad/crash", "random")
-        outcome = run(study(queries), tmp_path / "out", engine=two_nodes[2])
+        outcome = run_study(study(queries), tmp_path / "out", engine=two_nodes[2])
     finally:
         registry._files.clear()
         registry.index.cache_clear()
@@ -167,7 +167,7 @@ def test_failures_are_those_of_the_other_engine(
 def test_a_worker_that_sees_another_folder_is_refused(two_nodes: tuple[Any, list[Any], str], tmp_path: Path) -> None:
     from fathom.engine.ray_task import do_job
 
-    assert run(study(("random",)), tmp_path / "out", workers=0).finished
+    assert run_study(study(("random",)), tmp_path / "out", workers=0).finished
     told = {"out": str(tmp_path / "out"), "data": "d", "cache": str(tmp_path), "download": False, "device": "cpu"}
     told |= {"threads": 1, "fast": False, "environment": "", "retries": {}, "session": "s", "plugins": [], "jobs": []}
     job = {"kind": "run", "name": "runs/x", "setting": ["a", "b", "c"], "seed": 0, "needs": []}
@@ -192,7 +192,7 @@ def test_a_worker_that_sees_another_folder_is_refused(two_nodes: tuple[Any, list
 )
 def test_what_does_not_fit_an_engine_is_refused(options: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(FathomError, match=message):
-        run(toy(), tmp_path / "out", **options)
+        run_study(toy(), tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tests.studies import SEARCHING, contents, study
 
-from fathom.engine.engine import run
+from fathom.engine.engine import run_study
 from fathom.store import atomic_files
 from fathom.store.store import Store
 
@@ -24,13 +24,13 @@ METHODS = ("random", "badge")
 RUNNER = """
 import sys
 from fathom.registry import registry
-from fathom.engine.engine import run
+from fathom.engine.engine import run_study
 from tests.studies import SEARCHING, study
 workers, out, plugins = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
 for path in plugins:
     registry.add_file(path)
 queries = tuple(n for n in registry.index()["query"] if "/" in n) or ("random", "badge")
-outcome = run(study(queries, (0, 1), paradigm=SEARCHING, ceiling=1), out, workers=workers)
+outcome = run_study(study(queries, (0, 1), paradigm=SEARCHING, full_data=1), out, workers=workers)
 sys.exit(0 if outcome.finished else 3)
 """
 
@@ -45,7 +45,8 @@ for line in sys.stdin:
     child = os.fork()
     if child == 0:
         os.environ["FATHOM_CRASH_AT"] = crash
-        fathom.engine.engine.run(study(("random", "badge"), (0, 1), paradigm=SEARCHING, ceiling=1), out, workers=0)
+        toy = study(("random", "badge"), (0, 1), paradigm=SEARCHING, full_data=1)
+        fathom.engine.engine.run_study(toy, out, workers=0)
         os._exit(0)
     print(child, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
@@ -91,7 +92,7 @@ def forks() -> Iterator[Forks]:
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     out = tmp_path_factory.mktemp("whole") / "out"
-    assert run(study(METHODS, (0, 1), paradigm=SEARCHING, ceiling=1), out, workers=0).finished
+    assert run_study(study(METHODS, (0, 1), paradigm=SEARCHING, full_data=1), out, workers=0).finished
     return contents(out)
 
 
@@ -100,7 +101,7 @@ def commits(out: Path) -> int:
 
 
 def finish(out: Path) -> None:
-    assert run(study(METHODS, (0, 1), paradigm=SEARCHING, ceiling=1), out, workers=0).finished
+    assert run_study(study(METHODS, (0, 1), paradigm=SEARCHING, full_data=1), out, workers=0).finished
 
 
 def test_killed_at_random_moments(uninterrupted: dict[str, bytes], forks: Forks, tmp_path: Path) -> None:

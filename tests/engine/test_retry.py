@@ -9,8 +9,8 @@ from tests.studies import PARADIGM, REGIME, SEARCHING, SELF_SL, SEMI_SL, study
 
 from fathom.core.records import FathomError, NonFiniteError, Study
 from fathom.design.study_file import load_study
-from fathom.engine.engine import run
-from fathom.learn import build, predict
+from fathom.engine.engine import run_study
+from fathom.learn import build_paradigm, predict
 from fathom.learn.paradigms import self_sl
 from fathom.learn.paradigms.standard import Standard
 from fathom.protocol.tune import retried
@@ -39,7 +39,7 @@ def laddered(*changes: str) -> Study:
 
 def test_all_runs_of_the_setting_are_done_again_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     diverging(monkeypatch, 0.05)
-    outcome = run(laddered("fp32", "lr/10"), tmp_path / "out", workers=0)
+    outcome = run_study(laddered("fp32", "lr/10"), tmp_path / "out", workers=0)
     assert outcome.finished
     store = Store.open(tmp_path / "out")
     setting = store.study.settings[0]
@@ -60,7 +60,7 @@ def test_all_runs_of_the_setting_are_done_again_alike(tmp_path: Path, monkeypatc
 
 def test_without_a_declaration_the_failure_stays_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     diverging(monkeypatch, 0.05)
-    outcome = run(laddered(), tmp_path / "out", workers=0)
+    outcome = run_study(laddered(), tmp_path / "out", workers=0)
     assert not outcome.finished
     assert len(outcome.failures) == 4
     assert not (tmp_path / "out/shared/retries").exists()
@@ -68,16 +68,16 @@ def test_without_a_declaration_the_failure_stays_one(tmp_path: Path, monkeypatch
 
 def test_a_ladder_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tried = diverging(monkeypatch, 0.0)
-    outcome = run(laddered("lr/10", "lr/10"), tmp_path / "out", workers=0)
+    outcome = run_study(laddered("lr/10", "lr/10"), tmp_path / "out", workers=0)
     assert not outcome.finished
     assert {round(lr, 6) for lr in tried} == {0.1, 0.01, 0.001}
 
 
 def test_going_on_after_a_retry_does_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tried = diverging(monkeypatch, 0.05)
-    assert run(laddered("lr/10"), tmp_path / "out", workers=0).finished
+    assert run_study(laddered("lr/10"), tmp_path / "out", workers=0).finished
     tried.clear()
-    assert run(laddered("lr/10"), tmp_path / "out", workers=0).finished
+    assert run_study(laddered("lr/10"), tmp_path / "out", workers=0).finished
     assert tried == []
 
 
@@ -90,7 +90,7 @@ def test_a_score_that_is_not_finite_is_the_method_s_own_affair(tmp_path: Path) -
     )
     registry.add_file(plugin)
     try:
-        outcome = run(replace(study(("random", "odd/nan")), retry=("lr/10",)), tmp_path / "out", workers=0)
+        outcome = run_study(replace(study(("random", "odd/nan")), retry=("lr/10",)), tmp_path / "out", workers=0)
     finally:
         registry._files.clear()
         registry.index.cache_clear()
@@ -117,7 +117,7 @@ def test_a_retry_that_another_process_declares_waits_for_the_end_of_a_job(
         return real(self, task, hparams, state, streams, **options)
 
     monkeypatch.setattr(Standard, "fit", fit)
-    assert run(laddered("lr/10"), out, workers=0).finished
+    assert run_study(laddered("lr/10"), out, workers=0).finished
     store = Store.open(out)
     for spec in store.study.runs:
         for folder, lr in ((f"runs/{spec.key}", 0.1), (f"runs/{spec.key}-1", 0.01)):
@@ -132,7 +132,7 @@ def test_a_change_that_was_made_elsewhere_is_not_skipped_over(tmp_path: Path, mo
     Store(out).begin(toy)
     Store(out).retry(toy.settings[0], 1, "fp32", "on a GPU a loss was inf")
     diverging(monkeypatch, 0.05)
-    assert run(toy, out, workers=0).finished
+    assert run_study(toy, out, workers=0).finished
     assert Store(out).retries(toy.settings[0]) == ["fp32", "lr/10"]
 
 
@@ -149,7 +149,7 @@ def test_a_search_of_which_nothing_is_finite_is_done_again_with_the_change(
 
     monkeypatch.setattr(Standard, "fit", fit)
     out, toy = tmp_path / "out", replace(study(("random", "entropy"), paradigm=SEARCHING), retry=("lr/10",))
-    assert run(toy, out, workers=0).finished
+    assert run_study(toy, out, workers=0).finished
     store, setting = Store.open(out), toy.settings[0]
     assert store.retries(setting) == ["search: lr/10"]
     ((choice, _),) = store.records("shared/hparams").values()
@@ -158,7 +158,7 @@ def test_a_search_of_which_nothing_is_finite_is_done_again_with_the_change(
     assert {r.hparams["lr"] for spec in toy.runs for r in store.rounds(spec)} == {0.001}, "the change is made once"
     assert [f["kind"] for f in store.failures()] == ["choose"]
     tried.clear()
-    assert run(toy, out, workers=0).finished
+    assert run_study(toy, out, workers=0).finished
     assert tried == []
     assert retry_note(store.retries(setting)).endswith("learning rate (lr/10) in the HP search.")
 
@@ -168,7 +168,7 @@ def test_a_search_without_a_ladder_says_what_to_do(tmp_path: Path, monkeypatch: 
         raise NonFiniteError("the loss was inf in step 2 of epoch 0")
 
     monkeypatch.setattr(Standard, "fit", fit)
-    outcome = run(study(("random",), paradigm=SEARCHING), tmp_path / "out", workers=0)
+    outcome = run_study(study(("random",), paradigm=SEARCHING), tmp_path / "out", workers=0)
     assert not outcome.finished
     assert ["diverged; give it a smaller lr" in f["message"] for f in outcome.failures] == [True]
 
@@ -177,11 +177,11 @@ def pretraining(monkeypatch: pytest.MonkeyPatch, seed: int, above: float) -> lis
     """Pre-training of one seed with a learning rate above some value is not finite; (seed, rate) of all that began."""
     real, tried = self_sl.pretrain, []
 
-    def pretrain(unlabeled, network, how, stream, journal):  # type: ignore[no-untyped-def]
+    def pretrain(unlabeled, network, how, stream, checkpointer):  # type: ignore[no-untyped-def]
         tried.append((stream.seed, how.lr))
         if stream.seed == seed and how.lr > above:
             raise NonFiniteError("the loss was inf in step 1 of epoch 0")
-        return real(unlabeled, network, replace(how, epochs=1, warmup=0), stream, journal)
+        return real(unlabeled, network, replace(how, epochs=1, warmup=0), stream, checkpointer)
 
     monkeypatch.setattr(self_sl, "pretrain", pretrain)
     return tried
@@ -197,19 +197,19 @@ def test_pre_training_is_done_again_for_every_seed_and_setting_that_shares_it(
     plain = study(("random",), (0,))
     toy = Study("toy", first.runs + other.runs + plain.runs, retry=("fp32", "lr/10"))
     out = tmp_path / "out"
-    assert run(toy, out, workers=0).finished
+    assert run_study(toy, out, workers=0).finished
     store = Store.open(out)
     changes = {setting: store.retries(setting) for setting in toy.settings}
     assert list(changes.values()) == [["pre-training: lr/10"], ["pre-training: lr/10"], []]
     assert tried == [(0, 0.05), (1, 0.05), (0, pytest.approx(0.005)), (1, pytest.approx(0.005))]
     records = [content for content, _ in store.records("shared/prepared").values()]
-    eased = sorted((r["seed"], "pretrain_lr=0.005" in r["preparation"]) for r in records)
-    assert eased == [(0, False), (0, True), (1, True)]
+    with_retry = sorted((r["seed"], "pretrain_lr=0.005" in r["preparation"]) for r in records)
+    assert with_retry == [(0, False), (0, True), (1, True)]
     assert {store.run_name(spec)[-2:] for spec in toy.runs if spec.paradigm.startswith("self-sl")} == {"-1"}
     assert {r.hparams["lr"] for spec in first.runs for r in store.rounds(spec)} == {0.01}, "fine-tuning is as it was"
     assert all(f["mended"] for f in failures_of(store, {s: store.complete(s) for s in toy.runs}, lambda name: True))
     tried.clear()
-    assert run(toy, out, workers=0).finished
+    assert run_study(toy, out, workers=0).finished
     assert tried == []
 
 
@@ -218,7 +218,7 @@ def test_features_of_an_encoder_follow_its_pre_training(tmp_path: Path, monkeypa
     tried = pretraining(monkeypatch, 1, 0.01)
     frozen = "frozen(backbone=simclr, pretrain=short, epochs=2, epoch_size=64, lr=0.1, weight_decay=0.1)"
     toy = replace(study(("random",), (0, 1), paradigm=frozen), retry=("lr/10",))
-    assert run(toy, tmp_path / "out", workers=0).finished
+    assert run_study(toy, tmp_path / "out", workers=0).finished
     store = Store.open(tmp_path / "out")
     assert {round(lr, 6) for _, lr in tried} == {0.05, 0.005}
     valid = [c for c, _ in store.records("shared/features").values() if "pretrain_lr=0.005" in c["backbone"]]
@@ -226,19 +226,19 @@ def test_features_of_an_encoder_follow_its_pre_training(tmp_path: Path, monkeypa
 
 
 def test_what_a_pre_training_can_be_eased_by() -> None:
-    short = build("self-sl(recipe=short)")
-    assert short.eased("lr/10", "digits").pretraining("digits").lr == pytest.approx(0.005)
-    assert build("self-sl").eased("lr/10", "isic").pretraining("isic").lr == pytest.approx(0.48)
-    precise = short.eased("fp32", "digits")
+    short = build_paradigm("self-sl(recipe=short)")
+    assert short.with_retry("lr/10", "digits").pretraining("digits").lr == pytest.approx(0.005)
+    assert build_paradigm("self-sl").with_retry("lr/10", "isic").pretraining("isic").lr == pytest.approx(0.48)
+    precise = short.with_retry("fp32", "digits")
     assert precise.pretraining("digits") == replace(short.pretraining("digits"), precision="fp32")
-    assert precise.eased("fp32", "digits") is None, "twice changes nothing"
-    names = {p.preparation for p in (short, precise, short.eased("lr/10", "digits"))}
+    assert precise.with_retry("fp32", "digits") is None, "twice changes nothing"
+    names = {p.preparation for p in (short, precise, short.with_retry("lr/10", "digits"))}
     assert len(names) == 3
-    assert build('self-sl(encoder="0123456789ab")').eased("lr/10", "digits") is None
-    assert [build(p).eased("fp32", "cifar") for p in ("standard", "semi-sl", "frozen")] == [None] * 3
-    source = build("frozen(backbone=simclr, pretrain=short)")
-    both = source.eased("fp32", "digits").eased("lr/10", "digits")
-    assert both.preparation == precise.eased("lr/10", "digits").preparation
+    assert build_paradigm('self-sl(encoder="0123456789ab")').with_retry("lr/10", "digits") is None
+    assert [build_paradigm(p).with_retry("fp32", "cifar") for p in ("standard", "semi-sl", "frozen")] == [None] * 3
+    source = build_paradigm("frozen(backbone=simclr, pretrain=short)")
+    both = source.with_retry("fp32", "digits").with_retry("lr/10", "digits")
+    assert both.preparation == precise.with_retry("lr/10", "digits").preparation
     assert both.backbone != source.backbone
 
 
@@ -255,11 +255,11 @@ def test_the_precision_of_the_hyper_parameters_is_predicted_in_too(
     monkeypatch.setattr(predict, "autocast", autocast)
     for number, paradigm in enumerate((PARADIGM, SEMI_SL, SELF_SL)):
         toy, out = replace(study(("entropy",), paradigm=paradigm), retry=("fp32",)), tmp_path / str(number)
-        assert run(toy, out, workers=0).finished
+        assert run_study(toy, out, workers=0).finished
         assert set(seen) == {"auto"}
         Store(out).retry(toy.settings[0], 1, "fp32", "on a GPU a loss was inf")
         seen.clear()
-        assert run(toy, out, workers=0).finished
+        assert run_study(toy, out, workers=0).finished
         assert set(seen) == {"fp32"}
         seen.clear()
 

@@ -15,7 +15,7 @@ from tests.studies import FROZEN, SEARCHING, study
 
 from fathom.core.records import Study
 from fathom.engine import heartbeat
-from fathom.engine.engine import run
+from fathom.engine.engine import run_study
 from fathom.engine.status import status_of
 from fathom.store.store import Store
 
@@ -23,7 +23,7 @@ from fathom.store.store import Store
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("status") / "out"
-    assert run(study(("random", "entropy"), (0, 1), paradigm=SEARCHING, ceiling=1), out, workers=0).finished
+    assert run_study(study(("random", "entropy"), (0, 1), paradigm=SEARCHING, full_data=1), out, workers=0).finished
     return out
 
 
@@ -82,7 +82,7 @@ def test_what_waits_for_a_failure_is_blocked_and_the_reason_is_told(out: Path) -
 def test_who_is_at_work_and_for_how_long(out: Path) -> None:
     store, job = Store.open(out), jobs(out, "run")[0]
     shutil.rmtree(out / job["name"])
-    me = heartbeat.Presence(store, "cpu", "s")
+    me = heartbeat.Heartbeat(store, "cpu", "s")
     with me.doing("shared/first/x", "round 0", 1) as result:
         result["ok"] = True
     with me.doing(job["name"], "random on digits", 2):
@@ -97,10 +97,10 @@ def test_who_is_at_work_and_for_how_long(out: Path) -> None:
     said = json.loads(me.path.read_bytes())
     me.path.with_name("x.json").write_text(json.dumps(said | {"pid": dead.pid, "doing": job["name"]}))
     me.path.with_name("y.json").write_text(json.dumps(said | {"host": "far-away", "doing": job["name"]}))
-    assert [worker["pid"] for worker in heartbeat.present(store)] == [os.getpid()]
+    assert [worker["pid"] for worker in heartbeat.live_workers(store)] == [os.getpid()]
     with store.lock(job["name"]) as mine:  # somebody works: so the one on a machine that we cannot ask may be alive
         assert mine
-        assert {worker["host"] for worker in heartbeat.present(store)} == {said["host"], "far-away"}
+        assert {worker["host"] for worker in heartbeat.live_workers(store)} == {said["host"], "far-away"}
 
 
 def test_a_store_of_an_older_version_has_no_list_of_jobs(out: Path) -> None:
@@ -117,18 +117,18 @@ def test_many_runs_are_looked_at_in_no_time(out: Path) -> None:
 
 
 def test_jobs_are_listed_shared_work_first_then_seed_by_seed_over_all_settings(tmp_path: Path) -> None:
-    parts = [study(("random", "entropy"), (0, 1), paradigm=p, ceiling=1) for p in (SEARCHING, FROZEN)]
-    both = Study("toy", tuple(spec for part in parts for spec in part.runs), ceiling=1)
+    parts = [study(("random", "entropy"), (0, 1), paradigm=p, full_data=1) for p in (SEARCHING, FROZEN)]
+    both = Study("toy", tuple(spec for part in parts for spec in part.runs), full_data=1)
     assert [spec.seed for spec in both.runs] == [0, 0, 1, 1] * 2
     import torch
 
     from fathom.engine.engine import data_root
     from fathom.engine.preflight import prepare
-    from fathom.protocol.context import Lab
+    from fathom.protocol.context import WorkerContext
 
     store = Store(tmp_path / "out")
     store.begin(both)
-    listed = prepare(both, Lab(store, data_root(), torch.device("cpu")))
+    listed = prepare(both, WorkerContext(store, data_root(), torch.device("cpu")))
     assert len({job.name for job in listed}) == len(listed)
     place = {job.name: number for number, job in enumerate(listed)}
     assert all(place[need] < place[job.name] for job in listed for need in job.needs)

@@ -7,7 +7,7 @@ from torch.nn.functional import cross_entropy
 
 from fathom.core.streams import Stream
 from fathom.learn.network import Network, build_network
-from fathom.learn.task import Journal
+from fathom.learn.task import Checkpointer
 from fathom.learn.training.batching import batch_sizes, batches, epoch_plan
 from fathom.learn.training.fit import Objective
 
@@ -79,7 +79,7 @@ class Killed(Exception):
     """As if the process had been killed."""
 
 
-class Memory(Journal):
+class Memory(Checkpointer):
     """Keeps the state of each epoch; dies after some epoch.
 
     Args:

@@ -12,7 +12,7 @@ from fathom.core.streams import Stream
 from fathom.learn import predict as module
 from fathom.learn.augment.families import Augmentation
 from fathom.learn.network import Network, build_network
-from fathom.learn.predict import autocast, chunk_size, head_rows, is_out_of_memory, predict, taker
+from fathom.learn.predict import autocast, chunk_size, head_rows, is_out_of_memory, make_reader, predict
 
 AUGMENTATION = Augmentation("digits", "standard", (0.3,) * 3, (0.3,) * 3, CPU)
 
@@ -153,8 +153,8 @@ def test_memory_for_not_even_one_image_is_explained_and_other_errors_are_not():
 def test_images_that_are_too_many_to_hold_are_read_as_they_are_used(monkeypatch: pytest.MonkeyPatch):
     reads = []
     x = images(10, reads.append)
-    monkeypatch.setattr(module, "HELD", 10 * 3 * 64 - 1)
-    take = taker(x)
+    monkeypatch.setattr(module, "KEEP_ON_DEVICE_BYTES", 10 * 3 * 64 - 1)
+    take = make_reader(x)
     assert reads == []
     assert torch.equal(take(torch.tensor([3, 1])), x.x[[3, 1]])
     assert reads == [2]

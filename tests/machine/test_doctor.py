@@ -11,20 +11,20 @@ from typing import Any
 import pytest
 
 from fathom.machine import doctor, storage
-from fathom.machine.doctor import Check, examine
+from fathom.machine.doctor import DoctorCheck, examine
 
 WELL = {"torch": "2.15.0+cu132", "torchvision": "0.29.2", "threads": 2, "build": "13.2", "warnings": []}
 
 
-def named(checks: list[Check]) -> dict[str, Check]:
+def named(checks: list[DoctorCheck]) -> dict[str, DoctorCheck]:
     return {check.name: check for check in checks}
 
 
 @pytest.fixture
-def probed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Check]]:
+def probed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, DoctorCheck]]:
     """Examine a machine of which the probe of torch says this."""
 
-    def look(**said: Any) -> dict[str, Check]:
+    def look(**said: Any) -> dict[str, DoctorCheck]:
         monkeypatch.setattr(doctor, "probe", lambda: said)
         return named(examine(out="."))
 
@@ -39,7 +39,7 @@ def test_this_machine_as_the_verb_tells_it(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "fathom.cli", "doctor", "--json", *where]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     said = json.loads(done.stdout)
-    found = named([Check(**check) for check in said["checks"]])
+    found = named([DoctorCheck(**check) for check in said["checks"]])
     assert said["ok"] == (done.returncode == 0) == all(check.state != "fail" for check in found.values())
     assert found["torch"].found == torch.__version__
     assert found["torchvision"].found.startswith(torchvision.__version__)
@@ -50,7 +50,7 @@ def test_this_machine_as_the_verb_tells_it(tmp_path: Path) -> None:
     assert all(check.mend for check in found.values() if check.state != "ok")
 
 
-def test_official_files_are_found(tmp_path: Path, probed: Callable[..., dict[str, Check]]) -> None:
+def test_official_files_are_found(tmp_path: Path, probed: Callable[..., dict[str, DoctorCheck]]) -> None:
     (tmp_path / "cifar-10-batches-py").mkdir()
     (tmp_path / "cifar-10-batches-py" / "data_batch_1").touch()
     os.environ["FATHOM_DATA"] = str(tmp_path)
@@ -62,14 +62,14 @@ def test_official_files_are_found(tmp_path: Path, probed: Callable[..., dict[str
         del os.environ["FATHOM_DATA"]
 
 
-def test_a_broken_pair_is_told_with_the_command_that_mends_it(probed: Callable[..., dict[str, Check]]) -> None:
+def test_a_broken_pair_is_told_with_the_command_that_mends_it(probed: Callable[..., dict[str, DoctorCheck]]) -> None:
     error = "RuntimeError: operator torchvision::nms does not exist"
     check = probed(**{k: v for k, v in WELL.items() if k != "torchvision"}, torchvision_error=error)["torchvision"]
     assert (check.state, error in check.found) == ("fail", True)
     assert check.mend.startswith('pip install --force-reinstall "torch==2.15.0" torchvision')
 
 
-def test_a_torch_that_does_not_start_is_told(probed: Callable[..., dict[str, Check]]) -> None:
+def test_a_torch_that_does_not_start_is_told(probed: Callable[..., dict[str, DoctorCheck]]) -> None:
     found = probed(torch_error="ImportError: libcudart.so.13: cannot open shared object file")
     assert found["torch"].state == "fail"
     assert "libcudart.so.13" in found["torch"].found
@@ -87,7 +87,7 @@ def test_a_torch_that_does_not_start_is_told(probed: Callable[..., dict[str, Che
     ],
 )
 def test_a_gpu_that_torch_cannot_use_is_told(
-    probed: Callable[..., dict[str, Check]],
+    probed: Callable[..., dict[str, DoctorCheck]],
     monkeypatch: pytest.MonkeyPatch,
     said: dict[str, Any],
     state: str,

@@ -10,7 +10,7 @@ import torch
 from fathom.core.records import FathomError, digest
 from fathom.data import load
 from fathom.data.dataset import DataRoot
-from fathom.protocol.context import Lab, facts_of
+from fathom.protocol.context import WorkerContext, facts_of
 from fathom.store.store import Store
 
 
@@ -44,9 +44,9 @@ def test_facts_of_an_older_store_are_enough_and_still_checked(root: DataRoot, tm
     name = f"datasets/{digest('digits', 12)}"
     old = Store(tmp_path / "old")
     old.put(name, facts)
-    Lab(old, root, torch.device("cpu")).dataset("digits")
+    WorkerContext(old, root, torch.device("cpu")).dataset("digits")
     assert old.get(name) == (facts, {})
     other = Store(tmp_path / "other")
     other.put(name, facts | {"revision": "another"})
     with pytest.raises(FathomError, match="revision: another ->"):
-        Lab(other, root, torch.device("cpu")).dataset("digits")
+        WorkerContext(other, root, torch.device("cpu")).dataset("digits")

@@ -11,10 +11,10 @@ from tests.studies import PARADIGM, REGIME, SEARCHING, contents, study
 from fathom.core.records import FathomError, RunSpec, Study
 from fathom.core.streams import Streams
 from fathom.data.images import Subset
-from fathom.engine.engine import data_root, run
+from fathom.engine.engine import data_root, run_study
 from fathom.protocol import loop
-from fathom.protocol.context import Lab
-from fathom.protocol.split import Start
+from fathom.protocol.context import WorkerContext
+from fathom.protocol.split import Split
 from fathom.query.method import build
 from fathom.store.store import Store
 
@@ -25,8 +25,10 @@ METHODS = ("random", "entropy", "least-confidence", "margin", "variation-ratios"
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """A study of every kind of method, two seeds, an HP search and a ceiling, run in this process."""
     out = tmp_path_factory.mktemp("whole") / "out"
-    outcome = run(
-        study(("random", "entropy", "bald", "core-set", "badge"), (0, 1), paradigm=SEARCHING, ceiling=1), out, workers=0
+    outcome = run_study(
+        study(("random", "entropy", "bald", "core-set", "badge"), (0, 1), paradigm=SEARCHING, full_data=1),
+        out,
+        workers=0,
     )
     assert outcome.finished
     assert not outcome.failures
@@ -52,12 +54,12 @@ def test_the_ledger(whole: Store) -> None:
 
 
 def test_queried_classes_are_the_true_ones(whole: Store) -> None:
-    lab = Lab(whole, data_root(), torch.device("cpu"))
+    context = WorkerContext(whole, data_root(), torch.device("cpu"))
     for spec in whole.study.runs:
-        start = lab.start_of(spec)
+        split = context.split_of(spec)
         for r in whole.rounds(spec):
-            assert start.dataset.labels[r.queried].tolist() == r.queried_classes
-            assert set(r.queried) <= set(start.train_ids.tolist()) - set(start.start_ids.tolist())
+            assert split.dataset.labels[r.queried].tolist() == r.queried_classes
+            assert set(r.queried) <= set(split.train_ids.tolist()) - set(split.start_ids.tolist())
 
 
 def test_methods_of_a_seed_share_round_0_but_for_dropout(whole: Store) -> None:
@@ -91,39 +93,39 @@ def test_the_chosen_arm_is_the_shared_round_0(whole: Store) -> None:
 
 def test_the_ceiling_is_trained_on_all_labels(whole: Store) -> None:
     ((content, _),) = whole.records("shared/ceiling").values()
-    start = Lab(whole, data_root(), torch.device("cpu")).start("digits", whole.study.runs[0].regime, 0)
-    assert content["budget"] == len(start.train_ids) > 1000
+    split = WorkerContext(whole, data_root(), torch.device("cpu")).start("digits", whole.study.runs[0].regime, 0)
+    assert content["budget"] == len(split.train_ids) > 1000
 
 
 def test_the_same_study_twice_is_the_same_store(whole: Store, tmp_path: Path) -> None:
-    run(whole.study, tmp_path / "again", workers=0)
+    run_study(whole.study, tmp_path / "again", workers=0)
     assert contents(tmp_path / "again") == contents(whole.root)
 
 
 def test_workers_do_not_change_results(whole: Store, tmp_path: Path) -> None:
-    outcome = run(whole.study, tmp_path / "two", workers=2)
+    outcome = run_study(whole.study, tmp_path / "two", workers=2)
     assert outcome.finished
     assert contents(tmp_path / "two") == contents(whole.root)
 
 
 def test_a_finished_study_is_left_alone(whole: Store) -> None:
     before = {p: p.stat().st_mtime_ns for p in whole.root.rglob("*.json")}
-    assert run(whole.study, whole.root, workers=0).finished
+    assert run_study(whole.study, whole.root, workers=0).finished
     assert {p: p.stat().st_mtime_ns for p in whole.root.rglob("*.json")} == before
 
 
 # ---------------------------------------------------------------------------------------------------------- leaks
 
 
-class Shuffled(Lab):
+class Shuffled(WorkerContext):
     """A lab whose hidden labels are shuffled: all but starting, validation and test labels."""
 
-    def start_of(self, spec: RunSpec) -> Start:
-        start = super().start_of(spec)
-        labels = start.dataset.labels.copy()
-        hidden = np.setdiff1d(start.train_ids, start.start_ids)
+    def split_of(self, spec: RunSpec) -> Split:
+        split = super().split_of(spec)
+        labels = split.dataset.labels.copy()
+        hidden = np.setdiff1d(split.train_ids, split.start_ids)
         labels[hidden] = np.random.default_rng(0).permutation(labels[hidden])
-        return dataclasses.replace(start, dataset=dataclasses.replace(start.dataset, labels=labels))
+        return dataclasses.replace(split, dataset=dataclasses.replace(split.dataset, labels=labels))
 
 
 @pytest.mark.parametrize("method", [*METHODS, "batch-bald(draws=5)"])
@@ -131,15 +133,15 @@ def test_shuffled_hidden_labels_change_no_pick(method: str, tmp_path: Path) -> N
     two_rounds = REGIME.replace("rounds=3", "rounds=2").replace("query_size=10", "query_size=5")
     spec = study((method,), regime=two_rounds).runs[0]
     picks, classes = [], []
-    for name, kind in (("true", Lab), ("shuffled", Shuffled)):
+    for name, kind in (("true", WorkerContext), ("shuffled", Shuffled)):
         store = Store(tmp_path / name)
-        lab = kind(store, data_root(), torch.device("cpu"))
+        context = kind(store, data_root(), torch.device("cpu"))
         store.begin(Study("leak", (spec,)))
-        store.begin_run(spec, lab.start_of(spec).regime)
-        from fathom.protocol.tune import choose
+        store.begin_run(spec, context.split_of(spec).regime)
+        from fathom.protocol.tune import choose_hparams
 
-        choose(lab, spec.setting)
-        loop.run(lab, spec)
+        choose_hparams(context, spec.setting)
+        loop.run_rounds(context, spec)
         picks.append(store.rounds(spec)[0].queried)
         classes.append(store.rounds(spec)[0].queried_classes)
     assert picks[0] == picks[1]
@@ -147,60 +149,60 @@ def test_shuffled_hidden_labels_change_no_pick(method: str, tmp_path: Path) -> N
 
 
 def test_a_task_holds_no_label_of_the_pool() -> None:
-    lab = Lab(Store("unused"), data_root(), torch.device("cpu"))
-    lab._check = lambda text, loaded: None  # type: ignore[method-assign]
-    start = lab.start("digits", study().runs[0].regime, 0)
-    task = start.task(start.open()[1])
+    context = WorkerContext(Store("unused"), data_root(), torch.device("cpu"))
+    context._check = lambda text, loaded: None  # type: ignore[method-assign]
+    split = context.split("digits", study().runs[0].regime, 0)
+    task = split.task(split.open()[1])
     known = len(task.labels) + len(task.val_labels)
     tensors = [v for v in vars(task).values() if isinstance(v, torch.Tensor)]
     assert sum(t.numel() for t in tensors) == known == 80
-    assert len(task.pool) == len(start.train_ids) - 20
+    assert len(task.pool) == len(split.train_ids) - 20
 
 
 # ------------------------------------------------------------------------------------------------------ the end
 
 
 def test_a_last_query_that_finds_too_little_takes_the_rest_and_says_so(tmp_path: Path) -> None:
-    start = Start.draw(
-        Lab(Store(tmp_path / "x"), data_root(), torch.device("cpu")).dataset("digits"),
+    split = Split.draw(
+        WorkerContext(Store(tmp_path / "x"), data_root(), torch.device("cpu")).dataset("digits"),
         _regime(20, 10),
         0,
         torch.device("cpu"),
     )
-    pool = len(start.train_ids) - 20
+    pool = len(split.train_ids) - 20
     regime = f"custom(query_size={pool - 7}, rounds=3, start=20, val_size=60)"
-    outcome = run(study(("random", "core-set"), regime=regime), tmp_path / "out", workers=0)
+    outcome = run_study(study(("random", "core-set"), regime=regime), tmp_path / "out", workers=0)
     assert outcome.finished
     store = Store.open(tmp_path / "out")
     for spec in store.study.runs:
         rounds = store.rounds(spec)
         assert [len(r.queried) for r in rounds] == [pool - 7, 7, 0]
-        assert rounds[2].budget == len(start.train_ids)
+        assert rounds[2].budget == len(split.train_ids)
         assert "took all" in rounds[1].notes[0]
 
 
-def _regime(start: int, query_size: int):  # type: ignore[no-untyped-def]
+def _regime(split: int, query_size: int):  # type: ignore[no-untyped-def]
     from fathom.core.records import LabelRegime
 
-    return LabelRegime("x", start, query_size, 3, 60)
+    return LabelRegime("x", split, query_size, 3, 60)
 
 
 def test_a_regime_that_does_not_fit_is_refused_before_anything_trains(tmp_path: Path) -> None:
     too_much = study(regime="custom(query_size=400, rounds=9, start=20, val_size=60)")
     with pytest.raises(FathomError, match=r"does not fit.*custom\("):
-        run(too_much, tmp_path / "out", workers=0)
+        run_study(too_much, tmp_path / "out", workers=0)
     assert not (tmp_path / "out" / "shared").exists()
 
 
 def test_draws_share_masks_over_the_whole_pool(whole: Store) -> None:
     """Predicting the pool in one piece or in two gives the same draws."""
-    lab = Lab(whole, data_root(), torch.device("cpu"))
+    context = WorkerContext(whole, data_root(), torch.device("cpu"))
     spec = next(s for s in whole.study.runs if s.query == "bald")
-    start = lab.start_of(spec)
-    key = loop.first_key(lab, spec.setting, spec.seed, 0.5)
+    split = context.split_of(spec)
+    key = loop.round_0_key(context, spec.setting, spec.seed, 0.5)
     arrays = whole.get_tensors(key, whole.get(key)[0]["tensors"])  # type: ignore[index]
-    task = start.task(start.open()[1])
-    restored = lab.paradigm(spec.paradigm).restore(
+    task = split.task(split.open()[1])
+    restored = context.paradigm(spec.paradigm).restore(
         task, {n: torch.from_numpy(a) for n, a in arrays.items()}, dropout=0.5
     )  # type: ignore[union-attr]
     draws = Streams(0)("draws")
@@ -220,7 +222,7 @@ def test_draws_share_masks_over_the_whole_pool(whole: Store) -> None:
 def test_of_equally_good_hps_the_earlier_in_the_grid_is_chosen(tmp_path: Path, grid: str) -> None:
     """Learning rates so small that nothing is learned give equal scores."""
     paradigm = PARADIGM.replace("lr=0.1", f"lr={grid}, search=1")
-    run(study(("random",), paradigm=paradigm), tmp_path / "out", workers=0)
+    run_study(study(("random",), paradigm=paradigm), tmp_path / "out", workers=0)
     ((choice, _),) = Store.open(tmp_path / "out").records("shared/hparams").values()
     first, second = choice["table"]
     assert first["mean"] == second["mean"]
@@ -230,12 +232,12 @@ def test_of_equally_good_hps_the_earlier_in_the_grid_is_chosen(tmp_path: Path, g
 
 def test_a_query_of_a_subsample_picks_from_all_of_the_pool(tmp_path: Path) -> None:
     query = "entropy(subsample=25)"
-    run(study((query,)), tmp_path / "out", workers=0)
+    run_study(study((query,)), tmp_path / "out", workers=0)
     store = Store.open(tmp_path / "out")
-    (spec,), lab = store.study.runs, Lab(store, data_root(), torch.device("cpu"))
-    start, labeled = lab.start_of(spec), []
+    (spec,), context = store.study.runs, WorkerContext(store, data_root(), torch.device("cpu"))
+    split, labeled = context.split_of(spec), []
     for record in store.rounds(spec)[:-1]:
-        pool = np.array(start.pool_ids([*start.start_ids.tolist(), *labeled]))
+        pool = np.array(split.pool_ids([*split.start_ids.tolist(), *labeled]))
         positions = build(query).candidates(len(pool), Streams(spec.seed, record.round)("query"))
         assert positions is not None
         assert set(record.queried) <= set(pool[positions.numpy()].tolist())
@@ -250,7 +252,7 @@ def test_with_dropout_for_all_every_method_has_the_same_classifier(tmp_path: Pat
     """Search, round 0 and ceiling have the dropout of the runs; a prediction does not depend on a method's draws."""
     paradigm = SEARCHING.replace("batch_size", "dropout=all, batch_size")
     queries = ("random", "bald", "bald(draws=5)", "entropy")
-    assert run(study(queries, paradigm=paradigm, ceiling=1), tmp_path / "out", workers=0).finished
+    assert run_study(study(queries, paradigm=paradigm, full_data=1), tmp_path / "out", workers=0).finished
     store = Store.open(tmp_path / "out")
     first = [store.rounds(spec)[0].metrics for spec in store.study.runs]
     assert all(metrics == first[0] for metrics in first)
@@ -262,15 +264,15 @@ def test_with_dropout_for_all_every_method_has_the_same_classifier(tmp_path: Pat
 
 def test_metrics_of_a_classifier_with_dropout_are_those_of_the_mean_of_its_draws(tmp_path: Path) -> None:
     paradigm = PARADIGM.replace("batch_size", "dropout=all, batch_size")
-    run(study(("random",), paradigm=paradigm), tmp_path / "out", workers=0)
+    run_study(study(("random",), paradigm=paradigm), tmp_path / "out", workers=0)
     store = Store.open(tmp_path / "out")
-    (spec,), lab = store.study.runs, Lab(store, data_root(), torch.device("cpu"))
-    start, metrics = lab.start_of(spec), store.rounds(spec)[0].metrics
-    key = loop.first_key(lab, spec.setting, 0, 0.5)
+    (spec,), context = store.study.runs, WorkerContext(store, data_root(), torch.device("cpu"))
+    split, metrics = context.split_of(spec), store.rounds(spec)[0].metrics
+    key = loop.round_0_key(context, spec.setting, 0, 0.5)
     arrays = store.get_tensors(key, store.get(key)[0]["tensors"])  # type: ignore[index]
     state = {n: torch.from_numpy(a) for n, a in arrays.items()}  # type: ignore[union-attr]
-    classifier = lab.paradigm(spec.paradigm).restore(start.task(start.open()[1]), state, dropout=0.5)
-    images, truth = start.dataset.test_images, start.dataset.test_labels
+    classifier = context.paradigm(spec.paradigm).restore(split.task(split.open()[1]), state, dropout=0.5)
+    images, truth = split.dataset.test_images, split.dataset.test_labels
     draws = torch.cat([p.log_probs for p in classifier.stream(images, 50, Streams(0)("draws"))])
     mean = draws.double().exp().mean(dim=1).numpy()
     assert metrics["accuracy"] == pytest.approx((mean.argmax(1) == truth).mean())
@@ -279,15 +281,15 @@ def test_metrics_of_a_classifier_with_dropout_are_those_of_the_mean_of_its_draws
 
 def test_entropy_of_a_classifier_with_dropout_is_that_of_the_mean_of_its_draws(tmp_path: Path) -> None:
     paradigm = PARADIGM.replace("batch_size", "dropout=all, batch_size")
-    run(study(("entropy",), paradigm=paradigm), tmp_path / "out", workers=0)
+    run_study(study(("entropy",), paradigm=paradigm), tmp_path / "out", workers=0)
     store = Store.open(tmp_path / "out")
-    (spec,), lab = store.study.runs, Lab(store, data_root(), torch.device("cpu"))
-    start, record = lab.start_of(spec), store.rounds(spec)[0]
-    key = loop.first_key(lab, spec.setting, 0, 0.5)
+    (spec,), context = store.study.runs, WorkerContext(store, data_root(), torch.device("cpu"))
+    split, record = context.split_of(spec), store.rounds(spec)[0]
+    key = loop.round_0_key(context, spec.setting, 0, 0.5)
     arrays = store.get_tensors(key, store.get(key)[0]["tensors"])  # type: ignore[index]
     state = {n: torch.from_numpy(a) for n, a in arrays.items()}  # type: ignore[union-attr]
-    classifier = lab.paradigm(spec.paradigm).restore(start.task(start.open()[1]), state, dropout=0.5)
-    images = Subset(start.dataset.images, torch.tensor(record.queried))
+    classifier = context.paradigm(spec.paradigm).restore(split.task(split.open()[1]), state, dropout=0.5)
+    images = Subset(split.dataset.images, torch.tensor(record.queried))
     draws = torch.cat([p.log_probs for p in classifier.stream(images, 50, Streams(0, 0)("draws"))])
     mean = draws.double().exp().mean(dim=1)
     entropy = -(mean * mean.log()).sum(dim=1)

@@ -11,33 +11,33 @@ from tests.studies import FROZEN, PARADIGM, SELF_SL, SEMI_SL, contents, study
 from fathom.core.records import FathomError, RunSpec
 from fathom.core.streams import Streams
 from fathom.data.dataset import DataRoot
-from fathom.engine.engine import run
+from fathom.engine.engine import run_study
 from fathom.engine.jobs import jobs_of
-from fathom.estimate.plan import make_plan
+from fathom.estimate.plan import estimate_plan
 from fathom.learn.paradigms.standard import Standard
-from fathom.learn.task import Journal
+from fathom.learn.task import Checkpointer
 from fathom.protocol import loop
-from fathom.protocol.context import Lab
+from fathom.protocol.context import WorkerContext
 from fathom.protocol.dropout import dropout_of
 from fathom.protocol.knn_eval import knn_probe, nearest_classes
 from fathom.protocol.oracle import Oracle
-from fathom.protocol.preparation import CacheWarning, Ground, features_of
+from fathom.protocol.preparation import CacheWarning, TrainSplit, features_of
 from fathom.protocol.tune import chosen
-from fathom.query.method import build as build_method
+from fathom.query.method import build_query as build_method
 from fathom.store.store import Store
 
 PARADIGMS = {"standard": PARADIGM, "self-sl": SELF_SL, "semi-sl": SEMI_SL, "frozen": FROZEN}
 
 
-def lab_of(tmp_path: Path, cache: str = "cache") -> Lab:
+def lab_of(tmp_path: Path, cache: str = "cache") -> WorkerContext:
     store = Store(tmp_path / "store")
-    return Lab(store, DataRoot(tmp_path, tmp_path / cache, quiet=True), torch.device("cpu"))
+    return WorkerContext(store, DataRoot(tmp_path, tmp_path / cache, quiet=True), torch.device("cpu"))
 
 
 @pytest.fixture(scope="module", params=PARADIGMS)
 def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Store:
     out = tmp_path_factory.mktemp(request.param) / "out"
-    outcome = run(
+    outcome = run_study(
         study(("random", "bald", "core-set", "badge"), (0,), paradigm=PARADIGMS[request.param]), out, workers=0
     )
     assert outcome.finished, outcome.failures
@@ -76,12 +76,12 @@ def test_core_set_sees_the_encoder_and_badge_the_last_layer() -> None:
 
 
 def test_features_are_what_the_last_layer_gets(tmp_path: Path) -> None:
-    lab = lab_of(tmp_path)
-    ground, start = Ground.of(lab, "digits", 0), lab.start("digits", study().runs[0].regime, 0)
-    paradigm, task = lab.paradigm(SELF_SL), start.task(start.open()[1])
-    state = paradigm.prepare(ground.unlabeled, Streams(0)("pretrain"), lab.data, Journal())
+    context = lab_of(tmp_path)
+    train_split, split = TrainSplit.of(context, "digits", 0), context.split("digits", study().runs[0].regime, 0)
+    paradigm, task = context.paradigm(SELF_SL), split.task(split.open()[1])
+    state = paradigm.prepare(train_split.unlabeled, Streams(0)("pretrain"), context.data, Checkpointer())
     classifier = paradigm.fit(task, paradigm.grid(task)[0], state, Streams(0))
-    prediction = next(iter(classifier.stream(start.dataset.test_images, 0, Streams(0)("draws"))))
+    prediction = next(iter(classifier.stream(split.dataset.test_images, 0, Streams(0)("draws"))))
     network = classifier.network  # type: ignore[attr-defined]
     assert not torch.equal(prediction.embeddings, prediction.features)
     torch.testing.assert_close(network.hidden(prediction.embeddings), prediction.features)
@@ -96,7 +96,7 @@ def test_an_encoder_is_trained_once_for_all_regimes_heads_and_methods(tmp_path: 
     regimes = (study().runs[0].regime, "custom(query_size=5, rounds=2, start=30, val_size=60)")
     runs = [r for p in (SELF_SL, other) for g in regimes for r in study(("random",), (0, 1), paradigm=p, regime=g).runs]
     toy = study()
-    jobs = jobs_of(type(toy)("toy", tuple(runs), ceiling=0), lab_of(tmp_path))
+    jobs = jobs_of(type(toy)("toy", tuple(runs), full_data=0), lab_of(tmp_path))
     prepared = [job for job in jobs if job.kind == "prepare"]
     assert [job.seed for job in prepared] == [0, 1]
     needing = [job for job in jobs if job.kind == "first"]
@@ -106,17 +106,17 @@ def test_an_encoder_is_trained_once_for_all_regimes_heads_and_methods(tmp_path: 
 
 def test_another_study_takes_the_encoder_from_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FATHOM_CACHE", str(tmp_path / "cache"))
-    assert run(study(("random",), paradigm=SELF_SL), tmp_path / "a", workers=0).finished
+    assert run_study(study(("random",), paradigm=SELF_SL), tmp_path / "a", workers=0).finished
     import fathom.learn.paradigms.self_sl as module
 
     monkeypatch.setattr(module, "pretrain", None)  # nothing can be trained any more
-    assert run(study(("random", "badge"), paradigm=SELF_SL), tmp_path / "b", workers=0).finished
+    assert run_study(study(("random", "badge"), paradigm=SELF_SL), tmp_path / "b", workers=0).finished
     records = [Store(tmp_path / name).records("shared/prepared") for name in "ab"]
     assert records[0] == records[1]
     name = next(iter(records[0].values()))[0]["tensors"]
     assert (tmp_path / "cache" / "encoders" / f"{name}.safetensors").is_file(), "and it can be asked for by name"
     by_name = SELF_SL.replace("pretrain_epochs=3", f'encoder="{name[:12]}"')
-    assert run(study(("random",), paradigm=by_name), tmp_path / "c", workers=0).finished
+    assert run_study(study(("random",), paradigm=by_name), tmp_path / "c", workers=0).finished
     rounds = [Store.open(tmp_path / n).rounds(Store.open(tmp_path / n).study.runs[0]) for n in "ac"]
     assert [r.metrics for r in rounds[0]] == [r.metrics for r in rounds[1]], "the same encoder, the same numbers"
 
@@ -124,14 +124,14 @@ def test_another_study_takes_the_encoder_from_the_cache(tmp_path: Path, monkeypa
 def test_a_damaged_encoder_is_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FATHOM_CACHE", str(tmp_path / "cache"))
     out = tmp_path / "out"
-    assert run(study(("random",), paradigm=SELF_SL), out, workers=0).finished
+    assert run_study(study(("random",), paradigm=SELF_SL), out, workers=0).finished
     before = contents(out)
     for path in (*out.glob("shared/prepared/*.safetensors"), *(tmp_path / "cache").rglob("*.safetensors")):
         path.write_bytes(path.read_bytes()[:-8] + b"damaged!")
     for path in (*out.glob("runs/*/round-0[12].json"), *out.glob("shared/first/*")):
         path.unlink()
     with pytest.warns(match="SHA-256 of its arrays differs"):
-        assert run(study(("random",), paradigm=SELF_SL), out, workers=0).finished
+        assert run_study(study(("random",), paradigm=SELF_SL), out, workers=0).finished
     after = {name: data for name, data in contents(out).items() if not name.startswith("quarantine")}
     assert after == before
 
@@ -140,20 +140,20 @@ def test_a_cache_that_cannot_be_written_costs_no_training(tmp_path: Path, monkey
     (tmp_path / "cache").write_text("a file in the place of the folder")
     monkeypatch.setenv("FATHOM_CACHE", str(tmp_path / "cache"))
     with pytest.warns(CacheWarning, match="could not be kept for others"):
-        assert run(study(("random",), paradigm=SELF_SL), tmp_path / "out", workers=0).finished
+        assert run_study(study(("random",), paradigm=SELF_SL), tmp_path / "out", workers=0).finished
 
 
 def test_an_encoder_that_vanished_from_the_cache_is_trained_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FATHOM_CACHE", str(tmp_path / "cache"))
-    assert run(study(("random",), paradigm=SELF_SL), tmp_path / "a", workers=0).finished
+    assert run_study(study(("random",), paradigm=SELF_SL), tmp_path / "a", workers=0).finished
     for path in (tmp_path / "cache/encoders").glob("*"):
         path.unlink()
     (record,) = (tmp_path / "cache/prepared").glob("*.json")
     told = json.loads(record.read_text())
     record.write_text(json.dumps(told))  # as it was: other bits would conflict with it, were it still asked
-    assert run(study(("badge",), paradigm=SELF_SL), tmp_path / "b", workers=0).finished
+    assert run_study(study(("badge",), paradigm=SELF_SL), tmp_path / "b", workers=0).finished
     assert len(list((tmp_path / "cache/encoders").glob("*.safetensors"))) == 1
 
 
@@ -164,10 +164,10 @@ def test_what_is_absent_is_refused_before_anything_trains(tmp_path: Path) -> Non
         ('frozen(backbone=encoder, weights="abcdefabcdef")', "no encoder abcdefabcdef"),
     ):
         with pytest.raises(FathomError, match=words):
-            run(study(("random",), paradigm=paradigm), tmp_path / "out", data=tmp_path, workers=0)
+            run_study(study(("random",), paradigm=paradigm), tmp_path / "out", data=tmp_path, workers=0)
         assert not list((tmp_path / "out").glob("shared/*/*.json"))
     # and nothing that was refused stands in the way of what is right
-    assert run(study(("random",)), tmp_path / "out", workers=0).finished
+    assert run_study(study(("random",)), tmp_path / "out", workers=0).finished
 
 
 def test_a_backbone_of_a_kept_encoder_needs_its_name() -> None:
@@ -176,10 +176,10 @@ def test_a_backbone_of_a_kept_encoder_needs_its_name() -> None:
 
 
 def test_features_are_kept_and_their_change_is_refused(tmp_path: Path) -> None:
-    lab = lab_of(tmp_path)
+    context = lab_of(tmp_path)
     setting = ("digits", study().runs[0].regime, FROZEN)
-    featured = features_of(lab, setting, 0)
-    plain = lab.dataset("digits")
+    featured = features_of(context, setting, 0)
+    plain = context.dataset("digits")
     flat = plain.images.take(torch.arange(len(plain.labels))).flatten(1).float()
     values = featured.images.take(torch.arange(len(plain.labels)))
     alive = flat.std(0) > 0
@@ -187,14 +187,14 @@ def test_features_are_kept_and_their_change_is_refused(tmp_path: Path) -> None:
         values[:, alive], ((flat - flat.mean(0)) / flat.std(0, correction=0))[:, alive], atol=2e-2, rtol=0
     )
     assert not values[:, ~alive].any()
-    (record,) = lab.store.records("shared/features").values()
+    (record,) = context.store.records("shared/features").values()
     assert record[0]["dim"] == 192
-    lab.featured.clear()
+    context.featured.clear()
     (path,) = (tmp_path / "store").glob("shared/features/*.json")
     path.unlink()
-    lab.store.put(f"shared/features/{path.stem}", {**record[0], "train_sha256": "other"})
+    context.store.put(f"shared/features/{path.stem}", {**record[0], "train_sha256": "other"})
     with pytest.raises(FathomError, match="train_sha256 differ"):
-        features_of(lab, setting, 0)
+        features_of(context, setting, 0)
 
 
 # ---------------------------------------------------------------------------------------------------- diagnostics
@@ -202,19 +202,19 @@ def test_features_are_kept_and_their_change_is_refused(tmp_path: Path) -> None:
 
 def test_pseudo_labels_are_judged_by_the_oracle(tmp_path: Path) -> None:
     """What a round says of its pseudo-labels is what an outsider with all labels finds."""
-    assert run(study(("random",), paradigm=SEMI_SL), tmp_path / "out", workers=0).finished
-    lab = lab_of(tmp_path)
+    assert run_study(study(("random",), paradigm=SEMI_SL), tmp_path / "out", workers=0).finished
+    context = lab_of(tmp_path)
     store = Store.open(tmp_path / "out")
-    lab.store = store
+    context.store = store
     spec = store.study.runs[0]
-    start = lab.start_of(spec)
-    _, labeled = start.open()
-    classifier, _ = loop._train(lab, spec, start, labeled, 0.0, Streams(0, 0), chosen(lab, spec.setting))
-    pool = start.pool_ids(labeled.ids)
-    chunks = classifier.stream(start.task(labeled).pool, 0, Streams(0)("draws"))
+    split = context.split_of(spec)
+    _, labeled = split.open()
+    classifier, _ = loop._train(context, spec, split, labeled, 0.0, Streams(0, 0), chosen(context, spec.setting))
+    pool = split.pool_ids(labeled.ids)
+    chunks = classifier.stream(split.task(labeled).pool, 0, Streams(0)("draws"))
     probs = torch.cat([p.log_probs[:, 0].exp() for p in chunks]).numpy()
     sure = probs.max(1) >= 0.15
-    right = (probs.argmax(1) == start.dataset.labels[pool])[sure].mean()
+    right = (probs.argmax(1) == split.dataset.labels[pool])[sure].mean()
     shown = store.rounds(spec)[0].training
     assert shown["pseudo_rate"] == pytest.approx(sure.mean(), abs=2 / len(pool))  # one may lie on the threshold
     assert shown["pseudo_accuracy"] == pytest.approx(right, abs=0.01)
@@ -224,7 +224,7 @@ def test_pseudo_labels_are_judged_on_the_pool_before_the_query(tmp_path: Path) -
     """One classifier, one pool: round 0 says the same whatever the query method then takes out of it."""
     big = "custom(query_size=300, rounds=2, start=20, val_size=60)"
     toy = study(("random", "entropy", "margin"), paradigm=SEMI_SL, regime=big)
-    assert run(toy, tmp_path / "out", workers=0).finished
+    assert run_study(toy, tmp_path / "out", workers=0).finished
     store = Store.open(tmp_path / "out")
     assert len({json.dumps(store.rounds(spec)[0].training) for spec in toy.runs}) == 1
     assert len({json.dumps(store.rounds(spec)[1].training) for spec in toy.runs}) == 3
@@ -242,18 +242,18 @@ def test_nearest_classes_are_those_of_scikit_learn() -> None:
 
 
 def test_the_probe_sees_train_images_alone_and_bills_nobody(tmp_path: Path) -> None:
-    lab = lab_of(tmp_path)
-    ground = Ground.of(lab, "digits", 3)
+    context = lab_of(tmp_path)
+    train_split = TrainSplit.of(context, "digits", 3)
     asked = []
 
     def embed(images):  # type: ignore[no-untyped-def]
         asked.append(images.ids)
         return images.take(torch.arange(len(images))).flatten(1).float()
 
-    found = knn_probe(ground, embed)
-    assert set(asked[0].tolist()) <= set(ground.train_ids.tolist())
+    found = knn_probe(train_split, embed)
+    assert set(asked[0].tolist()) <= set(train_split.train_ids.tolist())
     assert found["knn_accuracy"] > 0.9, "pixels of digits tell them apart"
-    assert Oracle(ground.dataset.labels).paid == 0
+    assert Oracle(train_split.dataset.labels).paid == 0
 
 
 # -------------------------------------------------------------------------------------------------------- dropout
@@ -276,7 +276,7 @@ def test_whose_dropout_goes_first(paradigm: str | float, query: str, expected: f
 
 
 def test_the_matched_control_has_the_classifier_of_bald(tmp_path: Path) -> None:
-    assert run(study(("bald", "random(dropout=0.5)", "random")), tmp_path / "out", workers=0).finished
+    assert run_study(study(("bald", "random(dropout=0.5)", "random")), tmp_path / "out", workers=0).finished
     store = Store.open(tmp_path / "out")
     bald, control, plain = (store.rounds(spec)[0].metrics for spec in store.study.runs)
     assert bald == control
@@ -297,7 +297,7 @@ def test_dropout_that_cannot_be_is_refused(query: str) -> None:
 def test_a_plan_counts_encoders_and_features(tmp_path: Path) -> None:
     short = study(("random", "badge"), (0, 1), paradigm=SELF_SL)
     runs = [*short.runs, *(RunSpec(r.dataset, r.regime, FROZEN, r.query, r.seed) for r in short.runs)]
-    made = make_plan(type(short)("toy", tuple(runs), ceiling=0), data=tmp_path, workers=1)
+    made = estimate_plan(type(short)("toy", tuple(runs), full_data=0), data=tmp_path, workers=1)
     assert (made.pretrainings, made.embeddings) == (2, 1)
     assert made.total == made.trainings_shared + made.trainings_search + 2
     assert made.seconds is not None
@@ -310,13 +310,13 @@ def test_a_plan_does_not_pretrain(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     real, epochs = module.pretrain, []
 
-    def pretrain(unlabeled, name, how, stream, journal):  # type: ignore[no-untyped-def]
+    def pretrain(unlabeled, name, how, stream, checkpointer):  # type: ignore[no-untyped-def]
         epochs.append((how.epochs, len(unlabeled.images) <= 1024))
-        return real(unlabeled, name, how, stream, journal)
+        return real(unlabeled, name, how, stream, checkpointer)
 
     monkeypatch.setattr(module, "pretrain", pretrain)
     for paradigm in ("self-sl", "frozen(backbone=simclr)"):
-        made = make_plan(study(("random",), paradigm=paradigm), data=tmp_path, workers=1)
+        made = estimate_plan(study(("random",), paradigm=paradigm), data=tmp_path, workers=1)
         assert made.seconds is not None
         assert made.seconds > 60, "a thousand epochs are reckoned with"
     assert set(epochs) == {(1, True)}

@@ -6,8 +6,8 @@ import pytest
 from tests.studies import PARADIGM, contents, study
 
 from fathom.core.records import FathomError, NonFiniteError
-from fathom.engine.engine import run
-from fathom.estimate.plan import make_plan
+from fathom.engine.engine import run_study
+from fathom.estimate.plan import estimate_plan
 from fathom.protocol import retune as module
 from fathom.store.store import Store
 
@@ -16,14 +16,14 @@ ROUNDS = 3
 
 
 def go(folder: Path, paradigm: str = AGAIN, **options: object) -> object:
-    return run(study(paradigm=paradigm), folder, device="cpu", workers=0, **options)
+    return run_study(study(paradigm=paradigm), folder, device="cpu", workers=0, **options)
 
 
 def test_each_run_searches_again_in_its_round_and_counts_it(tmp_path: Path) -> None:
     outcome = go(tmp_path / "a")
     store = Store.open(tmp_path / "a")
     assert outcome.finished
-    plan = make_plan(store.study, device="cpu", probe=False)
+    plan = estimate_plan(store.study, device="cpu", probe=False)
     assert plan.trainings_retune == 2 * 2  # runs x grid
     assert plan.trainings_search == 2
     assert plan.total == outcome.trainings == outcome.committed == 2 + 1 + 2 * (ROUNDS - 1) + 4
@@ -45,8 +45,8 @@ def test_another_choice_is_what_the_later_rounds_are_trained_with(
     other = {0.1: 0.01, 0.01: 0.1}[first["chosen"]["lr"]]
     true = module._train
 
-    def prefers_the_other(lab, spec, start, labeled, number, hparams):  # type: ignore[no-untyped-def]
-        true(lab, spec, start, labeled, number, hparams)
+    def prefers_the_other(context, spec, split, labeled, number, hparams):  # type: ignore[no-untyped-def]
+        true(context, spec, split, labeled, number, hparams)
         return 1.0 if hparams["lr"] == other else 0.0
 
     monkeypatch.setattr(module, "_train", prefers_the_other)

@@ -55,7 +55,7 @@ def build(
         for seed in range(seeds):
             areas[RunSpec(*given.setting, given.query, seed)] = area
     store = Store(root)
-    store.begin(Study("beside", tuple(areas), title="Made-up runs beside the published numbers", ceiling=0))
+    store.begin(Study("beside", tuple(areas), title="Made-up runs beside the published numbers", full_data=0))
     plan = synthetic.Plan(recipe=recipe)
     for number, name in enumerate(unique(spec.dataset for spec in areas)):
         known = tables.datasets()[name.partition("(")[0]]

@@ -14,10 +14,10 @@ from fathom.core.records import RunSpec
 from fathom.published import tables
 from fathom.published.claims import CLAIMS, DIPS, Claim, claims
 from fathom.published.evidence import Evidence, published_evidence, study_evidence
-from fathom.published.findings import Finding, dataset_means, over_datasets
+from fathom.published.findings import ClaimFinding, dataset_means, over_datasets
 from fathom.published.tables import PublishedArea
-from fathom.results.results import Reading
-from fathom.stats.differences import Arm
+from fathom.results.results import StudyResults
+from fathom.stats.differences import SeedSummary
 
 EVERY = cells()
 
@@ -32,14 +32,16 @@ def world(level: Callable[[PublishedArea, int], float], dip: float = 0.0) -> Evi
     found = Evidence(balanced={name: d.balanced for name, d in tables.datasets().items()})
     for a in EVERY:
         setting = (a.dataset, a.regime, a.paradigm)
-        found.areas[setting, a.query] = Arm.of({seed: level(a, seed) for seed in range(3)})
+        found.areas[setting, a.query] = SeedSummary.of({seed: level(a, seed) for seed in range(3)})
         for budget in DIPS.get(a.dataset, ()) if a.regime == "high" else ():
             off = dip if budget == DIPS[a.dataset][1] else 0.0
-            found.points[setting, a.query, budget] = Arm.of({s: level(a, s) + 1e-4 * s * off - off for s in range(3)})
+            found.points[setting, a.query, budget] = SeedSummary.of(
+                {s: level(a, s) + 1e-4 * s * off - off for s in range(3)}
+            )
     return found
 
 
-def finding(found: list[Claim], number: int, part: int = 0) -> Finding:
+def finding(found: list[Claim], number: int, part: int = 0) -> ClaimFinding:
     return found[number - 1].findings[part]
 
 
@@ -99,7 +101,7 @@ def test_a_study_with_the_published_means_finds_the_same_effects(said: list[Clai
 def test_a_store_is_read_as_evidence(tmp_path: Path) -> None:
     low = cells(dataset="isic2019", regime="high", paradigm="standard", query="random")
     build(tmp_path, [*cells(dataset="cifar10", regime="low"), *low], dip=0.1)
-    found = study_evidence(Reading.of(tmp_path))
+    found = study_evidence(StudyResults.of(tmp_path))
     assert found.balanced == {"cifar10": True, "isic2019": False}  # whatever stands in the call-string
     setting = ("cifar10", "low", "self-sl")
     area = found.areas[setting, "badge"]
@@ -170,7 +172,7 @@ def test_query_sizes_of_our_own_runs(tmp_path: Path) -> None:
         call=lambda a: RunSpec("cifar100", "low(query_size=250, rounds=19)", "self-sl", a.query, 0),
         regime=lambda r: dataclasses.replace(r, query_size=250, rounds=19),
     )
-    both = [study_evidence(Reading.of(tmp_path / name)) for name in ("large", "small")]
+    both = [study_evidence(StudyResults.of(tmp_path / name)) for name in ("large", "small")]
     merged = Evidence(*({**a, **b} for a, b in zip(*(list(vars(e).values()) for e in both), strict=True)))
     bald, random, others = claims(merged)[5].findings
     assert bald.verdict == "supported"
@@ -183,7 +185,7 @@ def test_query_sizes_of_our_own_runs(tmp_path: Path) -> None:
 
 def test_nothing_is_claimed_of_nothing() -> None:
     assert {c.verdict for c in claims(Evidence())} == {"not tested"}
-    alone = Evidence({(("d", "low", "standard"), q): Arm.of({0: 0.5, 1: 0.6}) for q in ("random", "badge")})
+    alone = Evidence({(("d", "low", "standard"), q): SeedSummary.of({0: 0.5, 1: 0.6}) for q in ("random", "badge")})
     found = claims(alone)
     assert finding(found, 3).verdict == "cannot tell"
     assert "one data set" in finding(found, 3).note
@@ -193,7 +195,7 @@ def test_nothing_is_claimed_of_nothing() -> None:
 
 def test_as_published_is() -> None:
     (area,) = cells(dataset="cifar10", paradigm="standard", regime="low", query="random")
-    arm = Arm.of({seed: as_published(area, seed) for seed in range(3)})
+    arm = SeedSummary.of({seed: as_published(area, seed) for seed in range(3)})
     assert (arm.mean, arm.sd) == pytest.approx((area.mean, area.sd))
 
 

@@ -17,7 +17,7 @@ from tests.published.beside import build, cells, sized
 from fathom.cli import main
 from fathom.core.records import FathomError, LabelRegime, RunSpec
 from fathom.published import tables
-from fathom.published.compare import Comparison, compare
+from fathom.published.compare import Comparison, compare_study
 from fathom.published.tables import PublishedArea
 from fathom.report.report import report
 from fathom.stats.curves import aubc
@@ -31,7 +31,7 @@ def of_query(found: Comparison) -> dict[str, Any]:
 
 def test_a_study_with_the_published_means_agrees(tmp_path: Path) -> None:
     build(tmp_path, cells(dataset="cifar10", paradigm="self-sl"))
-    found = compare(tmp_path)
+    found = compare_study(tmp_path)
     assert len(found.cells) == 16
     assert not found.refused
     for cell in found.cells:
@@ -50,7 +50,7 @@ def test_verdicts_follow_the_stated_rule(tmp_path: Path) -> None:
         return a.mean + shifts[a.query] + (seed - 1) * spread[a.query]
 
     build(tmp_path, cells(**LOW), level)
-    found = of_query(compare(tmp_path))
+    found = of_query(compare_study(tmp_path))
     for cell in found.values():
         ours, theirs = cell.ours, cell.published
         test = stats.ttest_ind_from_stats(ours.mean, ours.sd, 3, theirs.mean, theirs.sd, theirs.n, equal_var=False)
@@ -60,14 +60,14 @@ def test_verdicts_follow_the_stated_rule(tmp_path: Path) -> None:
     verdicts = {query: cell.verdict for query, cell in found.items()}
     assert verdicts == {"random": "cannot tell", "entropy": "differs", "core-set": "agrees", "bald": "cannot tell",
                         "badge": "cannot tell"}  # fmt: skip
-    wide = of_query(compare(tmp_path, margin=0.2))
+    wide = of_query(compare_study(tmp_path, margin=0.2))
     assert {cell.verdict for cell in wide.values()} == {"agrees"}
 
 
 def test_one_seed_cannot_tell(tmp_path: Path) -> None:
     where = {"dataset": "cifar10-lt", "paradigm": "standard", "regime": "high"}
     build(tmp_path, cells(**where), lambda a, seed: a.mean + (seed - 1) * 0.001)
-    found = of_query(compare(tmp_path))
+    found = of_query(compare_study(tmp_path))
     assert found["entropy"].verdict == "cannot tell"
     assert math.isnan(found["entropy"].holm)
     assert "1 seed" in found["entropy"].difference.refused
@@ -77,7 +77,7 @@ def test_one_seed_cannot_tell(tmp_path: Path) -> None:
 
 def test_incomplete_runs_do_not_count_and_are_told(tmp_path: Path) -> None:
     build(tmp_path, cells(**LOW), stop=lambda s: 4 if (s.query, s.seed) == ("badge", 2) or s.query == "bald" else None)
-    found = compare(tmp_path)
+    found = compare_study(tmp_path)
     assert of_query(found)["badge"].ours.n == 2
     assert "2 of 3 runs are complete" in of_query(found)["badge"].notes
     assert [(r.query, r.reason) for r in found.refused] == [("bald", "no run of it is complete")]
@@ -109,7 +109,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
 def test_what_was_run_otherwise_is_refused_with_its_reason(name: str, tmp_path: Path) -> None:
     how, reason = REFUSALS[name]
     build(tmp_path, cells(**LOW), **how)
-    found = compare(tmp_path)
+    found = compare_study(tmp_path)
     assert not found.cells
     assert found.refused
     for refused in found.refused:
@@ -119,7 +119,7 @@ def test_what_was_run_otherwise_is_refused_with_its_reason(name: str, tmp_path: 
 def test_a_weighted_loss_is_held_beside_the_first_version_of_the_study(tmp_path: Path) -> None:
     where = {"dataset": "mio-tcd", "paradigm": "standard", "regime": "mid"}
     build(tmp_path, cells(table="weighted", **where), call=lambda a: spec(a, paradigm="standard(imbalance=weighted)"))
-    found = compare(tmp_path)
+    found = compare_study(tmp_path)
     assert len(found.cells) == 4
     assert {cell.published.table for cell in found.cells} == {"weighted"}
     assert {cell.verdict for cell in found.cells} <= {"agrees", "cannot tell"}
@@ -128,25 +128,25 @@ def test_a_weighted_loss_is_held_beside_the_first_version_of_the_study(tmp_path:
 def test_sizes_count_not_names(tmp_path: Path) -> None:
     """A custom regime of the published sizes is the published regime; isic2019 only with the published split."""
     build(tmp_path / "a", cells(**LOW), call=lambda a: spec(a, regime="custom(start=50, val_size=250)"))
-    assert len(compare(tmp_path / "a").cells) == 5
+    assert len(compare_study(tmp_path / "a").cells) == 5
     isic = cells(dataset="isic2019", paradigm="standard", regime="low")
     build(tmp_path / "b", isic)
-    assert len(compare(tmp_path / "b").cells) == 5
+    assert len(compare_study(tmp_path / "b").cells) == 5
     build(tmp_path / "c", isic, call=spec)
-    (refused,) = compare(tmp_path / "c").refused
+    (refused,) = compare_study(tmp_path / "c").refused
     assert "isic2019(split=published)" in refused.reason
 
 
 def test_cifar10_mid_with_the_papers_validation_set_is_not_what_was_published(tmp_path: Path) -> None:
     mid = cells(dataset="cifar10", paradigm="standard", regime="mid")
     build(tmp_path, mid, regime=lambda r: dataclasses.replace(r, val_size=1250))
-    (refused,) = compare(tmp_path).refused
+    (refused,) = compare_study(tmp_path).refused
     assert "published with mid(val_size=2500)" in refused.reason
 
 
 def test_other_hps_are_told(tmp_path: Path) -> None:
     build(tmp_path, cells(dataset="mio-tcd", paradigm="standard", regime="mid"))
-    notes = {note for cell in compare(tmp_path).cells for note in cell.notes}
+    notes = {note for cell in compare_study(tmp_path).cells for note in cell.notes}
     assert notes == {"other HPs were chosen: lr 0.1 (published 0.01), weight_decay 0.005 (published 0.0005)"}
 
 
@@ -164,12 +164,12 @@ def test_areas_by_budgets_and_by_rounds_are_the_same_for_the_published_regimes(a
 def test_a_margin_must_be_one(margin: float, tmp_path: Path) -> None:
     build(tmp_path, cells(**LOW))
     with pytest.raises(FathomError, match="between 0 and 100 points"):
-        compare(tmp_path, margin)
+        compare_study(tmp_path, margin)
 
 
 def test_json_holds_no_nan(tmp_path: Path) -> None:
     build(tmp_path, cells(dataset="cifar10-lt", paradigm="standard", regime="high"), seeds=1)
-    found = compare(tmp_path).to_json()
+    found = compare_study(tmp_path).to_json()
     text = json.dumps(found, allow_nan=False)
     assert found["cells"][0]["difference"]["p"] is None
     assert found["count"] == {"agrees": 0, "differs": 0, "cannot tell": 5}

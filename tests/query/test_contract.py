@@ -10,7 +10,7 @@ from tests.query.pools import pool
 
 from fathom.core.records import FathomError
 from fathom.core.streams import Stream
-from fathom.query.method import build
+from fathom.query.method import build_query
 from fathom.query.view import PoolView
 from fathom.registry import registry
 from fathom.registry.registry import add_file, index
@@ -44,7 +44,7 @@ def test_every_query_method_keeps_the_contract_on_a_device(text) -> None:
 def test_a_device_picks_what_the_processor_picks(text) -> None:
     view = pool(n=500, k=5 if "draws" in text else 1, d=32)
     on_device = PoolView(*(getattr(view, f.name).cuda() for f in fields(view)))
-    here, there = build(text).select([view], 40, Stream(0)), build(text).select([on_device], 40, Stream(0))
+    here, there = build_query(text).select([view], 40, Stream(0)), build_query(text).select([on_device], 40, Stream(0))
     assert there.positions.is_cuda
     assert there.positions.tolist() == here.positions.tolist()
 

@@ -12,7 +12,7 @@ from tests.query.pools import pool, rows
 
 from fathom.core.records import FathomError, NonFiniteError
 from fathom.core.streams import Stream
-from fathom.query.method import QueryMethod, build
+from fathom.query.method import QueryMethod, build_query
 from fathom.query.view import PoolView
 
 
@@ -25,7 +25,7 @@ def method(function, kind: str = "selection", **options) -> QueryMethod:
 
 
 def test_what_a_method_needs_is_known_from_its_name() -> None:
-    needs = {name: build(name) for name in ("random", "entropy", "bald", "core-set", "badge", "bald(draws=20)")}
+    needs = {name: build_query(name) for name in ("random", "entropy", "bald", "core-set", "badge", "bald(draws=20)")}
     assert not needs["random"].predictions
     assert all(m.predictions for name, m in needs.items() if name != "random")
     assert [m.draws for m in needs.values()] == [0, 0, 50, 0, 0, 20]
@@ -36,7 +36,7 @@ def test_what_a_method_needs_is_known_from_its_name() -> None:
 
 
 def test_the_text_is_canonical() -> None:
-    assert build(" bald( subsample=100,draws=20 ) ").text == "bald(draws=20, subsample=100)"
+    assert build_query(" bald( subsample=100,draws=20 ) ").text == "bald(draws=20, subsample=100)"
 
 
 @pytest.mark.parametrize(
@@ -57,30 +57,30 @@ def test_the_text_is_canonical() -> None:
 )
 def test_build_refuses(text, message) -> None:
     with pytest.raises(FathomError, match=message):
-        build(text)
+        build_query(text)
 
 
 def test_own_parameters_reach_the_function() -> None:
     view = pool(k=5)
-    votes = build("variation-ratios(draws=5, of=votes)").select([view], 60, Stream(0)).scores
+    votes = build_query("variation-ratios(draws=5, of=votes)").select([view], 60, Stream(0)).scores
     assert torch.allclose(votes * 5, (votes * 5).round(), atol=1e-6)
     with pytest.raises(FathomError, match="sampler expects rejection or inverse"):
-        build("badge(sampler=fast)").select([pool()], 3, Stream(0))
+        build_query("badge(sampler=fast)").select([pool()], 3, Stream(0))
 
 
 # ------------------------------------------------------------------------------------------------------- candidates
 
 
 def test_candidates_are_a_sorted_random_part_of_the_pool() -> None:
-    part = build("badge(subsample=30)").candidates(100, Stream(0))
+    part = build_query("badge(subsample=30)").candidates(100, Stream(0))
     assert len(part.unique()) == 30
     assert torch.equal(part, part.sort().values)
     assert part.min() >= 0
     assert part.max() < 100
-    assert torch.equal(part, build("entropy(subsample=30)").candidates(100, Stream(0)))
-    assert not torch.equal(part, build("badge(subsample=30)").candidates(100, Stream(1)))
-    assert build("badge(subsample=100)").candidates(100, Stream(0)) is None
-    assert build("badge").candidates(100, Stream(0)) is None
+    assert torch.equal(part, build_query("entropy(subsample=30)").candidates(100, Stream(0)))
+    assert not torch.equal(part, build_query("badge(subsample=30)").candidates(100, Stream(1)))
+    assert build_query("badge(subsample=100)").candidates(100, Stream(0)) is None
+    assert build_query("badge").candidates(100, Stream(0)) is None
 
 
 # ----------------------------------------------------------------------------------------------------------- select
@@ -95,7 +95,7 @@ def test_chunks_change_nothing(text, cuts) -> None:
     view = pool(n=60)
     edges = [0, *sorted(set(cuts)), 60]
     chunks = (rows(view, slice(a, b)) for a, b in pairwise(edges))
-    whole, parted = build(text).select([view], 10, Stream(0)), build(text).select(chunks, 10, Stream(0))
+    whole, parted = build_query(text).select([view], 10, Stream(0)), build_query(text).select(chunks, 10, Stream(0))
     assert whole.positions.tolist() == parted.positions.tolist()
     torch.testing.assert_close(whole.scores, parted.scores)
 
@@ -103,11 +103,11 @@ def test_chunks_change_nothing(text, cuts) -> None:
 def test_strata_are_the_predicted_classes_of_the_mean() -> None:
     view = pool(n=200, k=5, c=4)
     predicted = view.log_probs.exp().mean(1).argmax(1)
-    picks = build("bald(draws=5, stratify=true)").select(
+    picks = build_query("bald(draws=5, stratify=true)").select(
         [rows(view, slice(0, 90)), rows(view, slice(90, 200))], 40, Stream(0)
     )
     assert predicted[picks.positions].bincount().tolist() == [10] * 4
-    plain = build("bald(draws=5)").select([view], 40, Stream(0))
+    plain = build_query("bald(draws=5)").select([view], 40, Stream(0))
     assert predicted[plain.positions].bincount(minlength=4).tolist() != [10] * 4
 
 
@@ -123,21 +123,21 @@ def test_a_score_keeps_no_chunk() -> None:
             del view
             assert sum(ref() is not None for ref in alive) <= 1
 
-    assert len(build("margin(stratify=true)").select(chunks(), 20, Stream(0)).positions) == 20
+    assert len(build_query("margin(stratify=true)").select(chunks(), 20, Stream(0)).positions) == 20
 
 
 @pytest.mark.parametrize(("size", "message"), [(61, "cannot query 61 samples from a pool of 60"), (0, "at least 1")])
 @pytest.mark.parametrize("text", ["entropy", "badge", "random"])
 def test_impossible_sizes_are_refused(text, size, message) -> None:
     with pytest.raises(FathomError, match=message):
-        build(text).select([pool()], size, Stream(0))
+        build_query(text).select([pool()], size, Stream(0))
     with pytest.raises(FathomError, match="from a pool of 0"):
-        build(text).select([], 1, Stream(0))
+        build_query(text).select([], 1, Stream(0))
 
 
 def test_a_subsample_smaller_than_the_query_is_named() -> None:
     with pytest.raises(FathomError, match=r"Only 60 were considered \(subsample\)"):
-        build("badge(subsample=60)").select([pool()], 61, Stream(0))
+        build_query("badge(subsample=60)").select([pool()], 61, Stream(0))
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
@@ -155,7 +155,7 @@ def test_inputs_that_are_not_finite_select_nothing(text, part) -> None:
     view = pool()
     getattr(view, part)[3] = torch.nan
     with pytest.raises(NonFiniteError, match="nothing"):
-        build(text).select([view], 3, Stream(0))
+        build_query(text).select([view], 3, Stream(0))
 
 
 @pytest.mark.parametrize(
@@ -212,23 +212,23 @@ def test_changing_the_view_is_refused(kind, part) -> None:
 
 def test_a_view_without_what_is_needed_is_refused() -> None:
     with pytest.raises(FathomError, match="needs 50 draws of each prediction; the view has 1"):
-        build("bald").select([pool()], 3, Stream(0))
+        build_query("bald").select([pool()], 3, Stream(0))
     with pytest.raises(FathomError, match=r"needs features of the classifier; the view has \[60, 0\]"):
-        build("badge").select([pool(d=0)], 3, Stream(0))
+        build_query("badge").select([pool(d=0)], 3, Stream(0))
     view = pool()
     wrong = PoolView(view.log_probs, view.features, torch.zeros(10, 9), view.labeled_labels)
     with pytest.raises(FathomError, match=r"needs labeled_features of the classifier; the view has \[10, 9\]"):
-        build("core-set").select([wrong], 3, Stream(0))
+        build_query("core-set").select([wrong], 3, Stream(0))
 
 
 @pytest.mark.parametrize("text", ["core-set", "badge", "batch-bald(draws=5)", "entropy"])
 def test_the_precision_set_for_training_does_not_reach_the_query(text) -> None:
     view = pool(n=300, k=5 if "draws" in text else 1, d=32, dtype=torch.float32)
-    plain = build(text).select([view], 20, Stream(0)).positions.tolist()
+    plain = build_query(text).select([view], 20, Stream(0)).positions.tolist()
     torch.set_float32_matmul_precision("medium")
     try:
         with torch.autocast("cpu", torch.bfloat16):
-            assert build(text).select([view], 20, Stream(0)).positions.tolist() == plain
+            assert build_query(text).select([view], 20, Stream(0)).positions.tolist() == plain
             assert torch.is_autocast_enabled("cpu")
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
@@ -256,7 +256,7 @@ def test_tensors_of_inference_mode_are_welcome(text) -> None:
     k = 5 if "draws" in text else 1
     with torch.inference_mode():
         inferred = pool(k=k)
-    picked = build(text).select([inferred], 5, Stream(0))
-    assert picked.positions.tolist() == build(text).select([pool(k=k)], 5, Stream(0)).positions.tolist()
+    picked = build_query(text).select([inferred], 5, Stream(0))
+    assert picked.positions.tolist() == build_query(text).select([pool(k=k)], 5, Stream(0)).positions.tolist()
     with torch.inference_mode():
-        assert build(text).select([inferred], 5, Stream(0)).positions.tolist() == picked.positions.tolist()
+        assert build_query(text).select([inferred], 5, Stream(0)).positions.tolist() == picked.positions.tolist()

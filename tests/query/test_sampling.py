@@ -11,23 +11,23 @@ from scipy.stats import chisquare
 
 from fathom.core.records import FathomError
 from fathom.core.streams import Stream
-from fathom.query.sampling import choose, descending
+from fathom.query.sampling import descending, sample_by_rule
 
 
 def test_top_takes_the_highest_in_order() -> None:
     scores = torch.tensor([0.1, 0.9, 0.4, 0.7])
-    picked = choose(scores, 3, Stream(0))
+    picked = sample_by_rule(scores, 3, Stream(0))
     assert picked.positions.tolist() == [1, 3, 2]
     assert picked.scores.tolist() == scores[[1, 3, 2]].tolist()
 
 
 def test_ties_are_broken_by_the_stream_and_not_by_position() -> None:
     scores = torch.tensor([1.0] * 5 + [2.0])
-    seen = [tuple(choose(scores, 3, Stream(seed)).positions.tolist()) for seed in range(1200)]
+    seen = [tuple(sample_by_rule(scores, 3, Stream(seed)).positions.tolist()) for seed in range(1200)]
     assert {first for first, *_ in seen} == {5}
     counts = [sum(picks[1:] == pair for picks in seen) for pair in permutations(range(5), 2)]
     assert chisquare(counts).pvalue > 1e-3
-    assert seen[0] == tuple(choose(scores, 3, Stream(0)).positions.tolist())
+    assert seen[0] == tuple(sample_by_rule(scores, 3, Stream(0)).positions.tolist())
 
 
 SCORES = np.array([0.0, 0.1, 0.5, 0.5, 0.9, 2.0])
@@ -53,7 +53,10 @@ def test_stochastic_batches_have_their_probabilities(sampling, beta, weights) ->
     else:
         expected = np.array([_pair(p, i, j) for i, j in pairs])
     scores = torch.from_numpy(SCORES)
-    seen = [tuple(choose(scores, 2, Stream(s), sampling=sampling, beta=beta).positions.tolist()) for s in range(runs)]
+    seen = [
+        tuple(sample_by_rule(scores, 2, Stream(s), sampling=sampling, beta=beta).positions.tolist())
+        for s in range(runs)
+    ]
     counts = np.array([seen.count(pair) for pair in pairs])
     possible = expected > 0
     assert counts[~possible].sum() == 0
@@ -66,15 +69,18 @@ def _pair(p: np.ndarray, i: int, j: int) -> float:
 
 def test_coldness_turns_every_sampling_into_top() -> None:
     scores = torch.rand(30, generator=torch.Generator().manual_seed(0)).double() + 0.1
-    top = choose(scores, 30, Stream(3)).positions.tolist()
+    top = sample_by_rule(scores, 30, Stream(3)).positions.tolist()
     for sampling in ("power", "softmax", "softrank"):
-        assert choose(scores, 30, Stream(3), sampling=sampling, beta=1e6).positions.tolist() == top
+        assert sample_by_rule(scores, 30, Stream(3), sampling=sampling, beta=1e6).positions.tolist() == top
 
 
 def test_softrank_looks_at_ranks_only() -> None:
     scores = torch.rand(40, generator=torch.Generator().manual_seed(0)).double()
     args = {"sampling": "softrank", "beta": 1.0}
-    one, other = choose(scores, 10, Stream(1), **args), choose(scores.exp() * 100, 10, Stream(1), **args)
+    one, other = (
+        sample_by_rule(scores, 10, Stream(1), **args),
+        sample_by_rule(scores.exp() * 100, 10, Stream(1), **args),
+    )
     assert one.positions.tolist() == other.positions.tolist()
     assert one.scores.tolist() == scores[one.positions].tolist()  # without the noise
 
@@ -82,16 +88,16 @@ def test_softrank_looks_at_ranks_only() -> None:
 def test_power_takes_zeros_last_and_refuses_negative_scores() -> None:
     scores = torch.tensor([0.0, 0.0, 1e-9, 5.0, 0.0])
     for seed in range(20):
-        picks = choose(scores, 5, Stream(seed), sampling="power").positions.tolist()
+        picks = sample_by_rule(scores, 5, Stream(seed), sampling="power").positions.tolist()
         assert set(picks[:2]) == {2, 3}
         assert sorted(picks) == [0, 1, 2, 3, 4]
     with pytest.raises(FathomError, match="needs scores of 0 or more, and the lowest is -1"):
-        choose(torch.tensor([1.0, -1.0]), 1, Stream(0), sampling="power")
+        sample_by_rule(torch.tensor([1.0, -1.0]), 1, Stream(0), sampling="power")
 
 
 def test_an_unknown_sampling_is_refused() -> None:
     with pytest.raises(FathomError, match="Expected one of: top, power, softmax, softrank"):
-        choose(torch.ones(3), 1, Stream(0), sampling="best")
+        sample_by_rule(torch.ones(3), 1, Stream(0), sampling="best")
 
 
 @settings(derandomize=True, max_examples=40, deadline=None)
@@ -104,7 +110,7 @@ def test_strata_get_equal_shares_as_far_as_they_have_samples(data, share, seed) 
     strata = torch.tensor([c for c, _ in data])
     scores = torch.tensor([s for _, s in data], dtype=torch.float64)
     size = max(1, round(share * len(data)))
-    positions = choose(scores, size, Stream(seed), strata=strata).positions
+    positions = sample_by_rule(scores, size, Stream(seed), strata=strata).positions
     assert len(positions.unique()) == size
     taken, available = strata[positions].bincount(minlength=5), strata.bincount(minlength=5)
     for c in range(5):
@@ -117,7 +123,7 @@ def test_strata_get_equal_shares_as_far_as_they_have_samples(data, share, seed) 
 def test_the_rest_of_equal_shares_goes_to_the_higher_scores() -> None:
     strata = torch.tensor([0, 0, 0, 1, 1, 1])
     scores = torch.tensor([0.9, 0.8, 0.7, 0.3, 0.2, 0.1])
-    assert choose(scores, 3, Stream(0), strata=strata).positions.tolist() == [0, 3, 1]
+    assert sample_by_rule(scores, 3, Stream(0), strata=strata).positions.tolist() == [0, 3, 1]
 
 
 def test_descending_is_a_permutation() -> None:

@@ -13,10 +13,10 @@ from tests.studies import FROZEN, REGIME, SEARCHING, SELF_SL, SEMI_SL, contents,
 
 from fathom.cli import main
 from fathom.core.records import FathomError, RunSpec, digest
-from fathom.engine.engine import run
-from fathom.recheck.compare_records import compare
+from fathom.engine.engine import run_study
+from fathom.recheck.compare_records import compare_records
 from fathom.recheck.recheck import Rechecked, recheck
-from fathom.recheck.recompute import Item, Outcome, Recheck
+from fathom.recheck.recompute import Recheck, RecheckItem, RecheckOutcome
 from fathom.store import atomic_files
 from fathom.store.store import Store
 
@@ -25,8 +25,8 @@ from fathom.store.store import Store
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study with an HP search, dropout, scores and selections, a ceiling."""
     out = tmp_path_factory.mktemp("recheck") / "out"
-    made = study(("random", "entropy", "bald", "badge"), (0,), paradigm=SEARCHING, ceiling=1)
-    assert run(made, out, workers=0).finished
+    made = study(("random", "entropy", "bald", "badge"), (0,), paradigm=SEARCHING, full_data=1)
+    assert run_study(made, out, workers=0).finished
     shutil.copytree(out, out.with_name("fresh"))
     assert recheck(out, sample=100, shared=100).sound
     return out
@@ -53,13 +53,13 @@ def rewrite(out: Path, query: str, number: int, change: Callable[[dict[str, Any]
     folder = out / f"runs/{spec_of(out, query).key}"
     previous = None
     for path in sorted(folder.glob("round-*.json")):
-        content, clock = atomic_files.read(path)
+        content, clock = atomic_files.read_record(path)
         at = int(path.stem.removeprefix("round-"))
         if at == number:
             change(content)
         if at > number:
             content["previous"] = previous
-        path.write_bytes(atomic_files.pack(content, clock))
+        path.write_bytes(atomic_files.pack_record(content, clock))
         previous = digest({key: value for key, value in content.items() if key != "previous"})
 
 
@@ -145,12 +145,12 @@ def test_another_pick_is_caught_where_it_was_made(copy: Path) -> None:
 def test_a_changed_search_and_ceiling_are_caught(copy: Path) -> None:
     for kind in ("search", "ceiling"):
         path = next((copy / f"shared/{kind}").glob("*.json"))
-        content, clock = atomic_files.read(path)
+        content, clock = atomic_files.read_record(path)
         if kind == "search":
             content["val_score"] += 0.01
         else:
             content["metrics"]["accuracy"] -= 0.01
-        path.write_bytes(atomic_files.pack(content, clock))
+        path.write_bytes(atomic_files.pack_record(content, clock))
     found = recheck(copy, sample=1, shared=100)
     assert sorted(o.item.kind for o in found.outcomes if not o.same) == ["ceiling", "search"]
 
@@ -158,9 +158,9 @@ def test_a_changed_search_and_ceiling_are_caught(copy: Path) -> None:
 def test_another_shared_classifier_is_caught(copy: Path) -> None:
     """The tensors of a round 0 are compared too, by their digest."""
     for path in (copy / "shared/first").glob("*.json"):
-        content, clock = atomic_files.read(path)
+        content, clock = atomic_files.read_record(path)
         content["tensors"] = "0" * 64
-        path.write_bytes(atomic_files.pack(content, clock))
+        path.write_bytes(atomic_files.pack_record(content, clock))
     found = recheck(copy, sample=100)
     wrong = [o for o in found.outcomes if not o.same]
     assert {o.item.number for o in wrong} == {0}
@@ -182,8 +182,8 @@ def test_damaged_files_are_counted_and_their_rounds_not_drawn(copy: Path) -> Non
 
 def test_another_environment_is_told_and_judged_by_the_tolerance(copy: Path) -> None:
     for path in (copy / "environments").glob("*.json"):
-        content, clock = atomic_files.read(path)
-        path.write_bytes(atomic_files.pack(content | {"numpy": "1.0"}, clock))
+        content, clock = atomic_files.read_record(path)
+        path.write_bytes(atomic_files.pack_record(content | {"numpy": "1.0"}, clock))
     rewrite(copy, "bald", 2, lambda c: c["metrics"].update(accuracy=c["metrics"]["accuracy"] + 0.015))
     rewrite(copy, "random", 2, lambda c: c["metrics"].update(accuracy=c["metrics"]["accuracy"] + 0.03))
     found = recheck(copy, sample=100)
@@ -198,12 +198,12 @@ def test_another_environment_is_told_and_judged_by_the_tolerance(copy: Path) -> 
 def test_what_may_differ_between_environments() -> None:
     committed = {"budget": 20, "queried": [1, 2], "metrics": {"accuracy": 0.5, "log_loss": 1.0}}
     now = {"budget": 20, "queried": [1, 3], "metrics": {"accuracy": 0.51, "log_loss": 3.0}}
-    assert compare(committed, committed, True) == ([], [])
-    assert len(compare(committed, now, True)[0]) == 3
-    assert compare(committed, now, False)[0] == []
-    assert compare(committed, now | {"budget": 21}, False)[0] == ["budget: 20 committed, 21 now"]
+    assert compare_records(committed, committed, True) == ([], [])
+    assert len(compare_records(committed, now, True)[0]) == 3
+    assert compare_records(committed, now, False)[0] == []
+    assert compare_records(committed, now | {"budget": 21}, False)[0] == ["budget: 20 committed, 21 now"]
     assert (
-        compare(committed, {**now, "metrics": {"accuracy": 0.5}}, True)[0][1]
+        compare_records(committed, {**now, "metrics": {"accuracy": 0.5}}, True)[0][1]
         == "metrics.log_loss: 1.0 committed, null now"
     )
 
@@ -211,11 +211,11 @@ def test_what_may_differ_between_environments() -> None:
 @pytest.mark.slow
 def test_features_and_worker_processes(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    assert run(study(("random", "badge"), paradigm=FROZEN, regime=REGIME), out, workers=0).finished
+    assert run_study(study(("random", "badge"), paradigm=FROZEN, regime=REGIME), out, workers=0).finished
     path = next(out.glob("runs/*/round-02.json"))
-    content, clock = atomic_files.read(path)
+    content, clock = atomic_files.read_record(path)
     content["metrics"]["accuracy"] = 0.25
-    path.write_bytes(atomic_files.pack(content, clock))
+    path.write_bytes(atomic_files.pack_record(content, clock))
     found = recheck(out, sample=6, workers=2)
     assert [(o.same, [text[:34] for text in o.differences]) for o in found.outcomes if not o.same] == [
         (False, ["metrics.accuracy: 0.25 committed, "])
@@ -228,7 +228,7 @@ def test_features_and_worker_processes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("paradigm", [SELF_SL, SEMI_SL], ids=["self-sl", "semi-sl"])
 def test_encoders_are_taken_as_committed_and_pseudo_labels_recomputed(paradigm: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    assert run(study(("badge",), paradigm=paradigm, regime=REGIME), out, workers=0).finished
+    assert run_study(study(("badge",), paradigm=paradigm, regime=REGIME), out, workers=0).finished
     before = contents(out)
     found = recheck(out, sample=3)
     assert found.sound
@@ -238,8 +238,8 @@ def test_encoders_are_taken_as_committed_and_pseudo_labels_recomputed(paradigm: 
 
 def test_a_worker_process_tells_a_users_mistake(copy: Path, tmp_path: Path) -> None:
     for path in (copy / "datasets").glob("*.json"):
-        content, clock = atomic_files.read(path)
-        path.write_bytes(atomic_files.pack(content | {"revision": "another"}, clock))
+        content, clock = atomic_files.read_record(path)
+        path.write_bytes(atomic_files.pack_record(content | {"revision": "another"}, clock))
     shutil.rmtree(copy / "rechecks")
     with pytest.raises(FathomError, match="is not the one that the results"):
         recheck(copy, sample=1, workers=1)
@@ -250,7 +250,7 @@ def test_an_interrupted_recheck_keeps_what_it_had(
 ) -> None:
     do, count = Recheck.do, iter(range(100))
 
-    def stop_at_the_third(self: Recheck, item: Item) -> Outcome:
+    def stop_at_the_third(self: Recheck, item: RecheckItem) -> RecheckOutcome:
         if next(count) == 2:
             raise KeyboardInterrupt
         return do(self, item)

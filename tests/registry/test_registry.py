@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fathom.core.records import FathomError
 from fathom.registry import registry
-from fathom.registry.spec_string import Call, parse
+from fathom.registry.spec_string import SpecString, parse
 
 SCALARS = st.one_of(
     st.booleans(),
@@ -24,7 +24,7 @@ SCALARS = st.one_of(
 @given(st.dictionaries(st.from_regex(r"[a-z_][a-z0-9_]*", fullmatch=True), SCALARS, max_size=4))
 @settings(derandomize=True, max_examples=200, deadline=None)
 def test_call_strings_round_trip(arguments: dict[str, object]) -> None:
-    call = Call.make("name", arguments)  # type: ignore[arg-type]
+    call = SpecString.make("name", arguments)  # type: ignore[arg-type]
     assert parse(str(call)) == call
     assert str(parse(str(call))) == str(call)
 
@@ -208,9 +208,9 @@ def test_what_says_nothing_new_is_left_out(text: str, canonical: str) -> None:
 
 
 def test_none_is_a_word_where_words_are_expected() -> None:
-    from fathom.learn import build
+    from fathom.learn import build_paradigm
 
     entry, call = registry.find("paradigm", "standard(imbalance=none)")
     assert dict(call.arguments) == {"imbalance": "none"}
     assert registry.find("paradigm", str(call)) == (entry, call)
-    assert build("standard(imbalance=none)") == build(str(call))
+    assert build_paradigm("standard(imbalance=none)") == build_paradigm(str(call))

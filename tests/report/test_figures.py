@@ -11,22 +11,22 @@ from tests.stats.test_penalty import NAMES, same, table, worse_and_worse
 
 from fathom.report.drawing import Drawing
 from fathom.report.figures import bought_figure, curve_figure, gain_figure, penalty_figure
-from fathom.report.style import COLORS, looks
+from fathom.report.style import COLORS, method_styles
 from fathom.results.names import label
 from fathom.stats.curves import budget_curves, gain_curves
 from fathom.stats.penalty import penalty_matrix
 
-LOOKS = looks(NAMES)
+STYLES = method_styles(NAMES)
 
 
 def all_figures(seeds: int = 3, rounds: int = 4, classes: int = 4) -> list[Drawing]:
     frame = table(same(seeds, rounds, np.random.default_rng(0)))
     names = [f"class <{c}>" for c in range(classes)]
     return [
-        curve_figure("curves", budget_curves(frame), LOOKS, "balanced_accuracy", 0.9),
-        gain_figure("gains", gain_curves(frame, "random"), LOOKS, "random", "accuracy"),
-        penalty_figure("penalty", penalty_matrix(frame, draws=20), LOOKS),
-        bought_figure("classes", [1 / classes] * classes, {q: [3] * classes for q in NAMES}, names, LOOKS),
+        curve_figure("curves", budget_curves(frame), STYLES, "balanced_accuracy", 0.9),
+        gain_figure("gains", gain_curves(frame, "random"), STYLES, "random", "accuracy"),
+        penalty_figure("penalty", penalty_matrix(frame, draws=20), STYLES),
+        bought_figure("classes", [1 / classes] * classes, {q: [3] * classes for q in NAMES}, names, STYLES),
     ]
 
 
@@ -73,7 +73,7 @@ def test_names_are_escaped(drawings: list[Drawing]) -> None:
 
 def test_classes_in_any_letters_are_drawn() -> None:
     names = ["\u65e5\u672c", "$a^$", "a & b", 'say "cheese"']
-    drawing = bought_figure("b", [0.25] * 4, {"random": [1, 2, 3, 4]}, names, LOOKS)
+    drawing = bought_figure("b", [0.25] * 4, {"random": [1, 2, 3, 4]}, names, STYLES)
     assert "\u65e5\u672c" in drawing.inline
     assert "$a^$" in drawing.inline
     assert "a &amp; b" in drawing.inline
@@ -94,27 +94,27 @@ def test_the_smallest_study_and_many_classes_are_drawn() -> None:
 
 def test_one_method_alone_is_drawn() -> None:
     frame = table(same(3, 4, np.random.default_rng(0), methods=1))
-    assert curve_figure("c", budget_curves(frame), LOOKS, "accuracy").inline.count("<svg") == 1
-    assert bought_figure("b", [0.5, 0.5], {"random": [4, 2]}, ["a", "b"], LOOKS).inline.count("<svg") == 1
+    assert curve_figure("c", budget_curves(frame), STYLES, "accuracy").inline.count("<svg") == 1
+    assert bought_figure("b", [0.5, 0.5], {"random": [4, 2]}, ["a", "b"], STYLES).inline.count("<svg") == 1
 
 
 def test_a_method_keeps_its_looks_and_a_variation_takes_others() -> None:
     many = [*NAMES, "bald(draws=20)", "my_al/margin", "margin", "bald(draws=5)"]
-    found = looks(many)
-    assert found["bald"].light == COLORS["bald"][0] == looks(["bald"])["bald"].light
-    assert len({look.light for look in found.values()}) == len(many)
-    assert len({look.number for look in found.values()}) == len(many)
+    found = method_styles(many)
+    assert found["bald"].light == COLORS["bald"][0] == method_styles(["bald"])["bald"].light
+    assert len({style.light for style in found.values()}) == len(many)
+    assert len({style.number for style in found.values()}) == len(many)
     assert label("bald(draws=20)") == "BALD (draws=20)"
     assert label("my_al/margin") == "my_al/margin"
     assert label("core-set") == "Core-Set"
 
 
 def test_an_empty_penalty_matrix_is_drawn() -> None:
-    assert penalty_figure("p", penalty_matrix(pd.DataFrame([])), LOOKS).alt.startswith("Pairwise penalty matrix")
+    assert penalty_figure("p", penalty_matrix(pd.DataFrame([])), STYLES).alt.startswith("Pairwise penalty matrix")
 
 
 def test_what_was_not_compared_is_a_dash_and_what_was_in_part_is_marked() -> None:
-    looks_ = looks(["good", "bad", "worst"])
+    looks_ = method_styles(["good", "bad", "worst"])
     whole = penalty_figure("p", worse_and_worse(), looks_).inline
     assert "*<" not in whole
     assert not re.search(r">\u2013<", whole)
@@ -128,6 +128,6 @@ def test_what_was_not_compared_is_a_dash_and_what_was_in_part_is_marked() -> Non
 def test_two_seeds_have_no_band_in_the_curves() -> None:
     def bands(seeds: int) -> int:
         frame = table(same(seeds, 4, np.random.default_rng(0)))
-        return curve_figure("c", budget_curves(frame), LOOKS, "accuracy").inline.count("FillBetween")
+        return curve_figure("c", budget_curves(frame), STYLES, "accuracy").inline.count("FillBetween")
 
     assert (bands(1), bands(2), bands(3)) == (0, 0, 5)

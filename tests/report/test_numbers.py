@@ -5,7 +5,7 @@ import pytest
 from fathom.core.text import plural
 from fathom.report.latex import latex, tex
 from fathom.report.numbers import gain, number, p_value, percent
-from fathom.report.tables import Cell, Table
+from fathom.report.tables import ReportTable, TableCell
 
 NAN = float("nan")
 
@@ -51,7 +51,11 @@ def test_latex_prints_every_name_as_it_is() -> None:
     assert tex(r"a_b & 5 % $x$ {~^\}") == (
         r"a\_b \& 5 \% \$x\$ \{\textasciitilde{}\textasciicircum{}\textbackslash{}\}"
     )
-    text = latex(Table("t", "A caption.", ["Method", "AUBC"], [[Cell("my_al/margin"), Cell("83.4 ± 1.0")]], "A note."))
+    text = latex(
+        ReportTable(
+            "t", "A caption.", ["Method", "AUBC"], [[TableCell("my_al/margin"), TableCell("83.4 ± 1.0")]], "A note."
+        )
+    )
     assert r"my\_al/margin & 83.4 $\pm$ 1.0 \\" in text
     assert r"\caption{A caption. A note.}" in text
     assert text.count(r"\begin{") == text.count(r"\end{") == 2

@@ -17,9 +17,9 @@ from fathom.report import report as report_module
 from fathom.report.drawing import Drawing
 from fathom.report.report import report
 from fathom.report.setting_tables import hparam_table, setting_table
-from fathom.report.summary import headline, warnings
-from fathom.report.tables import Cell, Table
-from fathom.results.results import Reading
+from fathom.report.summary import summary, warnings
+from fathom.report.tables import ReportTable, TableCell
+from fathom.results.results import StudyResults
 from fathom.store.store import Store
 
 SMALL = Plan(datasets=("digits",), queries=("random", "badge"), seeds=2, rounds=3, classes=CLASSES[:3])
@@ -58,9 +58,9 @@ def read(out: Path) -> Page:
     return made(out)[0]
 
 
-def made(out: Path) -> tuple[Page, dict[str, Table]]:
+def made(out: Path) -> tuple[Page, dict[str, ReportTable]]:
     """The page and the tables in it by name."""
-    page = report_module.Page(Reading.of(out))
+    page = report_module.Page(StudyResults.of(out))
     return Page(page.html()), {table.name: table for table in page.tables}
 
 
@@ -145,7 +145,7 @@ def test_it_says_what_must_be_known(full: Path) -> None:
 @pytest.mark.usefixtures("undrawn")
 def test_the_same_store_gives_the_same_page(full: Path) -> None:
     # That the same table gives the same drawings is tested where they are drawn.
-    first, again = (report_module.Page(Reading.of(full)).html() for _ in range(2))
+    first, again = (report_module.Page(StudyResults.of(full)).html() for _ in range(2))
     assert first == again
 
 
@@ -241,37 +241,37 @@ def test_a_damaged_round_is_told_and_its_run_counts_as_open(tmp_path: Path) -> N
 
 def test_a_baseline_that_was_not_run_is_told(tmp_path: Path) -> None:
     build(tmp_path, replace(SMALL, baseline="margin"))
-    reading = Reading.of(tmp_path)
-    assert "The baseline Margin was not run" in headline(reading)[0]
+    reading = StudyResults.of(tmp_path)
+    assert "The baseline Margin was not run" in summary(reading)[0]
     assert "is not among the query methods" in dict(warnings(reading))["No baseline"]
 
 
 def test_significance_is_claimed_only_where_it_is(tmp_path: Path) -> None:
     plan = replace(SMALL, seeds=6, queries=("random", "badge", "bald"))
     build(tmp_path / "same", replace(plan, effect=lambda query: 0.0))
-    told = " ".join(headline(Reading.of(tmp_path / "same")))
+    told = " ".join(summary(StudyResults.of(tmp_path / "same")))
     assert "no gain or loss in AUBC is significant at .05" in told
     build(tmp_path / "better", replace(plan, effect=lambda query: 0.06 if query == "badge" else 0.0))
-    told = " ".join(headline(Reading.of(tmp_path / "better")))
+    told = " ".join(summary(StudyResults.of(tmp_path / "better")))
     assert re.search(r"these differ from Random at .05: BADGE on digits.* \(\+\d\.\d points, p (=|<) \.\d+\)\.", told)
     assert "BALD on" not in told
 
 
 def test_one_seed_claims_nothing(tmp_path: Path) -> None:
     build(tmp_path, replace(SMALL, seeds=1))
-    told = " ".join(headline(Reading.of(tmp_path)))
+    told = " ".join(summary(StudyResults.of(tmp_path)))
     assert "in a single seed, without an interval" in told
-    assert "this is a look, not a measurement" in told
+    assert "this is a style, not a measurement" in told
 
 
 def test_methods_with_dropout_are_told_apart(tmp_path: Path) -> None:
     build(tmp_path / "a", replace(SMALL, queries=("random", "bald(draws=20)")))
     assert (
         "Dropout 0.5 for BALD (draws=20); no dropout for Random"
-        in dict(warnings(Reading.of(tmp_path / "a")))["Two classifiers"]
+        in dict(warnings(StudyResults.of(tmp_path / "a")))["Two classifiers"]
     )
     build(tmp_path / "b", replace(SMALL, queries=("random", "bald(draws=20)"), paradigms=("standard(dropout=all)",)))
-    assert "Two classifiers" not in dict(warnings(Reading.of(tmp_path / "b")))
+    assert "Two classifiers" not in dict(warnings(StudyResults.of(tmp_path / "b")))
 
 
 def test_a_diverged_arm_and_a_grid_of_one_are_shown(tmp_path: Path) -> None:
@@ -280,7 +280,7 @@ def test_a_diverged_arm_and_a_grid_of_one_are_shown(tmp_path: Path) -> None:
     path = tmp_path / "shared" / "hparams" / f"{name}.json"
 
     def hparams() -> str:
-        table = hparam_table(Reading.of(tmp_path), store.study.settings[0], "hparams")
+        table = hparam_table(StudyResults.of(tmp_path), store.study.settings[0], "hparams")
         assert table is not None
         return table.caption + " ".join(cell.text for row in table.rows for cell in row)
 
@@ -341,7 +341,7 @@ def test_a_shared_job_that_succeeded_later_is_made_good(tmp_path: Path) -> None:
     for kind, job in jobs.items():
         content = {"job": job, "what": kind, "kind": kind, "error": "OSError", "message": "the disk was full"}
         store.fail(kind, {**content, "traceback": ""}, {"session": "s", "finished": "2026-11-22T23:00:00+00:00"})
-    reading = Reading.of(tmp_path)
+    reading = StudyResults.of(tmp_path)
     assert {f["kind"]: f["mended"] for f in reading.failures} == {"ceiling": True, "first": False, "run": True}
     assert "1 failed attempt not made good" in dict(warnings(reading))["Failures"]
     assert Page(report_module.Page(reading).html()).text.count("(later completed)") == 2
@@ -352,9 +352,9 @@ def test_a_method_that_is_missing_somewhere_is_not_ranked_by_what_it_missed(tmp_
     gain = {"random": 0.0, "badge": 0.02, "bald": 0.05}
     plan = replace(SMALL, datasets=("digits", "digits-lt"), queries=tuple(gain), effect=gain.__getitem__)
     build(tmp_path / "whole", plan)
-    assert headline(Reading.of(tmp_path / "whole"))[0].startswith("BALD† gained the most")
+    assert summary(StudyResults.of(tmp_path / "whole"))[0].startswith("BALD† gained the most")
     build(tmp_path / "holed", replace(plan, stop=lambda s: 0 if (s.dataset, s.query) == ("digits", "bald") else None))
-    told = headline(Reading.of(tmp_path / "holed"))[0]
+    told = summary(StudyResults.of(tmp_path / "holed"))[0]
     assert told.startswith("BADGE gained the most")
     assert "Not ranked, for want of settings: BALD (1 of 2)." in told
     page, tables = made(tmp_path / "holed")
@@ -377,6 +377,6 @@ def test_several_environments_are_told_at_the_head_and_where_it_is_said_how(tmp_
 
 def test_a_p_that_is_refused_says_why(tmp_path: Path) -> None:
     store = build(tmp_path, replace(SMALL, seeds=5, noise=0.0))
-    table = setting_table(Reading.of(tmp_path), store.study.settings[0], "scores")
+    table = setting_table(StudyResults.of(tmp_path), store.study.settings[0], "scores")
     reason = "the differences do not vary between seeds"
-    assert table.rows[1][table.columns.index("p")] == Cell("\u2013", ANY, title=reason)
+    assert table.rows[1][table.columns.index("p")] == TableCell("\u2013", ANY, title=reason)

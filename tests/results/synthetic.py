@@ -71,7 +71,7 @@ def build(root: Path, plan: Plan | None = None) -> Store:
     store = Store(root)
     description = "Curves drawn from a formula, to look at a report."
     told = {"title": plan.title, "description": description, "baseline": plan.baseline, "freeze": plan.freeze}
-    store.begin(Study(plan.name, specs, ceiling=1, **told))
+    store.begin(Study(plan.name, specs, full_data=1, **told))
     for number, name in enumerate(plan.datasets):
         store.put(f"datasets/{number}", facts(name, plan))
         for paradigm in plan.paradigms:

@@ -7,12 +7,12 @@ import pytest
 from tests.report.test_report import made
 from tests.results.synthetic import CLASSES, Plan, build
 
-from fathom.learn.builder import build as build_paradigm
+from fathom.learn.builder import build_paradigm as build_paradigm
 from fathom.protocol.dropout import dropout_of as dropout_of_run
-from fathom.query.method import build as build_method
-from fathom.report.summary import headline, warnings
+from fathom.query.method import build_query as build_method
+from fathom.report.summary import summary, warnings
 from fathom.results.classifiers import Classifiers, dropout_of, joined_notes
-from fathom.results.results import Reading
+from fathom.results.results import StudyResults
 
 QUERIES = ("random", "bald", "badge")
 SMALL = Plan(datasets=("digits",), queries=QUERIES, seeds=3, rounds=3, classes=CLASSES[:3])
@@ -81,7 +81,7 @@ def test_the_note_stands_beside_every_comparison(tmp_path: Path) -> None:
 def test_gains_and_savings_of_bald_are_those_over_the_control(tmp_path: Path) -> None:
     effect = {"random": 0.0, CONTROL: -0.1, "bald": -0.05, "badge": 0.02}
     build(tmp_path, replace(SMALL, queries=tuple(effect), effect=effect.__getitem__, noise=0.001))
-    reading = Reading.of(tmp_path)
+    reading = StudyResults.of(tmp_path)
     gains = reading.gains.set_index("query")
     areas = reading.areas.pivot(index="seed", columns="query", values="aubc")
     assert gains.loc["bald", "aubc"] == pytest.approx((areas["bald"] - areas[CONTROL]).mean())
@@ -89,7 +89,7 @@ def test_gains_and_savings_of_bald_are_those_over_the_control(tmp_path: Path) ->
     assert gains["reference"].to_dict() == {"bald": CONTROL, CONTROL: "random", "badge": "random"}
     (setting,) = reading.classifiers
     assert [s.saving > 0 for s in reading.savings[(setting, "bald")] if s.share == 0.9] == [True]
-    told = headline(reading)[0]
+    told = summary(reading)[0]
     assert told.startswith("BALD‡ gained the most over Random")
     assert "Measured against the matched control" in told
     assert "Random (dropout=0.5) gained" not in told

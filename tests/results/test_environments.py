@@ -9,7 +9,7 @@ from fathom.core.records import RunSpec
 from fathom.report.summary import warnings
 from fathom.report.tables import environment_table
 from fathom.results.environments import UNKNOWN, common, differing, mixed_words
-from fathom.results.results import Reading
+from fathom.results.results import StudyResults
 
 SMALL = Plan(datasets=("digits",), queries=("random", "badge"), seeds=2, rounds=3)
 
@@ -18,11 +18,11 @@ def by_method(spec: RunSpec) -> str:
     return "abc" if spec.query == "random" else "def"
 
 
-def of(out: Path, plan: Plan = SMALL, **other: object) -> Reading:
+def of(out: Path, plan: Plan = SMALL, **other: object) -> StudyResults:
     store = build(out, plan)
     if other:
         put_environment(store, "def", **other)
-    return Reading.of(out)
+    return StudyResults.of(out)
 
 
 def test_one_environment_is_told_in_full_and_mixes_nothing(tmp_path: Path) -> None:

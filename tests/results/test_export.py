@@ -12,7 +12,7 @@ from tests.results.synthetic import Plan, build, regime_of, rounds_of
 from fathom.cli import main
 from fathom.core.records import FathomError, digest
 from fathom.results import export as module
-from fathom.results.export import COLUMNS, export, read, read_all, specs
+from fathom.results.export import COLUMNS, export, read_all, read_results, specs
 from fathom.store.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +37,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_round_trip(out: Path, tmp_path: Path) -> None:
     path = export(out, tmp_path / "deep/synthetic.parquet")
-    frame, store = read(path), Store.open(out)
+    frame, store = read_results(path), Store.open(out)
     assert set(COLUMNS) <= set(frame)
     assert len(frame) == 3 + 3 + 3 + 2
     assert specs(frame) == list(store.study.runs)
@@ -93,14 +93,14 @@ def test_mistakes_are_told(out: Path, tmp_path: Path) -> None:
         export(tmp_path / "empty", tmp_path / "a.parquet")
     (tmp_path / "a.parquet").write_bytes(b"no parquet")
     with pytest.raises(FathomError, match="not a results file"):
-        read(tmp_path / "a.parquet")
-    frame = read(export(out, tmp_path / "b.parquet"))
+        read_results(tmp_path / "a.parquet")
+    frame = read_results(export(out, tmp_path / "b.parquet"))
     frame.drop(columns=["queried", "commit"]).to_parquet(tmp_path / "c.parquet")
     with pytest.raises(FathomError, match="lacks the columns queried, commit"):
-        read(tmp_path / "c.parquet")
+        read_results(tmp_path / "c.parquet")
     frame.assign(results_version=99).to_parquet(tmp_path / "d.parquet")
     with pytest.raises(FathomError, match="newer Fathom"):
-        read(tmp_path / "d.parquet")
+        read_results(tmp_path / "d.parquet")
     with pytest.raises(FathomError, match="no folder"):
         read_all(tmp_path / "nowhere")
 
@@ -126,7 +126,7 @@ def test_the_folder_has_its_description() -> None:
 def test_what_was_kept_loads(path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        frame = read(path)
+        frame = read_results(path)
     assert path.stat().st_size <= module.CAP
     assert len(frame)
     assert frame["score"].between(0, 1).all()

@@ -10,7 +10,7 @@ from fathom.core.records import digest
 from fathom.report import report as report_module
 from fathom.report.summary import warnings
 from fathom.results.failures import retry_note
-from fathom.results.results import Reading
+from fathom.results.results import StudyResults
 from fathom.store.store import Store
 
 PLAN = Plan(datasets=("digits", "digits-lt"), queries=("random", "badge"), seeds=2, rounds=3, classes=CLASSES[:3])
@@ -33,9 +33,9 @@ def retried(tmp_path: Path) -> Store:
         clock = {"session": "s", "finished": "2026-11-22T23:00:00+00:00"}
         store.fail(f"{kind}-{digest(job, 6)}", content | {"message": MESSAGE, "traceback": ""}, clock)
     store.retry(setting, 1, "lr/10", MESSAGE)
-    ceiling = {**dict(zip(("dataset", "regime", "paradigm"), setting, strict=True)), "seed": 0, "budget": 1180}
-    ceiling |= {"hparams": {"lr": 0.01}, "metrics": {"accuracy": 0.9}, "recalls": [0.9] * 3}
-    store.put(f"shared/ceiling/{digest([*setting, 0, 'lr/10'], 16)}", ceiling, {"seconds": 1.0, "environment": "abc"})
+    full_data = {**dict(zip(("dataset", "regime", "paradigm"), setting, strict=True)), "seed": 0, "budget": 1180}
+    full_data |= {"hparams": {"lr": 0.01}, "metrics": {"accuracy": 0.9}, "recalls": [0.9] * 3}
+    store.put(f"shared/ceiling/{digest([*setting, 0, 'lr/10'], 16)}", full_data, {"seconds": 1.0, "environment": "abc"})
     regime = regime_of(PLAN, setting[2])
     for spec in runs:
         store.begin_run(spec, regime)
@@ -45,15 +45,15 @@ def retried(tmp_path: Path) -> Store:
 
 
 def test_only_the_rounds_of_the_retry_count(retried: Store) -> None:
-    reading = Reading.of(retried.root)
+    reading = StudyResults.of(retried.root)
     assert [run.done for run in reading.runs] == [3, 3, 3, 3, 3, 3, 3, 2]
     assert len(reading.frame) == 23
-    assert reading.ceiling_score(reading.store.study.settings[0]) == 0.975
-    assert reading.ceiling_score(reading.store.study.settings[1]) == 0.9  # that of the first form is left out
+    assert reading.full_data_score(reading.store.study.settings[0]) == 0.975
+    assert reading.full_data_score(reading.store.study.settings[1]) == 0.9  # that of the first form is left out
 
 
 def test_a_failure_is_made_good_by_the_run_that_took_its_place(retried: Store) -> None:
-    failures = Reading.of(retried.root).failures
+    failures = StudyResults.of(retried.root).failures
     assert {f["what"].split()[-2:][0] + f["what"].split()[-1]: f["mended"] for f in failures} == {
         "badgeseed=0": True,
         "badgeseed=1": False,
@@ -73,7 +73,7 @@ def test_every_table_of_the_setting_says_it(retried: Store) -> None:
     assert not any("done again" in tables[name].note for name in tables if name.startswith("00-"))
     for name in ("across", "penalty", "times"):
         assert f"In digits-lt · low · standard: {note}" in tables[name].note, name
-    assert "In digits-lt" in dict(warnings(Reading.of(retried.root)))["Done again"]
+    assert "In digits-lt" in dict(warnings(StudyResults.of(retried.root)))["Done again"]
     assert "Done again: all runs of digits-lt · low · standard, with lr/10" in page.text
     assert page.text.count(MESSAGE) == 4  # the retry and the three failures, which stay listed
     assert page.text.count("(the setting was done again with a tenth of the learning rate (lr/10); completed)") == 2
@@ -82,7 +82,7 @@ def test_every_table_of_the_setting_says_it(retried: Store) -> None:
 @pytest.mark.usefixtures("undrawn")
 def test_a_study_without_retries_says_nothing_of_them(tmp_path: Path) -> None:
     build(tmp_path, PLAN)
-    text = Page(report_module.Page(Reading.of(tmp_path)).html()).text
+    text = Page(report_module.Page(StudyResults.of(tmp_path)).html()).text
     assert "again" not in text.lower().replace("against", "")
 
 
@@ -90,5 +90,5 @@ def test_a_failure_of_before_there_were_retries_is_read(tmp_path: Path) -> None:
     store = build(tmp_path, PLAN)
     content = {"job": f"runs/{store.study.runs[0].key}", "what": "a run", "error": "OSError", "message": "full"}
     store.fail("run-old", {**content, "kind": "run", "traceback": ""}, {"session": "s", "finished": ""})
-    (failure,) = Reading.of(tmp_path).failures
+    (failure,) = StudyResults.of(tmp_path).failures
     assert (failure["mended"], failure["again"]) == (True, "")

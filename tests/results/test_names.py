@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fathom.registry.spec_string import Call
+from fathom.registry.spec_string import SpecString
 from fathom.results.names import Names, short_names
 
 LONG = "standard(augmentation=standard, batch_size=64, epochs=12, lr=0.03|0.01)"
@@ -37,7 +37,7 @@ def test_what_is_no_call_string_stays() -> None:
 @given(
     st.lists(
         st.builds(
-            Call.make,
+            SpecString.make,
             st.sampled_from(["a", "b"]),
             st.dictionaries(st.sampled_from("xyz"), st.integers(0, 2) | st.text("uv", min_size=1, max_size=40)),
         ).map(str),

@@ -15,10 +15,10 @@ from fathom.core.records import LabelRegime
 from fathom.report import report as report_module
 from fathom.report.paradigm_figures import arms_figure
 from fathom.report.paradigm_tables import paradigm_table, verdict_details, verdict_words
-from fathom.report.style import STROKES, looks, strokes
-from fathom.report.summary import headline
-from fathom.results.paradigms import apart, compare, groups, verdicts
-from fathom.results.results import Reading
+from fathom.report.style import LINE_STYLES, line_styles, method_styles
+from fathom.report.summary import summary
+from fathom.results.paradigms import apart, compare_paradigms, paradigm_groups, verdicts
+from fathom.results.results import StudyResults
 from fathom.stats.curves import budget_curves
 from fathom.stats.inference import t_interval
 from fathom.store.store import Store
@@ -36,8 +36,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 @pytest.fixture(scope="module")
-def reading(store: Store) -> Reading:
-    return Reading.of(store.root)
+def reading(store: Store) -> StudyResults:
+    return StudyResults.of(store.root)
 
 
 def area(frame: pd.DataFrame, paradigm: str, query: str, seed: int, budgets: list[int]) -> float:
@@ -47,20 +47,20 @@ def area(frame: pd.DataFrame, paradigm: str, query: str, seed: int, budgets: lis
     return float(sum((scores[1:] + scores[:-1]) / 2 * np.diff(budgets)) / (budgets[-1] - budgets[0]))
 
 
-def test_one_group_holds_all_that_begin_alike(reading: Reading) -> None:
-    (group,) = groups(reading)
+def test_one_group_holds_all_that_begin_alike(reading: StudyResults) -> None:
+    (group,) = paradigm_groups(reading)
     assert (group.title, group.start, group.val_size) == ("digits · low", 50, 250)
-    assert list(group.arms.values()) == ["standard", "self-sl", "semi-sl", "frozen"]
+    assert list(group.members.values()) == ["standard", "self-sl", "semi-sl", "frozen"]
     assert {s[2] for s in group.reference.values()} == {STANDARD}
     assert apart(reading) == []
 
 
 @pytest.mark.parametrize(("paradigm", "budgets"), [(SELF, list(range(50, 226, 25))), (SEMI, COMMON)])
 def test_a_paradigm_is_paired_by_seed_at_the_budgets_that_both_have(
-    reading: Reading, paradigm: str, budgets: list[int]
+    reading: StudyResults, paradigm: str, budgets: list[int]
 ) -> None:
-    (group,) = groups(reading)
-    pair = compare(reading, group, next(arm for arm in group.arms if arm[2] == paradigm))
+    (group,) = paradigm_groups(reading)
+    pair = compare_paradigms(reading, group, next(arm for arm in group.members if arm[2] == paradigm))
     assert pair is not None
     assert pair.budgets == budgets
     frame = reading.frame
@@ -79,7 +79,7 @@ def test_a_paradigm_is_paired_by_seed_at_the_budgets_that_both_have(
     assert 0 < pair.saving.saving < 1
 
 
-def test_the_verdict_is_the_paired_difference_of_the_two_best_choices(reading: Reading) -> None:
+def test_the_verdict_is_the_paired_difference_of_the_two_best_choices(reading: StudyResults) -> None:
     (verdict,) = verdicts(reading)
     (choice,) = verdict.choices
     assert choice.budgets == COMMON
@@ -94,7 +94,7 @@ def test_the_verdict_is_the_paired_difference_of_the_two_best_choices(reading: R
     assert verdict.query.mean == pytest.approx(by_query.mean())
 
 
-def test_the_table_says_what_the_pairs_say(reading: Reading, undrawn: None) -> None:
+def test_the_table_says_what_the_pairs_say(reading: StudyResults, undrawn: None) -> None:
     page = report_module.Page(reading)
     text = Page(page.html()).text
     table = next(table for table in page.tables if table.name == "paradigms-00")
@@ -103,11 +103,11 @@ def test_the_table_says_what_the_pairs_say(reading: Reading, undrawn: None) -> N
     assert rows["semi-sl"]["Budgets"] == "3 of 4"
     assert rows["frozen"]["Budgets"] == "8"
     assert all(rows[arm]["Best method"] == "BADGE" for arm in rows)
-    (group,) = groups(reading)
-    for arm, name in group.arms.items():
+    (group,) = paradigm_groups(reading)
+    for arm, name in group.members.items():
         gains = reading.gains[(reading.gains["paradigm"] == arm[2]) & (reading.gains["query"] == "badge")]
         assert rows[name]["AL gain"].startswith(f"{100 * gains['aubc'].item():+.1f} [".replace("-", "\u2212"))
-        if pair := compare(reading, group, arm):
+        if pair := compare_paradigms(reading, group, arm):
             assert rows[name]["Paradigm gain"].startswith(f"{100 * pair.row['aubc']:+.1f} [".replace("-", "\u2212"))
     assert "compared only at the budgets that both have" in table.note
     assert "semi-sl: 50, 125 and 200" in table.note
@@ -129,11 +129,11 @@ def test_what_is_said_follows_the_interval(tmp_path: Path, levels: dict[str, flo
     plan = four({STANDARD: -0.3} | {SELF: -0.3 + levels[SELF]}, paradigms=(STANDARD, SELF), noise=0.006)
     gain = {"random": 0.0, "badge": effect}
     build(tmp_path, replace(plan, queries=tuple(gain), effect=gain.__getitem__, rounds=4, classes=CLASSES[:3]))
-    reading = Reading.of(tmp_path)
+    reading = StudyResults.of(tmp_path)
     (verdict,) = verdicts(reading)
     said = verdict_words(reading, verdict)
     assert said.startswith(f"On digits {told}: ")
-    assert headline(reading)[0].startswith(said)
+    assert summary(reading)[0].startswith(said)
     low, high = verdict.difference.low, verdict.difference.high
     assert ("cannot" in told or "neither" in told) == (low <= 0 <= high)
     if "neither" in told:
@@ -143,9 +143,9 @@ def test_what_is_said_follows_the_interval(tmp_path: Path, levels: dict[str, flo
 
 def test_one_seed_cannot_tell(tmp_path: Path) -> None:
     build(tmp_path, small(seeds=1))
-    reading = Reading.of(tmp_path)
-    assert "one seed cannot tell" in headline(reading)[0]
-    assert "(no interval)" in headline(reading)[0]
+    reading = StudyResults.of(tmp_path)
+    assert "one seed cannot tell" in summary(reading)[0]
+    assert "(no interval)" in summary(reading)[0]
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -154,8 +154,8 @@ def test_other_starts_are_never_compared(tmp_path: Path) -> None:
     checked = LabelRegime("low(val_size=100)", start=50, query_size=25, rounds=8, val_size=100)
     plan = small(paradigms=(STANDARD, SELF, FROZEN), regimes={SELF: other, FROZEN: checked})
     build(tmp_path, plan)
-    reading = Reading.of(tmp_path)
-    assert groups(reading) == []
+    reading = StudyResults.of(tmp_path)
+    assert paradigm_groups(reading) == []
     assert verdicts(reading) == []
     assert len(apart(reading)) == 3
     page, tables = made(tmp_path)
@@ -178,9 +178,9 @@ def test_runs_that_are_not_complete_make_no_pair(tmp_path: Path) -> None:
         return 2 if (spec.paradigm, spec.query, spec.seed) == (SELF, "random", 1) else None  # type: ignore[attr-defined]
 
     build(tmp_path, small(paradigms=(STANDARD, SELF), stop=stop))
-    reading = Reading.of(tmp_path)
-    (group,) = groups(reading)
-    pair = compare(reading, group, next(arm for arm in group.arms if arm[2] == SELF))
+    reading = StudyResults.of(tmp_path)
+    (group,) = paradigm_groups(reading)
+    pair = compare_paradigms(reading, group, next(arm for arm in group.members if arm[2] == SELF))
     assert pair is not None
     assert (pair.row["n"], len(pair.budgets)) == (2, 8)
     (verdict,) = verdicts(reading)
@@ -189,17 +189,17 @@ def test_runs_that_are_not_complete_make_no_pair(tmp_path: Path) -> None:
 
 def test_a_paradigm_that_has_not_begun_or_has_no_baseline_is_no_arm_of_a_verdict(tmp_path: Path) -> None:
     build(tmp_path / "open", small(stop=lambda spec: 0 if spec.paradigm == FROZEN else None))
-    reading = Reading.of(tmp_path / "open")
-    assert [arm[2] for arm in groups(reading)[0].arms] == [STANDARD, SELF, SEMI]
+    reading = StudyResults.of(tmp_path / "open")
+    assert [arm[2] for arm in paradigm_groups(reading)[0].members] == [STANDARD, SELF, SEMI]
     assert len(verdicts(reading)) == 1
     build(tmp_path / "none", small(baseline="margin"))
-    assert verdicts(Reading.of(tmp_path / "none")) == []
+    assert verdicts(StudyResults.of(tmp_path / "none")) == []
 
 
 def test_without_standard_the_first_paradigm_is_the_reference(tmp_path: Path, undrawn: None) -> None:
     build(tmp_path, small(paradigms=(SELF, FROZEN)))
-    reading = Reading.of(tmp_path)
-    assert {s[2] for s in groups(reading)[0].reference.values()} == {SELF}
+    reading = StudyResults.of(tmp_path)
+    assert {s[2] for s in paradigm_groups(reading)[0].reference.values()} == {SELF}
     _, tables = made(tmp_path)
     assert "Reference is self-sl, as standard was not run here." in tables["paradigms-00"].note
 
@@ -214,41 +214,44 @@ def test_a_paradigm_in_two_regimes_is_told_apart_and_each_has_the_reference_of_i
         store.begin_run(spec, WIDE)
         for record in rounds_of(spec, WIDE, plan):
             store.commit(spec, record)
-    reading = Reading.of(tmp_path)
-    (group,) = groups(reading)
+    reading = StudyResults.of(tmp_path)
+    (group,) = paradigm_groups(reading)
     narrow = "low(query_size=25)"
-    assert list(group.arms.values()) == [
+    assert list(group.members.values()) == [
         f"standard, {narrow}",
         f"self-sl, {narrow}",
         f"standard, {WIDE.name}",
         f"self-sl, {WIDE.name}",
     ]
     assert all(arm[1] == reference[1] and reference[2] == STANDARD for arm, reference in group.reference.items())
-    pairs = [compare(reading, group, arm) for arm in group.arms]
+    pairs = [compare_paradigms(reading, group, arm) for arm in group.members]
     assert [pair and len(pair.budgets) for pair in pairs] == [None, 8, None, 4]
     note = paradigm_table(reading, group, "p").note
     assert f"Compared: self-sl, {narrow} against standard, {narrow}, self-sl, {WIDE.name} against standard" in note
 
 
 def test_strokes_are_those_of_the_study_and_others_differ() -> None:
-    found = strokes({"standard(a=1) low(b=2)": "a", "self-sl low": "b", "standard(a=2) low": "c", "mine low": "d"})
+    found = line_styles({"standard(a=1) low(b=2)": "a", "self-sl low": "b", "standard(a=2) low": "c", "mine low": "d"})
     assert found["self-sl low"].line == "-"
     assert found["self-sl low"].marker == "o"
-    assert (found["standard(a=1) low(b=2)"].line, found["standard(a=1) low(b=2)"].marker) == STROKES["standard"]
+    assert (found["standard(a=1) low(b=2)"].line, found["standard(a=1) low(b=2)"].marker) == LINE_STYLES["standard"]
     assert [stroke.hollow for stroke in found.values()] == [False, False, True, False]
     assert len({(repr(stroke.line), stroke.marker) for stroke in found.values()}) == 4
 
 
-def test_the_panel_has_every_curve_in_the_color_of_its_method(reading: Reading) -> None:
-    curves = {s[2]: budget_curves(reading.frame[reading.frame["paradigm"] == s[2]]) for s in groups(reading)[0].arms}
-    own = looks(["random", "badge"])
-    drawn = arms_figure("p", curves, strokes({p: p for p in LEVELS}), own, "accuracy", {STANDARD: 0.97, SELF: 0.98})
+def test_the_panel_has_every_curve_in_the_color_of_its_method(reading: StudyResults) -> None:
+    curves = {
+        s[2]: budget_curves(reading.frame[reading.frame["paradigm"] == s[2]])
+        for s in paradigm_groups(reading)[0].members
+    }
+    own = method_styles(["random", "badge"])
+    drawn = arms_figure("p", curves, line_styles({p: p for p in LEVELS}), own, "accuracy", {STANDARD: 0.97, SELF: 0.98})
     lines = [line for line in drawn.figure.axes[0].get_lines() if len(line.get_xdata()) > 2]
     assert len(lines) == 4 * 2
     assert {line.get_color() for line in lines} == {look.light for look in own.values()}
     assert {line.get_marker() for line in lines} == {"v", "o", "d", "s"}
-    assert len(drawn.figure.axes[0].get_lines()) == 10  # with two ceilings
+    assert len(drawn.figure.axes[0].get_lines()) == 10  # with two full-data lines
     assert drawn.alt.startswith(f"Budget curves of training paradigms. {STANDARD}: Random ")
     assert re.search(r"--q0\b", drawn.inline)
-    again = arms_figure("p", curves, strokes({p: p for p in LEVELS}), own, "accuracy", {STANDARD: 0.97, SELF: 0.98})
+    again = arms_figure("p", curves, line_styles({p: p for p in LEVELS}), own, "accuracy", {STANDARD: 0.97, SELF: 0.98})
     assert again.svg == drawn.svg

@@ -14,10 +14,10 @@ from fathom.core.records import RunSpec
 from fathom.report.paradigm_figures import marginal_figure, mask_figure, probe_figure, rate_figure
 from fathom.report.paradigm_section import HIDDEN
 from fathom.report.report import report
-from fathom.report.style import looks
-from fathom.report.tables import Table
+from fathom.report.style import method_styles
+from fathom.report.tables import ReportTable
 from fathom.report.training_tables import backbone_table, encoder_table, ground_table, guess_table
-from fathom.results.results import Reading
+from fathom.results.results import StudyResults
 from fathom.results.training import guesses, probes
 from fathom.store.store import Store
 
@@ -30,16 +30,16 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 @pytest.fixture(scope="module")
-def reading(store: Store) -> Reading:
-    return Reading.of(store.root)
+def reading(store: Store) -> StudyResults:
+    return StudyResults.of(store.root)
 
 
-def column(table: Table | None, name: str) -> list[str]:
+def column(table: ReportTable | None, name: str) -> list[str]:
     assert table is not None
     return [row[table.columns.index(name)].text for row in table.rows]
 
 
-def test_encoders_are_shown_with_their_last_point(reading: Reading) -> None:
+def test_encoders_are_shown_with_their_last_point(reading: StudyResults) -> None:
     (probe,) = probes(reading)
     assert (probe.dataset, probe.preparation, probe.watched) == ("digits", SIMCLR, [0, 1, 2])
     epochs, accuracy = probe.curve(1)
@@ -59,7 +59,7 @@ def test_an_encoder_that_was_fetched_has_no_curve(tmp_path: Path) -> None:
     store = build(tmp_path, replace(PLAN, paradigms=(STANDARD,), classes=CLASSES[:3]))
     content = {"dataset": "digits", "preparation": "encoder(sha256=ab)", "seed": 0, "curve": [], "tensors": "ab" * 32}
     store.put("shared/prepared/0", content, {"seconds": 1.0, "environment": "abc"})
-    reading = Reading.of(tmp_path)
+    reading = StudyResults.of(tmp_path)
     (probe,) = probes(reading)
     assert probe.watched == []
     assert column(encoder_table(reading, [probe]), "kNN accuracy") == ["\u2013"]
@@ -68,7 +68,7 @@ def test_an_encoder_that_was_fetched_has_no_curve(tmp_path: Path) -> None:
     assert HIDDEN not in text  # nothing hidden was looked at
 
 
-def test_backbones_have_their_facts(reading: Reading) -> None:
+def test_backbones_have_their_facts(reading: StudyResults) -> None:
     table = backbone_table(reading)
     assert table is not None
     told = {name: column(table, name)[0] for name in table.columns}
@@ -84,7 +84,7 @@ def test_backbones_have_their_facts(reading: Reading) -> None:
     assert table.rows[0][1].title == BACKBONE
 
 
-def test_guesses_are_those_of_the_rounds(store: Store, reading: Reading) -> None:
+def test_guesses_are_those_of_the_rounds(store: Store, reading: StudyResults) -> None:
     (own,) = guesses(reading)
     assert (own.setting[2], own.query, own.threshold) == (SEMI, "random", 0.95)
     specs = [spec for spec in store.study.runs if spec.paradigm == SEMI and spec.query == "badge"]
@@ -99,7 +99,7 @@ def test_guesses_are_those_of_the_rounds(store: Store, reading: Reading) -> None
     assert "at least 0.95 sure" in table.caption
 
 
-def test_mask_rates_and_marginals_are_means_over_seeds(store: Store, reading: Reading) -> None:
+def test_mask_rates_and_marginals_are_means_over_seeds(store: Store, reading: StudyResults) -> None:
     (own,) = guesses(reading)
     rates = own.mask_rates()
     assert [budget for budget, _, _ in rates] == [50, 125, 200, 275]
@@ -125,7 +125,7 @@ def odd(spec: RunSpec, number: int) -> dict[str, object]:
 @pytest.mark.usefixtures("undrawn")
 def test_what_is_odd_or_missing_is_left_out(tmp_path: Path) -> None:
     build(tmp_path, replace(PLAN, training=odd, classes=CLASSES[:3]))
-    reading = Reading.of(tmp_path)
+    reading = StudyResults.of(tmp_path)
     (own,) = guesses(reading)
     assert own.setting[2] == SEMI
     assert own.mask_rates() == []
@@ -137,14 +137,14 @@ def test_what_is_odd_or_missing_is_left_out(tmp_path: Path) -> None:
     assert "nan" not in page.text.lower().split()
 
 
-def test_the_time_of_what_runs_share_is_told_and_counted(reading: Reading, tmp_path: Path) -> None:
+def test_the_time_of_what_runs_share_is_told_and_counted(reading: StudyResults, tmp_path: Path) -> None:
     table = ground_table(reading)
     assert column(table, "What") == ["pre-training", "features"]
     assert column(table, "Times") == ["3", "1"]
     assert table is not None
     assert [row[-1].value for row in table.rows] == pytest.approx([16203.0, 75.0])
     build(tmp_path, PLAN)
-    without = Reading.of(tmp_path)
+    without = StudyResults.of(tmp_path)
     assert reading.seconds - without.seconds == pytest.approx(16278.0)
     assert ground_table(without) is None
     assert (
@@ -154,7 +154,7 @@ def test_the_time_of_what_runs_share_is_told_and_counted(reading: Reading, tmp_p
 
 def test_drawings_of_training() -> None:
     frame = {"query": ["random", "random"], "budget": [50.0, 100.0], "mean": [0.5, 0.75]}
-    rate = rate_figure("r", pd.DataFrame(frame), looks(["random"]), "pseudo-label rate")
+    rate = rate_figure("r", pd.DataFrame(frame), method_styles(["random"]), "pseudo-label rate")
     assert rate.alt == "Pseudo-label rate in %: Random 75.0."
     mask = mask_figure("m", [(50, np.array([1.0, 2.0]), np.array([0.2, 0.4])), (100, np.array([1.0]), np.array([0.9]))])
     assert mask.alt == "Mask rate at the end of training: 50 labels 40 %; 100 labels 90 %."

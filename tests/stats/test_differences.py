@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fathom.stats.differences import Arm, contrast, difference, paired, welch
+from fathom.stats.differences import SeedSummary, contrast, paired, paired_difference, welch
 
 A, B = [0.52, 0.55, 0.53], [0.50, 0.44, 0.47, 0.49]
 
 
-def arm(values: list[float], first_seed: int = 0) -> Arm:
-    return Arm.of({first_seed + i: v for i, v in enumerate(values)})
+def arm(values: list[float], first_seed: int = 0) -> SeedSummary:
+    return SeedSummary.of({first_seed + i: v for i, v in enumerate(values)})
 
 
 def test_welch_is_scipys() -> None:
@@ -39,7 +39,7 @@ def test_equivalence_is_two_one_sided_tests() -> None:
 
 def test_a_contrast_of_four_arms() -> None:
     """With equal counts and spreads it is the t-interval of the pooled variance."""
-    four = [Arm(m, 0.01, 3) for m in (0.5, 0.4, 0.3, 0.25)]
+    four = [SeedSummary(m, 0.01, 3) for m in (0.5, 0.4, 0.3, 0.25)]
     found = contrast(list(zip((1, -1, -1, 1), four, strict=True)))
     assert found.mean == pytest.approx(0.05)
     assert found.df == pytest.approx(8)
@@ -48,19 +48,19 @@ def test_a_contrast_of_four_arms() -> None:
 
 def test_common_seeds_are_paired() -> None:
     a, b = [0.5, 0.6, 0.7], [0.49, 0.58, 0.70]
-    found, expected = difference(arm(a), arm(b)), stats.ttest_rel(a, b)
+    found, expected = paired_difference(arm(a), arm(b)), stats.ttest_rel(a, b)
     assert found.paired
     assert found.p == pytest.approx(expected.pvalue)
     assert (found.low, found.high) == pytest.approx(tuple(expected.confidence_interval(0.95)))
-    assert not difference(arm(a), arm(b, first_seed=10)).paired
+    assert not paired_difference(arm(a), arm(b, first_seed=10)).paired
 
 
 def test_what_cannot_be_said_is_refused_with_its_reason() -> None:
-    one = Arm(0.5, float("nan"), 1)
+    one = SeedSummary(0.5, float("nan"), 1)
     assert "1 seed" in welch(one, arm(A)).refused
     assert welch(one, arm(A)).mean == pytest.approx(0.5 - np.mean(A))
-    assert "nothing varies" in welch(Arm(0.5, 0.0, 3), Arm(0.4, 0.0, 3)).refused
-    assert "spread" in welch(Arm(0.5, float("nan"), 3), arm(A)).refused
+    assert "nothing varies" in welch(SeedSummary(0.5, 0.0, 3), SeedSummary(0.4, 0.0, 3)).refused
+    assert "spread" in welch(SeedSummary(0.5, float("nan"), 3), arm(A)).refused
     assert "do not vary" in paired([0.1, 0.1, 0.1]).refused
     refused = paired([0.1])
     assert math.isnan(refused.low)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fathom.core.records import FathomError, LabelRegime, Round, RunSpec, Study
-from fathom.store.atomic_files import DamageWarning, look, mark
+from fathom.store.atomic_files import DamageWarning, leave_marker, try_read
 from fathom.store.store import Store
 
 SPECS = tuple(RunSpec("digits", "low", "standard", query, seed) for seed in (0, 1) for query in ("random", "bald"))
@@ -140,17 +140,17 @@ def test_who_saw_the_damage_late_does_not_move_the_good_file(store: Store) -> No
     path = store.root / "shared/x.json"
     path.parent.mkdir()
     path.write_text("damaged")
-    looks = []
+    method_styles = []
 
     def damage() -> str:
-        looks.append(found := look(path)[1])
-        if len(looks) == 1:
+        method_styles.append(found := try_read(path)[1])
+        if len(method_styles) == 1:
             path.unlink()
             Store(store.root).put("shared/x", {"value": 1})
         return found
 
-    store.set_aside("shared/x", damage)
-    assert [bool(found) for found in looks] == [True, False]
+    store.quarantine("shared/x", damage)
+    assert [bool(found) for found in method_styles] == [True, False]
     assert store.get("shared/x") == ({"value": 1}, {})
     assert not (store.root / "quarantine").exists()
 
@@ -252,7 +252,7 @@ def test_a_study_may_grow_if_asked(store: Store) -> None:
 
 
 def test_what_decides_no_result_may_change(store: Store) -> None:
-    renamed = Study("s", SPECS, title="Better words", baseline="bald", ceiling=3)
+    renamed = Study("s", SPECS, title="Better words", baseline="bald", full_data=3)
     store.begin(renamed)
     assert Store.open(store.root).study == renamed
 
@@ -342,13 +342,13 @@ def test_locks_that_nobody_holds_are_removed_and_those_of_the_living_stay(store:
     dead.wait()
     with store.lock("runs/done"), store.lock("runs/killed"):
         pass
-    mark(store.mark("runs/killed", "a"), dead.pid)
-    mark(store.mark("runs/living", "b"), os.getpid())
-    store.mark("runs/elsewhere", "c").write_text(f"another-machine {dead.pid}")
-    store.mark("runs/old", "d").touch()
+    leave_marker(store.marker_path("runs/killed", "a"), dead.pid)
+    leave_marker(store.marker_path("runs/living", "b"), os.getpid())
+    store.marker_path("runs/elsewhere", "c").write_text(f"another-machine {dead.pid}")
+    store.marker_path("runs/old", "d").touch()
     process = holder(store, "runs/held")
     assert process.stdout.readline() == "True\n"
-    mark(store.mark("runs/held", "e"), dead.pid)
+    leave_marker(store.marker_path("runs/held", "e"), dead.pid)
     store.clean()
     locks = {path.name for path in (store.root / ".locks").iterdir()}
     assert locks == {"runs-living.b", "runs-elsewhere.c", "runs-old.d", "runs-held.lock", "runs-held.e"}

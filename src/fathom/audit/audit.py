@@ -5,9 +5,9 @@ from pathlib import Path
 
 from fathom.audit import integrity, pitfalls
 from fathom.audit.rules import PREDICATES, Finding, rules
-from fathom.results.results import Reading
+from fathom.results.results import StudyResults
 
-__all__ = ["audit", "audit_reading", "failed", "integrity", "pitfalls"]  # the last two register their predicates
+__all__ = ["audit", "audit_results", "failed", "integrity", "pitfalls"]  # the last two register their predicates
 
 
 def audit(out: str | Path) -> list[Finding]:
@@ -16,10 +16,10 @@ def audit(out: str | Path) -> list[Finding]:
     Raises:
         FathomError: There is none.
     """
-    return audit_reading(Reading.of(out))
+    return audit_results(StudyResults.of(out))
 
 
-def audit_reading(reading: Reading) -> list[Finding]:
+def audit_results(reading: StudyResults) -> list[Finding]:
     """The same of a store that was read already."""
     return [Finding(rule, *PREDICATES[rule.id](reading)) for rule in rules().values()]
 

@@ -4,13 +4,13 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from fathom.audit.pitfalls import NOTHING, Found, begun
+from fathom.audit.pitfalls import NOTHING, Answer, begun
 from fathom.audit.rules import predicate
 from fathom.core.records import digest, unique
 from fathom.core.text import plural
 from fathom.results.classifiers import listed
 from fathom.results.environments import UNKNOWN
-from fathom.results.results import Reading, Setting
+from fathom.results.results import Setting, StudyResults
 from fathom.results.roles import FOLLOWED, roll_out_words
 from fathom.stats.inference import MIN_SEEDS
 
@@ -20,7 +20,7 @@ ENOUGH, FEW = 5, 3  # seeds
 # ------------------------------------------------------------------------------------------------- statistics
 
 
-def complete_seeds(r: Reading) -> dict[Setting, dict[str, set[int]]]:
+def complete_seeds(r: StudyResults) -> dict[Setting, dict[str, set[int]]]:
     """Setting -> query method -> seeds whose run is complete, of the settings that were begun."""
     found: dict[Setting, dict[str, set[int]]] = {s: {} for s in begun(r)}
     for run in r.runs:
@@ -31,7 +31,7 @@ def complete_seeds(r: Reading) -> dict[Setting, dict[str, set[int]]]:
 
 
 @predicate("seeds")
-def seeds(r: Reading) -> Found:
+def seeds(r: StudyResults) -> Answer:
     """Complete seeds of the method that has fewest."""
     counts = [len(s) for methods in complete_seeds(r).values() for s in methods.values()]
     if not counts:
@@ -42,7 +42,7 @@ def seeds(r: Reading) -> Found:
 
 
 @predicate("pairing")
-def pairing(r: Reading) -> Found:
+def pairing(r: StudyResults) -> Answer:
     """Seeds that all methods of a setting have completed."""
     if not (found := complete_seeds(r)):
         return NOTHING
@@ -56,7 +56,7 @@ def pairing(r: Reading) -> Found:
 
 
 @predicate("correction")
-def correction(r: Reading) -> Found:
+def correction(r: StudyResults) -> Answer:
     """Gains with a Holm-corrected p-value."""
     if r.gains.empty:
         return "unknown", "no method is compared with the baseline"
@@ -67,14 +67,14 @@ def correction(r: Reading) -> Found:
 
 
 @predicate("design")
-def design(r: Reading) -> Found:
+def design(r: StudyResults) -> Answer:
     """Planned runs that are complete."""
     done = sum(run.complete for run in r.runs)
     return ("pass" if done == len(r.runs) else "partly" if done else "fail"), f"{done} of {len(r.runs)} runs complete"
 
 
 @predicate("failures")
-def failures(r: Reading) -> Found:
+def failures(r: StudyResults) -> Answer:
     """Failed attempts, and what became of them."""
     again = f"; {plural(len(r.retries), 'setting')} done again for all methods alike" if r.retries else ""
     lost = [f for f in r.failures if not f["mended"]]
@@ -89,7 +89,7 @@ def failures(r: Reading) -> Found:
 
 
 @predicate("control")
-def control(r: Reading) -> Found:
+def control(r: StudyResults) -> Answer:
     """Methods that are measured against a baseline of another classifier."""
     apart = [(s, q, c.crossed(q, c.reference(q))) for s, c in r.classifiers.items() if s in begun(r)
              for q in c.dropouts if c.crossed(q, r.baseline) and not c.is_control(q)]  # fmt: skip
@@ -104,7 +104,7 @@ def control(r: Reading) -> Found:
 # ---------------------------------------------------------------------------------------------------- leakage
 
 
-def _across(r: Reading, key: str, what: str, advice: str) -> Found:
+def _across(r: StudyResults, key: str, what: str, advice: str) -> Answer:
     """What a fact of the data sets counts on both sides of train and test."""
     names = unique(s[0] for s in begun(r))
     if not names:
@@ -117,20 +117,20 @@ def _across(r: Reading, key: str, what: str, advice: str) -> Found:
 
 
 @predicate("groups")
-def groups(r: Reading) -> Found:
+def check_groups(r: StudyResults) -> Answer:
     """Groups (lesion, patient) on both sides."""
     return _across(r, "groups_across", "groups", "")
 
 
 @predicate("duplicates")
-def duplicates(r: Reading) -> Found:
+def duplicates(r: StudyResults) -> Answer:
     """Exact duplicates on both sides, where the store's facts tell."""
     verdict, told = _across(r, "duplicates_across", "exact duplicates", "")
     return verdict, told + ("; fathom check-data counts them" if "not recorded" in told else "")
 
 
 @predicate("validation")
-def validation(r: Reading) -> Found:
+def check_validation(r: StudyResults) -> Answer:
     """Validation labels on the bill of every round."""
     if r.frame.empty:
         return NOTHING
@@ -147,7 +147,7 @@ def validation(r: Reading) -> Found:
 
 
 @predicate("queried")
-def queried(r: Reading) -> Found:
+def queried(r: StudyResults) -> Answer:
     """Queried ids against the train split, and for repeats."""
     if r.frame.empty:
         return NOTHING
@@ -167,7 +167,7 @@ def queried(r: Reading) -> Found:
 
 
 @predicate("hashes")
-def hashes(r: Reading) -> Found:
+def hashes(r: StudyResults) -> Answer:
     """Damaged records, now or in quarantine."""
     told = (
         f"{len(r.damage)} damaged, {len(r.quarantine)} in quarantine; {plural(len(r.frame), 'round')} read and checked"
@@ -176,7 +176,7 @@ def hashes(r: Reading) -> Found:
 
 
 @predicate("versions")
-def versions(r: Reading) -> Found:
+def versions(r: StudyResults) -> Answer:
     """Rounds whose environment is recorded."""
     if r.frame.empty:
         return NOTHING
@@ -186,7 +186,7 @@ def versions(r: Reading) -> Found:
 
 
 @predicate("environment")
-def environment(r: Reading) -> Found:
+def environment(r: StudyResults) -> Answer:
     """How many environments computed the study."""
     used = [e for e in r.environments if e.rounds or e.shared]
     if not used:
@@ -198,7 +198,7 @@ def environment(r: Reading) -> Found:
 
 
 @predicate("recheck")
-def recheck(r: Reading) -> Found:
+def check_rechecks(r: StudyResults) -> Answer:
     """Records of rounds that were computed again, of those that are still committed as they were then."""
     kept = [content for content, _ in r.store.records("rechecks").values()]
     found = [record for record in kept if _still(r, record)]
@@ -208,7 +208,7 @@ def recheck(r: Reading) -> Found:
     return ("fail" if other else "pass"), f"{plural(len(found), 'recheck')}, {other} with another result"
 
 
-def _still(r: Reading, record: Mapping[str, Any]) -> bool:
+def _still(r: StudyResults, record: Mapping[str, Any]) -> bool:
     """Whether what was rechecked is what is committed now."""
     if not (at := record.get("round")):
         shared = r.store.get(str(record["shared"]))
@@ -224,7 +224,7 @@ def _still(r: Reading, record: Mapping[str, Any]) -> bool:
 
 
 @predicate("rollout")
-def rollout(r: Reading) -> Found:
+def rollout(r: StudyResults) -> Answer:
     """Whether roll-out data were met with what had been frozen."""
     if not begun(r):
         return NOTHING

@@ -50,7 +50,7 @@ class _File(BaseModel):
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedAudit:
     """A published study and what its description says of the five pitfalls.
 
     Args:
@@ -77,13 +77,13 @@ def built_in() -> list[str]:
     return sorted(path.stem for path in AUDITS.glob("*.toml"))
 
 
-def literature() -> list[Published]:
+def literature() -> list[PublishedAudit]:
     """All descriptions that come along, by year and name; the paper's own study last."""
     found = [published(name) for name in built_in()]
     return sorted(found, key=lambda s: (s.reference is None, s.name.rpartition("-")[2], s.name))
 
 
-def published(source: str | Path) -> Published:
+def published(source: str | Path) -> PublishedAudit:
     """The description of a built-in name or a TOML file.
 
     Raises:
@@ -108,7 +108,7 @@ def published(source: str | Path) -> Published:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise FathomError(f"{path} is not valid TOML: {error}. Mend that line and try again") from None
     findings = tuple(_finding(pitfall, getattr(file, pitfall)) for pitfall in PITFALLS)
-    return Published(file.name, file.title, file.source, file.reference, findings)
+    return PublishedAudit(file.name, file.title, file.source, file.reference, findings)
 
 
 def _finding(pitfall: str, cell: _Cell | None) -> Finding:

@@ -6,30 +6,30 @@ from fathom.audit.rules import Verdict, predicate
 from fathom.core.records import LabelRegime, unique
 from fathom.core.text import plural
 from fathom.results.classifiers import listed
-from fathom.results.results import Reading, Setting
+from fathom.results.results import Setting, StudyResults
 from fathom.results.roles import FOLLOWED, roll_out_words
 
-Found = tuple[Verdict, str]
-NOTHING: Found = ("unknown", "no round is committed yet")
+Answer = tuple[Verdict, str]
+NOTHING: Answer = ("unknown", "no round is committed yet")
 
 
-def begun(r: Reading) -> list[Setting]:
+def begun(r: StudyResults) -> list[Setting]:
     """The settings in which a round is committed: what was only planned avoids no pitfall."""
     return unique(run.spec.setting for run in r.runs if run.done)
 
 
-def short(r: Reading, datasets: Iterable[str]) -> list[str]:
+def short(r: StudyResults, datasets: Iterable[str]) -> list[str]:
     """Their short names; the whole call-strings stand in the settings' sections."""
     return [r.names.dataset[name] for name in datasets]
 
 
-def rolled_out(r: Reading) -> list[str]:
+def rolled_out(r: StudyResults) -> list[str]:
     """The data sets of role roll-out that a round is committed on."""
     return [d for d in unique(s[0] for s in begun(r)) if r.facts.get(d, {}).get("role") == "roll-out"]
 
 
 @predicate("P1")
-def distributions(r: Reading) -> Found:
+def distributions(r: StudyResults) -> Answer:
     """Different data sets, an imbalance of its own, and a roll-out."""
     names = unique(s[0] for s in begun(r))
     if not names:
@@ -51,13 +51,13 @@ def distributions(r: Reading) -> Found:
 
 
 @predicate("P2")
-def starting_budgets(r: Reading) -> Found:
+def starting_budgets(r: StudyResults) -> Answer:
     """Different starting budgets on every data set."""
     return _varied(r, "starting budgets", lambda regime: regime.start)
 
 
 @predicate("P3")
-def query_sizes(r: Reading) -> Found:
+def check_query_sizes(r: StudyResults) -> Answer:
     """Different query sizes on every data set; the evidence says whether one starting budget saw several."""
     verdict, told = _varied(r, "query sizes", lambda regime: regime.query_size)
     if verdict == "unknown":
@@ -71,7 +71,7 @@ def query_sizes(r: Reading) -> Found:
 
 
 @predicate("P4")
-def configuration(r: Reading) -> Found:
+def configuration(r: StudyResults) -> Answer:
     """HPs chosen among several on a validation set."""
     settings = begun(r)
     if not settings:
@@ -94,7 +94,7 @@ def configuration(r: Reading) -> Found:
 
 
 @predicate("P5")
-def paradigms(r: Reading) -> Found:
+def check_paradigms(r: StudyResults) -> Answer:
     """Standard, self-supervised and semi-supervised training side by side."""
     found: dict[str, list[str]] = {}
     for dataset, _, paradigm in begun(r):
@@ -107,7 +107,7 @@ def paradigms(r: Reading) -> Found:
     return ("partly" if any(len(set(ways)) > 1 for ways in found.values()) else "fail"), told
 
 
-def _varied(r: Reading, what: str, of: Callable[[LabelRegime], int]) -> Found:
+def _varied(r: StudyResults, what: str, of: Callable[[LabelRegime], int]) -> Answer:
     """Whether a size of the label regimes takes several values on each data set."""
     found: dict[str, set[int]] = {}
     for setting in begun(r):

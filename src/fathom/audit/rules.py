@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from fathom.results.results import Reading
+    from fathom.results.results import StudyResults
 
 RULES = Path(__file__).with_name("rules.toml")
 Verdict = Literal["pass", "partly", "fail", "unknown"]
 VERDICTS: tuple[Verdict, ...] = ("pass", "partly", "fail", "unknown")
 PITFALLS = ("P1", "P2", "P3", "P4", "P5")
-Predicate = Callable[["Reading"], tuple[Verdict, str]]
+Predicate = Callable[["StudyResults"], tuple[Verdict, str]]
 PREDICATES: dict[str, Predicate] = {}
 
 

@@ -29,12 +29,12 @@ def compare(
         margin: Difference in AUBC, in points, below which two values count as the same.
     """
     from fathom.published.claims import claims
-    from fathom.published.compare import compare as hold_beside
+    from fathom.published.compare import compare_study as hold_beside
     from fathom.published.evidence import published_evidence, study_evidence
-    from fathom.report.compare_tables import cells_table, claim_lines, refused_table, summary
-    from fathom.results.results import Reading
+    from fathom.report.compare_tables import cells_table, claim_lines, compare_summary, refused_table
+    from fathom.results.results import StudyResults
 
-    reading = Reading.of(folder)
+    reading = StudyResults.of(folder)
     found = hold_beside(reading, margin / 100)
     ours, theirs = claims(study_evidence(reading)), claims(published_evidence())
     if json:
@@ -43,7 +43,7 @@ def compare(
         return
     for text in reading.damage:
         err.print(f"damaged: {text}", markup=False, soft_wrap=True)
-    out.print(summary(found), markup=False)
+    out.print(compare_summary(found), markup=False)
     for table in (cells_table(reading, found), refused_table(reading, found)):
         if table is not None:
             out.print(f"\n{table.caption}", markup=False)

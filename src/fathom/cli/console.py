@@ -21,7 +21,7 @@ from fathom.store.atomic_files import DamageWarning
 from fathom.store.store import Store
 
 if TYPE_CHECKING:
-    from fathom.engine.engine import Outcome
+    from fathom.engine.engine import StudyOutcome
     from fathom.engine.pretrain import Encoder
     from fathom.engine.status import Status
     from fathom.recheck.recheck import Rechecked
@@ -105,7 +105,7 @@ def bar_over(
         yield lambda committed, total: None
         return
     store = Store(folder) if folder else None
-    with bar(what, err, lambda: "; ".join(map(far, store.under_way())) if store else "", unit) as tell:
+    with bar(what, err, lambda: "; ".join(map(far, store.in_progress())) if store else "", unit) as tell:
         yield tell
 
 
@@ -118,7 +118,7 @@ def far(job: dict[str, Any]) -> str:
     return f"{name}: {job['done']} of {job['of']} {unit}{measured}"
 
 
-def print_outcome(outcome: "Outcome", silent: bool) -> None:
+def print_outcome(outcome: "StudyOutcome", silent: bool) -> None:
     """Say how a study ended, before a report is tried: what failed is told even if that fails too."""
     if not silent:
         out.print(
@@ -179,7 +179,7 @@ def print_status(
         mine = [r for r in rows if (r["dataset"], r["regime"], r["paradigm"], r["query"]) == cell]
         table.add_row(*map(escape, cell), "  ".join(f"{r['rounds']}/{r['of'] or '?'}" for r in mine))
     out.print(table)
-    for job in store.under_way():
+    for job in store.in_progress():
         out.print(f"under way: {escape(far(job))}")
     for setting in store.study.settings:
         for change in store.retries(setting):

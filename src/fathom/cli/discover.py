@@ -153,7 +153,7 @@ def status(
         failures = store.failures()
         if json:
             shared = {kind: len(store.records(f"shared/{kind}")) for kind in SHARED}
-            state = {"study": store.study.name, "runs": rows, "shared": shared, "under_way": store.under_way()}
+            state = {"study": store.study.name, "runs": rows, "shared": shared, "under_way": store.in_progress()}
             print_json(state | {"tasks": found.to_json() if found else None, "failures": failures})
         else:
             if watch and out.is_terminal:

@@ -70,7 +70,7 @@ def run(
     from fathom.design.study_file import load_study
     from fathom.design.subset import select
     from fathom.engine.engine import Interrupted
-    from fathom.engine.engine import run as run_study
+    from fathom.engine.engine import run_study as run_study
 
     add_plugins(plugin)
     the_study = load_study(study, hparams, freeze=freeze)
@@ -178,5 +178,5 @@ def pretrain(
         options: dict[str, Any] = {"seed": seed, "data": data, "download": download, "device": device}
         with bar_over(f"pre-training on {dataset}, seed {seed}", quiet or json, unit="epochs") as tell:
             options |= {"threads": threads, "fast": fast, "tell": lambda told: tell(told["done"], told["of"])}
-            made = encoders.pretrain(str(dataset), paradigm, **options)
+            made = encoders.pretrain_encoder(str(dataset), paradigm, **options)
     print_encoder(made, json, quiet)

@@ -15,7 +15,7 @@ LINE_EVERY = 15.0  # seconds
 
 @contextmanager
 def bar(
-    what: str, console: Console, under_way: Callable[[], str] = lambda: "", unit: str = "trainings"
+    what: str, console: Console, in_progress: Callable[[], str] = lambda: "", unit: str = "trainings"
 ) -> Iterator[Callable[[int, int], None]]:
     """Yields `tell(committed, total)`; counts trainings, their rate in this call, and the time left at that rate.
 
@@ -27,7 +27,7 @@ def bar(
     """
     clock = _Rate()
     if not console.is_terminal:
-        yield _lines(what, console, clock, under_way, unit)
+        yield _lines(what, console, clock, in_progress, unit)
         return
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(
@@ -36,14 +36,14 @@ def bar(
         task = progress.add_task(what, total=None, left="")
 
         def tell(committed: int, total: int) -> None:
-            left = "  ".join(part for part in (clock.left(committed, total), escape(under_way())) if part)
+            left = "  ".join(part for part in (clock.left(committed, total), escape(in_progress())) if part)
             progress.update(task, completed=committed, total=total, left=left)
 
         yield tell
 
 
 def _lines(
-    what: str, console: Console, clock: "_Rate", under_way: Callable[[], str], unit: str
+    what: str, console: Console, clock: "_Rate", in_progress: Callable[[], str], unit: str
 ) -> Callable[[int, int], None]:
     last = [float("-inf")]
 
@@ -51,7 +51,7 @@ def _lines(
         now = time.monotonic()
         if now - last[0] >= LINE_EVERY:
             last[0] = now
-            left = f"{clock.left(committed, total)}  {under_way()}".rstrip()
+            left = f"{clock.left(committed, total)}  {in_progress()}".rstrip()
             console.print(f"{what}: {committed} of {total} {unit} {left}", markup=False, soft_wrap=True)
 
     return tell

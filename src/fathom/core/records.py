@@ -217,7 +217,7 @@ class Study(_Record):
     title: str = ""
     description: str = ""
     baseline: str = "random"
-    ceiling: int = 1
+    full_data: int = 1
     retry: tuple[str, ...] = ()
     freeze: dict[str, Any] | None = field(default=None, hash=False)
 
@@ -239,14 +239,14 @@ def unique(items: Iterable[Any]) -> list[Any]:
     return list(dict.fromkeys(items))
 
 
-def difference(old: tuple[RunSpec, ...], new: tuple[RunSpec, ...]) -> tuple[list[RunSpec], list[RunSpec]]:
+def run_difference(old: tuple[RunSpec, ...], new: tuple[RunSpec, ...]) -> tuple[list[RunSpec], list[RunSpec]]:
     """(added, removed) runs."""
     return [r for r in new if r not in set(old)], [r for r in old if r not in set(new)]
 
 
 def refusal(root: object, old: tuple[RunSpec, ...], new: tuple[RunSpec, ...]) -> str:
     """What to tell somebody whose study is not the one in a folder."""
-    added, removed = difference(old, new)
+    added, removed = run_difference(old, new)
     lines = [f"{root} holds another study; the difference:"]
     for name in ("dataset", "regime", "paradigm", "query", "seed", "protocol"):
         here, there = unique(getattr(r, name) for r in old), unique(getattr(r, name) for r in new)

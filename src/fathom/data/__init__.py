@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import fathom.data.dataset
     from fathom.registry.registry import Entry
-    from fathom.registry.spec_string import Call, Value
+    from fathom.registry.spec_string import SpecString, Value
 
 __all__ = ["load", "sketch_of"]
 
@@ -60,7 +60,7 @@ def sketch_of(text: str) -> "fathom.data.dataset.Dataset | None":
     return replace(made, name=str(call))
 
 
-def _arguments(entry: "Entry", call: "Call") -> "dict[str, Value]":
+def _arguments(entry: "Entry", call: "SpecString") -> "dict[str, Value]":
     """What the call says, as the builder's signature has it: a whole number may stand for a fraction, as in rho=50."""
     return {
         key: float(value) if isinstance(entry.parameters[key], float) and isinstance(value, int) else value

@@ -12,12 +12,12 @@ from fathom.core.streams import Streams
 from fathom.data import load
 from fathom.data.cache.pixels import attempt
 from fathom.data.dataset import DataRoot, Dataset
-from fathom.data.datasets.folder import Options, assign, outline, read_listing
-from fathom.data.files.decode import Facts, UnreadableError, read
+from fathom.data.datasets.folder import FolderOptions, assign, outline, read_listing
+from fathom.data.files.decode import ImageFacts, UnreadableError, read_image
 from fathom.data.files.listing import Listing, Problem, nfc, problem
 from fathom.data.files.scan import SUFFIXES, walk
 from fathom.data.images import chunks
-from fathom.data.regimes import build, check_regime
+from fathom.data.regimes import build_regime, check_regime
 from fathom.data.splits import largest_start, train_val_split
 from fathom.registry import registry
 
@@ -91,9 +91,9 @@ def check_data(text: str, root: DataRoot) -> DataReport:
     entry, call = registry.find("dataset", text)
     if entry.module == "fathom.data.datasets.folder" and entry.name in RAW:
         arguments: dict[str, Any] = {**entry.parameters, **dict(call.arguments)}
-        given = {f.name: arguments[f.name] for f in fields(Options)}
+        given = {f.name: arguments[f.name] for f in fields(FolderOptions)}
         given |= {name: float(given[name]) for name in ("test_fraction", "val_fraction")}
-        options = Options(**given)
+        options = FolderOptions(**given)
         listing = read_listing(entry.name, root, **{key: arguments[key] for key in RAW[entry.name]})
         report = _check_listing(str(call), listing, options, entry.name, root)
     else:
@@ -107,7 +107,7 @@ def check_data(text: str, root: DataRoot) -> DataReport:
 # --------------------------------------------------------------------------------------------- one's own images
 
 
-def _check_listing(name: str, listing: Listing, options: Options, kind: str, root: DataRoot) -> DataReport:
+def _check_listing(name: str, listing: Listing, options: FolderOptions, kind: str, root: DataRoot) -> DataReport:
     report = DataReport(name, problems=list(listing.problems))
     if kind == "table":
         listed = set(listing.names)
@@ -147,9 +147,9 @@ def _check_listing(name: str, listing: Listing, options: Options, kind: str, roo
     return report
 
 
-def _look(path: Any) -> tuple[str, Facts]:
+def _look(path: Any) -> tuple[str, ImageFacts]:
     """Digest of the decoded pixels (the same picture in another file or format is the same picture), and the facts."""
-    image, facts = read(path)
+    image, facts = read_image(path)
     return hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest(), facts
 
 
@@ -211,7 +211,7 @@ def _check_regimes(report: DataReport, dataset: Dataset) -> None:
     for name, entry in registry.index()["regime"].items():
         if not entry.module.startswith("fathom.") or name == "custom":  # which has no sizes of its own
             continue
-        regime = build(name, dataset)
+        regime = build_regime(name, dataset)
         try:
             check_regime(dataset, regime, train, held_out)
             fit.append((regime.start, name))

@@ -10,14 +10,14 @@ from fathom.data.dataset import Dataset
 from fathom.data.splits import Ids, largest_start, largest_validation
 from fathom.registry import registry
 from fathom.registry.registry import regime
-from fathom.registry.spec_string import Call, parse, spell
+from fathom.registry.spec_string import SpecString, parse, spell
 
 SIZES = ("start", "query_size", "rounds", "val_size")
 ROUNDS = 10
 VAL_FACTOR = 5  # validation labels for each label of the starting budget
 
 
-def build(text: str, dataset: Dataset, paradigm: str = "") -> LabelRegime:
+def build_regime(text: str, dataset: Dataset, paradigm: str = "") -> LabelRegime:
     """The label regime of a call-string on a dataset; its name is the canonical call-string.
 
     Args:
@@ -204,7 +204,7 @@ def _counts(dataset: Dataset, counts: Ids, where: str) -> str:
     return f"{where} has {int(counts.sum())} images, of class {dataset.class_names[rare]!r} only {int(counts[rare])}"
 
 
-def _with(regime: LabelRegime, **sizes: int) -> Call:
+def _with(regime: LabelRegime, **sizes: int) -> SpecString:
     """The call-string of `regime` with other sizes; sizes that the call-string gives anyway are not repeated."""
     call = parse(regime.name)
     arguments = dict(call.arguments)
@@ -212,4 +212,4 @@ def _with(regime: LabelRegime, **sizes: int) -> Call:
     for key, value in sizes.items():
         if moved or value != getattr(regime, key):
             arguments[key] = value
-    return Call.make(call.name, arguments)
+    return SpecString.make(call.name, arguments)

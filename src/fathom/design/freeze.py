@@ -46,11 +46,11 @@ def freeze(study: Study, out: str | Path | None = None, *, store: Store | None =
         )
     content = {**decided(study), "results": _results(store, study) if store else None}
     path = Path(out) if out else Path(f"{study.name}{ENDING}")
-    if (known := atomic_files.look(path)[0]) and known[0] == content:
+    if (known := atomic_files.try_read(path)[0]) and known[0] == content:
         return path
     try:
         clock = {"frozen": datetime.now(UTC).isoformat(timespec="seconds")}
-        atomic_files.write(path, atomic_files.pack(content, clock))
+        atomic_files.write(path, atomic_files.pack_record(content, clock))
     except FileExistsError:
         raise FathomError(
             f"{path} is there already and says something else; a freeze is never changed. Name another file with --out"
@@ -107,7 +107,7 @@ def load_freeze(path: str | Path) -> dict[str, Any]:
     Raises:
         FathomError: The file is absent, damaged, or no freeze.
     """
-    found, damage = atomic_files.look(Path(path))
+    found, damage = atomic_files.try_read(Path(path))
     if found is None:
         reason = f"is damaged ({damage})" if damage else "is not there"
         raise FathomError(f"the freeze {path} {reason}; expected a file that `fathom freeze STUDY` wrote")

@@ -14,7 +14,7 @@ from typing import Any
 
 from fathom.core.records import FathomError, RunSpec, Study, unique
 from fathom.registry.registry import find, suggest
-from fathom.registry.spec_string import Call, Value, parse
+from fathom.registry.spec_string import SpecString, Value, parse
 
 SOURCE = Path(__file__).with_name("hparams.toml")
 WORDS = ("search", "published")
@@ -50,7 +50,7 @@ def _paradigm(dataset: str, regime: str, paradigm: str, word: str) -> str:
     found = (_known("published", dataset, regime, call.name) if word == "published" else {}) or _known(
         "grid", dataset, regime, call.name
     )
-    return str(find("paradigm", str(Call.make(call.name, found | dict(call.arguments))))[1])
+    return str(find("paradigm", str(SpecString.make(call.name, found | dict(call.arguments))))[1])
 
 
 def _known(kind: str, dataset: str, regime: str, paradigm: str) -> dict[str, Value]:

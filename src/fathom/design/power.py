@@ -57,7 +57,7 @@ def seeds_needed(effect: float, sd: float, wanted: float = WANTED, alpha: float 
 
 
 @dataclass(frozen=True)
-class Proof:
+class PowerAnalysis:
     """What a design can prove.
 
     Args:
@@ -128,7 +128,7 @@ class Proof:
         return found
 
 
-def proof(study: Study, *, effect: float = EFFECT, sd: float = SD) -> Proof:
+def proof(study: Study, *, effect: float = EFFECT, sd: float = SD) -> PowerAnalysis:
     """What a study's design can prove.
 
     Args:
@@ -146,7 +146,7 @@ def proof(study: Study, *, effect: float = EFFECT, sd: float = SD) -> Proof:
         seeds.setdefault(run.setting, set()).add(run.seed)
     n = min(map(len, seeds.values()), default=0)
     datasets = len({parse(run.dataset).name for run in study.runs})
-    return Proof(
+    return PowerAnalysis(
         seeds=n,
         smallest_p=minimum_p(n),
         datasets=datasets,

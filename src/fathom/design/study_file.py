@@ -31,7 +31,7 @@ from fathom.core.records import RETRIES, FathomError, RunSpec, Study, unique
 from fathom.design.freeze import follow, load_freeze
 from fathom.design.hparams import with_hparams
 from fathom.registry.registry import find, suggest
-from fathom.registry.spec_string import Call, Value
+from fathom.registry.spec_string import SpecString, Value
 
 DESIGNS = Path(__file__).parent / "designs"
 AXES = {"datasets": "dataset", "regimes": "regime", "paradigms": "paradigm", "queries": "query"}  # key -> kind
@@ -59,7 +59,7 @@ class _File(_Axes):
     title: StrictStr = ""
     description: StrictStr = ""
     baseline: StrictStr = "random"
-    ceiling: Annotated[StrictInt, Field(ge=0)] = 1
+    full_data: Annotated[StrictInt, Field(ge=0)] = 1
     hparams: Literal["", "search", "published"] = ""
     retry: list[Literal[RETRIES]] = []  # type: ignore[valid-type]
     freeze: StrictStr = ""
@@ -175,7 +175,7 @@ def _build(file: _File, problems: list[str], hparams: str) -> Study | None:
         title=file.title,
         description=file.description,
         baseline=baseline,
-        ceiling=file.ceiling,
+        full_data=file.full_data,
         retry=tuple(file.retry),
     )
 
@@ -223,7 +223,7 @@ def _canonical(kind: str, text: str, where: str, overrides: dict[str, dict[str, 
         return text
     if call.name in overrides:
         extra: dict[str, Value] = {k: tuple(v) if isinstance(v, list) else v for k, v in overrides[call.name].items()}
-        call = Call.make(call.name, extra | dict(call.arguments))
+        call = SpecString.make(call.name, extra | dict(call.arguments))
         try:
             find(kind, str(call))
         except FathomError as error:

@@ -15,24 +15,24 @@ from fathom.core.records import FathomError, Study, digest
 from fathom.data.dataset import DataRoot
 from fathom.engine import heartbeat
 from fathom.engine.jobs import Job, trainings
-from fathom.engine.local import Local, default_workers
+from fathom.engine.local import LocalEngine, default_workers
 from fathom.engine.preflight import prepare
 from fathom.engine.retry import retry_settings
-from fathom.engine.signals import STOPPED, TRY_AGAIN, Noticed, Terminated, notice_signals
-from fathom.engine.watch import Interrupted, Outcome, Progress, Watch
-from fathom.engine.worker import Orders
+from fathom.engine.signals import STOPPED, TRY_AGAIN, SignalNoticed, Terminated, notice_signals
+from fathom.engine.watch import Interrupted, Progress, StudyOutcome, Watch
+from fathom.engine.worker import WorkerOrders
 from fathom.machine.environment import check, find_device
 from fathom.machine.paths import data_folders
-from fathom.protocol.context import Lab
+from fathom.protocol.context import WorkerContext
 from fathom.registry import registry
 from fathom.store.store import Store
 
 if TYPE_CHECKING:
-    from fathom.engine.ray import OnRay
+    from fathom.engine.ray import RayEngine
 
-Engine = Union[Local, "OnRay"]
+Engine = Union[LocalEngine, "RayEngine"]
 
-__all__ = ["Interrupted", "Outcome", "Progress", "data_root", "default_workers", "run"]
+__all__ = ["Interrupted", "Progress", "StudyOutcome", "data_root", "default_workers", "run_study"]
 
 
 def data_root(data: str | Path | None = None, *, download: bool = False, quiet: bool = False) -> DataRoot:
@@ -40,7 +40,7 @@ def data_root(data: str | Path | None = None, *, download: bool = False, quiet: 
     return DataRoot(*data_folders(data), download=download, quiet=quiet)
 
 
-def run(
+def run_study(
     study: Study,
     out: str | Path,
     *,
@@ -57,7 +57,7 @@ def run(
     quiet: bool = True,
     gpu_share: float | None = None,
     progress: Progress = lambda committed, total: None,
-) -> Outcome:
+) -> StudyOutcome:
     """Run a study, or go on where it stopped.
 
     Args:
@@ -104,7 +104,7 @@ def run(
             if not terminated and (call is None or call.watch is None):
                 raise KeyboardInterrupt from None  # as while data are loaded: nothing is known yet
             Store(out).clean()
-            outcome = call.outcome() if call else Outcome(str(out), len((only or study).runs), 0, 0, 0)
+            outcome = call.outcome() if call else StudyOutcome(str(out), len((only or study).runs), 0, 0, 0)
             raise Interrupted(outcome, TRY_AGAIN if terminated else STOPPED) from None
 
 
@@ -118,14 +118,14 @@ def find_engine(
     """
     name, _, address = text.partition(":")
     if name == "ray":
-        from fathom.engine.ray import OnRay
+        from fathom.engine.ray import RayEngine
 
-        return OnRay(address, device, threads, workers, fast, gpu_share)
+        return RayEngine(address, device, threads, workers, fast, gpu_share)
     if text != "local":
         raise FathomError(f"expected engine local, ray or ray:ADDRESS (such as ray:10.0.0.1:6379); got {text!r}")
     if gpu_share is not None:
         raise FathomError("gpu_share is for the engine ray; here workers join a GPU by what is measured, see workers")
-    return Local(find_device(device), threads, workers, fast)
+    return LocalEngine(find_device(device), threads, workers, fast)
 
 
 class _Call:
@@ -137,7 +137,7 @@ class _Call:
         only: Study | None,
         store: Store,
         engine: Engine,
-        noticed: Noticed,
+        noticed: SignalNoticed,
         progress: Progress,
         accept: bool,
     ) -> None:
@@ -147,23 +147,23 @@ class _Call:
         self.began, self.session = time.perf_counter(), uuid.uuid4().hex[:12]
         self.watch: Watch | None = None
 
-    def work(self, root: DataRoot, extend: bool) -> Outcome:
+    def work(self, root: DataRoot, extend: bool) -> StudyOutcome:
         """Check, have the jobs done, again where settings are done again."""
         store, engine = self.store, self.engine
         store.begin(self.study, extend=extend)
         environment = engine.describe()
-        lab = Lab(store, root, engine.device, environment.name)
+        context = WorkerContext(store, root, engine.device, environment.name)
         again = True
         while again:
-            with engine.crew():
-                store.forget()
-                jobs = prepare(self.part, lab, self.study)
+            with engine.worker_pool():
+                store.refresh_retries()
+                jobs = prepare(self.part, context, self.study)
                 check(store, environment, accept=self.accept)
                 store.clean()
                 heartbeat.write_jobs(store, [{**dataclasses.asdict(j), "trainings": trainings(j, store)} for j in jobs])
                 self.watch = Watch(store, jobs, self.began, self.progress, self.session, self.noticed)
-                engine.work(self._orders(lab, jobs), jobs, lab, self.watch)
-            again = retry_settings(lab, self.part, self.session, engine.kind)
+                engine.work(self._orders(context, jobs), jobs, context, self.watch)
+            again = retry_settings(context, self.part, self.session, engine.kind)
         store.clean()
         outcome = self.outcome()
         if outcome.finished and self.only is None:
@@ -171,24 +171,24 @@ class _Call:
             heartbeat.clear(store)
         return outcome
 
-    def outcome(self) -> Outcome:
+    def outcome(self) -> StudyOutcome:
         """How it stands."""
         if self.watch is None:
-            return Outcome(str(self.store.root), len(self.part.runs), 0, 0, 0)
+            return StudyOutcome(str(self.store.root), len(self.part.runs), 0, 0, 0)
         return self.watch.outcome()
 
-    def _orders(self, lab: Lab, jobs: list[Job]) -> Orders:
+    def _orders(self, context: WorkerContext, jobs: list[Job]) -> WorkerOrders:
         """What the workers are told."""
-        return Orders(
-            out=str(lab.store.root),
-            data=str(lab.data.path),
-            cache=str(lab.data.cache),
+        return WorkerOrders(
+            out=str(context.store.root),
+            data=str(context.data.path),
+            cache=str(context.data.cache),
             download=False,
-            device=str(lab.device),
+            device=str(context.device),
             threads=self.engine.threads,
             fast=self.engine.fast,
-            environment=lab.environment,
-            retries=lab.store.pinned,
+            environment=context.environment,
+            retries=context.store.cached_retries,
             session=self.session,
             plugins=registry.added_files(),
             jobs=[dataclasses.asdict(job) for job in jobs],

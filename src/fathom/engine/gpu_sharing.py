@@ -10,20 +10,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fathom.data.images import TensorImages
-from fathom.protocol.context import Lab
+from fathom.protocol.context import WorkerContext
 
 EVERY = 20.0  # seconds between looks; a worker needs some of them to load its data and train
 BUSY = 0.8  # utilization from which another worker would only make the others slower
 RESERVE = 0.1  # of a GPU's memory that is never planned for
-MOST = 8  # workers a GPU
+MAX_WORKERS = 8  # workers a GPU
 CONTEXT = 600 * 2**20  # bytes of a GPU that a process holds beside its tensors
 PROCESS = 3 * 2**29  # bytes of a worker without its images: Python, torch, a training on small images (measured)
 
-Gauge = Callable[[], list["Load"]]
+LoadReader = Callable[[], list["GpuLoad"]]
 
 
 @dataclass(frozen=True)
-class Load:
+class GpuLoad:
     """What a GPU is under.
 
     Args:
@@ -36,59 +36,59 @@ class Load:
     busy: float
 
 
-def gauge() -> list[Load]:
+def read_gpu_load() -> list[GpuLoad]:
     """The load of the GPUs that this process may use, in torch's order; empty where that cannot be measured."""
     command = ["nvidia-smi", "--query-gpu=index,uuid,memory.used,memory.total,utilization.gpu"]
     try:
         done = subprocess.run([*command, "--format=csv,noheader,nounits"], capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return []
-    return visible(parse(done.stdout), os.environ.get("CUDA_VISIBLE_DEVICES")) if not done.returncode else []
+    return visible(parse_nvidia_smi(done.stdout), os.environ.get("CUDA_VISIBLE_DEVICES")) if not done.returncode else []
 
 
-def parse(text: str) -> dict[str, Load]:
+def parse_nvidia_smi(text: str) -> dict[str, GpuLoad]:
     """Load by index and by UUID, from what nvidia-smi says (memory in MiB, utilization in percent)."""
-    found: dict[str, Load] = {}
+    found: dict[str, GpuLoad] = {}
     for line in text.splitlines():
         parts = [part.strip() for part in line.split(",")]
         try:
-            load = Load(int(parts[2]) * 2**20, int(parts[3]) * 2**20, int(parts[4]) / 100)
+            load = GpuLoad(int(parts[2]) * 2**20, int(parts[3]) * 2**20, int(parts[4]) / 100)
         except (IndexError, ValueError):
             continue  # a partition of a GPU tells no utilization
         found |= {parts[0]: load, parts[1]: load}
     return found
 
 
-def visible(loads: dict[str, Load], wanted: str | None) -> list[Load]:
+def visible(loads: dict[str, GpuLoad], wanted: str | None) -> list[GpuLoad]:
     """The loads of `CUDA_VISIBLE_DEVICES`, in its order."""
     names = [name for name in loads if name.isdigit()] if wanted is None else [n.strip() for n in wanted.split(",")]
     return [loads[name] for name in names if name in loads]
 
 
 @dataclass
-class Sharing:
+class GpuScheduler:
     """Decides whether another worker may join.
 
     Args:
         gpus: GPUs that the workers are dealt to in turn.
         first: Index of the first of them.
-        gauge: Measures them.
+        read_load: Measures them.
         alone: What each GPU held before any worker came, bytes.
     """
 
     gpus: int
     first: int = 0
-    gauge: Gauge = gauge
+    read_load: LoadReader = read_gpu_load
     alone: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.alone = [load.used for load in self.gauge()[self.first :]]
+        self.alone = [load.used for load in self.read_load()[self.first :]]
 
-    def admits(self, workers: int) -> bool:
+    def can_admit(self, workers: int) -> bool:
         """Whether a worker more, which would come to the GPU next in turn, fits and finds something to do there."""
-        gpu, loads = workers % self.gpus, self.gauge()[self.first :]
+        gpu, loads = workers % self.gpus, self.read_load()[self.first :]
         there = workers // self.gpus
-        if len(loads) < self.gpus or len(self.alone) < self.gpus or not 0 < there < MOST:
+        if len(loads) < self.gpus or len(self.alone) < self.gpus or not 0 < there < MAX_WORKERS:
             return False
         load = loads[gpu]
         each = (load.used - self.alone[gpu]) / there
@@ -106,14 +106,14 @@ def gpu_share(taken: int, total: int) -> float:
     if not taken or not total:
         return 1.0
     together = int((1 - RESERVE) * total // (taken + CONTEXT))
-    return 1 / max(1, min(MOST, together))
+    return 1 / max(1, min(MAX_WORKERS, together))
 
 
-def host_memory(lab: Lab, datasets: set[str]) -> int:
+def host_memory(context: WorkerContext, datasets: set[str]) -> int:
     """Bytes that a worker of a study may come to hold: Python with torch, and the images that are not memory maps."""
     total = PROCESS
     for name in datasets:
-        dataset = lab.dataset(name)
+        dataset = context.dataset(name)
         for images in (dataset.images, dataset.test_images):
             if isinstance(images, TensorImages):
                 height, width = images.size

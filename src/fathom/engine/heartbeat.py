@@ -25,7 +25,7 @@ WORKERS = ".workers"
 
 def write_jobs(store: Store, jobs: list[dict[str, Any]]) -> None:
     """Write the list of jobs down, in the order they should be done."""
-    data = atomic_files.pack({"jobs": jobs}, {})
+    data = atomic_files.pack_record({"jobs": jobs}, {})
     path = store.path("jobs")
     if not path.is_file() or path.read_bytes() != data:
         atomic_files.write(path, data, replace=True)
@@ -33,11 +33,11 @@ def write_jobs(store: Store, jobs: list[dict[str, Any]]) -> None:
 
 def read_jobs(store: Store) -> list[dict[str, Any]]:
     """The list of jobs; empty for a store of an older version, or before the first start."""
-    found, _ = atomic_files.look(store.path("jobs"))
+    found, _ = atomic_files.try_read(store.path("jobs"))
     return list(found[0]["jobs"]) if found else []
 
 
-class Presence:
+class Heartbeat:
     """A worker's word on what it does. Its loss costs nobody anything, so a full disk does not stop the work here.
 
     Args:
@@ -77,7 +77,7 @@ class Presence:
             atomic_files.write(self.path, json.dumps(self.said | {"told": time.time()}).encode(), replace=True)
 
 
-def present(store: Store) -> list[dict[str, Any]]:
+def live_workers(store: Store) -> list[dict[str, Any]]:
     """The workers whose word is here and who may be alive, by host and process id.
 
     A process of this machine that is gone is left out. One of another machine counts while its job's lock is held.

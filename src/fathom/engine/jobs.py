@@ -10,10 +10,10 @@ from typing import Any
 
 from fathom.core.records import RunSpec, Study, unique
 from fathom.protocol import loop, tune
-from fathom.protocol.context import Lab, Setting
+from fathom.protocol.context import Setting, WorkerContext
 from fathom.protocol.dropout import dropout_of
 from fathom.protocol.preparation import embed_features, jobs_before, prepare_state
-from fathom.query.method import build as build_method
+from fathom.query.method import build_query as build_method
 from fathom.store.store import Store
 
 
@@ -55,7 +55,7 @@ class Job:
         )
 
 
-def jobs_of(study: Study, lab: Lab, whole: Study | None = None) -> list[Job]:
+def jobs_of(study: Study, context: WorkerContext, whole: Study | None = None) -> list[Job]:
     """All jobs of a study in the order they should be done.
 
     First the HPs of every setting are chosen, with what that needs; then, seed by seed, the round 0 and the runs of all
@@ -69,20 +69,20 @@ def jobs_of(study: Study, lab: Lab, whole: Study | None = None) -> list[Job]:
     jobs: dict[str, Job] = {}
     choices = {}
     for setting in study.settings:
-        for job in _choice_jobs(lab, setting):
+        for job in _choice_jobs(context, setting):
             jobs.setdefault(job.name, job)
         choices[setting] = job
     seeds = {seed: place for place, seed in enumerate(unique(spec.seed for spec in study.runs))}
     settings = {setting: place for place, setting in enumerate(choices)}
     for spec in sorted(study.runs, key=lambda spec: (seeds[spec.seed], settings[spec.setting])):
-        for job in _run_jobs(lab, spec, choices[spec.setting]):
+        for job in _run_jobs(context, spec, choices[spec.setting]):
             jobs.setdefault(job.name, job)
-    here, ceilings = _seeds(study), _seeds(whole or study)
+    here, full_data_records = _seeds(study), _seeds(whole or study)
     for setting in study.settings:
-        for seed in (seed for seed in ceilings[setting][: study.ceiling] if seed in here[setting]):
-            ground = _ground_jobs(lab, setting, seed)
-            name = loop.ceiling_key(lab, setting, seed)
-            jobs.setdefault(name, Job("ceiling", name, setting, seed, _names([choices[setting], *ground[-1:]])))
+        for seed in (seed for seed in full_data_records[setting][: study.full_data] if seed in here[setting]):
+            train_split = _preparation_jobs(context, setting, seed)
+            name = loop.full_data_key(context, setting, seed)
+            jobs.setdefault(name, Job("ceiling", name, setting, seed, _names([choices[setting], *train_split[-1:]])))
     return list(jobs.values())
 
 
@@ -94,39 +94,39 @@ def _seeds(study: Study) -> dict[Setting, list[int]]:
     return {setting: list(seeds) for setting, seeds in found.items()}
 
 
-def _choice_jobs(lab: Lab, setting: Setting) -> Iterator[Job]:
+def _choice_jobs(context: WorkerContext, setting: Setting) -> Iterator[Job]:
     """What chooses a setting's HPs; the last job is the choice."""
-    paradigm, grid = lab.paradigm(setting[2]), tune.grid_of(lab, setting)
+    paradigm, grid = context.paradigm(setting[2]), tune.grid_of(context, setting)
     arms = []
     if len(grid) > 1:
         for seed in range(paradigm.search):
-            lab.start_at(setting, seed)  # refuses a regime that does not fit a seed of the search
-            yield from (ground := _ground_jobs(lab, setting, seed))
+            context.split_at(setting, seed)  # refuses a regime that does not fit a seed of the search
+            yield from (train_split := _preparation_jobs(context, setting, seed))
             for hparams in grid:
-                name = tune.search_key(lab, setting, hparams, seed)
-                arms.append(Job("search", name, setting, seed, _names(ground[-1:]), hparams=hparams))
+                name = tune.search_key(context, setting, hparams, seed)
+                arms.append(Job("search", name, setting, seed, _names(train_split[-1:]), hparams=hparams))
         yield from arms
-    yield Job("choose", tune.choice_key(lab, setting), setting, -1, _names(arms))
+    yield Job("choose", tune.choice_key(context, setting), setting, -1, _names(arms))
 
 
-def _run_jobs(lab: Lab, spec: RunSpec, choice: Job) -> Iterator[Job]:
+def _run_jobs(context: WorkerContext, spec: RunSpec, choice: Job) -> Iterator[Job]:
     """A run, and the round 0 before it, which it shares with other runs."""
-    setting, paradigm = spec.setting, lab.paradigm(spec.paradigm)
-    yield from (ground := _ground_jobs(lab, setting, spec.seed))
+    setting, paradigm = spec.setting, context.paradigm(spec.paradigm)
+    yield from (train_split := _preparation_jobs(context, setting, spec.seed))
     dropout = dropout_of(paradigm, build_method(spec.query))
-    name = loop.first_key(lab, setting, spec.seed, dropout)
-    first = Job("first", name, setting, spec.seed, _names([choice, *ground[-1:]]), dropout=dropout)
+    name = loop.round_0_key(context, setting, spec.seed, dropout)
+    first = Job("first", name, setting, spec.seed, _names([choice, *train_split[-1:]]), dropout=dropout)
     yield first
-    grid = len(tune.grid_of(lab, setting))
+    grid = len(tune.grid_of(context, setting))
     again = grid * len(tune.retunes(paradigm)) if grid > 1 else 0
-    run = Job("run", lab.store.run_name(spec), setting, spec.seed, _names([first]), query=spec.query)
+    run = Job("run", context.store.run_name(spec), setting, spec.seed, _names([first]), query=spec.query)
     yield replace(run, retunings=again)
 
 
-def _ground_jobs(lab: Lab, setting: Setting, seed: int) -> list[Job]:
+def _preparation_jobs(context: WorkerContext, setting: Setting, seed: int) -> list[Job]:
     """What must be there before anything of a dataset, paradigm and seed; each needs the one before it."""
     jobs: list[Job] = []
-    for kind, name in jobs_before(lab.paradigm_of(setting), setting[0], seed):
+    for kind, name in jobs_before(context.paradigm_of(setting), setting[0], seed):
         jobs.append(Job(kind, name, setting, seed, _names(jobs[-1:])))
     return jobs
 
@@ -142,23 +142,23 @@ def done(store: Store, job: Job) -> bool:
     return store.get(job.name) is not None
 
 
-def do(lab: Lab, job: Job) -> None:
+def do(context: WorkerContext, job: Job) -> None:
     """Do one job; its result is in the store afterwards."""
     match job.kind:
         case "prepare":
-            prepare_state(lab, job.setting[0], lab.paradigm_of(job.setting), job.seed)
+            prepare_state(context, job.setting[0], context.paradigm_of(job.setting), job.seed)
         case "embed":
-            embed_features(lab, job.setting, job.seed)
+            embed_features(context, job.setting, job.seed)
         case "search":
-            tune.train_arm(lab, job.setting, job.hparams, job.seed)
+            tune.train_candidate(context, job.setting, job.hparams, job.seed)
         case "choose":
-            tune.choose(lab, job.setting)
+            tune.choose_hparams(context, job.setting)
         case "first":
-            loop.train_first(lab, job.setting, job.seed, job.dropout)
+            loop.train_round_0(context, job.setting, job.seed, job.dropout)
         case "run":
-            loop.run(lab, job.spec)
+            loop.run_rounds(context, job.spec)
         case "ceiling":
-            loop.train_ceiling(lab, job.setting, job.seed)
+            loop.train_full_data(context, job.setting, job.seed)
         case _:
             raise ValueError(f"unknown kind of job {job.kind!r}")
 

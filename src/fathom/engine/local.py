@@ -6,16 +6,16 @@ from contextlib import contextmanager
 
 import torch
 
-from fathom.engine.gpu_sharing import Sharing
+from fathom.engine.gpu_sharing import GpuScheduler
 from fathom.engine.jobs import Job
 from fathom.engine.watch import Watch
-from fathom.engine.worker import Orders, work
-from fathom.engine.worker_pool import Crew
+from fathom.engine.worker import WorkerOrders, work
+from fathom.engine.worker_pool import WorkerPool
 from fathom.machine.environment import Environment, describe, set_mode
-from fathom.protocol.context import Lab
+from fathom.protocol.context import WorkerContext
 
 
-class Local:
+class LocalEngine:
     """Workers of this machine.
 
     Args:
@@ -33,7 +33,7 @@ class Local:
         """Kind of device that the workers train on."""
         return self.device.type
 
-    def __enter__(self) -> "Local":
+    def __enter__(self) -> "LocalEngine":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -44,27 +44,27 @@ class Local:
         return describe(self.device, self.threads, fast=self.fast)
 
     @contextmanager
-    def crew(self) -> Iterator[None]:
+    def worker_pool(self) -> Iterator[None]:
         """Have workers that start while the caller still checks the study."""
         count = default_workers(self.device, self.threads) if self.workers is None else self.workers
-        with Crew(count, self.threads, self.device, sharing_of(self.device, self.workers)) as self._crew:
+        with WorkerPool(count, self.threads, self.device, sharing_of(self.device, self.workers)) as self._crew:
             yield
 
-    def work(self, orders: Orders, jobs: list[Job], lab: Lab, watch: Watch) -> None:
+    def work(self, orders: WorkerOrders, jobs: list[Job], context: WorkerContext, watch: Watch) -> None:
         """Have the jobs done, by the workers or in this process."""
         if self._crew.count:
             self._crew.work(orders, watch.look)
             return
-        set_mode(lab.device, fast=self.fast)
+        set_mode(context.device, fast=self.fast)
         torch.set_num_threads(self.threads)
-        work(lab, jobs, watch.session, lambda job: watch.look())
+        work(context, jobs, watch.session, lambda job: watch.look())
 
 
-def sharing_of(device: torch.device, workers: int | None) -> Sharing | None:
+def sharing_of(device: torch.device, workers: int | None) -> GpuScheduler | None:
     """More workers may join on GPUs, unless their number was given."""
     if workers is not None or device.type != "cuda":
         return None
-    return Sharing(torch.cuda.device_count()) if device.index is None else Sharing(1, device.index)
+    return GpuScheduler(torch.cuda.device_count()) if device.index is None else GpuScheduler(1, device.index)
 
 
 def default_workers(device: torch.device, threads: int) -> int:

@@ -5,13 +5,13 @@ import torch
 from fathom.core.records import FathomError, Study, unique
 from fathom.core.streams import Streams
 from fathom.engine.jobs import Job, jobs_of
-from fathom.protocol.context import Lab, Setting
+from fathom.protocol.context import Setting, WorkerContext
 from fathom.protocol.tune import grid_of, retried, retunes
-from fathom.query.method import build as build_method
+from fathom.query.method import build_query as build_method
 from fathom.query.view import PoolView
 
 
-def prepare(study: Study, lab: Lab, whole: Study | None = None) -> list[Job]:
+def prepare(study: Study, context: WorkerContext, whole: Study | None = None) -> list[Job]:
     """Check every dataset, regime and call-string of a study before anything trains; returns its jobs.
 
     Args:
@@ -23,32 +23,32 @@ def prepare(study: Study, lab: Lab, whole: Study | None = None) -> list[Job]:
         FathomError: Something does not fit.
     """
     for spec in study.runs:
-        regime, method = lab.start_of(spec).regime, build_method(spec.query)
+        regime, method = context.split_of(spec).regime, build_method(spec.query)
         if 0 < method.subsample < regime.query_size:
             raise FathomError(
                 f"{spec.query} looks at {method.subsample} samples of the pool, {spec.regime} asks for "
                 f"{regime.query_size}; give subsample a number from {regime.query_size}, or 0 for the whole pool"
             )
-        lab.store.begin_run(spec, regime)
+        context.store.begin_run(spec, regime)
     for setting in study.settings:
-        _check_paradigm(study, lab, setting)
+        _check_paradigm(study, context, setting)
     for query in unique(spec.query for spec in study.runs):
         _try_out(query)
-    return jobs_of(study, lab, whole)
+    return jobs_of(study, context, whole)
 
 
-def _check_paradigm(study: Study, lab: Lab, setting: Setting) -> None:
+def _check_paradigm(study: Study, context: WorkerContext, setting: Setting) -> None:
     """Refuse weights, features and encoders that are absent, and rounds and retries that the setting cannot take."""
-    paradigm = lab.paradigm(setting[2])
-    paradigm.facts(lab.data)
-    rounds = lab.start_at(setting, next(r.seed for r in study.runs if r.setting == setting)).regime.rounds
+    paradigm = context.paradigm(setting[2])
+    paradigm.facts(context.data)
+    rounds = context.split_at(setting, next(r.seed for r in study.runs if r.setting == setting)).regime.rounds
     if late := [number for number in retunes(paradigm) if number >= rounds]:
         raise FathomError(
             f"{setting[2]} searches HPs again in round {late[0]}, {setting[1]} on {setting[0]} has {rounds} rounds. "
             f"Give retune rounds from 1 to {rounds - 1}"
         )
     for change in study.retry:
-        for hparams in grid_of(lab, setting):
+        for hparams in grid_of(context, setting):
             try:
                 retried(hparams, [change])
             except KeyError as error:

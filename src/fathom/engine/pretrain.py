@@ -10,11 +10,11 @@ from fathom.core.records import FathomError, digest
 from fathom.data import load
 from fathom.data.dataset import DataRoot
 from fathom.engine.engine import data_root
-from fathom.learn import build
+from fathom.learn import build_paradigm
 from fathom.learn.features.encoders import encoder_folder, import_state, pack_encoder
 from fathom.machine.environment import describe, find_device, set_mode
-from fathom.protocol.checkpoint import Tell
-from fathom.protocol.context import Lab
+from fathom.protocol.checkpoint import ProgressCallback
+from fathom.protocol.context import WorkerContext
 from fathom.protocol.preparation import content_of, prepare_state, prepared_key
 from fathom.registry.registry import find
 from fathom.store import atomic_files
@@ -38,7 +38,7 @@ class Encoder:
     seconds: float = 0.0
 
 
-def pretrain(
+def pretrain_encoder(
     dataset: str,
     paradigm: str = "self-sl",
     *,
@@ -48,7 +48,7 @@ def pretrain(
     device: str = "auto",
     threads: int = 1,
     fast: bool = False,
-    tell: Tell | None = None,
+    tell: ProgressCallback | None = None,
 ) -> Encoder:
     """Train the encoder of a dataset, paradigm and seed, or go on where that stopped, or find it in the cache.
 
@@ -69,18 +69,18 @@ def pretrain(
     torch.set_num_threads(threads)
     set_mode(where, fast=fast)
     environment = describe(where, threads, fast=fast)
-    text, built = str(find("dataset", dataset)[1]), build(paradigm)
+    text, built = str(find("dataset", dataset)[1]), build_paradigm(paradigm)
     if not built.preparation:
         raise FathomError(f"{paradigm} trains no encoder; expected a paradigm such as self-sl")
     # Of unfinished work, and of what it gave; another torch or device gives other bits, and data may change.
     place = digest([environment.decides, text, content_of(load(text, root))], 12)
     store = Store(root.cache / "pretraining" / place)
     store.put(f"environments/{environment.name}", environment.decides, environment.machine)
-    lab = Lab(store, root, where, environment.name, tell=tell)
+    context = WorkerContext(store, root, where, environment.name, tell=tell)
     key = prepared_key(text, built.preparation, seed)
     try:
         with store.lock(key, wait=True):
-            prepare_state(lab, text, built, seed)
+            prepare_state(context, text, built, seed)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("The same command goes on where it stopped") from None
     found = store.get(key)

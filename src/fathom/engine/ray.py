@@ -21,9 +21,9 @@ from fathom.engine.gpu_sharing import gpu_share, host_memory
 from fathom.engine.jobs import Job, done
 from fathom.engine.ray_task import describe_worker, do_job
 from fathom.engine.watch import Watch
-from fathom.engine.worker import Orders, write_died
+from fathom.engine.worker import WorkerOrders, write_died
 from fathom.machine.environment import Environment
-from fathom.protocol.context import Lab
+from fathom.protocol.context import WorkerContext
 from fathom.registry import registry
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
@@ -45,7 +45,7 @@ class ClusterWarning(UserWarning):
     """The cluster cannot do what is asked of it at the moment."""
 
 
-class OnRay:
+class RayEngine:
     """A Ray cluster.
 
     Args:
@@ -86,7 +86,7 @@ class OnRay:
         """What this process loads data on, to check the study."""
         return torch.device("cpu")
 
-    def __enter__(self) -> "OnRay":
+    def __enter__(self) -> "RayEngine":
         self.mine = not ray.is_initialized()
         if self.mine:
             threads = {"OMP_NUM_THREADS": str(self.threads), "MKL_NUM_THREADS": str(self.threads)}
@@ -127,11 +127,11 @@ class OnRay:
             raise _spoken(error) from None
 
     @contextlib.contextmanager
-    def crew(self) -> Iterator[None]:
+    def worker_pool(self) -> Iterator[None]:
         """Ray has its own workers."""
         yield
 
-    def work(self, orders: Orders, jobs: list[Job], lab: Lab, watch: Watch) -> None:
+    def work(self, orders: WorkerOrders, jobs: list[Job], context: WorkerContext, watch: Watch) -> None:
         """Give the jobs to Ray in the order of the study, and watch until none is left.
 
         Raises:
@@ -140,39 +140,41 @@ class OnRay:
         watch.noticed.deferred = True  # Ray's compiled code turns what a handler raises into a SystemError
         told = dataclasses.replace(orders, device=self.kind, environment="", jobs=[], tries=TRIES)
         line = json.dumps(dataclasses.asdict(told))
-        memory = min(host_memory(lab, {job.setting[0] for job in jobs}), self._most("memory"))
+        memory = min(host_memory(context, {job.setting[0] for job in jobs}), self._most("memory"))
         given: dict[str, Any] = {}  # name of a job -> what its task gives
         self.heard = time.monotonic()
         # A worker with a GPU ends with its job, as is Ray's default: its next job may be on another GPU.
         task = ray.remote(max_calls=1 if self.kind == "cuda" else 0, max_retries=TRIES - 1)(do_job)
         for job in jobs:
             watch.noticed.look()
-            if done(lab.store, job):
+            if done(context.store, job):
                 continue
             while len(self.open) >= 2 * self._slots() + AHEAD:
-                self._settle(lab, given, orders.session, watch)
+                self._settle(context, given, orders.session, watch)
             options = {"num_cpus": self.threads, "num_gpus": self._gpus(), "memory": memory, "name": str(job)}
             needs = [given[name] for name in job.needs if name in given]
             text = json.dumps(dataclasses.asdict(job))
             given[job.name] = task.options(**options).remote(line, text, *needs)
             self.open[given[job.name]] = job
         while self.open:
-            self._settle(lab, given, orders.session, watch)
+            self._settle(context, given, orders.session, watch)
         watch.noticed.deferred = False
 
-    def _settle(self, lab: Lab, given: dict[str, Any], session: str, watch: Watch) -> None:
+    def _settle(self, context: WorkerContext, given: dict[str, Any], session: str, watch: Watch) -> None:
         """Wait a moment, and note what has ended."""
         ended, _ = ray.wait(list(self.open), num_returns=1, timeout=LOOK_EVERY)
         watch.look()
         for ref in ended:
             job = self.open.pop(ref)
             self.heard = time.monotonic()
-            given[job.name] = result = self._result(lab, ref, job, given, session)
+            given[job.name] = result = self._result(context, ref, job, given, session)
             if result.get("of"):
                 self.taken = (max(self.taken[0], result["gpu"]), result["of"])
         self._look_unplaced()
 
-    def _result(self, lab: Lab, ref: Any, job: Job, given: dict[str, Any], session: str) -> dict[str, Any]:
+    def _result(
+        self, context: WorkerContext, ref: Any, job: Job, given: dict[str, Any], session: str
+    ) -> dict[str, Any]:
         """What a task gave; one whose process died as often as it was tried is a failure of its job."""
         try:
             result: dict[str, Any] = ray.get(ref)
@@ -182,7 +184,7 @@ class OnRay:
         except ray.exceptions.RayError:
             # A task after one that died gives the same error without having been tried.
             if not any(isinstance(given.get(n), dict) and not given[n]["done"] for n in job.needs):
-                write_died(lab, job, session)
+                write_died(context, job, session)
             return {"done": False}
 
     def _gpus(self) -> float:

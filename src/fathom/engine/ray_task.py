@@ -17,21 +17,21 @@ import torch
 
 from fathom.core.records import FathomError, digest
 from fathom.engine.jobs import done
-from fathom.engine.worker import Orders, job_of, open_lab, settle
+from fathom.engine.worker import WorkerOrders, job_of, open_context, settle
 from fathom.machine.environment import Environment, check, describe, set_mode
-from fathom.protocol.context import Lab
+from fathom.protocol.context import WorkerContext
 from fathom.registry import registry
 
 PATIENCE = 0.5  # seconds between looks at a job that another process holds
 
-_labs: dict[str, Lab] = {}  # what this process has open, by the digest of its orders
+_labs: dict[str, WorkerContext] = {}  # what this process has open, by the digest of its orders
 
 
 def do_job(orders: str, job: str, *needs: dict[str, Any]) -> dict[str, Any]:
     """Do one job of a study, unless it is done; one that failed is in the store.
 
     Args:
-        orders: `worker.Orders` as JSON, without jobs.
+        orders: `worker.WorkerOrders` as JSON, without jobs.
         job: `jobs.Job` as JSON.
         needs: What the tasks of the jobs before it gave.
 
@@ -41,13 +41,13 @@ def do_job(orders: str, job: str, *needs: dict[str, Any]) -> dict[str, Any]:
     Raises:
         FathomError: This machine does not see the study, or is not one that its results may come from.
     """
-    told, it = Orders(**json.loads(orders)), job_of(json.loads(job))
-    lab = _lab(orders, told)
+    told, it = WorkerOrders(**json.loads(orders)), job_of(json.loads(job))
+    context = _lab(orders, told)
     while all(need["done"] for need in needs):
-        if (ended_well := settle(lab, it, told.session, told.tries)) is not None:
-            return {"done": ended_well, **_taken(lab)}
+        if (ended_well := settle(context, it, told.session, told.tries)) is not None:
+            return {"done": ended_well, **_taken(context)}
         time.sleep(PATIENCE)  # another process holds it: one that we do not know of, or one that is about to be ended
-        if done(lab.store, it):
+        if done(context.store, it):
             return {"done": True}
     return {"done": False}
 
@@ -66,18 +66,18 @@ def describe_worker(device: str, threads: int, fast: bool, plugins: list[str]) -
     return dataclasses.asdict(describe(torch.device(device), threads, fast=fast))
 
 
-def _lab(orders: str, told: Orders) -> Lab:
+def _lab(orders: str, told: WorkerOrders) -> WorkerContext:
     key = digest(orders, 16)
     if key not in _labs:
         _labs.clear()  # of an earlier call; its images need not stay
         _see([told.out, *told.plugins])
-        lab = open_lab(told)
-        if digest(lab.store.study.to_json()) != told.study:
+        context = open_context(told)
+        if digest(context.store.study.to_json()) != told.study:
             raise FathomError(
                 f"{_here()} finds another study in {told.out} than the one that was started. Expected one shared "
                 "folder: is that path a folder of its own on each machine?"
             )
-        _labs[key] = dataclasses.replace(lab, environment=_checked(lab, told).name)
+        _labs[key] = dataclasses.replace(context, environment=_checked(context, told).name)
     return _labs[key]
 
 
@@ -94,20 +94,20 @@ def _see(paths: list[str]) -> None:
         )
 
 
-def _checked(lab: Lab, told: Orders) -> Environment:
+def _checked(context: WorkerContext, told: WorkerOrders) -> Environment:
     """This machine's environment, written down; refused where other numbers would come from it."""
-    environment = describe(lab.device, told.threads, fast=told.fast)
+    environment = describe(context.device, told.threads, fast=told.fast)
     try:
-        check(lab.store, environment, accept=told.accept)
+        check(context.store, environment, accept=told.accept)
     except FathomError as error:
         raise FathomError(f"{_here()}: {error}") from None
     return environment
 
 
-def _taken(lab: Lab) -> dict[str, int]:
+def _taken(context: WorkerContext) -> dict[str, int]:
     """What this process has taken at most: of the machine's memory, and of its GPU."""
     taken = {"memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
-    if lab.device.type == "cuda":
-        total = torch.cuda.get_device_properties(lab.device).total_memory
-        taken |= {"gpu": torch.cuda.max_memory_reserved(lab.device), "of": total}
+    if context.device.type == "cuda":
+        total = torch.cuda.get_device_properties(context.device).total_memory
+        taken |= {"gpu": torch.cuda.max_memory_reserved(context.device), "of": total}
     return taken

@@ -13,12 +13,12 @@ from typing import Any
 
 from fathom.core.records import PRETRAINING, SEARCH, Study, of_stage
 from fathom.learn.task import Paradigm
-from fathom.protocol.context import Lab, Setting
+from fathom.protocol.context import Setting, WorkerContext
 
 STAGES = {"prepare": PRETRAINING, "choose": SEARCH, "first": "", "run": "", "ceiling": ""}  # kind of job -> stage
 
 
-def retry_settings(lab: Lab, study: Study, session: str, kind: str) -> bool:
+def retry_settings(context: WorkerContext, study: Study, session: str, kind: str) -> bool:
     """Have the settings done again in which a training of this session was not finite. Whether there are any.
 
     Args:
@@ -27,53 +27,53 @@ def retry_settings(lab: Lab, study: Study, session: str, kind: str) -> bool:
         session: Of the call of `run`.
         kind: Of the device that the workers train on: `cpu` or `cuda`.
     """
-    again = lab.store.forget()  # another process may have declared one
-    for setting, stage, number, message in _diverged(lab, session):
-        if number != len(lab.store.retries(setting)):
+    again = context.store.refresh_retries()  # another process may have declared one
+    for setting, stage, number, message in _diverged(context, session):
+        if number != len(context.store.retries(setting)):
             continue  # it failed under an earlier form of the setting
-        affected = [setting] if stage != PRETRAINING else _sharing(lab, study, setting)
-        change = _next_change(lab, study, setting, stage, kind)
+        affected = [setting] if stage != PRETRAINING else _sharing(context, study, setting)
+        change = _next_change(context, study, setting, stage, kind)
         for one in affected if change else ():
             told = f"{stage}: {change}" if stage else change
-            lab.store.retry(one, len(lab.store.retries(one)) + 1, told, message)
+            context.store.retry(one, len(context.store.retries(one)) + 1, told, message)
             again = True
     return again
 
 
-def _next_change(lab: Lab, study: Study, setting: Setting, stage: str, kind: str) -> str:
+def _next_change(context: WorkerContext, study: Study, setting: Setting, stage: str, kind: str) -> str:
     """The first entry of the study's `retry` that was not tried in this stage and changes anything; empty if none."""
     left = list(study.retry)
-    for change in of_stage(lab.store.retries(setting), stage):
+    for change in of_stage(context.store.retries(setting), stage):
         if change in left:
             left.remove(change)
     if kind != "cuda":
         left = [change for change in left if change != "fp32"]  # a CPU computes in float32 anyway
     if stage == PRETRAINING:
-        paradigm, family = lab.paradigm_of(setting), lab.dataset(setting[0]).augment
-        left = [change for change in left if paradigm.eased(change, family)]
-    elif lab.paradigm(setting[2]).backbone:
+        paradigm, family = context.paradigm_of(setting), context.dataset(setting[0]).augment
+        left = [change for change in left if paradigm.with_retry(change, family)]
+    elif context.paradigm(setting[2]).backbone:
         left = [change for change in left if change != "fp32"]  # and so does a head on features
     return left[0] if left else ""
 
 
-def _sharing(lab: Lab, study: Study, setting: Setting) -> list[Setting]:
+def _sharing(context: WorkerContext, study: Study, setting: Setting) -> list[Setting]:
     """The settings that use the encoders of one, itself among them."""
 
-    def ground(one: Setting) -> tuple[str, str]:
-        paradigm: Paradigm = lab.paradigm_of(one)
+    def train_split(one: Setting) -> tuple[str, str]:
+        paradigm: Paradigm = context.paradigm_of(one)
         return one[0], paradigm.preparation
 
-    return [one for one in study.settings if ground(one) == ground(setting)]
+    return [one for one in study.settings if train_split(one) == train_split(setting)]
 
 
-def _diverged(lab: Lab, session: str) -> list[tuple[Setting, str, int, str]]:
+def _diverged(context: WorkerContext, session: str) -> list[tuple[Setting, str, int, str]]:
     """(setting, stage, retries of the setting when it failed, what was not finite), of each setting what comes first.
 
     A setting has one change a time: what failed in a later stage is done again anyway, on what is then there.
     """
     found: dict[Setting, tuple[int, int, str, str]] = {}
     order = list(dict.fromkeys(STAGES.values()))
-    for failure in lab.store.failures():
+    for failure in context.store.failures():
         stage = STAGES.get(failure["kind"])
         if failure["session"] != session or failure["error"] != "NonFiniteError" or stage is None:
             continue

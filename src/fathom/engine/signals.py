@@ -14,7 +14,7 @@ class Terminated(BaseException):
     """SIGTERM or SIGUSR2 came."""
 
 
-class Noticed:
+class SignalNoticed:
     """The signal that came last: raised inside a destructor or a callback, where Python drops it, it would be lost."""
 
     def __init__(self) -> None:
@@ -64,9 +64,9 @@ _installed: list[Any] = []  # our own handler of Ctrl-C, so that a second call i
 
 
 @contextmanager
-def notice_signals() -> Iterator[Noticed]:
+def notice_signals() -> Iterator[SignalNoticed]:
     """Have signals raise KeyboardInterrupt or `Terminated`; outside the main thread nothing is changed."""
-    noticed = Noticed()
+    noticed = SignalNoticed()
     noticed.install()
     try:
         yield noticed

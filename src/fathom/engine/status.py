@@ -68,7 +68,7 @@ def status_of(store: Store, rounds: Mapping[RunSpec, list[Round]] | None = None)
         elif record := store.get(job["name"]):
             clocks[job["name"]] = [float(record[1].get("seconds", 0.0))]
     done = {j["name"] for j in jobs if len(clocks.get(j["name"], [])) >= _parts(j)}
-    workers = heartbeat.present(store)
+    workers = heartbeat.live_workers(store)
     states = _states(jobs, done, {w["doing"] for w in workers}, {f["job"] for f in store.failures()})
     kinds: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(STATES, 0))
     for job in jobs:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fathom.engine.jobs import Job, done, trainings
-from fathom.engine.signals import Noticed
+from fathom.engine.signals import SignalNoticed
 from fathom.protocol.retune import committed as retuned
 from fathom.store.store import Store
 
@@ -16,13 +16,13 @@ Progress = Callable[[int, int], None]  # (trainings committed, trainings in all)
 class Interrupted(Exception):
     """Ctrl-C or a signal ended the work; what was committed is safe."""
 
-    def __init__(self, outcome: "Outcome", exit_code: int) -> None:
+    def __init__(self, outcome: "StudyOutcome", exit_code: int) -> None:
         super().__init__("interrupted")
         self.outcome, self.exit_code = outcome, exit_code
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StudyOutcome:
     """How a call of `run` ended.
 
     Args:
@@ -55,7 +55,7 @@ class Watch:
     began: float
     progress: Progress
     session: str
-    noticed: Noticed
+    noticed: SignalNoticed
     total: int = 0
 
     def __post_init__(self) -> None:
@@ -84,11 +84,11 @@ class Watch:
         again = sum(f"runs/{p.stem.rsplit('-', 2)[0]}" in wanted for p in root.glob("shared/retuning/*.json"))
         self.progress(min(rounds + shared + again, self.total), self.total)
 
-    def outcome(self) -> Outcome:
+    def outcome(self) -> StudyOutcome:
         """How it stands."""
         self.look()
         runs = [job for job in self.jobs if job.kind == "run"]
-        return Outcome(
+        return StudyOutcome(
             out=str(self.store.root),
             runs=len(runs),
             complete=sum(self.store.complete(job.spec) for job in runs),

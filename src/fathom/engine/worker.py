@@ -22,10 +22,10 @@ import torch
 
 from fathom.core.records import FathomError, digest
 from fathom.data.dataset import DataRoot
-from fathom.engine.heartbeat import Presence
+from fathom.engine.heartbeat import Heartbeat
 from fathom.engine.jobs import Job, do, done, trainings
 from fathom.machine.environment import set_mode
-from fathom.protocol.context import Lab
+from fathom.protocol.context import WorkerContext
 from fathom.registry import registry
 from fathom.store import atomic_files
 from fathom.store.store import Store
@@ -33,22 +33,26 @@ from fathom.store.store import Store
 PATIENCE = 0.2  # seconds between looks at the store while others hold what is left
 
 
-def work(lab: Lab, jobs: list[Job], session: str, after_job: Callable[[Job], None] = lambda job: None) -> None:
+def work(
+    context: WorkerContext, jobs: list[Job], session: str, after_job: Callable[[Job], None] = lambda job: None
+) -> None:
     """Do jobs until every one is done, failed, or waits for one that failed."""
     finished: set[str] = set()
-    failed = _failed(lab.store, session)
+    failed = _failed(context.store, session)
     while True:
-        job, waiting = _next(lab, jobs, finished, failed, session)
+        job, waiting = _next(context, jobs, finished, failed, session)
         if job is not None:
             after_job(job)
         elif waiting:
             time.sleep(PATIENCE)
-            failed |= _failed(lab.store, session)
+            failed |= _failed(context.store, session)
         else:
             return
 
 
-def _next(lab: Lab, jobs: list[Job], finished: set[str], failed: set[str], session: str) -> tuple[Job | None, bool]:
+def _next(
+    context: WorkerContext, jobs: list[Job], finished: set[str], failed: set[str], session: str
+) -> tuple[Job | None, bool]:
     """Do the first job that can be had: (the job or None, whether a job is left that may become free)."""
     waiting = False
     for job in jobs:
@@ -57,13 +61,13 @@ def _next(lab: Lab, jobs: list[Job], finished: set[str], failed: set[str], sessi
         if any(name in failed for name in job.needs):
             failed.add(job.name)
             continue
-        if done(lab.store, job):
+        if done(context.store, job):
             finished.add(job.name)
             continue
         waiting = True
         if not all(name in finished for name in job.needs):
             continue
-        ended_well = settle(lab, job, session)
+        ended_well = settle(context, job, session)
         if ended_well is None:
             continue
         (finished if ended_well else failed).add(job.name)
@@ -71,7 +75,7 @@ def _next(lab: Lab, jobs: list[Job], finished: set[str], failed: set[str], sessi
     return None, waiting
 
 
-def settle(lab: Lab, job: Job, session: str, tries: int = 1) -> bool | None:
+def settle(context: WorkerContext, job: Job, session: str, tries: int = 1) -> bool | None:
     """Do a job under its lock: whether its result is there afterwards; None where a living process holds it.
 
     Args:
@@ -80,58 +84,60 @@ def settle(lab: Lab, job: Job, session: str, tries: int = 1) -> bool | None:
         session: Of the call of `run` that it is done for.
         tries: Attempts in the session that may end with the death of their process.
     """
-    with lab.store.lock(job.name) as mine:
+    with context.store.lock(job.name) as mine:
         if not mine:
             return None
         # Another process may have done it between our look and our lock.
-        return done(lab.store, job) or _marked_attempt(lab, job, session, tries)
+        return done(context.store, job) or _marked_attempt(context, job, session, tries)
 
 
-def _marked_attempt(lab: Lab, job: Job, session: str, tries: int) -> bool:
+def _marked_attempt(context: WorkerContext, job: Job, session: str, tries: int) -> bool:
     """Do a job under a mark, so that a job that kills its process (memory, a crash) is not tried again and again.
 
     We hold the job's lock. Where a mark of this session is there, the process that made it died over this job.
     """
-    stem = lab.store.mark(job.name, session)
+    stem = context.store.marker_path(job.name, session)
     marks = [stem.with_name(f"{stem.name}-{number}") for number in range(tries)]
     mark = next((mark for mark in marks if not mark.exists()), None)
     if mark is None:
         for old in marks:
             old.unlink(missing_ok=True)
-        write_died(lab, job, session)
+        write_died(context, job, session)
         return False
-    atomic_files.mark(mark, lab.owner)
+    atomic_files.leave_marker(mark, context.owner)
     try:
-        return _attempt(lab, job, session)
+        return _attempt(context, job, session)
     finally:
         for old in marks:
             old.unlink(missing_ok=True)
 
 
-def write_died(lab: Lab, job: Job, session: str) -> None:
+def write_died(context: WorkerContext, job: Job, session: str) -> None:
     """Write down that the process that did a job died."""
-    _write_failure(lab, job, session, "DiedError", "the process doing it died without a word; memory may have run out")
+    _write_failure(
+        context, job, session, "DiedError", "the process doing it died without a word; memory may have run out"
+    )
 
 
-def _attempt(lab: Lab, job: Job, session: str) -> bool:
+def _attempt(context: WorkerContext, job: Job, session: str) -> bool:
     """Do a job; on failure write it down and go on with the others."""
-    if lab.presence is None:
-        lab.presence = Presence(lab.store, str(lab.device), session)
+    if context.heartbeat is None:
+        context.heartbeat = Heartbeat(context.store, str(context.device), session)
     try:
-        with lab.presence.doing(job.name, str(job), trainings(job, lab.store)) as result:
-            do(lab, job)
+        with context.heartbeat.doing(job.name, str(job), trainings(job, context.store)) as result:
+            do(context, job)
             result["ok"] = True
         return True
     except (Exception, SystemExit) as error:  # a plug-in that leaves is a plug-in that failed
         details = "" if isinstance(error, FathomError) else traceback.format_exc()
-        _write_failure(lab, job, session, type(error).__name__, str(error), details)
+        _write_failure(context, job, session, type(error).__name__, str(error), details)
         return False
 
 
-def _write_failure(lab: Lab, job: Job, session: str, error: str, message: str, details: str = "") -> None:
+def _write_failure(context: WorkerContext, job: Job, session: str, error: str, message: str, details: str = "") -> None:
     content: dict[str, Any] = {"job": job.name, "what": str(job), "kind": job.kind, "setting": list(job.setting)}
     content |= {
-        "retries": len(lab.store.retries(job.setting)),
+        "retries": len(context.store.retries(job.setting)),
         "query": job.query,
         "seed": job.seed,
         "error": error,
@@ -139,7 +145,7 @@ def _write_failure(lab: Lab, job: Job, session: str, error: str, message: str, d
         "traceback": details,
     }
     clock = {"session": session, "finished": datetime.now(UTC).isoformat(timespec="seconds")}
-    lab.store.fail(f"{job.kind}-{digest(job.name, 12)}", content, clock)
+    context.store.fail(f"{job.kind}-{digest(job.name, 12)}", content, clock)
 
 
 def _failed(store: Store, session: str) -> set[str]:
@@ -151,7 +157,7 @@ def _failed(store: Store, session: str) -> set[str]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Orders:
+class WorkerOrders:
     """What a worker process is told, as JSON."""
 
     out: str
@@ -171,20 +177,20 @@ class Orders:
     accept: bool = False  # whether another environment is accepted there
 
 
-def main() -> None:
+def serve() -> None:
     """Read the orders, work, leave."""
     torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)  # the first optimizer imports for seconds
     if not (line := sys.stdin.readline()):
         return  # the study was refused
-    orders = Orders(**json.loads(line))
+    orders = WorkerOrders(**json.loads(line))
     threading.Thread(target=_die_with_parent, daemon=True).start()
     if hasattr(signal, "SIGUSR2"):  # Slurm may send it to all processes; the one that started us decides
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-    lab = open_lab(orders)
-    work(lab, [job_of(j) for j in orders.jobs], orders.session)
+    context = open_context(orders)
+    work(context, [job_of(j) for j in orders.jobs], orders.session)
 
 
-def open_lab(orders: Orders) -> Lab:
+def open_context(orders: WorkerOrders) -> WorkerContext:
     """What a worker process has open, as its orders say.
 
     Raises:
@@ -195,10 +201,10 @@ def open_lab(orders: Orders) -> Lab:
     for path in orders.plugins:
         registry.add_file(path)
     data = DataRoot(Path(orders.data), Path(orders.cache), download=orders.download, quiet=True)
-    lab = Lab(Store.open(orders.out), data, torch.device(orders.device), orders.environment)
-    lab.owner = os.getppid()
-    lab.store.pinned.update(orders.retries)
-    return lab
+    context = WorkerContext(Store.open(orders.out), data, torch.device(orders.device), orders.environment)
+    context.owner = os.getppid()
+    context.store.cached_retries.update(orders.retries)
+    return context
 
 
 def job_of(data: dict[str, Any]) -> Job:
@@ -212,4 +218,4 @@ def _die_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve()

@@ -12,14 +12,14 @@ import torch
 
 from fathom.core.records import FathomError
 from fathom.engine.gpu_sharing import EVERY as SHARING_EVERY
-from fathom.engine.gpu_sharing import Sharing
-from fathom.engine.worker import Orders
+from fathom.engine.gpu_sharing import GpuScheduler
+from fathom.engine.worker import WorkerOrders
 
 PATIENCE = 4  # deaths of workers that are made up for, per worker
 LOOK_EVERY = 0.2  # seconds
 
 
-class Crew:
+class WorkerPool:
     """Worker processes. They start at once and import what they need while the caller still checks the study.
 
     Args:
@@ -29,11 +29,11 @@ class Crew:
         sharing: Lets more workers join while they work; None for `count` workers throughout.
     """
 
-    def __init__(self, count: int, threads: int, device: torch.device, sharing: Sharing | None = None) -> None:
+    def __init__(self, count: int, threads: int, device: torch.device, sharing: GpuScheduler | None = None) -> None:
         self.count, self.threads, self.device, self.sharing = count, threads, device, sharing
         self.processes: list[subprocess.Popen[str]] = []
 
-    def __enter__(self) -> "Crew":
+    def __enter__(self) -> "WorkerPool":
         self.processes = [self._start() for _ in range(self.count)]
         return self
 
@@ -43,7 +43,7 @@ class Crew:
                 process.kill()  # nothing is lost: a commit is there whole or not at all
             process.communicate()  # waits, and closes its orders
 
-    def work(self, orders: Orders, look: Callable[[], None]) -> None:
+    def work(self, orders: WorkerOrders, look: Callable[[], None]) -> None:
         """Give the orders and watch until all workers have left.
 
         A worker that a signal ended is replaced; the job it died over is not tried again in this session, so this ends.
@@ -65,7 +65,7 @@ class Crew:
                     self._order(number, orders)
             if self.sharing and time.monotonic() - looked > SHARING_EVERY:
                 looked = time.monotonic()
-                if all(p.poll() is None for p in self.processes) and self.sharing.admits(len(self.processes)):
+                if all(p.poll() is None for p in self.processes) and self.sharing.can_admit(len(self.processes)):
                     self.processes.append(self._start())
                     self._order(len(self.processes) - 1, orders)
         if broken := [p.returncode for p in self.processes if p.returncode]:
@@ -86,7 +86,7 @@ class Crew:
             start_new_session=True,  # Ctrl-C reaches the parent alone, which ends its workers
         )
 
-    def _order(self, number: int, orders: Orders) -> None:
+    def _order(self, number: int, orders: WorkerOrders) -> None:
         device = self.device
         if device.type == "cuda" and device.index is None:
             device = torch.device("cuda", number % torch.cuda.device_count())

@@ -7,11 +7,11 @@ import numpy as np
 
 from fathom.core.records import LabelRegime, RunSpec
 from fathom.engine.jobs import Job, trainings
-from fathom.estimate.throughput import Speed, speed_name
-from fathom.protocol.context import Lab
+from fathom.estimate.throughput import Throughput, speed_name
+from fathom.protocol.context import WorkerContext
 from fathom.protocol.dropout import dropout_of
-from fathom.protocol.preparation import Ground
-from fathom.query.method import build as build_method
+from fathom.protocol.preparation import TrainSplit
+from fathom.query.method import build_query as build_method
 from fathom.registry.spec_string import parse
 from fathom.store.store import Store
 
@@ -22,10 +22,10 @@ LARGE = 96  # pixels
 AXES = ("dataset", "regime", "paradigm")
 
 
-def labels_of(lab: Lab, spec: RunSpec, regime: LabelRegime) -> int:
+def labels_of(context: WorkerContext, spec: RunSpec, regime: LabelRegime) -> int:
     """Labels one run buys, its validation set included."""
-    start = lab.start_of(spec)
-    return len(start.val_ids) + min(regime.final, len(start.train_ids))
+    split = context.split_of(spec)
+    return len(split.val_ids) + min(regime.final, len(split.train_ids))
 
 
 def run_bytes(regime: LabelRegime) -> int:
@@ -33,20 +33,20 @@ def run_bytes(regime: LabelRegime) -> int:
     return regime.rounds * ROUND_BYTES + (regime.rounds - 1) * regime.query_size * QUERIED_BYTES
 
 
-def kept_bytes(jobs: Iterable[Job], speeds: dict[str, Speed]) -> int:
+def kept_bytes(jobs: Iterable[Job], speeds: dict[str, Throughput]) -> int:
     """Bytes of the round-0 classifiers and encoders that are kept."""
     kept = (speed_name(job.setting) for job in jobs if job.kind in ("first", "prepare"))
     return sum(speeds[name].weights for name in kept if name in speeds)
 
 
-def memory_bytes(lab: Lab, specs: Iterable[RunSpec]) -> int:
+def memory_bytes(context: WorkerContext, specs: Iterable[RunSpec]) -> int:
     """Bytes a worker holds at most, besides the training step: images in memory, the pool's predictions and features.
 
     Images of `LARGE` pixels or more are memory maps or decoded in batches, and do not count.
     """
     most = 0
     for name in {spec.dataset for spec in specs}:
-        d = lab.dataset(name)
+        d = context.dataset(name)
         held = [i for i in (d.images, d.test_images) if min(i.size) < LARGE]
         pixels = sum(len(i) * 3 * int(np.prod(i.size)) for i in held)
         most = max(most, pixels + 4 * (len(d.labels) - d.val_split) * (FEATURES + d.num_classes))
@@ -73,29 +73,33 @@ def by_axis(specs: Iterable[RunSpec], jobs: Iterable[Job], store: Store) -> dict
     return found
 
 
-def seconds_of(lab: Lab, job: Job, speeds: dict[str, Speed]) -> float:
+def seconds_of(context: WorkerContext, job: Job, speeds: dict[str, Throughput]) -> float:
     """Expected seconds of a job on one worker: images trained on and predicted, at the known rates."""
     if job.kind == "choose":
         return 0.0
-    paradigm, start = lab.paradigm(job.setting[2]), lab.start_at(job.setting, max(job.seed, 0))
-    speed, regime, d = speeds[speed_name(job.setting)], start.regime, start.dataset
+    paradigm, split = context.paradigm(job.setting[2]), context.split_at(job.setting, max(job.seed, 0))
+    speed, regime, d = speeds[speed_name(job.setting)], split.regime, split.dataset
     if job.kind == "prepare":
-        return paradigm.preparing(Ground.of(lab, job.setting[0], job.seed).unlabeled) / speed.prepare
+        return paradigm.pretraining_images(TrainSplit.of(context, job.setting[0], job.seed).unlabeled) / speed.prepare
     if job.kind == "embed":
         return (len(d.labels) + len(d.test_labels)) / speed.embed
-    validated = paradigm.validated(len(start.val_ids))
+    validation_images = paradigm.validation_images(len(split.val_ids))
     if job.kind != "run":
-        labels = len(start.train_ids) if job.kind == "ceiling" else regime.start
-        return paradigm.images(labels) / speed.train + validated / speed.predict
+        labels = len(split.train_ids) if job.kind == "ceiling" else regime.start
+        return paradigm.training_images(labels) / speed.train + validation_images / speed.predict
     budgets = [regime.start + i * regime.query_size for i in range(1, regime.rounds)]
-    seconds = sum(paradigm.images(budget) / speed.train + validated / speed.predict for budget in budgets)
+    seconds = sum(
+        paradigm.training_images(budget) / speed.train + validation_images / speed.predict for budget in budgets
+    )
     if job.retunings:
-        middle = paradigm.images((regime.start + regime.final) // 2)  # which rounds they are does not change much
-        seconds += job.retunings * (middle / speed.train + validated / speed.predict)
+        middle = paradigm.training_images(
+            (regime.start + regime.final) // 2
+        )  # which rounds they are does not change much
+        seconds += job.retunings * (middle / speed.train + validation_images / speed.predict)
     method = _method(job.query)
     predicted = regime.rounds * len(d.test_labels)
     if method.predictions:
-        predicted += (regime.rounds - 1) * len(start.train_ids)
+        predicted += (regime.rounds - 1) * len(split.train_ids)
     # Heads repeated for dropout draws cost little beside the encoder; the query itself is not probed.
     return seconds + predicted / speed.predict * (1.1 if dropout_of(paradigm, method) else 1.0)
 

@@ -15,9 +15,9 @@ from fathom.engine.jobs import trainings
 from fathom.engine.preflight import prepare
 from fathom.estimate.cost import by_axis, kept_bytes, labels_of, memory_bytes, run_bytes, seconds_of
 from fathom.estimate.profile import load_profile, save_profile
-from fathom.estimate.throughput import Speed, measure_speeds, speed_name
+from fathom.estimate.throughput import Throughput, measure_speeds, speed_name
 from fathom.machine.environment import find_device
-from fathom.protocol.context import Lab
+from fathom.protocol.context import WorkerContext
 from fathom.registry.spec_string import parse
 from fathom.store.record_store import Record
 from fathom.store.store import Store
@@ -34,7 +34,7 @@ class Plan:
         trainings_shared: The same, round 0 shared by the query methods of a seed.
         trainings_search: Trainings that choose the HPs.
         trainings_retune: Trainings that choose them again within runs, where a paradigm says so.
-        trainings_ceiling: Full-data trainings.
+        trainings_full_data: Full-data trainings.
         pretrainings: Encoders that are trained without labels; each is shared by all runs of its dataset and seed.
         embeddings: Times that a backbone goes over a whole dataset.
         labels: Labels that all runs would buy, validation sets included; each run pays for itself.
@@ -47,7 +47,7 @@ class Plan:
         rates: Images a second, by `dataset, paradigm`: training and prediction.
         by: `dataset`, `regime` and `paradigm` -> name -> experiments, trainings, trainings_shared.
         notes: What the design cannot show, and the like.
-        proof: What the design can prove (`design.power.Proof`).
+        proof: What the design can prove (`design.power.PowerAnalysis`).
         proof_lines: The same for a person.
     """
 
@@ -57,7 +57,7 @@ class Plan:
     trainings_shared: int
     trainings_search: int
     trainings_retune: int
-    trainings_ceiling: int
+    trainings_full_data: int
     pretrainings: int
     embeddings: int
     labels: int
@@ -76,7 +76,7 @@ class Plan:
     @property
     def total(self) -> int:
         """All trainings that will be done."""
-        beside = self.trainings_search + self.trainings_retune + self.trainings_ceiling + self.pretrainings
+        beside = self.trainings_search + self.trainings_retune + self.trainings_full_data + self.pretrainings
         return self.trainings_shared + beside
 
     def to_json(self) -> dict[str, Any]:
@@ -90,7 +90,7 @@ class Plan:
         search = f"{self.trainings_search} to choose HPs{again}"
         rows = [
             ("runs", str(self.experiments)),
-            ("trainings", f"{shared}, {search}, {self.trainings_ceiling} on all labels"),
+            ("trainings", f"{shared}, {search}, {self.trainings_full_data} on all labels"),
             *([("pre-training", f"{self.pretrainings} encoders, without labels")] if self.pretrainings else []),
             *([("features", f"of {self.embeddings} datasets, once each")] if self.embeddings else []),
             ("labels", f"{self.labels_a_run} at most by one run, {self.labels} by all runs, each paying for itself"),
@@ -107,7 +107,7 @@ class Plan:
         return rows + self.proof_lines + [("note", note) for note in self.notes]
 
 
-def make_plan(
+def estimate_plan(
     study: Study,
     *,
     data: str | Path | None = None,
@@ -137,30 +137,30 @@ def make_plan(
     """
     where = find_device(device)
     known = load_profile(profile) if profile else None
-    lab = Lab(_Unwritten("plan"), data_root(data, download=download), where, sketched={})
-    store, jobs = lab.store, prepare(study, lab)
-    sketched, notes = lab.sketched or {}, []
+    context = WorkerContext(_Unwritten("plan"), data_root(data, download=download), where, sketched={})
+    store, jobs = context.store, prepare(study, context)
+    sketched, notes = context.sketched or {}, []
     if sketched:
         notes.append(f"planned by official sizes, without the files: {', '.join(sketched)}")
     if known:
-        given = {speed_name(s): known.speed(lab.dataset(s[0]), s[2]) for s in study.settings}
+        given = {speed_name(s): known.speed(context.dataset(s[0]), s[2]) for s in study.settings}
         speeds = {name: speed for name, speed in given.items() if speed}
     else:
         here = [setting for setting in study.settings if setting[0] not in sketched]
-        speeds = measure_speeds(lab, here) if probe else {}
+        speeds = measure_speeds(context, here) if probe else {}
     unknown = unique(speed_name(s) for s in study.settings if speed_name(s) not in speeds)
     if unknown and (probe or known):
         notes.append(
             f"no rate is known for {'; '.join(unknown)}: no time is given. A stored profile may: --profile h200"
         )
     if save:
-        _save(lab, speeds, study, save, str(where), measured=probe and not known)
+        _save(context, speeds, study, save, str(where), measured=probe and not known)
     count = default_workers(where, 1) if workers is None else max(1, workers)  # 0: this process, which is one
     count = 1 if known and workers is None else count
-    regimes = {spec: lab.start_of(spec).regime for spec in study.runs}
-    labels = [labels_of(lab, spec, regime) for spec, regime in regimes.items()]
+    regimes = {spec: context.split_of(spec).regime for spec in study.runs}
+    labels = [labels_of(context, spec, regime) for spec, regime in regimes.items()]
     work = Counter(job.kind for job in jobs)
-    seconds = None if unknown else sum(seconds_of(lab, job, speeds) for job in jobs) / max(1, min(count, len(jobs)))
+    seconds = None if unknown else sum(seconds_of(context, job, speeds) for job in jobs) / max(1, min(count, len(jobs)))
     again = sum(job.retunings for job in jobs)
     return Plan(
         study=study.name,
@@ -169,13 +169,13 @@ def make_plan(
         trainings_shared=sum(trainings(j, store) for j in jobs if j.kind in ("first", "run")) - again,
         trainings_search=work["search"],
         trainings_retune=again,
-        trainings_ceiling=work["ceiling"],
+        trainings_full_data=work["ceiling"],
         pretrainings=work["prepare"],
         embeddings=work["embed"],
         labels=sum(labels),
         labels_a_run=max(labels, default=0),
         disk_bytes=sum(map(run_bytes, regimes.values())) + kept_bytes(jobs, speeds),
-        memory_bytes=memory_bytes(lab, study.runs),
+        memory_bytes=memory_bytes(context, study.runs),
         seconds=seconds,
         workers=count,
         device=known.name if known else _name(where),
@@ -201,7 +201,15 @@ class _Unwritten(Store):
         return self._records.get(name)
 
 
-def _save(lab: Lab, speeds: dict[str, Speed], study: Study, path: str | Path, device: str, *, measured: bool) -> None:
+def _save(
+    context: WorkerContext,
+    speeds: dict[str, Throughput],
+    study: Study,
+    path: str | Path,
+    device: str,
+    *,
+    measured: bool,
+) -> None:
     if not measured or not speeds:
         raise FathomError(
             "--save-profile writes what was measured here, and nothing was: leave out --no-probe and --profile, and "
@@ -210,7 +218,7 @@ def _save(lab: Lab, speeds: dict[str, Speed], study: Study, path: str | Path, de
     rows = {}
     for setting in study.settings:
         if speed_name(setting) in speeds:
-            side = min(lab.dataset(setting[0]).images.size)
+            side = min(context.dataset(setting[0]).images.size)
             rows[parse(setting[2]).name, side] = speeds[speed_name(setting)]
     save_profile(path, f"{_name(torch.device(device))} (measured)", rows)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from fathom.core.records import FathomError
 from fathom.data.dataset import Dataset
-from fathom.estimate.throughput import Speed
+from fathom.estimate.throughput import Throughput
 from fathom.registry.registry import suggest
 from fathom.registry.spec_string import parse
 from fathom.store import atomic_files
@@ -35,7 +35,7 @@ class Profile:
     name: str
     rates: tuple[dict[str, Any], ...]
 
-    def speed(self, dataset: Dataset, paradigm: str) -> Speed | None:
+    def speed(self, dataset: Dataset, paradigm: str) -> Throughput | None:
         """The rates of a paradigm at the size nearest to the dataset's; None where there are none."""
         side = min(dataset.images.size)
         rows = [row for row in self.rates if parse(paradigm).name in row["paradigms"]]
@@ -43,7 +43,7 @@ class Profile:
             return None
         row = min(rows, key=lambda r: abs(math.log(r["side"] / side)))
         rates = {name: float(row.get(name, "inf")) for name in RATES}
-        return Speed(**rates, weights=int(row.get("weights", WEIGHTS)))
+        return Throughput(**rates, weights=int(row.get("weights", WEIGHTS)))
 
 
 def load_profile(source: str | Path) -> Profile:
@@ -74,7 +74,7 @@ def load_profile(source: str | Path) -> Profile:
     return profile
 
 
-def save_profile(path: str | Path, name: str, measured: Mapping[tuple[str, int], Speed]) -> None:
+def save_profile(path: str | Path, name: str, measured: Mapping[tuple[str, int], Throughput]) -> None:
     """Write what a probe measured.
 
     Args:

@@ -9,10 +9,10 @@ import torch
 from fathom.core.streams import Streams
 from fathom.data.cache.features import FeatureImages
 from fathom.data.images import Subset
-from fathom.learn.task import Journal, Paradigm, State, Task, Unlabeled
-from fathom.protocol.context import Lab, Setting
-from fathom.protocol.preparation import Ground
-from fathom.protocol.split import Start
+from fathom.learn.task import Checkpointer, Paradigm, State, Task, Unlabeled
+from fathom.protocol.context import Setting, WorkerContext
+from fathom.protocol.preparation import TrainSplit
+from fathom.protocol.split import Split
 from fathom.protocol.tune import grid_of
 
 SMALL, LARGE = 64, 1024  # training images of a probe, and images it predicts
@@ -20,7 +20,7 @@ PATIENCE = 1.0  # seconds: where the small probe takes longer it has to do
 
 
 @dataclass(frozen=True)
-class Speed:
+class Throughput:
     """What a probe measured on one worker.
 
     Args:
@@ -43,54 +43,56 @@ def speed_name(setting: Setting) -> str:
     return f"{setting[0]}, {setting[2]}"
 
 
-def measure_speeds(lab: Lab, settings: Iterable[Setting]) -> dict[str, Speed]:
+def measure_speeds(context: WorkerContext, settings: Iterable[Setting]) -> dict[str, Throughput]:
     """The speed of every dataset and paradigm of some settings, by name."""
-    speeds: dict[str, Speed] = {}
+    speeds: dict[str, Throughput] = {}
     for setting in settings:
         if speed_name(setting) not in speeds:
-            _measure(lab, setting, SMALL)  # warms up: imports, allocator, kernels, caches
-            small = _measure(lab, setting, SMALL)
+            _measure(context, setting, SMALL)  # warms up: imports, allocator, kernels, caches
+            small = _measure(context, setting, SMALL)
             slow = SMALL / min(small.train, small.embed) > PATIENCE
-            speeds[speed_name(setting)] = small if slow else _measure(lab, setting, LARGE)
+            speeds[speed_name(setting)] = small if slow else _measure(context, setting, LARGE)
     return speeds
 
 
-def _measure(lab: Lab, setting: Setting, images: int) -> Speed:
+def _measure(context: WorkerContext, setting: Setting, images: int) -> Throughput:
     """Train for a moment and predict some of the pool."""
-    start, short = lab.start_at(setting, 0), lab.paradigm(setting[2]).probe(images)
-    unlabeled = Ground.of(lab, setting[0], 0).unlabeled
-    first = torch.arange(min(images, len(unlabeled.images)), device=lab.device)
-    unlabeled = replace(unlabeled, images=Subset(start.dataset.images, start.tensor(start.train_ids)[first]))
+    split, short = context.split_at(setting, 0), context.paradigm(setting[2]).benchmark_copy(images)
+    unlabeled = TrainSplit.of(context, setting[0], 0).unlabeled
+    first = torch.arange(min(images, len(unlabeled.images)), device=context.device)
+    unlabeled = replace(unlabeled, images=Subset(split.dataset.images, split.tensor(split.train_ids)[first]))
     asked = time.perf_counter()
-    state = short.prepare(unlabeled, Streams(0)("pretrain"), lab.data, Journal()) or None
+    state = short.prepare(unlabeled, Streams(0)("pretrain"), context.data, Checkpointer()) or None
     began = time.perf_counter()
-    task, some = _task(lab, start, short, state, images)
+    task, some = _task(context, split, short, state, images)
     embedded = time.perf_counter()
-    classifier = short.fit(task, grid_of(lab, setting)[0], state, Streams(0))
+    classifier = short.fit(task, grid_of(context, setting)[0], state, Streams(0))
     trained = time.perf_counter()
     list(classifier.stream(some, 0, Streams(0)("draws")))
-    if lab.device.type == "cuda":
+    if context.device.type == "cuda":
         torch.cuda.synchronize()
     ended = time.perf_counter()
-    return Speed(
-        train=short.images(len(task.labels)) / (trained - embedded),
-        prepare=views / (began - asked) if (views := short.preparing(unlabeled)) else float("inf"),
+    return Throughput(
+        train=short.training_images(len(task.labels)) / (trained - embedded),
+        prepare=views / (began - asked) if (views := short.pretraining_images(unlabeled)) else float("inf"),
         predict=len(some) / (ended - trained),
         embed=len(some) / (embedded - began) if short.backbone else float("inf"),
         weights=sum(t.numel() * t.element_size() for t in classifier.state().values()),
     )
 
 
-def _task(lab: Lab, start: Start, short: Paradigm, state: State | None, images: int) -> tuple[Task, Subset]:
+def _task(
+    context: WorkerContext, split: Split, short: Paradigm, state: State | None, images: int
+) -> tuple[Task, Subset]:
     """A task of the starting set with one validation image, and some images to predict; as features where asked for."""
-    task = start.task(start.open()[1])
-    validated = Subset(start.dataset.images, start.tensor(start.val_ids[:1]))
-    task = replace(task, val_images=validated, val_labels=task.val_labels[:1])
-    some = Subset(start.dataset.images, start.tensor(start.train_ids[:images]))
+    task = split.task(split.open()[1])
+    validation_images = Subset(split.dataset.images, split.tensor(split.val_ids[:1]))
+    task = replace(task, val_images=validation_images, val_labels=task.val_labels[:1])
+    some = Subset(split.dataset.images, split.tensor(split.train_ids[:images]))
     if not short.backbone:
         return task, some
-    d = start.dataset
-    chunks = short.embed(Unlabeled(some, d.mean, d.std, d.augment), state, lab.data)
+    d = split.dataset
+    chunks = short.embed(Unlabeled(some, d.mean, d.std, d.augment), state, context.data)
     features = FeatureImages(torch.cat(list(chunks)))
     ids = torch.arange(len(features), device=features.device)
     all_of_them = Subset(features, ids)

@@ -7,7 +7,7 @@ from fathom.learn.task import Paradigm
 from fathom.registry.registry import find
 
 
-def build(text: str) -> Paradigm:
+def build_paradigm(text: str) -> Paradigm:
     """The training paradigm of a call-string, for example `standard(dropout=0.5)`.
 
     Raises:
@@ -26,5 +26,20 @@ def build(text: str) -> Paradigm:
     return member
 
 
-_METHODS = ("search", "recipe_name", "preparation", "backbone", "grid", "prepare", "preparing", "facts", "embed", "fit",
-            "restore", "probe", "images", "validated", "eased")  # fmt: skip
+_METHODS = [
+    "search",
+    "recipe_name",
+    "preparation",
+    "backbone",
+    "grid",
+    "prepare",
+    "pretraining_images",
+    "facts",
+    "embed",
+    "fit",
+    "restore",
+    "benchmark_copy",
+    "training_images",
+    "validation_images",
+    "with_retry",
+]

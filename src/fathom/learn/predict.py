@@ -12,18 +12,18 @@ from torch import Tensor
 from fathom.core.records import FathomError
 from fathom.core.streams import Stream
 from fathom.learn.network import Network
-from fathom.learn.task import Images, Prediction, Transform
+from fathom.learn.task import ImageSource, Prediction, Transform
 
-HELD = 2**30  # bytes of images that are kept on the device as they are trained on or validated with
+KEEP_ON_DEVICE_BYTES = 2**30  # bytes of images that are kept on the device as they are trained on or validated with
 HEAD = {"cuda": 2**26, "cpu": 2**24}  # log-probabilities of a chunk: 256 MiB, 64 MiB
 T = TypeVar("T")
 DRAWS = 50  # dropout draws that make a validation prediction (Lüth et al., 2023, code)
 
 
-def taker(images: Images) -> Callable[[Int[Tensor, "b"]], Shaped[Tensor, "b ..."]]:
+def make_reader(images: ImageSource) -> Callable[[Int[Tensor, "b"]], Shaped[Tensor, "b ..."]]:
     """`images.take`, from a copy on the device where that is small: an epoch then reads no file and copies no batch."""
     h, w = images.size
-    if len(images) * 3 * h * w > HELD:
+    if len(images) * 3 * h * w > KEEP_ON_DEVICE_BYTES:
         return images.take
     held = images.take(torch.arange(len(images), device=images.device))
     return lambda ids: held[ids]
@@ -156,9 +156,9 @@ class TrainedClassifier:
     transform: Transform
     val_score: float = float("nan")
     history: list[dict[str, float]] = field(default_factory=list)
-    shown: dict[str, Any] = field(default_factory=dict)
+    diagnostics: dict[str, Any] = field(default_factory=dict)
 
-    def stream(self, images: Images, draws: int, stream: Stream) -> Iterator[Prediction]:
+    def stream(self, images: ImageSource, draws: int, stream: Stream) -> Iterator[Prediction]:
         """Predictions in chunks, in order of `images`, on their device.
 
         Args:

@@ -18,7 +18,7 @@ State = Mapping[str, Tensor]  # named tensors on the CPU: what is kept as safete
 
 
 @runtime_checkable
-class Images(Protocol):
+class ImageSource(Protocol):
     """Images of one size, reached by index: uint8 [b, 3, h, w].
 
     A paradigm with a backbone is given features in their place: floating-point [b, d], `size` (1, d).
@@ -52,11 +52,11 @@ class Task:
         augment: Family of augmentations (`data.dataset.Dataset.augment`).
     """
 
-    images: Images
+    images: ImageSource
     labels: Int[Tensor, "m"]
-    val_images: Images
+    val_images: ImageSource
     val_labels: Int[Tensor, "v"]
-    pool: Images
+    pool: ImageSource
     num_classes: int
     metric: str
     balanced: bool
@@ -74,7 +74,7 @@ class Unlabeled:
         mean, std, augment: As in `Task`.
     """
 
-    images: Images
+    images: ImageSource
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     augment: str
@@ -82,7 +82,7 @@ class Unlabeled:
 
 @runtime_checkable
 class Transform(Protocol):
-    """What is done to what an `Images` gives, before the network (`augment.Augmentation`)."""
+    """What is done to what an `ImageSource` gives, before the network (`augment.Augmentation`)."""
 
     def train(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """As it is trained on."""
@@ -113,10 +113,10 @@ class Library(Protocol):
         ...
 
 
-Embed = Callable[[Images], Float[Tensor, "n d"]]
+Embed = Callable[[ImageSource], Float[Tensor, "n d"]]
 
 
-class Journal:
+class Checkpointer:
     """Where long work writes how far it is. This one forgets; the harness gives one that does not.
 
     It tells the work nothing: what is measured on the way reaches neither encoder nor classifier.
@@ -140,7 +140,7 @@ class Journal:
         """
 
 
-FORGET = Journal()
+NO_CHECKPOINT = Checkpointer()
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,9 +164,11 @@ class Classifier(Protocol):
 
     val_score: float  # the task's metric on the validation set at the epoch that was kept, in [0, 1]
     history: list[dict[str, float]]  # one row an epoch: epoch, lr, loss, val_score, val_loss
-    shown: dict[str, Any]  # what a reader should see of the training beside its metrics, JSON-plain; often nothing
+    diagnostics: dict[
+        str, Any
+    ]  # what a reader should see of the training beside its metrics, JSON-plain; often nothing
 
-    def stream(self, images: Images, draws: int, stream: Stream) -> Iterator[Prediction]:
+    def stream(self, images: ImageSource, draws: int, stream: Stream) -> Iterator[Prediction]:
         """Predictions in chunks, in order of `images`, on their device.
 
         Args:
@@ -213,11 +215,11 @@ class Paradigm(Protocol):
         """The HPs to choose from (P4), in order of preference on ties. One entry: nothing to choose."""
         ...
 
-    def prepare(self, unlabeled: Unlabeled, stream: Stream, library: Library, journal: Journal) -> State:
+    def prepare(self, unlabeled: Unlabeled, stream: Stream, library: Library, checkpointer: Checkpointer) -> State:
         """What is learned once for a dataset and seed without labels, for example an encoder. Kept by the harness."""
         ...
 
-    def eased(self, change: str, family: str) -> "Paradigm | None":
+    def with_retry(self, change: str, family: str) -> "Paradigm | None":
         """The same with a change of what `prepare` does, after it was not finite: another `preparation`.
 
         Args:
@@ -248,7 +250,7 @@ class Paradigm(Protocol):
         streams: Streams,
         *,
         dropout: float = 0.0,
-        journal: Journal = FORGET,
+        checkpointer: Checkpointer = NO_CHECKPOINT,
     ) -> Classifier:
         """Train from scratch on the labeled images.
 
@@ -276,18 +278,18 @@ class Paradigm(Protocol):
         """
         ...
 
-    def preparing(self, unlabeled: Unlabeled) -> int:
+    def pretraining_images(self, unlabeled: Unlabeled) -> int:
         """Images (each view counts) trained on in `prepare`: what a plan's time is reckoned from."""
         ...
 
-    def images(self, m: int) -> int:
+    def training_images(self, m: int) -> int:
         """Images trained on in all epochs with m labels: what a plan's time is reckoned from."""
         ...
 
-    def validated(self, v: int) -> int:
+    def validation_images(self, v: int) -> int:
         """Images predicted for validation in all epochs with v validation images."""
         ...
 
-    def probe(self, images: int) -> "Paradigm":
+    def benchmark_copy(self, images: int) -> "Paradigm":
         """A cut-down copy for measuring speed: one epoch on about `images` images in `fit`, and one in `prepare`."""
         ...

@@ -58,7 +58,7 @@ EXTRAS = {"timm": "backbones of frozen by their timm name", "ray": "the engine r
 
 
 @dataclass(frozen=True)
-class Check:
+class DoctorCheck:
     """One line of the doctor.
 
     Args:
@@ -74,11 +74,11 @@ class Check:
     mend: str = ""
 
 
-def examine(data: str | Path | None = None, out: str | Path = ".") -> list[Check]:
+def examine(data: str | Path | None = None, out: str | Path = ".") -> list[DoctorCheck]:
     """Look at this machine, the data and the folder for results. Nothing is changed, and nothing stays behind."""
     probed = probe()
     checks = [_python(), *_packages(), *_torch(probed), _gpu(probed), _cores(probed), _memory(), *_data(data)]
-    checks += [Check(f"storage: {name}", *rest) for name, *rest in try_storage(Path(out))]
+    checks += [DoctorCheck(f"storage: {name}", *rest) for name, *rest in try_storage(Path(out))]
     return checks + [_extra(name, use) for name, use in EXTRAS.items()]
 
 
@@ -96,39 +96,43 @@ def probe() -> dict[str, Any]:
     return said
 
 
-def _python() -> Check:
+def _python() -> DoctorCheck:
     fits = sys.version_info >= (3, 11)
     found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
-    return Check("python", "ok" if fits else "fail", found, "" if fits else "use Python 3.11 or newer")
+    return DoctorCheck("python", "ok" if fits else "fail", found, "" if fits else "use Python 3.11 or newer")
 
 
-def _packages() -> Iterator[Check]:
+def _packages() -> Iterator[DoctorCheck]:
     """Packages that Fathom needs and that are not installed."""
     try:
         needed = [line for line in requires("fathom-al") or [] if "extra ==" not in line]
     except PackageNotFoundError:
-        yield Check("packages", "warn", "Fathom itself is not installed, only imported", "pip install -e .")
+        yield DoctorCheck("packages", "warn", "Fathom itself is not installed, only imported", "pip install -e .")
         return
     names = [match.group() for line in needed if (match := re.match(r"[A-Za-z0-9._-]+", line))]
     absent = [name for name in names if not _version(name)]
     found = f"absent: {', '.join(absent)}" if absent else f"{len(names)} there"
-    yield Check("packages", "fail" if absent else "ok", found, f"pip install {' '.join(absent)}" if absent else "")
+    yield DoctorCheck(
+        "packages", "fail" if absent else "ok", found, f"pip install {' '.join(absent)}" if absent else ""
+    )
 
 
-def _torch(probed: dict[str, Any]) -> Iterator[Check]:
+def _torch(probed: dict[str, Any]) -> Iterator[DoctorCheck]:
     if error := probed.get("torch_error"):
-        yield Check("torch", "fail", error, f'pip install --force-reinstall "torch{_wanted("torch") or ">=2.11"}"')
+        yield DoctorCheck(
+            "torch", "fail", error, f'pip install --force-reinstall "torch{_wanted("torch") or ">=2.11"}"'
+        )
         return
     torch, vision = probed["torch"], probed.get("torchvision", "")
-    yield Check("torch", "ok", torch)
+    yield DoctorCheck("torch", "ok", torch)
     if error := probed.get("torchvision_error"):
         installed = vision or _version("torchvision") or "absent"
         text = f"{installed} does not work with torch {torch}: {error.splitlines()[0]}"
         # Asked for together, the one is chosen that the other names as its pair.
         pair = f'"torch=={torch.split("+")[0]}" torchvision'
-        yield Check("torchvision", "fail", text, f"pip install --force-reinstall {pair}  (uv pip: --reinstall)")
+        yield DoctorCheck("torchvision", "fail", text, f"pip install --force-reinstall {pair}  (uv pip: --reinstall)")
         return
-    yield Check("torchvision", "ok", f"{vision}, and its operators work with torch {torch}")
+    yield DoctorCheck("torchvision", "ok", f"{vision}, and its operators work with torch {torch}")
 
 
 def _wanted(name: str) -> str:
@@ -140,23 +144,25 @@ def _wanted(name: str) -> str:
     return next((match[1] for line in lines if (match := re.match(rf"{name}\s*([<>=!~][^;\s]*)", line))), "")
 
 
-def _gpu(probed: dict[str, Any]) -> Check:
+def _gpu(probed: dict[str, Any]) -> DoctorCheck:
     driver = _driver()
     if error := probed.get("gpu_error"):
-        return Check("gpu", "fail", f"there is one, but torch cannot use it: {error.splitlines()[0]}", "--device cpu")
+        return DoctorCheck(
+            "gpu", "fail", f"there is one, but torch cannot use it: {error.splitlines()[0]}", "--device cpu"
+        )
     if gpus := probed.get("gpus"):
         names = ", ".join(f"{name} ({memory / 2**30:.0f} GiB)" for name, memory in gpus)
-        return Check("gpu", "ok", f"{names}; CUDA {probed['build']}, driver {driver or 'unknown'}")
+        return DoctorCheck("gpu", "ok", f"{names}; CUDA {probed['build']}, driver {driver or 'unknown'}")
     if not driver:
-        return Check("gpu", "ok", "none: trainings run on the CPU")
+        return DoctorCheck("gpu", "ok", "none: trainings run on the CPU")
     if "torch" not in probed:
-        return Check("gpu", "warn", f"driver {driver}; torch does not start, so nothing more is known")
+        return DoctorCheck("gpu", "warn", f"driver {driver}; torch does not start, so nothing more is known")
     if not probed.get("build"):
         text = f"driver {driver} is here, but this torch is built for the CPU alone"
-        return Check("gpu", "warn", text, "uv pip install --torch-backend=auto --reinstall torch torchvision")
+        return DoctorCheck("gpu", "warn", text, "uv pip install --torch-backend=auto --reinstall torch torchvision")
     reason = (probed.get("warnings") or ["torch sees none"])[0].splitlines()[0]
     mend = f"renew the driver, or install a torch built for an older CUDA than {probed['build']} (--torch-backend=auto)"
-    return Check("gpu", "warn", f"driver {driver} does not go with CUDA {probed['build']}: {reason}", mend)
+    return DoctorCheck("gpu", "warn", f"driver {driver} does not go with CUDA {probed['build']}: {reason}", mend)
 
 
 def _driver() -> str:
@@ -171,25 +177,27 @@ def _driver() -> str:
     return done.stdout.strip().splitlines()[0] if done.returncode == 0 and done.stdout.strip() else ""
 
 
-def _cores(probed: dict[str, Any]) -> Check:
+def _cores(probed: dict[str, Any]) -> DoctorCheck:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     found = f"{cores} for this process, torch takes {probed.get('threads', '?')} threads unless told"
     if (quota := _cgroup("cpu.max")) and quota[0] != "max" and (limit := int(quota[0]) / int(quota[1])) < cores:
-        return Check("cores", "warn", f"{found}, but only {limit:g} may be used", f"--workers {max(1, int(limit))}")
-    return Check("cores", "ok", found)
+        return DoctorCheck(
+            "cores", "warn", f"{found}, but only {limit:g} may be used", f"--workers {max(1, int(limit))}"
+        )
+    return DoctorCheck("cores", "ok", found)
 
 
-def _memory() -> Check:
+def _memory() -> DoctorCheck:
     limits = []
     try:
         told = [line.split() for line in Path("/proc/meminfo").read_text().splitlines()]
         limits.append(next(int(words[1]) * 1024 for words in told if words[0] == "MemAvailable:"))
     except (OSError, StopIteration):
-        return Check("memory", "ok", "unknown")
+        return DoctorCheck("memory", "ok", "unknown")
     if (limit := _cgroup("memory.max")) and limit[0] != "max":
         limits.append(int(limit[0]))
     free = min(limits) / 2**30
-    return Check("memory", "ok", f"{free:.1f} GiB") if free >= 2 else Check(
+    return DoctorCheck("memory", "ok", f"{free:.1f} GiB") if free >= 2 else DoctorCheck(
         "memory", "warn", f"{free:.1f} GiB, and a worker takes about 1.5", "--workers 1")  # fmt: skip
 
 
@@ -201,22 +209,24 @@ def _cgroup(name: str) -> list[str]:
         return []
 
 
-def _data(data: str | Path | None) -> Iterator[Check]:
+def _data(data: str | Path | None) -> Iterator[DoctorCheck]:
     path, cache = data_folders(data)
     if path.is_dir():
         found = [name for name, patterns in FILES.items() if all(any(path.glob(p)) for p in patterns)]
         text = f"{path}: {', '.join(found) or 'no official files that we know'} (digits are built in)"
-        yield Check("data", "ok" if found else "warn", text, "" if found else "name it with --data, or --download")
+        yield DoctorCheck(
+            "data", "ok" if found else "warn", text, "" if found else "name it with --data, or --download"
+        )
     else:
         mend = "name it with --data or FATHOM_DATA, or have it made by fathom run --download; digits need none"
-        yield Check("data", "warn", f"{path} is not there", mend)
+        yield DoctorCheck("data", "warn", f"{path} is not there", mend)
     there = nearest(cache)
     free = shutil.disk_usage(there).free / 2**30
     if os.access(there, os.W_OK):
         few = free < 10
-        yield Check("cache", "warn" if few else "ok", f"{cache}, {free:.1f} GiB free", "make room" if few else "")
+        yield DoctorCheck("cache", "warn" if few else "ok", f"{cache}, {free:.1f} GiB free", "make room" if few else "")
     else:
-        yield Check("cache", "fail", f"{cache} cannot be written", "name another folder with FATHOM_CACHE")
+        yield DoctorCheck("cache", "fail", f"{cache} cannot be written", "name another folder with FATHOM_CACHE")
 
 
 def _version(name: str) -> str:
@@ -227,6 +237,6 @@ def _version(name: str) -> str:
         return ""
 
 
-def _extra(name: str, use: str) -> Check:
+def _extra(name: str, use: str) -> DoctorCheck:
     found = _version(name)
-    return Check(f"extra {name}", "ok", found or f'not installed; pip install "fathom-al[{name}]" for {use}')
+    return DoctorCheck(f"extra {name}", "ok", found or f'not installed; pip install "fathom-al[{name}]" for {use}')

@@ -28,10 +28,10 @@ with atomic_files.lock(Path(sys.argv[1]), wait=False) as mine:
     sys.exit(mine)
 """
 
-Finding = tuple[str, str, str, str]  # (what was tried, ok | warn | fail, what was found, how to mend it)
+StorageFinding = tuple[str, str, str, str]  # (what was tried, ok | warn | fail, what was found, how to mend it)
 
 
-def try_storage(folder: Path) -> list[Finding]:
+def try_storage(folder: Path) -> list[StorageFinding]:
     """What the folder can do; a folder that is not there is tried where it would be made. Nothing stays behind."""
     there = nearest(folder)
     try:
@@ -50,14 +50,14 @@ def nearest(folder: Path) -> Path:
     return next(path for path in (folder, *folder.parents) if path.is_dir())
 
 
-def _tried(trial: Callable[[Path], Finding], made: Path) -> Finding:
+def _tried(trial: Callable[[Path], StorageFinding], made: Path) -> StorageFinding:
     try:
         return trial(made)
     except (OSError, FathomError) as error:
         return (trial.__name__[1:], "fail", str(error), "name a folder on another file system with --out")
 
 
-def _commits(made: Path) -> Finding:
+def _commits(made: Path) -> StorageFinding:
     """Exclusive creation, fsync, and the first of two writers wins."""
     spans = []
     for number in range(SYNCS):
@@ -72,7 +72,7 @@ def _commits(made: Path) -> Finding:
     return ("commits", state, f"{middle * 1000:.1f} ms each, synced, and the first writer wins", mend)
 
 
-def _links(made: Path) -> Finding:
+def _links(made: Path) -> StorageFinding:
     """Hard links that do not replace: what commits without any lock."""
     atomic_files.write(made / "first", b"1")
     atomic_files.write(made / "second", b"2")
@@ -88,7 +88,7 @@ def _links(made: Path) -> Finding:
     return ("links", "fail", "a hard link replaced a file", "use another file system")
 
 
-def _renames(made: Path) -> Finding:
+def _renames(made: Path) -> StorageFinding:
     """Renaming over a file replaces it whole."""
     atomic_files.write(made / "state", b"old")
     atomic_files.write(made / "state", b"new", replace=True)
@@ -96,7 +96,7 @@ def _renames(made: Path) -> Finding:
     return ("renames", "ok" if whole else "fail", "a file is replaced whole" if whole else "the old content stayed", "")
 
 
-def _locks(made: Path) -> Finding:
+def _locks(made: Path) -> StorageFinding:
     """A lock that another process sees."""
     path = made / "lock"
     with atomic_files.lock(path, wait=False) as mine:
@@ -107,14 +107,14 @@ def _locks(made: Path) -> Finding:
     return ("locks", "fail", "another process does not see a lock", mend)
 
 
-def _room(there: Path) -> Finding:
+def _room(there: Path) -> StorageFinding:
     free = shutil.disk_usage(there).free
     state = "fail" if free < ROOM else "warn" if free < LITTLE else "ok"
     mend = "" if state == "ok" else "make room; fathom plan tells how much a study takes"
     return ("room", state, f"{free / 2**30:.1f} GiB free", mend)
 
 
-def _kind(there: Path) -> Finding:
+def _kind(there: Path) -> StorageFinding:
     """Which file system it is, as far as the machine tells."""
     kind = max(((len(point), kind) for point, kind in _mounts() if there.is_relative_to(point)), default=(0, ""))[1]
     shared = "seen by other machines too" if kind in NETWORK else "of this machine: workers elsewhere do not see it"

@@ -17,25 +17,25 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from fathom.core.records import FathomError, digest
-from fathom.learn.task import Embed, Journal
+from fathom.learn.task import Checkpointer, Embed
 from fathom.store import atomic_files
 from fathom.store.store import WORK, Store
 
 DIGEST = 64  # hexadecimal digits of the SHA-256 that a saved state begins with
 EVERY = 30.0  # seconds between saved states; FATHOM_CHECKPOINT_SECONDS sets another number
 TELL_EVERY = 1.0  # seconds between words on how far the job is
-Look = Callable[[Embed], dict[str, float]]
-Tell = Callable[[dict[str, Any]], None]  # called with what a watcher should see
+FeatureProbe = Callable[[Embed], dict[str, float]]
+ProgressCallback = Callable[[dict[str, Any]], None]  # called with what a watcher should see
 
 
-class FileJournal(Journal):
+class FileCheckpointer(Checkpointer):
     """A journal in the study's folder.
 
     Args:
         store: The study's store.
         job: What is under way, for example `runs/<key>/round-03`.
         decides: All that decides the outcome: a state of another kind of work is never gone on from.
-        look: Measures features on the way (`protocol.knn_eval`); its numbers are kept in `curve` alone.
+        probe: Measures features on the way (`protocol.knn_eval`); its numbers are kept in `curve` alone.
         tell: Called with what is told, beside the file for those who watch from another process.
         points: How often `look` is called in the whole of the work.
     """
@@ -45,13 +45,13 @@ class FileJournal(Journal):
         store: Store,
         job: str,
         decides: Any,
-        look: Look | None = None,
-        tell: Tell | None = None,
+        probe: FeatureProbe | None = None,
+        tell: ProgressCallback | None = None,
         points: int = 20,
     ) -> None:
         stem = f"{job.replace('/', '-')}-{digest(decides, 12)}"
         self.path = store.root / WORK / f"{stem}.safetensors"
-        self.job, self.look, self.points, self.watcher = job, look, points, tell
+        self.job, self.probe, self.points, self.watcher = job, probe, points, tell
         self.curve: list[dict[str, float]] = []
         self.every = _every()
         self._saved = self._told = time.monotonic()  # work of less than a second says nothing
@@ -80,9 +80,9 @@ class FileJournal(Journal):
         self._saved = time.monotonic()
 
     def tell(self, done: int, of: int, numbers: Mapping[str, float], embed: Embed | None = None) -> None:
-        """Note the numbers of an epoch, look at the features at `points` epochs of the whole, and say how far it is."""
-        if self.look is not None and done * self.points // of > (done - 1) * self.points // of:
-            measured = self.look(embed) if embed is not None else {}
+        """Note the numbers of an epoch, probe the features `points` times in all, and report progress."""
+        if self.probe is not None and done * self.points // of > (done - 1) * self.points // of:
+            measured = self.probe(embed) if embed is not None else {}
             self.curve.append({"epoch": float(done), **numbers, **measured})
         if time.monotonic() - self._told < TELL_EVERY and done < of:
             return
@@ -94,9 +94,9 @@ class FileJournal(Journal):
         if done < of:
             atomic_files.write(self.path.with_suffix(".json"), json.dumps(told).encode(), replace=True)
 
-    def facade(self) -> Journal:
+    def restricted(self) -> Checkpointer:
         """What the work itself is given: it can load, save and tell, and sees nothing of what is measured of it."""
-        return _Facade(self.load, self.save, self.tell)
+        return _Restricted(self.load, self.save, self.tell)
 
     def close(self) -> None:
         """The result is committed: what was kept on the way is not needed any more."""
@@ -104,7 +104,7 @@ class FileJournal(Journal):
             path.unlink(missing_ok=True)
 
 
-class _Facade(Journal):
+class _Restricted(Checkpointer):
     """A journal of three functions."""
 
     def __init__(self, load: Callable[..., Any], save: Callable[..., None], tell: Callable[..., None]) -> None:

@@ -13,25 +13,25 @@ from fathom.core.records import PRETRAINING, FathomError, RunSpec, digest, of_st
 from fathom.data import load, sketch_of
 from fathom.data.dataset import DataRoot, Dataset, Images
 from fathom.data.images import chunks
-from fathom.data.regimes import build as build_regime
+from fathom.data.regimes import build_regime as build_regime
 from fathom.data.sketch import BlankImages
-from fathom.learn import build as build_paradigm
+from fathom.learn import build_paradigm as build_paradigm
 from fathom.learn.task import Paradigm
-from fathom.protocol.checkpoint import FileJournal, Look, Tell
-from fathom.protocol.split import Start
+from fathom.protocol.checkpoint import FeatureProbe, FileCheckpointer, ProgressCallback
+from fathom.protocol.split import Split
 from fathom.registry.spec_string import parse
 from fathom.store.store import Store
 
 if TYPE_CHECKING:
-    from fathom.engine.heartbeat import Presence
+    from fathom.engine.heartbeat import Heartbeat
 
 Setting = tuple[str, str, str]  # (dataset, regime, paradigm)
 LATER = {"groups_across", "duplicates_across"}  # facts that stores of older versions lack, and go on without
-MOST_PIXELS = 1_000_000_000  # bytes of images that are looked through for duplicates: some three seconds
+MAX_PIXELS = 1_000_000_000  # bytes of images that are looked through for duplicates: some three seconds
 
 
 @dataclass
-class Lab:
+class WorkerContext:
     """One worker's open things.
 
     Args:
@@ -49,13 +49,13 @@ class Lab:
     data: DataRoot
     device: torch.device
     environment: str = ""
-    tell: Tell | None = None
+    tell: ProgressCallback | None = None
     sketched: dict[str, str] | None = None
     owner: int = field(default_factory=os.getpid)  # the process that the session ends with
-    presence: "Presence | None" = None
+    heartbeat: "Heartbeat | None" = None
     featured: dict[str, Dataset] = field(default_factory=dict)  # by name of their record (`protocol.preparation`)
     _datasets: dict[str, Dataset] = field(default_factory=dict)
-    _starts: dict[tuple[str, str, int, str], Start] = field(default_factory=dict)
+    _splits: dict[tuple[str, str, int, str], Split] = field(default_factory=dict)
 
     def dataset(self, text: str) -> Dataset:
         """The dataset, its images on the device; checked against what the store knows of it.
@@ -91,9 +91,9 @@ class Lab:
         """Stands for what decides this worker's numbers."""
         return digest(self.decides, 12)
 
-    def journal(self, job: str, decides: Any, look: Look | None = None) -> FileJournal:
-        """Where a job keeps its state on the way (see `FileJournal`)."""
-        return FileJournal(self.store, job, [decides, self.decided], look, self.tell)
+    def checkpointer(self, job: str, decides: Any, probe: FeatureProbe | None = None) -> FileCheckpointer:
+        """Where a job keeps its state on the way (see `FileCheckpointer`)."""
+        return FileCheckpointer(self.store, job, [decides, self.decided], probe, self.tell)
 
     def paradigm(self, text: str) -> Paradigm:
         return build_paradigm(text)
@@ -102,10 +102,10 @@ class Lab:
         """The setting's paradigm as it prepares: with what retries have changed before labels."""
         found = self.paradigm(setting[2])
         for change in of_stage(self.store.retries(setting), PRETRAINING):
-            found = found.eased(change, self.dataset(setting[0]).augment) or found
+            found = found.with_retry(change, self.dataset(setting[0]).augment) or found
         return found
 
-    def start(self, dataset: str, regime: str, seed: int, paradigm: str = "") -> Start:
+    def split(self, dataset: str, regime: str, seed: int, paradigm: str = "") -> Split:
         """Split, starting set and validation set of a seed; a paradigm may have sizes of its own in a named regime.
 
         Raises:
@@ -113,17 +113,17 @@ class Lab:
         """
         name = parse(paradigm).name if paradigm else ""
         key = (dataset, regime, seed, name)
-        if key not in self._starts:
+        if key not in self._splits:
             loaded = self.dataset(dataset)
-            self._starts[key] = Start.draw(loaded, build_regime(regime, loaded, name), seed, self.device)
-        return self._starts[key]
+            self._splits[key] = Split.draw(loaded, build_regime(regime, loaded, name), seed, self.device)
+        return self._splits[key]
 
-    def start_of(self, spec: RunSpec) -> Start:
-        return self.start_at(spec.setting, spec.seed)
+    def split_of(self, spec: RunSpec) -> Split:
+        return self.split_at(spec.setting, spec.seed)
 
-    def start_at(self, setting: Setting, seed: int) -> Start:
-        """The start of a seed in a setting."""
-        return self.start(setting[0], setting[1], seed, setting[2])
+    def split_at(self, setting: Setting, seed: int) -> Split:
+        """The split of a seed in a setting."""
+        return self.split(setting[0], setting[1], seed, setting[2])
 
     def _check(self, text: str, loaded: Dataset) -> None:
         facts = facts_of(text, loaded)
@@ -176,10 +176,10 @@ def _groups_across(d: Dataset) -> int | None:
 
 
 def _duplicates_across(d: Dataset) -> int | None:
-    """Test images of which a train image has the very same pixels; None where there are too many pixels to look."""
+    """Test images of which a train image has the very same pixels; None where there are too many pixels to probe."""
     h, w = d.images.size
     pixels = (len(d.images) + len(d.test_images)) * 3 * h * w
-    if pixels > MOST_PIXELS or isinstance(d.images, BlankImages):
+    if pixels > MAX_PIXELS or isinstance(d.images, BlankImages):
         return None
     seen, tested = (_fingerprints(images) for images in (d.images, d.test_images))
     known = set(seen)

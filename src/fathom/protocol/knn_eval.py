@@ -16,26 +16,28 @@ from fathom.learn.task import Embed
 from fathom.protocol.oracle import Oracle
 
 if TYPE_CHECKING:
-    from fathom.protocol.preparation import Ground
+    from fathom.protocol.preparation import TrainSplit
 
 NEIGHBORS = 20
 TEMPERATURE = 0.07  # of the votes (Wu et al., 2018)
 BANK, ASKED = 4000, 1000  # samples that vote, samples that are classified: train part of the split
 
 
-def knn_probe(ground: "Ground", embed: Embed) -> dict[str, float]:
+def knn_probe(train_split: "TrainSplit", embed: Embed) -> dict[str, float]:
     """Accuracy of weighted nearest neighbors in the features of the train part, in [0, 1].
 
     The first fifth (at most `ASKED`) of a fixed random order is classified by the rest (at most `BANK`).
 
     Source: Wu et al., 2018 (instance discrimination), Sec. 3.4: cosine similarity, votes exp(similarity / 0.07).
     """
-    order = torch.randperm(len(ground.train_ids), generator=Streams(ground.seed)("pretrain").at("probe").torch())
-    ids = ground.train_ids[order[: ASKED + BANK].numpy()]
+    order = torch.randperm(
+        len(train_split.train_ids), generator=Streams(train_split.seed)("pretrain").at("probe").torch()
+    )
+    ids = train_split.train_ids[order[: ASKED + BANK].numpy()]
     asked = min(ASKED, len(ids) // 5)
-    features, oracle = embed(ground.some(ids)), Oracle(ground.dataset.labels)
+    features, oracle = embed(train_split.some(ids)), Oracle(train_split.dataset.labels)
     votes = torch.as_tensor(oracle.label(ids[asked:]), device=features.device)
-    found = nearest_classes(features[:asked], features[asked:], votes, ground.dataset.num_classes)
+    found = nearest_classes(features[:asked], features[asked:], votes, train_split.dataset.num_classes)
     return {"knn_accuracy": oracle.agreement(ids[:asked], found.cpu().numpy())}
 
 

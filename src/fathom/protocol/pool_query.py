@@ -12,17 +12,17 @@ from fathom.learn.task import Classifier, Prediction
 from fathom.protocol.clock import Clock
 from fathom.protocol.dropout import prediction_draws
 from fathom.protocol.oracle import Labeled
-from fathom.protocol.split import Ids, Start
+from fathom.protocol.split import Ids, Split
 from fathom.query.method import QueryMethod
 from fathom.query.view import PoolView, Selection
 
 
 @dataclass(frozen=True)
-class Asking:
+class PoolQuery:
     """One query of one run.
 
     Args:
-        start: The run's split.
+        split: The run's split.
         classifier: This round's.
         dropout: Its dropout.
         method: The query method.
@@ -31,7 +31,7 @@ class Asking:
         clock: Where the time is booked.
     """
 
-    start: Start
+    split: Split
     classifier: Classifier
     dropout: float
     method: QueryMethod
@@ -39,10 +39,10 @@ class Asking:
     streams: Streams
     clock: Clock
 
-    def ask(self) -> tuple[list[int], list[float] | None, list[str]]:
+    def select(self) -> tuple[list[int], list[float] | None, list[str]]:
         """(dataset ids picked in order, their scores, notes for the reader)."""
-        pool_ids = self.start.pool_ids(self.labeled.ids)
-        wanted = self.start.regime.query_size
+        pool_ids = self.split.pool_ids(self.labeled.ids)
+        wanted = self.split.regime.query_size
         size, notes = min(wanted, len(pool_ids)), []
         if size < wanted:
             notes.append(f"the pool held only {size} samples, fewer than the query size {wanted}; took all")
@@ -59,11 +59,11 @@ class Asking:
     def _select(self, pool_ids: Ids, size: int) -> Selection:
         known = self._known()
         if not self.method.predictions:
-            nothing = torch.zeros(len(pool_ids), 0, self.start.dataset.num_classes, device=self.start.device)
+            nothing = torch.zeros(len(pool_ids), 0, self.split.dataset.num_classes, device=self.split.device)
             views: Iterator[PoolView] = iter([PoolView(nothing, nothing[:, :, 0], *known)])
         else:
             draws = self.method.draws or prediction_draws(self.dropout)
-            pool = Subset(self.start.dataset.images, self.start.tensor(pool_ids))
+            pool = Subset(self.split.dataset.images, self.split.tensor(pool_ids))
             predictions = self.classifier.stream(pool, draws, self.streams("draws"))
             views = (self._view(p, *known) for p in self.clock.each("predict", predictions))
         return self.method.select(views, size, self.streams("query"))
@@ -71,11 +71,11 @@ class Asking:
     def _known(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Features and labels of the labeled samples, where the method needs them."""
         if not self.method.labeled:
-            return torch.zeros(0, 0, device=self.start.device), self.start.tensor([])
+            return torch.zeros(0, 0, device=self.split.device), self.split.tensor([])
         with self.clock("predict"):
-            images = Subset(self.start.dataset.images, self.start.tensor(self.labeled.ids))
+            images = Subset(self.split.dataset.images, self.split.tensor(self.labeled.ids))
             features = [self._features(p) for p in self.classifier.stream(images, 0, self.streams("draws"))]
-        return torch.cat(features), self.start.tensor(self.labeled.labels)
+        return torch.cat(features), self.split.tensor(self.labeled.labels)
 
     def _view(self, p: Prediction, known_features: torch.Tensor, known_labels: torch.Tensor) -> PoolView:
         """Only what the method declared that it needs."""

@@ -24,11 +24,11 @@ from fathom.data.dataset import Dataset, Images
 from fathom.data.images import Subset, pixels_sha256
 from fathom.data.splits import train_val_split
 from fathom.learn.task import Paradigm, State, Unlabeled
-from fathom.protocol.checkpoint import FileJournal
-from fathom.protocol.context import Lab, Setting
+from fathom.protocol.checkpoint import FileCheckpointer
+from fathom.protocol.context import Setting, WorkerContext
 from fathom.protocol.knn_eval import knn_probe
-from fathom.protocol.split import Ids, Start
-from fathom.store.record_store import Shelf
+from fathom.protocol.split import Ids, Split
+from fathom.store.record_store import RecordStore
 
 
 class CacheWarning(UserWarning):
@@ -39,7 +39,7 @@ class CacheWarning(UserWarning):
 
 
 @dataclass(frozen=True, eq=False)
-class Ground:
+class TrainSplit:
     """The train part of a seed's split: what may be learned from before anything is labeled.
 
     Args:
@@ -55,11 +55,11 @@ class Ground:
     device: torch.device
 
     @classmethod
-    def of(cls, lab: Lab, dataset: str, seed: int) -> "Ground":
+    def of(cls, context: WorkerContext, dataset: str, seed: int) -> "TrainSplit":
         """The split of a seed; the same for all regimes."""
-        loaded = lab.dataset(dataset)
+        loaded = context.dataset(dataset)
         train, _ = train_val_split(loaded, Streams(seed)("split"))
-        return cls(loaded, np.sort(train), seed, lab.device)
+        return cls(loaded, np.sort(train), seed, context.device)
 
     def some(self, ids: Ids) -> Subset:
         """The images of some dataset ids."""
@@ -77,66 +77,76 @@ def prepared_key(dataset: str, preparation: str, seed: int) -> str:
     return f"shared/prepared/{digest([dataset, preparation, seed], 16)}"
 
 
-def prepare_state(lab: Lab, dataset: str, paradigm: Paradigm, seed: int) -> None:
+def prepare_state(context: WorkerContext, dataset: str, paradigm: Paradigm, seed: int) -> None:
     """Learn without labels what the paradigm needs, and keep it for every run of the dataset and seed.
 
     The cache keeps it too, under all that decides it: another study takes it from there, and its weights are an encoder
     by name (`learn.features.encoders`). A cache that cannot be written costs that, and nothing else.
     """
     key = prepared_key(dataset, paradigm.preparation, seed)
-    decides = [dataset, content_of(lab.dataset(dataset)), paradigm.preparation, seed, _decided(lab, dataset, paradigm)]
-    shelf, name = Shelf(lab.data.cache), f"prepared/{digest(decides, 32)}"
-    ground = Ground.of(lab, dataset, seed)
-    journal = lab.journal(key, decides, look=lambda embed: knn_probe(ground, embed))
-    with _cache_lock(shelf, name):
-        kept = _look_up(shelf, name)
-        made, arrays = kept or _prepare(lab, paradigm, ground, journal)
+    decides = [
+        dataset,
+        content_of(context.dataset(dataset)),
+        paradigm.preparation,
+        seed,
+        _decided(context, dataset, paradigm),
+    ]
+    record_store, name = RecordStore(context.data.cache), f"prepared/{digest(decides, 32)}"
+    train_split = TrainSplit.of(context, dataset, seed)
+    checkpointer = context.checkpointer(key, decides, probe=lambda embed: knn_probe(train_split, embed))
+    with _cache_lock(record_store, name):
+        kept = _look_up(record_store, name)
+        made, arrays = kept or _prepare(context, paradigm, train_split, checkpointer)
         content = {"dataset": dataset, "preparation": paradigm.preparation, "seed": seed, "curve": made["curve"]}
-        content["tensors"] = lab.store.put_tensors(key, arrays)
-        lab.store.put(key, content, made["clock"])
-        journal.close()
+        content["tensors"] = context.store.put_tensors(key, arrays)
+        context.store.put(key, content, made["clock"])
+        checkpointer.close()
         if kept is None:
-            _keep(shelf, name, content, made["clock"], arrays)
+            _keep(record_store, name, content, made["clock"], arrays)
 
 
 def _prepare(
-    lab: Lab, paradigm: Paradigm, ground: Ground, journal: FileJournal
+    context: WorkerContext, paradigm: Paradigm, train_split: TrainSplit, checkpointer: FileCheckpointer
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """({curve, clock}, arrays) of a preparation that is done now, or gone on with."""
     began = time.perf_counter()
-    made = paradigm.prepare(ground.unlabeled, Streams(ground.seed)("pretrain"), lab.data, journal.facade())
+    made = paradigm.prepare(
+        train_split.unlabeled, Streams(train_split.seed)("pretrain"), context.data, checkpointer.restricted()
+    )
     arrays = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in made.items()}
-    clock = {"seconds": time.perf_counter() - began, "environment": lab.environment}
-    return {"curve": journal.curve, "clock": clock}, arrays
+    clock = {"seconds": time.perf_counter() - began, "environment": context.environment}
+    return {"curve": checkpointer.curve, "clock": clock}, arrays
 
 
-def _look_up(shelf: Shelf, name: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
+def _look_up(record_store: RecordStore, name: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
     """({curve, clock}, arrays) that the cache keeps; a record whose weights are gone or damaged is taken away."""
-    if not (found := shelf.get(name)):
+    if not (found := record_store.get(name)):
         return None
     content, clock = found
-    arrays = shelf.get_tensors(f"encoders/{content['tensors']}", content["tensors"])
+    arrays = record_store.get_tensors(f"encoders/{content['tensors']}", content["tensors"])
     if arrays is None:
         with contextlib.suppress(OSError):
-            shelf.path(name).unlink(missing_ok=True)
+            record_store.path(name).unlink(missing_ok=True)
         return None
     return {"curve": content["curve"], "clock": clock}, arrays
 
 
-def _keep(shelf: Shelf, name: str, content: dict[str, Any], clock: dict[str, Any], arrays: dict[str, Any]) -> None:
+def _keep(
+    record_store: RecordStore, name: str, content: dict[str, Any], clock: dict[str, Any], arrays: dict[str, Any]
+) -> None:
     try:
-        shelf.put_tensors(f"encoders/{content['tensors']}", arrays)
-        shelf.put(name, content, clock)
+        record_store.put_tensors(f"encoders/{content['tensors']}", arrays)
+        record_store.put(name, content, clock)
     except FathomError as error:
         text = f"the encoder is in the study, but could not be kept for others: {error}"
         warnings.warn(text, CacheWarning, stacklevel=2)
 
 
 @contextlib.contextmanager
-def _cache_lock(shelf: Shelf, name: str) -> Iterator[None]:
+def _cache_lock(record_store: RecordStore, name: str) -> Iterator[None]:
     """Two studies that need one encoder train it once; where the cache cannot be written, each does."""
     try:
-        lock = shelf.lock(name, wait=True)
+        lock = record_store.lock(name, wait=True)
         lock.__enter__()
     except OSError:
         yield
@@ -152,24 +162,24 @@ def content_of(dataset: Dataset) -> str:
     return dataset.revision or pixels_sha256(dataset.images)
 
 
-def _decided(lab: Lab, dataset: str, paradigm: Paradigm) -> str:
+def _decided(context: WorkerContext, dataset: str, paradigm: Paradigm) -> str:
     """What else decides the bits of a preparation; a query method in a plug-in does not."""
     skipped = {"scikit-learn"} if "/" in dataset + paradigm.preparation else {"scikit-learn", "plugins"}
-    return digest({name: value for name, value in lab.decides.items() if name not in skipped}, 12)
+    return digest({name: value for name, value in context.decides.items() if name not in skipped}, 12)
 
 
-def state_of(lab: Lab, setting: Setting, seed: int) -> State | None:
+def state_of(context: WorkerContext, setting: Setting, seed: int) -> State | None:
     """What was prepared for a run; prepared now if its file was damaged. None where the paradigm prepares nothing."""
-    paradigm = lab.paradigm_of(setting)
+    paradigm = context.paradigm_of(setting)
     if not paradigm.preparation:
         return None
     key = prepared_key(setting[0], paradigm.preparation, seed)
     while True:
-        found = lab.store.get(key)
-        arrays = lab.store.get_tensors(key, found[0]["tensors"]) if found else None
+        found = context.store.get(key)
+        arrays = context.store.get_tensors(key, found[0]["tensors"]) if found else None
         if arrays is not None:
             return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
-        prepare_state(lab, setting[0], paradigm, seed)
+        prepare_state(context, setting[0], paradigm, seed)
 
 
 # ------------------------------------------------------------------------------------------------------- features
@@ -180,71 +190,75 @@ def features_name(dataset: str, paradigm: Paradigm, seed: int) -> str:
     return f"shared/features/{digest([dataset, paradigm.backbone, _seed(paradigm, seed)], 16)}"
 
 
-def embed_features(lab: Lab, setting: Setting, seed: int) -> None:
+def embed_features(context: WorkerContext, setting: Setting, seed: int) -> None:
     """Compute a dataset's features, or find them in the cache, and write down what they are."""
-    features_of(lab, setting, seed)
+    features_of(context, setting, seed)
 
 
-def grounded(lab: Lab, setting: Setting, start: Start) -> Start:
+def with_features(context: WorkerContext, setting: Setting, split: Split) -> Split:
     """The start as the paradigm sees it: with features in the images' place where it has a backbone."""
-    if not lab.paradigm(setting[2]).backbone:
-        return start
-    return dataclasses.replace(start, dataset=features_of(lab, setting, start.seed))
+    if not context.paradigm(setting[2]).backbone:
+        return split
+    return dataclasses.replace(split, dataset=features_of(context, setting, split.seed))
 
 
-def features_of(lab: Lab, setting: Setting, seed: int) -> Dataset:
+def features_of(context: WorkerContext, setting: Setting, seed: int) -> Dataset:
     """The dataset with features in the place of images.
 
     Raises:
         FathomError: The features are not those that the results here were computed on.
     """
-    paradigm = lab.paradigm_of(setting)
+    paradigm = context.paradigm_of(setting)
     name = features_name(setting[0], paradigm, seed)
-    if name in lab.featured:
-        return lab.featured[name]
+    if name in context.featured:
+        return context.featured[name]
     began = time.perf_counter()
-    plain, state, facts = lab.dataset(setting[0]), state_of(lab, setting, seed), paradigm.facts(lab.data)
-    prepared = lab.store.get(prepared_key(setting[0], paradigm.preparation, seed)) if state else None
-    decides = facts if lab.device.type == "cpu" else {**facts, "device": lab.device.type}  # another precision there
+    plain, state, facts = context.dataset(setting[0]), state_of(context, setting, seed), paradigm.facts(context.data)
+    prepared = context.store.get(prepared_key(setting[0], paradigm.preparation, seed)) if state else None
+    decides = (
+        facts if context.device.type == "cpu" else {**facts, "device": context.device.type}
+    )  # another precision there
     if prepared:
         decides = {**decides, "state": prepared[0]["tensors"], "input": [plain.mean, plain.std, plain.augment]}
     parts = {}
     for part, images in (("train", plain.images), ("test", plain.test_images)):
         parts[part] = _kept(
-            lab, paradigm, plain, images, state, features_key(pixels_sha256(images), paradigm.backbone, decides)
+            context, paradigm, plain, images, state, features_key(pixels_sha256(images), paradigm.backbone, decides)
         )
     content = {"dataset": setting[0], "backbone": paradigm.backbone, "seed": _seed(paradigm, seed), "facts": facts}
     content |= {f"{part}_sha256": kept.sha256 for part, kept in parts.items()} | {"dim": parts["train"].size[1]}
-    known = lab.store.get(name)
+    known = context.store.get(name)
     if known and known[0] != content:
         changed = ", ".join(k for k in content if known[0].get(k) != content[k])
         raise FathomError(
-            f"the features of {paradigm.backbone} on {setting[0]} are not those that the results in {lab.store.root} "
-            f"were computed on ({changed} differ). Bring the old weights and machine back, or name a new folder with "
-            "--out"
+            f"the features of {paradigm.backbone} on {setting[0]} are not those that the results in "
+            f"{context.store.root} were computed on ({changed} differ). Bring the old weights "
+            "and machine back, or name a new folder with --out"
         )
-    lab.store.put(name, content, {"seconds": time.perf_counter() - began, "environment": lab.environment})
-    images, test_images = (kept.to(lab.device) for kept in standardized(parts["train"], parts["test"]))
-    lab.featured[name] = dataclasses.replace(plain, images=images, test_images=test_images)
-    return lab.featured[name]
+    context.store.put(name, content, {"seconds": time.perf_counter() - began, "environment": context.environment})
+    images, test_images = (kept.to(context.device) for kept in standardized(parts["train"], parts["test"]))
+    context.featured[name] = dataclasses.replace(plain, images=images, test_images=test_images)
+    return context.featured[name]
 
 
-def _kept(lab: Lab, paradigm: Paradigm, plain: Dataset, images: Images, state: State | None, key: str) -> FeatureImages:
+def _kept(
+    context: WorkerContext, paradigm: Paradigm, plain: Dataset, images: Images, state: State | None, key: str
+) -> FeatureImages:
     """The features of all images, found in the cache or computed, on from where a killed process was."""
 
     def make(first: int) -> Iterator[Tensor]:
         rest = Subset(images, torch.arange(first, len(images), device=images.device))
-        return iter(paradigm.embed(Unlabeled(rest, plain.mean, plain.std, plain.augment), state, lab.data))
+        return iter(paradigm.embed(Unlabeled(rest, plain.mean, plain.std, plain.augment), state, context.data))
 
-    journal = lab.journal(f"shared/features/{key}", "")
+    checkpointer = context.checkpointer(f"shared/features/{key}", "")
 
     def tell(done: int) -> None:
-        journal.tell(done, len(images), {})
+        checkpointer.tell(done, len(images), {})
 
     try:
-        return kept_features(key, len(images), make, lab.data.cache / "features", tell=tell)
+        return kept_features(key, len(images), make, context.data.cache / "features", tell=tell)
     finally:
-        journal.close()
+        checkpointer.close()
 
 
 def _seed(paradigm: Paradigm, seed: int) -> int:

@@ -12,42 +12,42 @@ from typing import Any
 
 from fathom.core.records import NonFiniteError, RunSpec, digest
 from fathom.core.streams import Streams
-from fathom.protocol.context import Lab
+from fathom.protocol.context import WorkerContext
 from fathom.protocol.dropout import base_dropout
 from fathom.protocol.oracle import Labeled
 from fathom.protocol.preparation import state_of
-from fathom.protocol.split import Start
+from fathom.protocol.split import Split
 from fathom.protocol.tune import grid_of, retried, retunes
 from fathom.store.store import Store
 
 
-def retune(lab: Lab, spec: RunSpec, start: Start, labeled: Labeled, number: int) -> dict[str, Any] | None:
+def retune(context: WorkerContext, spec: RunSpec, split: Split, labeled: Labeled, number: int) -> dict[str, Any] | None:
     """The HPs that a run goes on with from a round on, searched now unless they are stored; None where none is due.
 
     Args:
         lab: What is open.
         spec: The run.
-        start: Its start, as its paradigm sees it.
+        split: Its start, as its paradigm sees it.
         labeled: What it has labeled before the round.
         number: The round.
 
     Raises:
         NonFiniteError: Every entry of the grid diverged.
     """
-    grid = grid_of(lab, spec.setting)
-    if number not in retunes(lab.paradigm(spec.paradigm)) or len(grid) < 2:
+    grid = grid_of(context, spec.setting)
+    if number not in retunes(context.paradigm(spec.paradigm)) or len(grid) < 2:
         return None
-    name = f"shared/retunes/{_stem(lab.store, spec)}-{number:02d}"
-    while not (found := lab.store.get(name)):
-        scores = [_train(lab, spec, start, labeled, number, hparams) for hparams in grid]
+    name = f"shared/retunes/{_stem(context.store, spec)}-{number:02d}"
+    while not (found := context.store.get(name)):
+        scores = [_train(context, spec, split, labeled, number, hparams) for hparams in grid]
         finite = [score for score in scores if score is not None]
         if not finite:
             raise NonFiniteError(f"every HP that round {number} of {spec} tried diverged; give a smaller lr")
         table = [{"hparams": h, "score": score} for h, score in zip(grid, scores, strict=True)]
         best = grid[scores.index(max(finite))]  # the earlier entry on a tie, as in the first search
         content = {"run": spec.key, **spec.to_json(), "round": number, "budget": len(labeled), "table": table}
-        lab.store.put(name, content | {"chosen": best})
-    return retried(found[0]["chosen"], lab.store.retries(spec.setting))
+        context.store.put(name, content | {"chosen": best})
+    return retried(found[0]["chosen"], context.store.retries(spec.setting))
 
 
 def committed(store: Store, spec: RunSpec) -> int:
@@ -58,25 +58,25 @@ def committed(store: Store, spec: RunSpec) -> int:
 
 
 def _train(
-    lab: Lab, spec: RunSpec, start: Start, labeled: Labeled, number: int, hparams: dict[str, Any]
+    context: WorkerContext, spec: RunSpec, split: Split, labeled: Labeled, number: int, hparams: dict[str, Any]
 ) -> float | None:
     """Validation score of one entry of the grid on what is labeled; None where it diverged. Trained at most once."""
-    name = f"shared/retuning/{_stem(lab.store, spec)}-{number:02d}-{digest(hparams, 12)}"
-    while not (found := lab.store.get(name)):
-        began, paradigm = time.perf_counter(), lab.paradigm(spec.paradigm)
-        tried = retried(hparams, lab.store.retries(spec.setting))
-        journal = lab.journal(name, [tried, labeled.ids])
+    name = f"shared/retuning/{_stem(context.store, spec)}-{number:02d}-{digest(hparams, 12)}"
+    while not (found := context.store.get(name)):
+        began, paradigm = time.perf_counter(), context.paradigm(spec.paradigm)
+        tried = retried(hparams, context.store.retries(spec.setting))
+        checkpointer = context.checkpointer(name, [tried, labeled.ids])
         content = {"run": spec.key, "round": number, "hparams": hparams, "val_score": None, "failure": ""}
         try:
-            state, dropout = state_of(lab, spec.setting, spec.seed), base_dropout(paradigm)
-            task, streams = start.task(labeled), Streams(spec.seed, number)
-            fitted = paradigm.fit(task, tried, state, streams, dropout=dropout, journal=journal.facade())
+            state, dropout = state_of(context, spec.setting, spec.seed), base_dropout(paradigm)
+            task, streams = split.task(labeled), Streams(spec.seed, number)
+            fitted = paradigm.fit(task, tried, state, streams, dropout=dropout, checkpointer=checkpointer.restricted())
             content["val_score"] = fitted.val_score
         except NonFiniteError as error:
             content["failure"] = str(error)
-        clock = {"seconds": time.perf_counter() - began, "environment": lab.environment}
-        lab.store.put(name, content, clock)
-        journal.close()
+        clock = {"seconds": time.perf_counter() - began, "environment": context.environment}
+        context.store.put(name, content, clock)
+        checkpointer.close()
     score: float | None = found[0]["val_score"]
     return score
 

@@ -21,7 +21,7 @@ Ids = np.ndarray[Any, np.dtype[np.int64]]
 
 
 @dataclass(frozen=True, eq=False)
-class Start:
+class Split:
     """One seed of one dataset and regime (paper Sec. 2.1: D is divided into L and U, the rest is validation and test).
 
     Args:
@@ -43,7 +43,7 @@ class Start:
     device: torch.device
 
     @classmethod
-    def draw(cls, dataset: Dataset, regime: LabelRegime, seed: int, device: torch.device) -> "Start":
+    def draw(cls, dataset: Dataset, regime: LabelRegime, seed: int, device: torch.device) -> "Split":
         """Draw split, starting set and validation set from the seed's own streams.
 
         Raises:
@@ -52,9 +52,9 @@ class Start:
         streams = Streams(seed)
         train, held_out = train_val_split(dataset, streams("split"))
         check_regime(dataset, regime, train, held_out)
-        start = starting_set(dataset, train, regime, streams("start"))
+        split = starting_set(dataset, train, regime, streams("start"))
         val = validation_set(dataset, held_out, regime, streams("validation"))
-        return cls(dataset, regime, seed, np.sort(train), np.sort(start), np.sort(val), device)
+        return cls(dataset, regime, seed, np.sort(train), np.sort(split), np.sort(val), device)
 
     def open(self) -> tuple[Oracle, Labeled]:
         """A fresh oracle that has sold validation and starting set, and the starting set with its labels."""

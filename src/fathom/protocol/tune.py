@@ -15,62 +15,64 @@ from typing import Any
 from fathom.core.records import PRETRAINING, SEARCH, FathomError, NonFiniteError, before_runs, digest, of_stage
 from fathom.core.streams import Streams
 from fathom.learn.task import Paradigm
-from fathom.protocol.context import Lab, Setting
+from fathom.protocol.context import Setting, WorkerContext
 from fathom.protocol.dropout import base_dropout
-from fathom.protocol.preparation import grounded, state_of
+from fathom.protocol.preparation import state_of, with_features
 
 
-def search_key(lab: Lab, setting: Setting, hparams: dict[str, Any], seed: int) -> str:
+def search_key(context: WorkerContext, setting: Setting, hparams: dict[str, Any], seed: int) -> str:
     """Name of the record of one training of the search; on another encoder it is another one."""
-    prepared = of_stage(lab.store.retries(setting), PRETRAINING)
+    prepared = of_stage(context.store.retries(setting), PRETRAINING)
     return f"shared/search/{digest([*setting, hparams, seed, *prepared], 16)}"
 
 
-def choice_key(lab: Lab, setting: Setting) -> str:
+def choice_key(context: WorkerContext, setting: Setting) -> str:
     """Name of the record of a setting's choice; on encoders of another kind, or of another grid, it is another one."""
-    return f"shared/hparams/{digest([*setting, *before_runs(lab.store.retries(setting))], 16)}"
+    return f"shared/hparams/{digest([*setting, *before_runs(context.store.retries(setting))], 16)}"
 
 
-def grid_of(lab: Lab, setting: Setting) -> list[dict[str, Any]]:
+def grid_of(context: WorkerContext, setting: Setting) -> list[dict[str, Any]]:
     """The HPs to choose from: the paradigm's, with what was changed because all of them had diverged."""
-    start = lab.start_at(setting, 0)
-    changes = of_stage(lab.store.retries(setting), SEARCH)
-    grid = lab.paradigm(setting[2]).grid(start.task(start.open()[1]))
+    split = context.split_at(setting, 0)
+    changes = of_stage(context.store.retries(setting), SEARCH)
+    grid = context.paradigm(setting[2]).grid(split.task(split.open()[1]))
     return [retried(hparams, changes) for hparams in grid]
 
 
-def train_arm(lab: Lab, setting: Setting, hparams: dict[str, Any], seed: int) -> None:
+def train_candidate(context: WorkerContext, setting: Setting, hparams: dict[str, Any], seed: int) -> None:
     """Train one entry of the grid on one starting set and commit its validation score.
 
     An entry that diverges is an outcome of the search, not a failure of the study: it is stored without a score.
     """
     began = time.perf_counter()
-    start, paradigm = grounded(lab, setting, lab.start_at(setting, seed)), lab.paradigm(setting[2])
-    task, key = start.task(start.open()[1]), search_key(lab, setting, hparams, seed)
-    journal = lab.journal(key, "")
+    split, paradigm = with_features(context, setting, context.split_at(setting, seed)), context.paradigm(setting[2])
+    task, key = split.task(split.open()[1]), search_key(context, setting, hparams, seed)
+    checkpointer = context.checkpointer(key, "")
     content = {**_named(setting), "hparams": hparams, "seed": seed, "val_score": None, "failure": ""}
     try:
-        state, dropout = state_of(lab, setting, seed), base_dropout(paradigm)
-        fitted = paradigm.fit(task, hparams, state, Streams(seed), dropout=dropout, journal=journal.facade())
+        state, dropout = state_of(context, setting, seed), base_dropout(paradigm)
+        fitted = paradigm.fit(
+            task, hparams, state, Streams(seed), dropout=dropout, checkpointer=checkpointer.restricted()
+        )
         content["val_score"] = fitted.val_score
     except NonFiniteError as error:
         content["failure"] = str(error)
-    clock = {"seconds": time.perf_counter() - began, "environment": lab.environment}
-    lab.store.put(key, content, clock)
-    journal.close()
+    clock = {"seconds": time.perf_counter() - began, "environment": context.environment}
+    context.store.put(key, content, clock)
+    checkpointer.close()
 
 
-def choose(lab: Lab, setting: Setting) -> None:
+def choose_hparams(context: WorkerContext, setting: Setting) -> None:
     """Commit the choice: the best mean validation score, the earlier entry of the grid on a tie.
 
     Raises:
         NonFiniteError: Every entry of the grid diverged.
     """
-    paradigm, grid = lab.paradigm(setting[2]), grid_of(lab, setting)
+    paradigm, grid = context.paradigm(setting[2]), grid_of(context, setting)
     seeds = list(range(paradigm.search)) if len(grid) > 1 else []
     table: list[dict[str, Any]] = []
     for hparams in grid:
-        scores = [_score(lab, setting, hparams, seed) for seed in seeds]
+        scores = [_score(context, setting, hparams, seed) for seed in seeds]
         finite = [score for score in scores if score is not None]
         mean = statistics.fmean(finite) if finite and len(finite) == len(scores) else None
         table.append({"hparams": hparams, "scores": scores, "mean": mean})
@@ -78,30 +80,30 @@ def choose(lab: Lab, setting: Setting) -> None:
     if seeds and not means:
         raise NonFiniteError(f"every HP of {setting[2]} on {setting[0]} diverged; give it a smaller lr, e.g. (lr=0.01)")
     best = next(row for row in table if not seeds or row["mean"] == max(means))
-    metric = lab.dataset(setting[0]).metric
+    metric = context.dataset(setting[0]).metric
     content = {**_named(setting), "seeds": seeds, "metric": metric, "recipe": paradigm.recipe_name}
-    if changes := before_runs(lab.store.retries(setting)):
+    if changes := before_runs(context.store.retries(setting)):
         content["retries"] = changes
-    lab.store.put(choice_key(lab, setting), content | {"table": table, "chosen": best["hparams"]})
+    context.store.put(choice_key(context, setting), content | {"table": table, "chosen": best["hparams"]})
 
 
-def _score(lab: Lab, setting: Setting, hparams: dict[str, Any], seed: int) -> float | None:
+def _score(context: WorkerContext, setting: Setting, hparams: dict[str, Any], seed: int) -> float | None:
     """Validation score of one training of the search, done again if its record was damaged; None if it diverged."""
-    key = search_key(lab, setting, hparams, seed)
-    while not (found := lab.store.get(key)):
-        train_arm(lab, setting, hparams, seed)
+    key = search_key(context, setting, hparams, seed)
+    while not (found := context.store.get(key)):
+        train_candidate(context, setting, hparams, seed)
     score: float | None = found[0]["val_score"]
     return score
 
 
-def chosen(lab: Lab, setting: Setting) -> dict[str, Any]:
+def chosen(context: WorkerContext, setting: Setting) -> dict[str, Any]:
     """The HPs of a setting, as stored, with what its retries have changed; never chosen a second time.
 
     Raises:
         FathomError: They have not been chosen yet.
     """
-    if found := lab.store.get(choice_key(lab, setting)):
-        return retried(found[0]["chosen"], of_stage(lab.store.retries(setting)))
+    if found := context.store.get(choice_key(context, setting)):
+        return retried(found[0]["chosen"], of_stage(context.store.retries(setting)))
     raise FathomError(f"the HPs of {' '.join(setting)} are not chosen yet; start the study with fathom run")
 
 

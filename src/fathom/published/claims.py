@@ -19,8 +19,8 @@ from fathom.published.findings import (
     OPEN,
     SUPPORTED,
     UNTESTED,
-    Cell,
-    Finding,
+    ClaimCell,
+    ClaimFinding,
     between,
     equal_in_each,
     in_each,
@@ -30,7 +30,7 @@ from fathom.published.findings import (
 )
 from fathom.published.matching import name_of
 from fathom.results.results import Setting
-from fathom.stats.differences import Difference, contrast, difference, paired
+from fathom.stats.differences import Difference, contrast, paired, paired_difference
 
 MARGIN = 0.01  # of non-inferiority and equivalence: an effect of one point is what the study speaks of
 IMBALANCED = ("isic2019", "mio-tcd")  # the roll-out data sets
@@ -53,7 +53,7 @@ class Claim:
 
     number: int
     text: str
-    findings: list[Finding]
+    findings: list[ClaimFinding]
 
     @property
     def verdict(self) -> str:
@@ -77,8 +77,8 @@ def claims(evidence: Evidence) -> list[Claim]:
 # ------------------------------------------------------------------------------------------------------ the claims
 
 
-def _hp_and_paradigm(e: Evidence) -> Iterator[Finding]:
-    paradigm: dict[Cell, float] = {}
+def _hp_and_paradigm(e: Evidence) -> Iterator[ClaimFinding]:
+    paradigm: dict[ClaimCell, float] = {}
     for dataset, regime in dict.fromkeys((d, r) for d, r, _ in e.settings()):
         there = [s for s in e.settings(dataset=dataset) if s[1] == regime and (s, BASELINE) in e.areas]
         largest = [g for s in there if (g := _largest_gain(e, s)) is not None]
@@ -98,7 +98,7 @@ def _largest_gain(e: Evidence, setting: Setting) -> float | None:
     return max(gains) if gains else None
 
 
-def _imbalance(e: Evidence) -> Iterator[Finding]:
+def _imbalance(e: Evidence) -> Iterator[ClaimFinding]:
     for words, parts in (
         ("", {}),
         (" in the low regime of standard training", {"regime": "low", "paradigm": "standard"}),
@@ -108,7 +108,7 @@ def _imbalance(e: Evidence) -> Iterator[Finding]:
         yield between(e, f"mean gain{words}, imbalanced minus balanced data sets (above 0 supports)", *kinds)
 
 
-def _badge(e: Evidence) -> Iterator[Finding]:
+def _badge(e: Evidence) -> Iterator[ClaimFinding]:
     own = e.gains("badge")
     yield over_datasets(e, "mean gain of BADGE (above 0 supports)", _means(own))
     question = "gain of BADGE minus that of the method that comes nearest to it (above 0 supports)"
@@ -126,13 +126,13 @@ def _badge(e: Evidence) -> Iterator[Finding]:
     yield nowhere_below(e, question, own, MARGIN)
 
 
-def _cold_start(e: Evidence) -> Iterator[Finding]:
+def _cold_start(e: Evidence) -> Iterator[ClaimFinding]:
     gains = e.gains("entropy", regime="low", paradigm="standard")
     question = "gain of Entropy in the low regime of standard training (below 0 supports)"
     yield over_datasets(e, question, _means(gains), side=-1)
 
 
-def _self_sl(e: Evidence) -> Iterator[Finding]:
+def _self_sl(e: Evidence) -> Iterator[ClaimFinding]:
     gains = e.gains(paradigm="self-sl")
     failing = {c: g for c, g in gains.items() if (c[0][0], name_of(c[0][1]), c[1]) in FAILING}
     others = {c: g for c, g in gains.items() if c not in failing}
@@ -143,9 +143,9 @@ def _self_sl(e: Evidence) -> Iterator[Finding]:
     yield in_each(e, f"{question} (below 0 supports)", failing, side=-1)
 
 
-def _query_size(e: Evidence) -> Iterator[Finding]:
-    smaller: dict[str, dict[Cell, Difference]] = {}
-    lifted: dict[Cell, Difference] = {}
+def _query_size(e: Evidence) -> Iterator[ClaimFinding]:
+    smaller: dict[str, dict[ClaimCell, Difference]] = {}
+    lifted: dict[ClaimCell, Difference] = {}
     own = [s for s in e.sizes if is_of(s, dataset="cifar100", paradigm="self-sl", regime="low")]
     for small in own:
         for large in (s for s in own if e.starts[s] == e.starts[small] and e.sizes[s] > e.sizes[small]):
@@ -153,12 +153,12 @@ def _query_size(e: Evidence) -> Iterator[Finding]:
                 other = e.points.get((large, query, budget))
                 if s == small and other is not None and budget > e.starts[small]:
                     where: Setting = (small[0], f"{e.sizes[small]} or {e.sizes[large]} a query", f"at {budget}")
-                    smaller.setdefault(query, {})[where, query] = difference(arm, other)
+                    smaller.setdefault(query, {})[where, query] = paired_difference(arm, other)
     least = min((e.sizes[s] for s in own), default=0)
     for (s, query, budget), arm in e.points.items():
         baseline = e.points.get((s, BASELINE, budget))
         if s in own and query == "bald" and e.sizes[s] == least and baseline and budget > e.starts[s]:
-            lifted[(s[0], s[1], f"at {budget}"), query] = difference(arm, baseline)
+            lifted[(s[0], s[1], f"at {budget}"), query] = paired_difference(arm, baseline)
     question = "score of BALD at a budget, smaller minus larger query size, CIFAR-100, Self-SL (above 0 supports)"
     yield in_each(e, question, smaller.pop("bald", {}))
     question = f"score of BALD minus Random's at the smallest query size, above \u2212{100 * MARGIN:g} point"
@@ -168,15 +168,15 @@ def _query_size(e: Evidence) -> Iterator[Finding]:
     yield equal_in_each(e, question, rest, MARGIN)
 
 
-def _semi_sl(e: Evidence) -> Iterator[Finding]:
+def _semi_sl(e: Evidence) -> Iterator[ClaimFinding]:
     leads = {}
     for setting in e.settings(paradigm="semi-sl"):
         mate = _mate(e, setting, "self-sl")
         if mate and (setting, BASELINE) in e.areas:
             leads[setting, BASELINE] = (e.areas[setting, BASELINE], e.areas[mate, BASELINE])
-    on_cifar10 = {c: difference(*pair) for c, pair in leads.items() if c[0][0] == "cifar10"}
+    on_cifar10 = {c: paired_difference(*pair) for c, pair in leads.items() if c[0][0] == "cifar10"}
     yield in_each(e, "Random's area on CIFAR-10, Semi-SL minus Self-SL (above 0 supports)", on_cifar10)
-    fading: dict[Cell, Difference] = {}
+    fading: dict[ClaimCell, Difference] = {}
     for (setting, _), (own, other) in leads.items():
         regime = name_of(setting[1])  # CIFAR-10's mid regime may have another validation set
         simple = next((pair for (s, _), pair in leads.items() if s[0] == "cifar10" and name_of(s[1]) == regime), None)
@@ -184,13 +184,13 @@ def _semi_sl(e: Evidence) -> Iterator[Finding]:
             terms = [(1.0, simple[0]), (-1.0, simple[1]), (-1.0, own), (1.0, other)]
             fading[setting, BASELINE] = contrast(terms)
     yield in_each(e, "that lead on CIFAR-10 minus that on CIFAR-100 (above 0 supports)", fading)
-    starts: dict[Cell, Difference] = {}
+    starts: dict[ClaimCell, Difference] = {}
     for (s, query, budget), arm in e.points.items():
         if query == BASELINE and is_of(s, paradigm="semi-sl") and s[0] in IMBALANCED:
             pairs = [a for (o, q, b), a in e.points.items()
                      if (o[:2], name_of(o[2]), q, b) == (s[:2], "standard", query, budget)]  # fmt: skip
             if pairs and budget == e.starts.get(s, budget):
-                starts[s, query] = difference(arm, pairs[0])
+                starts[s, query] = paired_difference(arm, pairs[0])
     note = "of the published numbers: test score with weighted loss against validation score with oversampling"
     question = "score at the starting budget on ISIC-2019 and MIO-TCD, Semi-SL minus standard (below 0 supports)"
     known = any(arm.seeds for arm in e.areas.values())
@@ -203,8 +203,8 @@ def _mate(e: Evidence, setting: Setting, paradigm: str) -> Setting | None:
     return next((s for s in found if (s, BASELINE) in e.areas), None)
 
 
-def _dip(e: Evidence) -> Iterator[Finding]:
-    found: dict[Cell, Difference] = {}
+def _dip(e: Evidence) -> Iterator[ClaimFinding]:
+    found: dict[ClaimCell, Difference] = {}
     for setting in dict.fromkeys(s for s, _, _ in e.points if is_of(s, regime="high", paradigm="standard")):
         arms = [e.points.get((setting, BASELINE, budget)) for budget in DIPS.get(setting[0], ())]
         if not arms or any(arm is None for arm in arms):
@@ -219,11 +219,11 @@ def _dip(e: Evidence) -> Iterator[Finding]:
     yield in_each(e, f"{question}, standard training (below 0 supports)", found, side=-1)
 
 
-def _means(gains: dict[Cell, Difference]) -> dict[Cell, float]:
+def _means(gains: dict[ClaimCell, Difference]) -> dict[ClaimCell, float]:
     return {cell: gain.mean for cell, gain in gains.items()}
 
 
-CLAIMS: list[tuple[str, Callable[[Evidence], Iterator[Finding]]]] = [
+CLAIMS: list[tuple[str, Callable[[Evidence], Iterator[ClaimFinding]]]] = [
     ("The choice of HPs and of the training paradigm matters more than active learning.", _hp_and_paradigm),
     ("Active learning gains more on imbalanced data, also in the low regime of standard training.", _imbalance),
     ("BADGE is the best query method overall and has no failure mode.", _badge),

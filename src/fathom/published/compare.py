@@ -18,10 +18,10 @@ from typing import Any
 
 from fathom.core.records import FathomError, unique
 from fathom.published import tables
-from fathom.published.matching import Match, Refusal, is_published, match, name_of, query_of
+from fathom.published.matching import Match, NotComparable, is_published, match, name_of, query_of
 from fathom.published.tables import PublishedArea
-from fathom.results.results import Reading, Setting, of_setting
-from fathom.stats.differences import ALPHA, LEVEL, Arm, Difference, welch
+from fathom.results.results import Setting, StudyResults, of_setting
+from fathom.stats.differences import ALPHA, LEVEL, Difference, SeedSummary, welch
 from fathom.stats.inference import holm
 
 MARGIN = 0.02  # a difference below this counts as none
@@ -46,7 +46,7 @@ class Compared:
     setting: Setting
     query: str
     published: PublishedArea
-    ours: Arm
+    ours: SeedSummary
     planned: int
     difference: Difference
     holm: float
@@ -56,7 +56,7 @@ class Compared:
     def to_json(self) -> dict[str, Any]:
         """Plain values; None where a number is undefined."""
         a, d = self.published, self.difference
-        found: dict[str, Any] = plain(
+        found: dict[str, Any] = describe_difference(
             {
                 **dict(zip(("dataset", "regime", "paradigm"), self.setting, strict=True)),
                 "query": self.query,
@@ -75,7 +75,7 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class NotComparable:
+class UnmatchedCells:
     """Cells that are compared with nothing.
 
     Args:
@@ -107,7 +107,7 @@ class Comparison:
 
     margin: float
     cells: list[Compared] = field(default_factory=list)
-    refused: list[NotComparable] = field(default_factory=list)
+    refused: list[UnmatchedCells] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
 
     @property
@@ -131,7 +131,7 @@ class Comparison:
         }
 
 
-def compare(out: str | Path | Reading, margin: float = MARGIN) -> Comparison:
+def compare_study(out: str | Path | StudyResults, margin: float = MARGIN) -> Comparison:
     """Hold a study beside the published numbers.
 
     Args:
@@ -143,49 +143,49 @@ def compare(out: str | Path | Reading, margin: float = MARGIN) -> Comparison:
     """
     if not 0 < margin < 1:
         raise FathomError(f"the margin lies between 0 and 100 points; got {100 * margin:g}. The usual is 2")
-    reading = out if isinstance(out, Reading) else Reading.of(out)
-    refused: list[NotComparable] = []
-    found: list[tuple[Setting, str, Match, PublishedArea, Arm]] = []
+    reading = out if isinstance(out, StudyResults) else StudyResults.of(out)
+    refused: list[UnmatchedCells] = []
+    found: list[tuple[Setting, str, Match, PublishedArea, SeedSummary]] = []
     settings = reading.store.study.settings
     for setting in (s for s in settings if is_published(s[0])):
         try:
             own = match(reading, setting)
-        except Refusal as reason:
-            refused.append(NotComparable(setting, "", str(reason)))
+        except NotComparable as reason:
+            refused.append(UnmatchedCells(setting, "", str(reason)))
             continue
         for query, arm in arms_of(reading, setting).items():
             try:
                 found.append((setting, query, own, *_cell(query, own, arm)))
-            except Refusal as reason:
-                refused.append(NotComparable(setting, query, str(reason)))
+            except NotComparable as reason:
+                refused.append(UnmatchedCells(setting, query, str(reason)))
     foreign = unique(s[0] for s in settings if not is_published(s[0]))
     return Comparison(margin, _judged(reading, found, margin), refused, foreign)
 
 
-def arms_of(reading: Reading, setting: Setting, what: str = "aubc") -> dict[str, Arm]:
+def arms_of(reading: StudyResults, setting: Setting, what: str = "aubc") -> dict[str, SeedSummary]:
     """Query method -> the arm of its complete runs in a setting."""
     queries = unique(r.spec.query for r in reading.runs if r.spec.setting == setting)
     rows = of_setting(reading.areas, setting)
     found = {}
     for query in queries:
         own = rows[(rows["query"] == query) & rows["complete"]] if len(rows) else rows
-        found[query] = Arm.of({int(seed): float(v) for seed, v in zip(own["seed"], own[what], strict=True)})
+        found[query] = SeedSummary.of({int(seed): float(v) for seed, v in zip(own["seed"], own[what], strict=True)})
     return found
 
 
-def _cell(query: str, own: Match, arm: Arm) -> tuple[PublishedArea, Arm]:
+def _cell(query: str, own: Match, arm: SeedSummary) -> tuple[PublishedArea, SeedSummary]:
     area = own.area(query_of(query))
     if area is None:
-        raise Refusal(f"no value of {name_of(query)} is published for this setting")
+        raise NotComparable(f"no value of {name_of(query)} is published for this setting")
     if not arm.n:
-        raise Refusal("no run of it is complete")
+        raise NotComparable("no run of it is complete")
     return area, arm
 
 
 def _judged(
-    reading: Reading, found: list[tuple[Setting, str, Match, PublishedArea, Arm]], margin: float
+    reading: StudyResults, found: list[tuple[Setting, str, Match, PublishedArea, SeedSummary]], margin: float
 ) -> list[Compared]:
-    differences = [welch(arm, Arm(area.mean, area.sd, area.n)) for _, _, _, area, arm in found]
+    differences = [welch(arm, SeedSummary(area.mean, area.sd, area.n)) for _, _, _, area, arm in found]
     corrected = holm([d.p for d in differences])
     cells = []
     for (setting, query, own, area, arm), d, p in zip(found, differences, corrected, strict=True):
@@ -206,10 +206,10 @@ def verdict(difference: Difference, corrected: float, margin: float) -> str:
     return DIFFERS if corrected < ALPHA else OPEN
 
 
-def plain(value: Any) -> Any:
+def describe_difference(value: Any) -> Any:
     """A value as JSON takes it: None where a number is undefined."""
     if isinstance(value, dict):
-        return {key: plain(v) for key, v in value.items()}
+        return {key: describe_difference(v) for key, v in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
+        return [describe_difference(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from fathom.published import tables
 from fathom.published.compare import arms_of
 from fathom.published.matching import name_of
-from fathom.results.results import Reading, Setting
+from fathom.results.results import Setting, StudyResults
 from fathom.stats.curves import SETTING
-from fathom.stats.differences import Arm, Difference, difference
+from fathom.stats.differences import Difference, SeedSummary, paired_difference
 
 BASELINE = "random"
 
@@ -27,8 +27,8 @@ class Evidence:
         balanced: Whether the classes of a data set are.
     """
 
-    areas: dict[tuple[Setting, str], Arm] = field(default_factory=dict)
-    points: dict[tuple[Setting, str, int], Arm] = field(default_factory=dict)
+    areas: dict[tuple[Setting, str], SeedSummary] = field(default_factory=dict)
+    points: dict[tuple[Setting, str, int], SeedSummary] = field(default_factory=dict)
     sizes: dict[Setting, int] = field(default_factory=dict)
     starts: dict[Setting, int] = field(default_factory=dict)
     grids: dict[Setting, float] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class Evidence:
     def gain(self, setting: Setting, query: str) -> Difference | None:
         """A method's area minus Random's, paired by seed where seeds are known; None where there is no such pair."""
         own, reference = self.areas.get((setting, query)), self.areas.get((setting, BASELINE))
-        return None if own is None or reference is None else difference(own, reference)
+        return None if own is None or reference is None else paired_difference(own, reference)
 
     def gains(self, *methods: str, **parts: str) -> dict[tuple[Setting, str], Difference]:
         """The gains of some methods (by default of all) in the settings of some parts."""
@@ -68,7 +68,7 @@ def published_evidence() -> Evidence:
     found = Evidence(balanced={name: d.balanced for name, d in tables.datasets().items()})
     for a in tables.areas():
         if a.table == "final":
-            found.areas[(a.dataset, a.regime, a.paradigm), a.query] = Arm(a.mean, a.sd, a.n)
+            found.areas[(a.dataset, a.regime, a.paradigm), a.query] = SeedSummary(a.mean, a.sd, a.n)
     for r in tables.regimes():
         setting = (r.dataset, r.regime, r.paradigm)
         found.sizes[setting], found.starts[setting] = r.query_size, r.start
@@ -76,22 +76,24 @@ def published_evidence() -> Evidence:
         regime = "low" if q.query_size == q.start else f"low(query_size={q.query_size})"
         setting = (q.dataset, regime, q.paradigm)
         found.sizes[setting], found.starts[setting] = q.query_size, q.start
-        found.points[setting, q.query, q.budget] = Arm(q.mean, q.sd, q.n)
+        found.points[setting, q.query, q.budget] = SeedSummary(q.mean, q.sd, q.n)
     for p in tables.points():
         if p.query and p.metric == tables.datasets()[p.dataset].metric and not p.n:  # one seed tells nothing here
-            found.points.setdefault(((p.dataset, p.regime, p.paradigm), p.query, p.budget), Arm(p.value, math.nan, 0))
+            found.points.setdefault(
+                ((p.dataset, p.regime, p.paradigm), p.query, p.budget), SeedSummary(p.value, math.nan, 0)
+            )
     searches: dict[Setting, list[tables.PublishedArm]] = {}
     for arm in tables.arms():
         searches.setdefault((arm.dataset, arm.regime, arm.paradigm), []).append(arm)
     for setting, arms in searches.items():
         best = next((a for a in arms if a.chosen), max(arms, key=lambda a: a.mean))
-        found.points.setdefault((setting, BASELINE, best.budget), Arm(best.mean, best.sd, best.n))
+        found.points.setdefault((setting, BASELINE, best.budget), SeedSummary(best.mean, best.sd, best.n))
         if best.split == "validation":
             found.grids[setting] = max(a.mean for a in arms) - min(a.mean for a in arms)
     return found
 
 
-def study_evidence(reading: Reading) -> Evidence:
+def study_evidence(reading: StudyResults) -> Evidence:
     """Our runs: complete ones for areas, all committed rounds for scores."""
     found = Evidence()
     for setting in reading.store.study.settings:
@@ -110,13 +112,13 @@ def study_evidence(reading: Reading) -> Evidence:
     return found
 
 
-def _points(reading: Reading) -> Iterator[tuple[Setting, str, int, Arm]]:
+def _points(reading: StudyResults) -> Iterator[tuple[Setting, str, int, SeedSummary]]:
     if reading.frame.empty:
         return
     for key, rows in reading.frame.groupby([*SETTING, "query", "budget"], sort=False):
         dataset, regime, paradigm, query, budget = key
         scores = {int(seed): float(score) for seed, score in zip(rows["seed"], rows["score"], strict=True)}
-        yield _named((str(dataset), str(regime), str(paradigm))), str(query), int(str(budget)), Arm.of(scores)
+        yield _named((str(dataset), str(regime), str(paradigm))), str(query), int(str(budget)), SeedSummary.of(scores)
 
 
 def _named(setting: Setting) -> Setting:
@@ -125,7 +127,7 @@ def _named(setting: Setting) -> Setting:
     return (known.name, *setting[1:]) if known and setting[0] in known.calls else setting
 
 
-def _grid(reading: Reading, setting: Setting) -> float | None:
+def _grid(reading: StudyResults, setting: Setting) -> float | None:
     table = reading.hparams.get(setting, {}).get("table", [])
     means = [row["mean"] for row in table if row["mean"] is not None]
     return max(means) - min(means) if len(means) > 1 else None

@@ -8,20 +8,20 @@ from typing import Any
 import numpy as np
 
 from fathom.core.records import unique
-from fathom.published.compare import plain
+from fathom.published.compare import describe_difference
 from fathom.published.evidence import Evidence
 from fathom.published.matching import name_of
 from fathom.results.results import Setting
-from fathom.stats.differences import ALPHA, Arm, Difference, paired, welch
+from fathom.stats.differences import ALPHA, Difference, SeedSummary, paired, welch
 from fathom.stats.inference import holm
 
 SUPPORTED, CONTRADICTED, OPEN, UNTESTED = "supported", "contradicted", "cannot tell", "not tested"
 
-Cell = tuple[Setting, str]  # (setting, query method; empty where all of the setting's count)
+ClaimCell = tuple[Setting, str]  # (setting, query method; empty where all of the setting's count)
 
 
 @dataclass(frozen=True)
-class Finding:
+class ClaimFinding:
     """One question that a claim comes down to, and its answer.
 
     Args:
@@ -47,18 +47,18 @@ class Finding:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; None where a number is undefined."""
-        found: dict[str, Any] = plain({**vars(self), "seeds": list(self.seeds)})
+        found: dict[str, Any] = describe_difference({**vars(self), "seeds": list(self.seeds)})
         return found
 
 
-def untested(question: str, reason: str) -> Finding:
+def untested(question: str, reason: str) -> ClaimFinding:
     """Nothing of what the question asks was run."""
-    return Finding(question, note=reason)
+    return ClaimFinding(question, note=reason)
 
 
 def over_datasets(
-    evidence: Evidence, question: str, values: Mapping[Cell, float], side: int = 1, note: str = ""
-) -> Finding:
+    evidence: Evidence, question: str, values: Mapping[ClaimCell, float], side: int = 1, note: str = ""
+) -> ClaimFinding:
     """The mean over data sets of a value of cells, each data set the mean of its own.
 
     Data sets are the sample: the settings and seeds of one are not independent of each other.
@@ -80,20 +80,24 @@ def over_datasets(
     return _said(evidence, question, found, list(values), side, note)
 
 
-def between(evidence: Evidence, question: str, one: Mapping[Cell, float], other: Mapping[Cell, float]) -> Finding:
+def between(
+    evidence: Evidence, question: str, one: Mapping[ClaimCell, float], other: Mapping[ClaimCell, float]
+) -> ClaimFinding:
     """The mean over data sets of one kind minus that over another kind, by Welch; above zero supports the claim."""
     if not one or not other:
         return untested(question, "only one kind of data set" if one or other else "no such settings")
-    arms = [Arm.of(dict(enumerate(dataset_means(values).values()))) for values in (one, other)]
-    difference = welch(Arm(arms[0].mean, arms[0].sd, arms[0].n), Arm(arms[1].mean, arms[1].sd, arms[1].n))
+    arms = [SeedSummary.of(dict(enumerate(dataset_means(values).values()))) for values in (one, other)]
+    difference = welch(
+        SeedSummary(arms[0].mean, arms[0].sd, arms[0].n), SeedSummary(arms[1].mean, arms[1].sd, arms[1].n)
+    )
     difference = replace(difference, refused="")  # the counts of data sets say why there is no interval
     note = f"{arms[0].n} against {arms[1].n} data sets"
     return _said(evidence, question, difference, [*one, *other], 1, note)
 
 
 def in_each(
-    evidence: Evidence, question: str, found: Mapping[Cell, Difference], side: int = 1, note: str = ""
-) -> Finding:
+    evidence: Evidence, question: str, found: Mapping[ClaimCell, Difference], side: int = 1, note: str = ""
+) -> ClaimFinding:
     """Whether something holds in every cell; the effect shown is that of the cell that speaks most against it.
 
     Supported where the 95 % interval of every cell lies on the side; contradicted where a cell lies on the other side,
@@ -107,11 +111,15 @@ def in_each(
     right = [d.low > 0 if side > 0 else d.high < 0 for d in found.values()]
     wrong = [bool(r) and side * d.mean < 0 for r, d in zip(rejected, found.values(), strict=True)]
     verdict = SUPPORTED if all(right) else CONTRADICTED if any(wrong) else OPEN
-    told = f"{sum(v > 0 for v in signed.values())} of {len(found)} cells on that side, {sum(right)} by their intervals"
-    return _made(evidence, question, found[worst], verdict, found, _worst(worst, [told, note]))
+    sentence = (
+        f"{sum(v > 0 for v in signed.values())} of {len(found)} cells on that side, {sum(right)} by their intervals"
+    )
+    return _made(evidence, question, found[worst], verdict, found, _worst(worst, [sentence, note]))
 
 
-def nowhere_below(evidence: Evidence, question: str, found: Mapping[Cell, Difference], margin: float) -> Finding:
+def nowhere_below(
+    evidence: Evidence, question: str, found: Mapping[ClaimCell, Difference], margin: float
+) -> ClaimFinding:
     """Non-inferiority in every cell; the effect shown is that of the lowest cell.
 
     Supported where every 95 % interval lies above minus the margin; contradicted where a cell differs from zero,
@@ -125,11 +133,13 @@ def nowhere_below(evidence: Evidence, question: str, found: Mapping[Cell, Differ
     failing = [shown and d.high < -margin for shown, d in zip(below, found.values(), strict=True)]
     safe = [d.low > -margin for d in found.values()]
     verdict = SUPPORTED if all(safe) else CONTRADICTED if any(failing) else OPEN
-    told = f"{sum(d.mean < 0 for d in found.values())} of {len(found)} cells below, {sum(below)} after Holm"
-    return _made(evidence, question, found[worst], verdict, found, _worst(worst, [told]))
+    sentence = f"{sum(d.mean < 0 for d in found.values())} of {len(found)} cells below, {sum(below)} after Holm"
+    return _made(evidence, question, found[worst], verdict, found, _worst(worst, [sentence]))
 
 
-def equal_in_each(evidence: Evidence, question: str, found: Mapping[Cell, Difference], margin: float) -> Finding:
+def equal_in_each(
+    evidence: Evidence, question: str, found: Mapping[ClaimCell, Difference], margin: float
+) -> ClaimFinding:
     """Equivalence in every cell (two one-sided tests); the effect shown is that of the cell farthest from zero.
 
     Contradicted where a cell differs from zero, Holm-corrected over the cells, and its interval lies outside the
@@ -143,11 +153,11 @@ def equal_in_each(evidence: Evidence, question: str, found: Mapping[Cell, Differ
     outside = [bool(r) and far for r, far in zip(rejected, apart, strict=True)]
     same = [d.within(margin) for d in found.values()]
     verdict = SUPPORTED if all(same) else CONTRADICTED if any(outside) else OPEN
-    told = f"{sum(same)} of {len(found)} cells shown to be within the margin"
-    return _made(evidence, question, found[worst], verdict, found, _worst(worst, [told]))
+    sentence = f"{sum(same)} of {len(found)} cells shown to be within the margin"
+    return _made(evidence, question, found[worst], verdict, found, _worst(worst, [sentence]))
 
 
-def dataset_means(values: Mapping[Cell, float]) -> dict[str, float]:
+def dataset_means(values: Mapping[ClaimCell, float]) -> dict[str, float]:
     """Data set -> mean over its cells."""
     names = unique(source_of(setting) for setting, _ in values)
     return {name: float(np.mean([v for (s, _), v in values.items() if source_of(s) == name])) for name in names}
@@ -159,7 +169,9 @@ def source_of(setting: Setting) -> str:
     return setting[0] if name in ("folder", "table") else name
 
 
-def _said(evidence: Evidence, question: str, d: Difference, cells: Iterable[Cell], side: int, note: str) -> Finding:
+def _said(
+    evidence: Evidence, question: str, d: Difference, cells: Iterable[ClaimCell], side: int, note: str
+) -> ClaimFinding:
     """The verdict by the side that the interval lies on."""
     verdict = OPEN
     if d.low > 0 or d.high < 0:
@@ -172,9 +184,9 @@ def _made(
     question: str,
     d: Difference,
     verdict: str,
-    cells: Iterable[Cell] | Mapping[Cell, Difference],
+    cells: Iterable[ClaimCell] | Mapping[ClaimCell, Difference],
     note: str,
-) -> Finding:
+) -> ClaimFinding:
     own = set(cells)
     settings = unique(setting for setting, _ in cells)
     if isinstance(cells, Mapping):
@@ -182,7 +194,7 @@ def _made(
     else:
         whole = {setting[:2] for setting, query in own if not query}  # all that was run of a data set and regime
         seeds = [arm.n for (s, query), arm in evidence.areas.items() if (s, query) in own or s[:2] in whole]
-    return Finding(
+    return ClaimFinding(
         question,
         d.mean,
         d.low,
@@ -191,15 +203,15 @@ def _made(
         len(unique(map(source_of, settings))),
         len(settings),
         (min(seeds), max(seeds)) if seeds else (0, 0),
-        [told(cell) for cell in cells],
+        [sentence(cell) for cell in cells],
         "; ".join(text for text in (note, d.refused) if text),
     )
 
 
-def _worst(cell: Cell, notes: Sequence[str]) -> str:
-    return "; ".join(text for text in (*notes, f"shown: {told(cell)}") if text)
+def _worst(cell: ClaimCell, notes: Sequence[str]) -> str:
+    return "; ".join(text for text in (*notes, f"shown: {sentence(cell)}") if text)
 
 
-def told(cell: Cell) -> str:
+def sentence(cell: ClaimCell) -> str:
     """A cell in words."""
     return " ".join((*cell[0], cell[1])).strip()

@@ -6,8 +6,8 @@ from typing import Any
 from fathom.core.records import FathomError, LabelRegime
 from fathom.published import tables
 from fathom.published.tables import PublishedArea, PublishedDataset, PublishedRegime
-from fathom.registry.spec_string import Call, parse, spell
-from fathom.results.results import Reading, Setting
+from fathom.registry.spec_string import SpecString, parse, spell
+from fathom.results.results import Setting, StudyResults
 
 SIZES = {"start": "starting budget", "query_size": "query size", "rounds": "rounds", "val_size": "validation labels"}
 TUNED = ("lr", "weight_decay", "augmentation")  # HPs, which the protocol chooses; pinned or searched
@@ -36,7 +36,7 @@ class Match:
         return next(cells, None)
 
 
-class Refusal(Exception):
+class NotComparable(Exception):
     """Why something is not comparable."""
 
 
@@ -50,7 +50,7 @@ def is_published(dataset: str) -> bool:
     return name_of(dataset) in tables.datasets()
 
 
-def match(reading: Reading, setting: Setting) -> Match:
+def match(reading: StudyResults, setting: Setting) -> Match:
     """What a setting is held beside.
 
     Raises:
@@ -60,7 +60,7 @@ def match(reading: Reading, setting: Setting) -> Match:
     _same_data(reading, setting, known)
     table = _same_training(reading, setting, known)
     if (metric := reading.metric(setting)) != known.metric:
-        raise Refusal(f"measured by {metric}, published by {known.metric}")
+        raise NotComparable(f"measured by {metric}, published by {known.metric}")
     regime = _same_regime(reading.regime(setting), setting, known)
     return Match(table, regime, [*_choice_notes(reading, setting, regime), *_retry_notes(reading, setting)])
 
@@ -73,70 +73,72 @@ def query_of(query: str) -> str:
     """
     call = _parsed(query)
     if call.arguments:
-        raise Refusal(f"run with {_spelled(call)}; published as {call.name} alone")
+        raise NotComparable(f"run with {_spelled(call)}; published as {call.name} alone")
     return call.name
 
 
 # ------------------------------------------------------------------------------------------------------- the rules
 
 
-def _same_data(reading: Reading, setting: Setting, known: PublishedDataset) -> None:
+def _same_data(reading: StudyResults, setting: Setting, known: PublishedDataset) -> None:
     facts = reading.facts.get(setting[0])
     if setting[0] not in known.calls:
         told = _spelled(_parsed(setting[0])) or "its usual split"
-        raise Refusal(f"{told} is not the published {known.title}, which is {known.calls[0]}")
+        raise NotComparable(f"{told} is not the published {known.title}, which is {known.calls[0]}")
     if facts is None:
-        raise Refusal("nothing of it has been run")
+        raise NotComparable("nothing of it has been run")
     ours = (facts["train"], facts["test"])
     if ours != (known.train, known.test):
-        raise Refusal(f"{ours[0]} + {ours[1]} images for training and test; published {known.train} + {known.test}")
+        raise NotComparable(
+            f"{ours[0]} + {ours[1]} images for training and test; published {known.train} + {known.test}"
+        )
 
 
-def _same_training(reading: Reading, setting: Setting, known: PublishedDataset) -> str:
+def _same_training(reading: StudyResults, setting: Setting, known: PublishedDataset) -> str:
     """The published table that has the setting's treatment of imbalance."""
     call = _parsed(setting[2])
     if call.name not in {r.paradigm for r in tables.regimes()}:
-        raise Refusal(f"no published number was trained with {call.name}")
+        raise NotComparable(f"no published number was trained with {call.name}")
     arguments = dict(call.arguments)
     if other := {key: value for key, value in arguments.items() if key not in HARMLESS}:
-        raise Refusal(f"trained with {_spelled(Call.make('', other))}, which is not published")
+        raise NotComparable(f"trained with {_spelled(SpecString.make('', other))}, which is not published")
     record = reading.hparams.get(setting)
     if record is None:
-        raise Refusal("its HPs are not chosen yet")
+        raise NotComparable("its HPs are not chosen yet")
     if (recipe := str(record.get("recipe", "study"))) != "study":
-        raise Refusal(f"another recipe than the published one: {recipe}")
+        raise NotComparable(f"another recipe than the published one: {recipe}")
     rule = arguments.get("imbalance", "auto")
     if call.name == "semi-sl" and not known.balanced:  # with weighted cross-entropy in both versions of the study
         if rule in ("auto", "weighted"):
             return "final"
-        raise Refusal(f"imbalance={rule} is not published of {call.name} on {known.title}")
+        raise NotComparable(f"imbalance={rule} is not published of {call.name} on {known.title}")
     if rule == "auto" or (rule == "oversample" and not known.balanced) or (rule == "none" and known.balanced):
         return "final"
     if rule == "weighted" and not known.balanced:
         return "weighted"
-    raise Refusal(f"imbalance={rule} is not published of {known.title}")
+    raise NotComparable(f"imbalance={rule} is not published of {known.title}")
 
 
 def _same_regime(own: LabelRegime | None, setting: Setting, known: PublishedDataset) -> PublishedRegime:
     if own is None:
-        raise Refusal("nothing of it has been run")
+        raise NotComparable("nothing of it has been run")
     paradigm = name_of(setting[2])
     there = [r for r in tables.regimes() if (r.dataset, r.paradigm) == (known.name, paradigm)]
     if not there:
-        raise Refusal(f"{paradigm} was not run on {known.title}")
+        raise NotComparable(f"{paradigm} was not run on {known.title}")
     for regime in there:
         if all(getattr(regime, size) == getattr(own, size) for size in SIZES):
             return regime
     namesake = next((r for r in there if r.regime == name_of(own.name)), None)
     if namesake is None:
-        raise Refusal(f"{paradigm} was not run on {known.title} with such sizes")
+        raise NotComparable(f"{paradigm} was not run on {known.title} with such sizes")
     differing = [s for s in SIZES if getattr(namesake, s) != getattr(own, s)]
     told = ", ".join(f"{SIZES[s]} {getattr(own, s)} instead of {getattr(namesake, s)}" for s in differing)
     wanted = ", ".join(f"{s}={getattr(namesake, s)}" for s in sorted(differing))
-    raise Refusal(f"{told}; published with {namesake.regime}({wanted})")
+    raise NotComparable(f"{told}; published with {namesake.regime}({wanted})")
 
 
-def _choice_notes(reading: Reading, setting: Setting, regime: PublishedRegime) -> list[str]:
+def _choice_notes(reading: StudyResults, setting: Setting, regime: PublishedRegime) -> list[str]:
     """In what the chosen HPs differ from the published choice."""
     key = (regime.dataset, regime.paradigm, regime.regime)
     said = next((c for c in tables.choices() if (c.dataset, c.paradigm, c.regime) == key), None)
@@ -148,19 +150,19 @@ def _choice_notes(reading: Reading, setting: Setting, regime: PublishedRegime) -
     return [f"other HPs were chosen: {told}"] if told else []
 
 
-def _retry_notes(reading: Reading, setting: Setting) -> list[str]:
+def _retry_notes(reading: StudyResults, setting: Setting) -> list[str]:
     changes = [str(r["change"]) for r in reading.retries.get(setting, [])]
     return [f"done again with {', '.join(changes)}"] if changes else []
 
 
-def _parsed(text: str) -> Call:
+def _parsed(text: str) -> SpecString:
     try:
         return parse(text)
     except FathomError:  # of a visitor's package; not ours to refuse
-        return Call(text)
+        return SpecString(text)
 
 
-def _spelled(call: Call) -> str:
+def _spelled(call: SpecString) -> str:
     return ", ".join(f"{key}={spell(value)}" for key, value in call.arguments)
 
 

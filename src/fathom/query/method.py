@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fathom.core.records import FathomError, NonFiniteError, NonFiniteScoreError
 from fathom.core.streams import Stream
-from fathom.query.sampling import SAMPLINGS, choose
+from fathom.query.sampling import SAMPLINGS, sample_by_rule
 from fathom.query.view import PoolView, Selection, concatenate
 from fathom.registry.registry import QUERY_PARAMETERS, find
 
@@ -83,7 +83,7 @@ class QueryMethod:
                 if self.stratify:
                     strata.append(view.mean_probs().argmax(1))
             self._check_size(size, sum(len(s) for s in scores))
-            return choose(
+            return sample_by_rule(
                 torch.cat(scores),
                 size,
                 stream,
@@ -176,7 +176,7 @@ class QueryMethod:
             raise FathomError(f"{self.text} changed the view it was given in place; it must work on copies")
 
 
-def build(text: str) -> QueryMethod:
+def build_query(text: str) -> QueryMethod:
     """The query method of a call-string, for example `bald(draws=20, sampling=power)`.
 
     Raises:

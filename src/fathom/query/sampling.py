@@ -12,7 +12,7 @@ from fathom.query.view import Selection
 SAMPLINGS = ("top", "power", "softmax", "softrank")
 
 
-def choose(
+def sample_by_rule(
     scores: Float[Tensor, "n"],
     size: int,
     stream: Stream,

@@ -10,7 +10,7 @@ EXACT = ("round", "budget", "paid", "hparams", "labeled_classes", "seed", "dropo
 UNBOUNDED = ("log_loss",)
 
 
-def compare(committed: dict[str, Any], found: dict[str, Any], bitwise: bool) -> tuple[list[str], list[str]]:
+def compare_records(committed: dict[str, Any], found: dict[str, Any], bitwise: bool) -> tuple[list[str], list[str]]:
     """(differences, notes): what must be the same and is not, and what differs as another environment may make it."""
     differences: list[str] = []
     notes: list[str] = []
@@ -54,7 +54,7 @@ def _brief(value: Any) -> str:
     return text if len(text) < 80 else f"{text[:77]}..."
 
 
-def plain(content: dict[str, Any]) -> dict[str, Any]:
+def plain_values(content: dict[str, Any]) -> dict[str, Any]:
     """A content as it is read back from a file."""
     found: dict[str, Any] = json.loads(json.dumps(content))
     return found

@@ -19,9 +19,9 @@ from fathom.core.records import FathomError
 from fathom.engine.engine import data_root
 from fathom.machine.environment import find_device
 from fathom.recheck.compare_records import TOLERANCE
-from fathom.recheck.rechecker import Orders
+from fathom.recheck.rechecker import RecheckOrders
 from fathom.recheck.rechecker import outcomes as redone
-from fathom.recheck.recompute import Item, Outcome, damage, draw
+from fathom.recheck.recompute import RecheckItem, RecheckOutcome, damage, draw
 from fathom.registry import registry
 from fathom.store.store import Store
 
@@ -40,7 +40,7 @@ class Rechecked:
     """
 
     out: str
-    outcomes: list[Outcome] = field(default_factory=list)
+    outcomes: list[RecheckOutcome] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
     tolerance: float = TOLERANCE
 
@@ -98,10 +98,10 @@ def recheck(
     found = damage(store)
     items = draw(store, sample, seed, shared)
     where, root = find_device(device), data_root(data, download=download, quiet=quiet)
-    outcomes: dict[Item, Outcome] = {}
+    outcomes: dict[RecheckItem, RecheckOutcome] = {}
     progress(0, len(items))
     with tempfile.TemporaryDirectory(prefix="fathom-recheck-") as aside:
-        orders = Orders(
+        orders = RecheckOrders(
             out=str(store.root),
             aside=aside,
             data=str(root.path),
@@ -135,7 +135,7 @@ def _fast(store: Store) -> bool:
 # ------------------------------------------------------------------------------------------------------- processes
 
 
-def _in_processes(orders: Orders, workers: int) -> Iterator[Outcome]:
+def _in_processes(orders: RecheckOrders, workers: int) -> Iterator[RecheckOutcome]:
     """The outcomes as they come from several processes, each of which has a share of the items.
 
     Raises:
@@ -157,7 +157,7 @@ def _in_processes(orders: Orders, workers: int) -> Iterator[Outcome]:
             if "error" in told:
                 raise FathomError(told["error"])
             count += 1
-            yield Outcome(**{**told, "item": Item(**told["item"])})
+            yield RecheckOutcome(**{**told, "item": RecheckItem(**told["item"])})
         if count < len(orders.items):
             raise FathomError(
                 f"a worker process died (what it said is above; memory may have run out: give --workers a smaller "
@@ -173,7 +173,7 @@ def _in_processes(orders: Orders, workers: int) -> Iterator[Outcome]:
                     pipe.close()
 
 
-def _start(orders: Orders) -> "subprocess.Popen[str]":
+def _start(orders: RecheckOrders) -> "subprocess.Popen[str]":
     threads = str(orders.threads)
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "fathom.recheck.rechecker"],  # -P: nothing is imported from the current folder
@@ -196,7 +196,7 @@ def _listen(process: "subprocess.Popen[str]", lines: "queue.Queue[str | None]") 
     lines.put(None)
 
 
-def _device(orders: Orders, number: int) -> str:
+def _device(orders: RecheckOrders, number: int) -> str:
     """A GPU for each process, in turn."""
     if orders.device == "cuda":
         return f"cuda:{number % torch.cuda.device_count()}"

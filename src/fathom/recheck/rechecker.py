@@ -18,13 +18,13 @@ import torch
 from fathom.core.records import FathomError
 from fathom.data.dataset import DataRoot
 from fathom.machine.environment import describe, set_mode
-from fathom.recheck.recompute import Item, Outcome, Recheck
+from fathom.recheck.recompute import Recheck, RecheckItem, RecheckOutcome
 from fathom.registry import registry
 from fathom.store.store import Store
 
 
 @dataclasses.dataclass(frozen=True)
-class Orders:
+class RecheckOrders:
     """What is to be computed again, and how.
 
     Args:
@@ -33,7 +33,7 @@ class Orders:
         data, cache, download, quiet: See `DataRoot`.
         device, threads, fast: As of `fathom run`.
         plugins: Files with members.
-        items: Of `recheck.recompute.Item`, as JSON.
+        items: Of `recheck.recompute.RecheckItem`, as JSON.
     """
 
     out: str
@@ -49,7 +49,7 @@ class Orders:
     items: list[dict[str, Any]]
 
 
-def outcomes(orders: Orders) -> Iterator[Outcome]:
+def outcomes(orders: RecheckOrders) -> Iterator[RecheckOutcome]:
     """Compute every item again, in order."""
     device = torch.device(orders.device)
     set_mode(device, fast=orders.fast)
@@ -58,12 +58,12 @@ def outcomes(orders: Orders) -> Iterator[Outcome]:
     environment = describe(device, orders.threads, fast=orders.fast)
     own = Recheck.open(Store.open(orders.out), Path(orders.aside) / str(os.getpid()), root, device, environment)
     for item in orders.items:
-        yield own.do(Item(**item))
+        yield own.do(RecheckItem(**item))
 
 
-def main() -> None:
+def serve_rechecks() -> None:
     """Read the orders, compute, leave; a mistake of the user is the last line."""
-    orders = Orders(**json.loads(sys.stdin.readline()))
+    orders = RecheckOrders(**json.loads(sys.stdin.readline()))
     threading.Thread(target=_die_with_parent, daemon=True).start()
     for path in orders.plugins:
         registry.add_file(path)
@@ -80,4 +80,4 @@ def _die_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve_rechecks()

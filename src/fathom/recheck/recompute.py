@@ -3,8 +3,8 @@
 A round is decided by its `RunSpec`, the setting's HPs and what the rounds before it queried; all of that is committed.
 So any round can be done again alone: its classifier is trained on the committed labeled set, tests, and queries. On the
 environment that the round was computed in, everything but clock readings must be the same to the bit. On another one
-only what does not depend on the last bits must be, and metrics must lie within a tolerance; `Outcome.bitwise` says
-which it was. Outcomes are kept in the store, under `rechecks/`, for those who audit it.
+only what does not depend on the last bits must be, and metrics must lie within a tolerance; `RecheckOutcome.bitwise`
+says which it was. Outcomes are kept in the store, under `rechecks/`, for those who audit it.
 """
 
 import shutil
@@ -23,10 +23,10 @@ from fathom.core.streams import Stream
 from fathom.data.dataset import DataRoot
 from fathom.machine.environment import Environment, check
 from fathom.protocol import loop, tune
-from fathom.protocol.context import Lab
+from fathom.protocol.context import WorkerContext
 from fathom.protocol.dropout import dropout_of
-from fathom.query.method import build as build_method
-from fathom.recheck.compare_records import TOLERANCE, compare, plain
+from fathom.query.method import build_query as build_method
+from fathom.recheck.compare_records import TOLERANCE, compare_records, plain_values
 from fathom.store.atomic_files import DamageWarning
 from fathom.store.store import SHARED, Store
 
@@ -34,7 +34,7 @@ GIVEN = ("prepared", "features", "search", "hparams", "retries")  # shared work 
 
 
 @dataclass(frozen=True)
-class Item:
+class RecheckItem:
     """What is to be done again.
 
     Args:
@@ -54,7 +54,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RecheckOutcome:
     """What came of one recheck.
 
     Args:
@@ -67,7 +67,7 @@ class Outcome:
         before: Whether an earlier call had done it.
     """
 
-    item: Item
+    item: RecheckItem
     what: str
     same: bool
     bitwise: bool
@@ -82,24 +82,26 @@ class Outcome:
 # ------------------------------------------------------------------------------------------------------- sampling
 
 
-def draw(store: Store, sample: int, seed: int, shared: int = 0) -> list[Item]:
+def draw(store: Store, sample: int, seed: int, shared: int = 0) -> list[RecheckItem]:
     """Some committed rounds, and some records of shared work, drawn without replacement; all where there are fewer.
 
     Raises:
         FathomError: Nothing is committed.
     """
     rounds = [
-        Item("round", f"{store.run_name(spec)}/round-{number:02d}", spec.key, number)
+        RecheckItem("round", f"{store.run_name(spec)}/round-{number:02d}", spec.key, number)
         for spec in store.study.runs
         for number in range(len(store.rounds(spec)))
     ]
     if not rounds:
         raise FathomError(f"{store.root} holds no round that can be read; there is nothing to recheck")
-    records = [Item(kind, f"shared/{kind}/{name}") for kind in ("search", "ceiling") for name in _names(store, kind)]
+    records = [
+        RecheckItem(kind, f"shared/{kind}/{name}") for kind in ("search", "ceiling") for name in _names(store, kind)
+    ]
     return [*_some(rounds, sample, seed, "rounds"), *_some(records, shared, seed, "shared")]
 
 
-def _some(items: list[Item], count: int, seed: int, purpose: str) -> list[Item]:
+def _some(items: list[RecheckItem], count: int, seed: int, purpose: str) -> list[RecheckItem]:
     random = Stream(seed, ("recheck", purpose)).numpy()
     places = random.permutation(len(items))[:count]
     return [items[place] for place in sorted(places.tolist())]
@@ -155,7 +157,7 @@ class Recheck:
     """One process's open things: the store, the throw-away one, and what it computes under."""
 
     store: Store
-    lab: Lab
+    context: WorkerContext
     environment: Environment
 
     @classmethod
@@ -165,9 +167,9 @@ class Recheck:
         """Everything in place to compute; what is computed goes to the folder `aside`."""
         made = bench(store, aside)
         check(made, environment, accept=True)
-        return cls(store, Lab(made, data, device, environment.name), environment)
+        return cls(store, WorkerContext(made, data, device, environment.name), environment)
 
-    def do(self, item: Item) -> Outcome:
+    def do(self, item: RecheckItem) -> RecheckOutcome:
         """Do it again, compare, and keep the outcome in the store; one that is kept already is taken from there."""
         committed, what, computed_under = self._committed(item)
         bitwise = computed_under == self.environment.decides and computed_under.get("mode") != "fast"
@@ -186,10 +188,10 @@ class Recheck:
         name = f"rechecks/{stem}-{digest(decided, 8)}"
         if kept := self.store.get(name):
             found = kept[0]
-            return Outcome(item, what, found["same"], bitwise, found["differences"], found["notes"], before=True)
+            return RecheckOutcome(item, what, found["same"], bitwise, found["differences"], found["notes"], before=True)
         began = time.perf_counter()
         differences, notes = self._compare(item, committed, bitwise)
-        outcome = Outcome(item, what, not differences, bitwise, differences, notes)
+        outcome = RecheckOutcome(item, what, not differences, bitwise, differences, notes)
         content = {**decided, "same": outcome.same, "differences": differences, "notes": notes}
         clock = {"seconds": time.perf_counter() - began, "finished": datetime.now(UTC).isoformat(timespec="seconds")}
         try:
@@ -198,12 +200,12 @@ class Recheck:
             warnings.warn(f"the outcome could not be kept: {error}", RecheckWarning, stacklevel=2)
         return outcome
 
-    def _committed(self, item: Item) -> tuple[dict[str, Any], str, dict[str, Any]]:
+    def _committed(self, item: RecheckItem) -> tuple[dict[str, Any], str, dict[str, Any]]:
         """(content, what it is, what decided its numbers)."""
         if item.kind == "round":
             spec = self._spec(item)
             record = self.store.rounds(spec)[item.number]
-            return plain(record.content()), f"{spec}, round {item.number}", self._decides(record.environment)
+            return plain_values(record.content()), f"{spec}, round {item.number}", self._decides(record.environment)
         content, clock = _whole(self.store, item.name)
         words = f"{item.kind} on {content['dataset']} {content['regime']} {content['paradigm']}, seed {content['seed']}"
         return content, words, self._decides(clock.get("environment", ""))
@@ -212,48 +214,48 @@ class Recheck:
         found = self.store.get(f"environments/{environment}") if environment else None
         return found[0] if found else {}
 
-    def _spec(self, item: Item) -> RunSpec:
+    def _spec(self, item: RecheckItem) -> RunSpec:
         return next(spec for spec in self.store.study.runs if spec.key == item.run)
 
-    def _compare(self, item: Item, committed: dict[str, Any], bitwise: bool) -> tuple[list[str], list[str]]:
+    def _compare(self, item: RecheckItem, committed: dict[str, Any], bitwise: bool) -> tuple[list[str], list[str]]:
         """(differences, notes) of doing an item again."""
         try:
             found, more = self._again(item, committed)
         except NonFiniteError as error:
             return [f"could not be done again: {error}"], []
-        differences, notes = compare(committed, found, bitwise)
+        differences, notes = compare_records(committed, found, bitwise)
         (differences if bitwise else notes).extend(more)
         return differences, notes
 
-    def _again(self, item: Item, committed: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    def _again(self, item: RecheckItem, committed: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         """The content that comes out now, and how the classifier of a round 0 differs from the committed one."""
         if item.kind == "round":
             spec = self._spec(item)
-            course = loop.Course.open(self.lab, spec, self.store.rounds(spec)[: item.number])
-            record, _ = course.round()
-            return plain(record.content()), self._first(item)
+            al_run = loop.ActiveLearningRun.open(self.context, spec, self.store.rounds(spec)[: item.number])
+            record, _ = al_run.round()
+            return plain_values(record.content()), self._first(item)
         setting = (committed["dataset"], committed["regime"], committed["paradigm"])
-        self.lab.store.path(item.name).unlink(missing_ok=True)
+        self.context.store.path(item.name).unlink(missing_ok=True)
         if item.kind == "search":
-            tune.train_arm(self.lab, setting, committed["hparams"], committed["seed"])
+            tune.train_candidate(self.context, setting, committed["hparams"], committed["seed"])
         else:
-            loop.train_ceiling(self.lab, setting, committed["seed"])
-        return _whole(self.lab.store, item.name)[0], []
+            loop.train_full_data(self.context, setting, committed["seed"])
+        return _whole(self.context.store, item.name)[0], []
 
-    def _first(self, item: Item) -> list[str]:
+    def _first(self, item: RecheckItem) -> list[str]:
         """How the classifier that the methods of a seed share in round 0 differs from the committed one."""
-        ours, committed = self._shared_first(self.lab.store, item), self._shared_first(self.store, item)
+        ours, committed = self._shared_first(self.context.store, item), self._shared_first(self.store, item)
         if committed is None or ours is None:
             return []
-        return [f"round-0 classifier, {text}" for text in compare(committed, ours, True)[0]]
+        return [f"round-0 classifier, {text}" for text in compare_records(committed, ours, True)[0]]
 
-    def _shared_first(self, store: Store, item: Item) -> dict[str, Any] | None:
+    def _shared_first(self, store: Store, item: RecheckItem) -> dict[str, Any] | None:
         """The record of the classifier of a round 0, which its methods share; None for anything else."""
         if item.kind != "round" or item.number:
             return None
         spec = self._spec(item)
-        dropout = dropout_of(self.lab.paradigm(spec.paradigm), build_method(spec.query))
-        found = store.get(loop.first_key(self.lab, spec.setting, spec.seed, dropout))
+        dropout = dropout_of(self.context.paradigm(spec.paradigm), build_method(spec.query))
+        found = store.get(loop.round_0_key(self.context, spec.setting, spec.seed, dropout))
         return found[0] if found else None
 
 

@@ -69,7 +69,7 @@ class Entry:
             ) from error
 
 
-def sources(target: str) -> list[tuple[str, Path]]:
+def source_files(target: str) -> list[tuple[str, Path]]:
     """(module, file) of an entry point's target: a module, or every module of a package's folder, sorted by name."""
     target = target.split(":")[0]
     try:

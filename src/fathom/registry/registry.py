@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fathom.core.records import FathomError
-from fathom.registry.plugin_scan import KINDS, scan, sources
+from fathom.registry.plugin_scan import KINDS, scan, source_files
 from fathom.registry.plugin_scan import QUERY_PARAMETERS as QUERY_PARAMETERS
 from fathom.registry.plugin_scan import Entry as Entry
-from fathom.registry.spec_string import Call, Value, parse, spell
+from fathom.registry.spec_string import SpecString, Value, parse, spell
 
 T = TypeVar("T", bound=Callable[..., Any])
 
@@ -127,7 +127,7 @@ def index() -> dict[str, dict[str, Entry]]:
         FathomError: Two members share a name, or a source file cannot be read.
     """
     found: dict[str, dict[str, Entry]] = {kind: {} for kind in KINDS}
-    places = [(point.value, point.name, sources(point.value)) for point in sorted(entry_points(group="fathom"))]
+    places = [(point.value, point.name, source_files(point.value)) for point in sorted(entry_points(group="fathom"))]
     places += [(prefix, prefix, [(f"_fathom_plugin_{prefix}", path)]) for prefix, path in _files.items()]
     for target, prefix, files in places:
         builtin = target.startswith("fathom.")
@@ -139,7 +139,7 @@ def index() -> dict[str, dict[str, Entry]]:
     return {kind: dict(sorted(members.items())) for kind, members in found.items()}
 
 
-def find(kind: str, text: str) -> tuple[Entry, Call]:
+def find(kind: str, text: str) -> tuple[Entry, SpecString]:
     """The member and the canonical, checked call of a call-string, without importing the member.
 
     Raises:
@@ -159,7 +159,7 @@ def find(kind: str, text: str) -> tuple[Entry, Call]:
         _check_type(f"{kind} {call.name}: {key}", value, default)
         if spell(value) != spell(default):  # what says nothing new is left out: one variation, one spelling, one key
             said[key] = value
-    return entry, Call.make(call.name, said)
+    return entry, SpecString.make(call.name, said)
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

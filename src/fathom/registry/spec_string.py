@@ -16,14 +16,14 @@ Value = Scalar | tuple[Scalar, ...]
 
 
 @dataclass(frozen=True)
-class Call:
+class SpecString:
     """A parsed call-string: `str(call)` is its canonical spelling (arguments sorted by name)."""
 
     name: str
     arguments: tuple[tuple[str, Value], ...] = ()
 
     @classmethod
-    def make(cls, name: str, arguments: Mapping[str, Value]) -> "Call":
+    def make(cls, name: str, arguments: Mapping[str, Value]) -> "SpecString":
         return cls(name, tuple(sorted(arguments.items())))
 
     def __str__(self) -> str:
@@ -37,7 +37,7 @@ _ITEM = re.compile(r'\s*([A-Za-z_]\w*)\s*=\s*((?:"(?:[^"\\]|\\.)*"|[^,()="]*))\s
 _BARE = re.compile(r'[^,()=|"\s](?:[^,()=|"\n]*[^,()=|"\s])?')
 
 
-def parse(text: str) -> Call:
+def parse(text: str) -> SpecString:
     """Parse a call-string.
 
     Raises:
@@ -65,7 +65,7 @@ def parse(text: str) -> Call:
             raise FathomError(f"{text!r} gives no value for {key}")
         arguments[key] = _value(raw)
         at = item.end()
-    return Call.make(name, arguments)
+    return SpecString.make(name, arguments)
 
 
 def _value(raw: str) -> Value:

@@ -4,17 +4,17 @@ import numpy as np
 
 from fathom.design.freeze import ROLL_OUT
 from fathom.report.numbers import gain, number, p_value
-from fathom.report.style import looks_of
-from fathom.report.tables import Cell, Table
+from fathom.report.style import styles_of
+from fathom.report.tables import ReportTable, TableCell
 from fathom.results.names import label
-from fathom.results.results import Reading
+from fathom.results.results import StudyResults
 from fathom.results.roles import DEVELOPMENT, role_of, roles
 from fathom.stats.inference import sign_flip, t_interval
 
 MIN_DATASETS = 6  # below, an exact two-sided test cannot reach .05
 
 
-def across_table(reading: Reading, role: str = DEVELOPMENT) -> Table | None:
+def across_table(reading: StudyResults, role: str = DEVELOPMENT) -> ReportTable | None:
     """Gain in AUBC over datasets, each the mean of its regimes; None with fewer than two datasets.
 
     Datasets are the sample: regimes and seeds of one dataset are not independent of each other.
@@ -31,18 +31,18 @@ def across_table(reading: Reading, role: str = DEVELOPMENT) -> Table | None:
     rows = []
     for (query, paradigm), part in gains[gains["n"] > 0].groupby(["query", "paradigm"], sort=False):
         values = part.groupby("dataset", sort=False)["aubc"].mean().to_numpy(dtype=np.float64)
-        band, look = t_interval(values), looks_of(reading)[str(query)]
+        band, style = t_interval(values), styles_of(reading)[str(query)]
         emphasis = "up" if band.low > 0 else "down" if band.high < 0 else ""
         test = sign_flip(values) if len(values) >= MIN_DATASETS else None
         spread = f"{number(100 * part['aubc'].min(), 1, sign=True)} to {number(100 * part['aubc'].max(), 1, sign=True)}"
         rows.append(
             [
-                Cell(look.label + _mark(reading, str(query), str(paradigm)), look.label, look.number),
-                Cell(reading.names.paradigm[str(paradigm)], str(paradigm), title=str(paradigm)),
-                Cell(str(len(values)), float(len(values))),
-                Cell(gain(band.mean, band.low, band.high), band.mean, emphasis=emphasis),
-                Cell(spread, float(part["aubc"].min())),
-                Cell(p_value(test.p, len(values)) if test else "", test.p if test else None),
+                TableCell(style.label + _mark(reading, str(query), str(paradigm)), style.label, style.number),
+                TableCell(reading.names.paradigm[str(paradigm)], str(paradigm), title=str(paradigm)),
+                TableCell(str(len(values)), float(len(values))),
+                TableCell(gain(band.mean, band.low, band.high), band.mean, emphasis=emphasis),
+                TableCell(spread, float(part["aubc"].min())),
+                TableCell(p_value(test.p, len(values)) if test else "", test.p if test else None),
             ]
         )
     named = "Roll-out data. " if role == ROLL_OUT else "Development data. " if len(roles(reading)) > 1 else ""
@@ -56,10 +56,10 @@ def across_table(reading: Reading, role: str = DEVELOPMENT) -> Table | None:
         columns, rows = columns[:-1], [row[:-1] for row in rows]
         note = f"No p-values: an exact test of fewer than {MIN_DATASETS} datasets cannot reach .05."
     note = " ".join(text for text in (note, reading.footnote(reading.store.study.settings)) if text)
-    return Table("across-roll-out" if role == ROLL_OUT else "across", caption, columns, rows, note, text=2)
+    return ReportTable("across-roll-out" if role == ROLL_OUT else "across", caption, columns, rows, note, text=2)
 
 
-def _mark(reading: Reading, query: str, paradigm: str) -> str:
+def _mark(reading: StudyResults, query: str, paradigm: str) -> str:
     """What the gains of a method in the settings of a paradigm carry: they do not compare like with like."""
     own = [c for setting, c in reading.classifiers.items() if setting[2] == paradigm and query in c.dropouts]
     return "".join(dict.fromkeys(c.mark(query) for c in own))

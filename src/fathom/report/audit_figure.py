@@ -6,7 +6,7 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from fathom.audit.literature import Published
+from fathom.audit.literature import PublishedAudit
 from fathom.audit.rules import PITFALLS, VERDICTS, Verdict, rules
 from fathom.core.records import FathomError
 from fathom.report.drawing import Drawing, finished, margins
@@ -23,7 +23,7 @@ SIGNS: dict[Verdict, tuple[str, str]] = {
 ROW, TOP, LEFT, COLUMN = 0.27, 0.95, 1.75, 0.98  # inches
 
 
-def comparison_figure(studies: Sequence[Published]) -> Drawing:
+def comparison_figure(studies: Sequence[PublishedAudit]) -> Drawing:
     """A row a study, a column a pitfall."""
     width, height = LEFT + COLUMN * len(PITFALLS) + 0.1, TOP + ROW * len(studies) + 0.1
     with mpl.rc_context(STYLE):
@@ -51,7 +51,7 @@ def comparison_figure(studies: Sequence[Published]) -> Drawing:
         return finished(figure, "pitfalls", alt, {})
 
 
-def write_comparison(studies: Sequence[Published], path: Path) -> None:
+def write_comparison(studies: Sequence[PublishedAudit], path: Path) -> None:
     """Write the figure as SVG.
 
     Raises:

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from markupsafe import Markup
 
 from fathom.report.drawing import Drawing
-from fathom.report.tables import Table
-from fathom.results.results import Reading
+from fathom.report.tables import ReportTable
+from fathom.results.results import StudyResults
 
 
 @dataclass(frozen=True)
-class Figure:
+class PageFigure:
     """A drawing in the page: its SVG and its caption."""
 
     drawing: Drawing
@@ -22,7 +22,7 @@ class Figure:
 
 
 @dataclass(eq=False)
-class Pieces:
+class PageBuilder:
     """A page's figures and tables.
 
     Args:
@@ -30,16 +30,16 @@ class Pieces:
         drawings, tables: What was made so far.
     """
 
-    reading: Reading
+    reading: StudyResults
     drawings: list[Drawing] = field(default_factory=list)
-    tables: list[Table] = field(default_factory=list)
+    tables: list[ReportTable] = field(default_factory=list)
 
-    def drawn(self, drawing: Drawing, caption: str) -> Figure:
+    def add_figure(self, drawing: Drawing, caption: str) -> PageFigure:
         """A figure of the page."""
         self.drawings.append(drawing)
-        return Figure(drawing, caption)
+        return PageFigure(drawing, caption)
 
-    def kept(self, table: Table | None) -> Table | None:
+    def add_table(self, table: ReportTable | None) -> ReportTable | None:
         """A table of the page; none where there is none."""
         if table is not None:
             self.tables.append(table)

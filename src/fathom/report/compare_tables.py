@@ -6,18 +6,18 @@ from fathom.core.records import unique
 from fathom.published import tables
 from fathom.published.claims import Claim
 from fathom.published.compare import AGREES, DIFFERS, OPEN, Compared, Comparison
-from fathom.published.findings import CONTRADICTED, SUPPORTED, UNTESTED, Finding
+from fathom.published.findings import CONTRADICTED, SUPPORTED, UNTESTED, ClaimFinding
 from fathom.report.numbers import DASH, MINUS, gain, number
-from fathom.report.style import looks_of
-from fathom.report.tables import Cell, Table
+from fathom.report.style import styles_of
+from fathom.report.tables import ReportTable, TableCell
 from fathom.results.names import label
-from fathom.results.results import Reading
-from fathom.stats.differences import Arm
+from fathom.results.results import StudyResults
+from fathom.stats.differences import SeedSummary
 
 TONES = {AGREES: "up", DIFFERS: "down", SUPPORTED: "up", CONTRADICTED: "down"}
 
 
-def cells_table(reading: Reading, found: Comparison) -> Table | None:
+def cells_table(reading: StudyResults, found: Comparison) -> ReportTable | None:
     """Every comparable cell beside the published one; None where there is none."""
     if not found.cells:
         return None
@@ -28,29 +28,29 @@ def cells_table(reading: Reading, found: Comparison) -> Table | None:
         "95 % Welch interval."
     )
     columns = ["Method", "Setting", "Seeds", "Ours", "Published", f"Ours {MINUS} published", "Verdict"]
-    return Table("published", caption, columns, rows, " ".join([_rule(margin), *_known(found.cells)]), 2)
+    return ReportTable("published", caption, columns, rows, " ".join([_rule(margin), *_known(found.cells)]), 2)
 
 
-def _cell_row(reading: Reading, cell: Compared) -> list[Cell]:
-    look, where = looks_of(reading)[cell.query], reading.names.title(cell.setting)
+def _cell_row(reading: StudyResults, cell: Compared) -> list[TableCell]:
+    style, where = styles_of(reading)[cell.query], reading.names.title(cell.setting)
     d, area = cell.difference, cell.published
-    theirs = Arm(area.mean, area.sd, area.n)
+    theirs = SeedSummary(area.mean, area.sd, area.n)
     why = [d.refused, *cell.notes, *(tables.caveats()[tag] for tag in area.caveats)]
     if math.isfinite(cell.holm):
         why.append(f"Welch p, Holm-corrected: {cell.holm:.3g}")
     return [
-        Cell(look.label, look.label, look.number),
-        Cell(where, where, title=" · ".join(cell.setting)),
-        Cell(f"{cell.ours.n}, {area.n}", float(cell.ours.n), title="ours, published"),
-        Cell(_spread(cell.ours), cell.ours.mean),
-        Cell(_spread(theirs), area.mean, title=tables.sources()[area.source]),
-        Cell(gain(d.mean, d.low, d.high), d.mean),
-        Cell(cell.verdict + ("*" if cell.notes else ""), cell.verdict, None, TONES.get(cell.verdict, ""),
+        TableCell(style.label, style.label, style.number),
+        TableCell(where, where, title=" · ".join(cell.setting)),
+        TableCell(f"{cell.ours.n}, {area.n}", float(cell.ours.n), title="ours, published"),
+        TableCell(_spread(cell.ours), cell.ours.mean),
+        TableCell(_spread(theirs), area.mean, title=tables.sources()[area.source]),
+        TableCell(gain(d.mean, d.low, d.high), d.mean),
+        TableCell(cell.verdict + ("*" if cell.notes else ""), cell.verdict, None, TONES.get(cell.verdict, ""),
              " ".join(f"{text.rstrip('.')}." for text in why if text)),
     ]  # fmt: skip
 
 
-def _spread(arm: Arm) -> str:
+def _spread(arm: SeedSummary) -> str:
     spread = f" ± {number(100 * arm.sd, 2)}" if math.isfinite(arm.sd) else ""
     return f"{number(100 * arm.mean, 2)}{spread}"
 
@@ -71,7 +71,7 @@ def _known(cells: list[Compared]) -> list[str]:
     return told + ([f"Of the published numbers: {' '.join(tables.caveats()[tag] for tag in tags)}"] if tags else [])
 
 
-def refused_table(reading: Reading, found: Comparison) -> Table | None:
+def refused_table(reading: StudyResults, found: Comparison) -> ReportTable | None:
     """What is not comparable, and why; None where all is."""
     if not found.refused:
         return None
@@ -80,18 +80,20 @@ def refused_table(reading: Reading, found: Comparison) -> Table | None:
         where = reading.names.title(refused.setting)
         method = label(refused.query) if refused.query else "all"
         title = " · ".join(refused.setting)
-        rows.append([Cell(where, where, title=title), Cell(method, method), Cell(refused.reason, refused.reason)])
+        rows.append(
+            [TableCell(where, where, title=title), TableCell(method, method), TableCell(refused.reason, refused.reason)]
+        )
     caption = "Not comparable with the published numbers, and why."
-    return Table("published-refused", caption, ["Setting", "Method", "Why"], rows, "", 3)
+    return ReportTable("published-refused", caption, ["Setting", "Method", "Why"], rows, "", 3)
 
 
-def claims_table(ours: list[Claim], theirs: list[Claim]) -> Table:
+def claims_table(ours: list[Claim], theirs: list[Claim]) -> ReportTable:
     """The claims of the study, tested on our runs and on the published numbers, a row a question."""
     rows = []
     for own, said in zip(ours, theirs, strict=True):
         for number_, (a, b) in enumerate(_pairs(own, said)):
             name = f"{own.number}{chr(ord('a') + number_)}"
-            rows.append([Cell(name, name, title=own.text), Cell(a.question, name), *_answer(a), *_answer(b)])
+            rows.append([TableCell(name, name, title=own.text), TableCell(a.question, name), *_answer(a), *_answer(b)])
     caption = (
         "What the study claims, as questions put to our runs and to the published numbers themselves: effect in points "
         "with its 95 % interval, and the data sets/settings/seeds it rests on."
@@ -103,23 +105,23 @@ def claims_table(ours: list[Claim], theirs: list[Claim]) -> Table:
         "leave open is not an error of the study: it is what its numbers can prove."
     )
     columns = ["Claim", "Question", "Our runs", "Effect", "n", "Published", "Effect", "n"]
-    return Table("claims", caption, columns, rows, note, 2)
+    return ReportTable("claims", caption, columns, rows, note, 2)
 
 
-def _pairs(own: Claim, said: Claim) -> list[tuple[Finding, Finding]]:
+def _pairs(own: Claim, said: Claim) -> list[tuple[ClaimFinding, ClaimFinding]]:
     return list(zip(own.findings, said.findings, strict=True))
 
 
-def _answer(finding: Finding) -> list[Cell]:
+def _answer(finding: ClaimFinding) -> list[TableCell]:
     title = "; ".join(text for text in (finding.note, ", ".join(finding.cells[:40])) if text)
-    said = Cell(finding.verdict, finding.verdict, None, TONES.get(finding.verdict, ""), title)
+    said = TableCell(finding.verdict, finding.verdict, None, TONES.get(finding.verdict, ""), title)
     if finding.verdict == UNTESTED:
-        return [said, Cell(DASH), Cell(DASH)]
+        return [said, TableCell(DASH), TableCell(DASH)]
     effect = gain(finding.effect, finding.low, finding.high)
-    return [said, Cell(effect, finding.effect, title=title), Cell(_basis(finding), float(finding.datasets))]
+    return [said, TableCell(effect, finding.effect, title=title), TableCell(_basis(finding), float(finding.datasets))]
 
 
-def _basis(finding: Finding) -> str:
+def _basis(finding: ClaimFinding) -> str:
     """Data sets/settings/seeds."""
     low, high = finding.seeds
     seeds = str(low) if low == high else f"{low}{DASH}{high}"
@@ -142,7 +144,7 @@ def claim_lines(ours: list[Claim], theirs: list[Claim]) -> list[str]:
     return lines
 
 
-def summary(found: Comparison) -> str:
+def compare_summary(found: Comparison) -> str:
     """One sentence of all cells."""
     if found.empty:
         return "No data set of this study is one of the published study."

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from fathom.report.style import STYLE, Look
+from fathom.report.style import STYLE, MethodStyle
 from fathom.report.svg import inline
 
 WIDTH = 4.4  # inches: fits a phone without shrinking, two fit side by side on a desk
@@ -116,14 +116,14 @@ def legend(figure: Figure, axes: Axes, more: Sequence[Artist] = (), wide: bool =
     )
 
 
-def finished(figure: Figure, name: str, alt: str, looks: Mapping[str, Look]) -> Drawing:
+def finished(figure: Figure, name: str, alt: str, method_styles: Mapping[str, MethodStyle]) -> Drawing:
     """The drawing of a figure that is complete; `looks` are the query methods in it, whose colors follow the page."""
     if figure.get_layout_engine() is not None:
         with _any_letters():
             figure.draw_without_rendering()  # lays out once; both files take the same layout
         figure.set_layout_engine("none")
     svg = _printed(figure, "svg", {"Date": None, "Creator": None})
-    return Drawing(name, svg, inline(svg.decode(), name, alt, looks), alt, figure)
+    return Drawing(name, svg, inline(svg.decode(), name, alt, method_styles), alt, figure)
 
 
 def _printed(figure: Figure, form: str, metadata: dict[str, None]) -> bytes:

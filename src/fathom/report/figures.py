@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from fathom.report.drawing import WIDTH, Drawing, cut, finished, frame, legend, margins, one_panel
 from fathom.report.numbers import DASH, number
-from fathom.report.style import FILL, INK, STYLE, Look
+from fathom.report.style import FILL, INK, STYLE, MethodStyle
 from fathom.results.classifiers import CROSSED
 from fathom.stats.penalty import Penalty
 
@@ -25,7 +25,11 @@ BAND_SEEDS = 3  # below, a t-interval is nine or more standard deviations to eac
 
 
 def curve_figure(
-    name: str, curves: "pd.DataFrame", looks: Mapping[str, Look], metric: str, ceiling: float | None = None
+    name: str,
+    curves: "pd.DataFrame",
+    method_styles: Mapping[str, MethodStyle],
+    metric: str,
+    full_data: float | None = None,
 ) -> Drawing:
     """Budget curves of one setting: mean over seeds, band = 95 % t-interval, dashed line = full-data classifier.
 
@@ -38,17 +42,19 @@ def curve_figure(
     """
     with one_panel(3.1) as (figure, axes):
         for query, rows in curves.groupby("query", sort=False):
-            _line(axes, rows, looks[str(query)])
-        if ceiling is not None:
-            axes.axhline(100 * ceiling, color=INK, lw=0.9, ls=(0, (5, 4)), label="full data")
+            _line(axes, rows, method_styles[str(query)])
+        if full_data is not None:
+            axes.axhline(100 * full_data, color=INK, lw=0.9, ls=(0, (5, 4)), label="full data")
         frame(axes, "labeled training samples", f"{metric.replace('_', ' ')} (%)", curves["budget"])
-        shown = [*100 * curves["mean"], *([] if ceiling is None else [100 * ceiling])]
+        shown = [*100 * curves["mean"], *([] if full_data is None else [100 * full_data])]
         cut(axes, min(shown), max(shown), 0.0, 100.8)
         legend(figure, axes)
-        return finished(figure, name, f"Budget curves: {_spoken(curves, looks)}", looks)
+        return finished(figure, name, f"Budget curves: {_spoken(curves, method_styles)}", method_styles)
 
 
-def gain_figure(name: str, curves: "pd.DataFrame", looks: Mapping[str, Look], baseline: str, metric: str) -> Drawing:
+def gain_figure(
+    name: str, curves: "pd.DataFrame", method_styles: Mapping[str, MethodStyle], baseline: str, metric: str
+) -> Drawing:
     """Gain over the baseline at each budget, paired by seed; bars = 95 % t-interval of the paired difference.
 
     Args:
@@ -65,22 +71,23 @@ def gain_figure(name: str, curves: "pd.DataFrame", looks: Mapping[str, Look], ba
         for place, query in enumerate(queries):
             rows = curves[curves["query"] == query]
             shift = (place - (len(queries) - 1) / 2) * 0.11 * step
-            look = looks[query]
+            style = method_styles[query]
             x, y = rows["budget"].to_numpy() + shift, 100 * rows["mean"].to_numpy()
             bars = 100 * (rows["high"] - rows["low"]).to_numpy() / 2
-            axes.errorbar(x, y, yerr=np.nan_to_num(bars), fmt="none", ecolor=look.light, elinewidth=1.1, alpha=0.75)
-            axes.plot(x, y, color=look.light, lw=1.1, marker=look.marker, ms=4, mew=0, label=look.label)
+            axes.errorbar(x, y, yerr=np.nan_to_num(bars), fmt="none", ecolor=style.light, elinewidth=1.1, alpha=0.75)
+            axes.plot(x, y, color=style.light, lw=1.1, marker=style.marker, ms=4, mew=0, label=style.label)
         axes.axhline(0, color=INK, lw=0.9)
         most = 100 * curves["mean"].abs().max()
         cut(axes, -most, most, -100.0, 100.0)
-        frame(axes, "labeled training samples", f"gain over {looks[baseline].label} (points)", curves["budget"])
+        frame(axes, "labeled training samples", f"gain over {method_styles[baseline].label} (points)", curves["budget"])
         legend(figure, axes)
-        alt = f"Gain in {metric.replace('_', ' ')} over {looks[baseline].label}: {_spoken(curves, looks, sign=True)}"
-        return finished(figure, name, alt, looks)
+        gains = _spoken(curves, method_styles, sign=True)
+        alt = f"Gain in {metric.replace('_', ' ')} over {method_styles[baseline].label}: {gains}"
+        return finished(figure, name, alt, method_styles)
 
 
 def penalty_figure(
-    name: str, penalty: Penalty, looks: Mapping[str, Look], crossed: Collection[tuple[str, str]] = ()
+    name: str, penalty: Penalty, method_styles: Mapping[str, MethodStyle], crossed: Collection[tuple[str, str]] = ()
 ) -> Drawing:
     """The pairwise penalty matrix as a heat-map: row beats column, in settings; pale and bracketed = inside the band.
 
@@ -93,7 +100,7 @@ def penalty_figure(
         crossed: Pairs that somewhere have different classifiers; their cells carry a dagger.
     """
     size = len(penalty.queries)
-    labels = [looks[q].label for q in penalty.queries]
+    labels = [method_styles[q].label for q in penalty.queries]
     with mpl.rc_context(STYLE):
         # Names stand to the left, and slanted above, where the last one sticks out to the right.
         width = max(WIDTH, 0.52 * size + 0.135 * max(map(len, labels), default=0))
@@ -118,7 +125,7 @@ def penalty_figure(
         axes.tick_params(length=0, labeltop=True, labelbottom=False)
         pairs = [(penalty.raw[i, j], labels[i], labels[j]) for i in range(size) for j in range(size) if i != j]
         said = "; ".join(f"{a} beats {b}: {v:.2f}" for v, a, b in sorted(pairs, reverse=True) if v > 0)
-        return finished(figure, name, f"Pairwise penalty matrix. {said or 'No method beats another'}.", looks)
+        return finished(figure, name, f"Pairwise penalty matrix. {said or 'No method beats another'}.", method_styles)
 
 
 def bought_figure(
@@ -126,7 +133,7 @@ def bought_figure(
     pool: Sequence[float],
     bought: Mapping[str, Sequence[int]],
     classes: Sequence[str],
-    looks: Mapping[str, Look],
+    method_styles: Mapping[str, MethodStyle],
 ) -> Drawing:
     """Classes of what each method bought (bars) against the classes of the pool (line), one panel a method.
 
@@ -151,10 +158,10 @@ def bought_figure(
         margins(figure, left=0.58, right=0.06, bottom=below, top=0.25, hspace=0.42, wspace=0.08)
         grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         for axes, (query, part) in zip(grid.flat, own.items(), strict=False):
-            look = looks[query]
-            axes.bar(x, 100 * part, color=look.light, alpha=0.75, width=0.74)
+            style = method_styles[query]
+            axes.bar(x, 100 * part, color=style.light, alpha=0.75, width=0.74)
             axes.step(np.append(x, x[-1] + 1) - 0.5, 100 * np.append(share, share[-1]), where="post", color=INK, lw=0.9)
-            axes.set_title(look.label, loc="left", pad=2)
+            axes.set_title(style.label, loc="left", pad=2)
             axes.set_ylim(0, top)
             axes.yaxis.set_major_locator(MaxNLocator(3))
             axes.grid(axis="y")
@@ -164,21 +171,21 @@ def bought_figure(
             axes.set_visible(False)
         _label_bottom(grid, len(own), named)
         figure.supylabel("share of labels (%)", fontsize=9)
-        far = {looks[q].label: 50 * float(np.abs(part - share).sum()) for q, part in own.items()}
+        far = {method_styles[q].label: 50 * float(np.abs(part - share).sum()) for q, part in own.items()}
         said = "; ".join(f"{q} {v:.0f} %" for q, v in far.items())
-        return finished(figure, name, f"Classes bought. Share that differs from the pool: {said}.", looks)
+        return finished(figure, name, f"Classes bought. Share that differs from the pool: {said}.", method_styles)
 
 
 # --------------------------------------------------------------------------------------------------------- parts
 
 
-def _line(axes: Axes, rows: "pd.DataFrame", look: Look) -> None:
+def _line(axes: Axes, rows: "pd.DataFrame", style: MethodStyle) -> None:
     x, y = rows["budget"].to_numpy(), 100 * rows["mean"].to_numpy()
     if (rows["n"] >= BAND_SEEDS).any():
         known = rows["n"] >= BAND_SEEDS
         low, high = (100 * rows[end].where(known).to_numpy() for end in ("low", "high"))
-        axes.fill_between(x, low, high, color=look.light, alpha=0.13, lw=0)
-    axes.plot(x, y, color=look.light, lw=1.5, marker=look.marker, ms=4.5, mew=0, label=look.label)
+        axes.fill_between(x, low, high, color=style.light, alpha=0.13, lw=0)
+    axes.plot(x, y, color=style.light, lw=1.5, marker=style.marker, ms=4.5, mew=0, label=style.label)
 
 
 def _label_bottom(grid: Any, used: int, named: bool) -> None:
@@ -197,8 +204,8 @@ def _cell(axes: Axes, x: int, y: int, value: float, most: float, outside: bool, 
     axes.text(x, y, text, ha="center", va="center", fontsize=9, alpha=1 if outside else 0.6)
 
 
-def _spoken(curves: "pd.DataFrame", looks: Mapping[str, Look], sign: bool = False) -> str:
+def _spoken(curves: "pd.DataFrame", method_styles: Mapping[str, MethodStyle], sign: bool = False) -> str:
     """The ends of the curves in words."""
     ends = curves.sort_values("budget", kind="stable").groupby("query", sort=False).last()
-    told = [f"{looks[str(q)].label} {100 * v:{'+' if sign else ''}.1f}" for q, v in ends["mean"].items()]
+    told = [f"{method_styles[str(q)].label} {100 * v:{'+' if sign else ''}.1f}" for q, v in ends["mean"].items()]
     return f"at {curves['budget'].max():.0f} labels {', '.join(told)}."

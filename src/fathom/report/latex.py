@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from fathom.report.numbers import DASH, MINUS
-from fathom.report.tables import Cell, Table
+from fathom.report.tables import ReportTable, TableCell
 
 _TEX = {
     "\\": r"\textbackslash{}",
@@ -31,7 +31,7 @@ def tex(text: str) -> str:
     return "".join(_TEX.get(c, c) for c in text)
 
 
-def latex(table: Table) -> str:
+def latex(table: ReportTable) -> str:
     """A table as LaTeX with booktabs, complete with caption and label."""
     lines = [
         "% needs \\usepackage{booktabs}",
@@ -51,7 +51,7 @@ def latex(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _texts(row: Sequence[Cell]) -> list[str]:
+def _texts(row: Sequence[TableCell]) -> list[str]:
     return [cell.text for cell in row]
 
 

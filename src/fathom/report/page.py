@@ -17,25 +17,25 @@ from fathom.core.records import PROTOCOL
 from fathom.report import figures
 from fathom.report.across_datasets import across_table
 from fathom.report.audit_page import audit_section
-from fathom.report.builder import Figure, Pieces
+from fathom.report.builder import PageBuilder, PageFigure
 from fathom.report.compare_page import beside_published
 from fathom.report.numbers import DASH
 from fathom.report.paradigm_section import paradigms, training
 from fathom.report.setting_tables import hparam_table, paid_table, setting_table
-from fathom.report.style import looks_of
-from fathom.report.summary import headline, penalty_words, setting_facts, span, warnings
+from fathom.report.style import styles_of
+from fathom.report.summary import penalty_words, setting_facts, span, summary, warnings
 from fathom.report.tables import environment_table, penalty_table, pending_table, times_table
 from fathom.report.training_tables import ground_table
 from fathom.results.environments import common, mixed_words
 from fathom.results.names import label
-from fathom.results.results import Reading, Setting, class_shares, of_setting
+from fathom.results.results import Setting, StudyResults, class_shares, of_setting
 from fathom.results.roles import by_role, roles
 from fathom.stats import curves
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-class Page(Pieces):
+class Page(PageBuilder):
     """The page in the making.
 
     Args:
@@ -48,27 +48,27 @@ class Page(Pieces):
         script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
         html = _template().render(
             study=r.store.study,
-            headline=headline(r),
+            summary=summary(r),
             warnings=warnings(r),
             strip=_strip(r),
-            looks=looks_of(r).values(),
+            method_styles=styles_of(r).values(),
             finished=str(r.frame["finished"].max())[:10] if len(r.frame) else "",
-            across=[table for role in roles(r) if (table := self.kept(across_table(r, role)))],
+            across=[table for role in roles(r) if (table := self.add_table(across_table(r, role)))],
             sections=[self._section(number, setting, first) for number, (setting, first) in enumerate(by_role(r))],
             paradigms=paradigms(self),
             training=training(self),
             penalty=self._penalty(),
             published=beside_published(self),
             audit=audit_section(self),
-            times=self.kept(times_table(r)),
-            ground=self.kept(ground_table(r)),
+            times=self.add_table(times_table(r)),
+            train_split=self.add_table(ground_table(r)),
             pending=pending_table(r),
             failures=r.failures,
             retries=[(r.names.title(s), records) for s, records in r.retries.items()],
             quarantine=r.quarantine,
             damage=r.damage,
             notes=r.notes,
-            environments=self.kept(environment_table(r.environments)),
+            environments=self.add_table(environment_table(r.environments)),
             mixed=mixed_words(r.environments),
             common=list(common(r.environments)),
             version=fathom.__version__,
@@ -93,10 +93,10 @@ class Page(Pieces):
             "short": r.names.brief(setting),
             "facts": setting_facts(r, setting),
             "figures": list(self._curves(stem, setting)),
-            "table": self.kept(setting_table(r, setting, stem)),
-            "paid": self.kept(paid_table(r, setting, f"{stem}-paid")),
+            "table": self.add_table(setting_table(r, setting, stem)),
+            "paid": self.add_table(paid_table(r, setting, f"{stem}-paid")),
             "bought": self._bought(stem, setting),
-            "hparams": self.kept(hparam_table(r, setting, f"{stem}-hparams")),
+            "hparams": self.add_table(hparam_table(r, setting, f"{stem}-hparams")),
             "recipe": record.get("recipe", "study"),
             "source": facts.get("source", ""),
             "revision": facts.get("revision", ""),
@@ -104,18 +104,18 @@ class Page(Pieces):
             "notes": facts.get("notes", []),
         }
 
-    def _curves(self, stem: str, setting: Setting) -> Iterator[Figure]:
+    def _curves(self, stem: str, setting: Setting) -> Iterator[PageFigure]:
         r = self.reading
         frame = of_setting(r.frame, setting)
         if frame.empty:
             return
-        metric, scores, notes = r.metric(setting), r.ceiling(setting), r.caption_note([setting])
+        metric, scores, notes = r.metric(setting), r.full_data(setting), r.caption_note([setting])
         means = curves.budget_curves(frame)
         text = f"Mean over {_count(means)}; {_band(means)}.{_extra(frame)}"
         if scores:
             text += f" Dashed: trained on all labels ({len(scores)} seed{'s' if len(scores) > 1 else ''})."
-        figure = figures.curve_figure(f"{stem}-curves", means, looks_of(r), metric, r.ceiling_score(setting))
-        yield self.drawn(figure, f"{text} {notes}".strip())
+        figure = figures.curve_figure(f"{stem}-curves", means, styles_of(r), metric, r.full_data_score(setting))
+        yield self.add_figure(figure, f"{text} {notes}".strip())
         differences = curves.gain_curves(frame, r.baseline, r.references)
         if not differences.empty:
             text = f"Gain over {label(r.baseline)} at each budget, paired by seed, {_count(differences)}; "
@@ -124,20 +124,20 @@ class Page(Pieces):
                 if (differences["n"] > 1).any()
                 else "no interval."
             )
-            figure = figures.gain_figure(f"{stem}-gains", differences, looks_of(r), r.baseline, metric)
-            yield self.drawn(figure, f"{text} {notes}".strip())
+            figure = figures.gain_figure(f"{stem}-gains", differences, styles_of(r), r.baseline, metric)
+            yield self.add_figure(figure, f"{text} {notes}".strip())
 
-    def _bought(self, stem: str, setting: Setting) -> Figure | None:
+    def _bought(self, stem: str, setting: Setting) -> PageFigure | None:
         bought, facts = self.reading.bought(setting), self.reading.facts.get(setting[0])
         if not bought or not facts:
             return None
         names, pool = facts["class_names"], class_shares(facts)
-        drawing = figures.bought_figure(f"{stem}-classes", pool, bought, names, looks_of(self.reading))
+        drawing = figures.bought_figure(f"{stem}-classes", pool, bought, names, styles_of(self.reading))
         nominal = " (the nominal long tail)" if facts.get("long_tail") else ""
         text = (
             f"Bars: classes of the labels each method bought, all rounds and seeds. Line: classes of the pool{nominal}."
         )
-        return self.drawn(drawing, text)
+        return self.add_figure(drawing, text)
 
     # --------------------------------------------------------------------------------------------------- penalty
 
@@ -156,8 +156,8 @@ class Page(Pieces):
                 (a, b) for a in p.queries for b in p.queries if any(c.crossed(a, b) for c in r.classifiers.values())
             }
             caption = f"{caption} {r.caption_note(r.store.study.settings)}".strip()
-            found["figure"] = self.drawn(figures.penalty_figure("penalty", p, looks_of(r), crossed), caption)
-            found["table"] = self.kept(penalty_table(r))
+            found["figure"] = self.add_figure(figures.penalty_figure("penalty", p, styles_of(r), crossed), caption)
+            found["table"] = self.add_table(penalty_table(r))
         return found
 
 
@@ -169,7 +169,7 @@ def _template() -> Template:
     return rules.get_template("report.html.j2")
 
 
-def _strip(r: Reading) -> list[tuple[str, str, str]]:
+def _strip(r: StudyResults) -> list[tuple[str, str, str]]:
     done = sum(run.complete for run in r.runs)
     seeds = sorted({run.spec.seed for run in r.runs})
     queried = int(r.frame["queried"].sum()) if len(r.frame) else 0

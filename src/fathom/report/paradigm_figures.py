@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from fathom.core.records import unique
 from fathom.report.drawing import Drawing, cut, finished, frame, legend, margins, one_panel
-from fathom.report.style import FILL, INK, Look, Stroke
+from fathom.report.style import FILL, INK, LineStyle, MethodStyle
 from fathom.stats.inference import Array
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ GREY = "#808791"  # readable on a light and on a dark page
 def arms_figure(
     name: str,
     curves: Mapping[str, "pd.DataFrame"],
-    strokes: Mapping[str, Stroke],
-    looks: Mapping[str, Look],
+    line_styles: Mapping[str, LineStyle],
+    method_styles: Mapping[str, MethodStyle],
     metric: str,
-    ceilings: Mapping[str, float],
+    full_data_records: Mapping[str, float],
 ) -> Drawing:
     """Budget curves of all paradigms: color = query method, line and marker = paradigm, thin line = full data.
 
@@ -41,38 +41,40 @@ def arms_figure(
         budgets: set[float] = set()
         queries = unique(str(q) for rows in curves.values() for q in rows["query"])
         for arm, rows in curves.items():
-            stroke = strokes[arm]
+            stroke = line_styles[arm]
             budgets |= set(rows["budget"])
             for query, own in rows.groupby("query", sort=False):
-                look = looks[str(query)]
-                face = "none" if stroke.hollow else look.light
+                style = method_styles[str(query)]
+                face = "none" if stroke.hollow else style.light
                 axes.plot(
-                    own["budget"].to_numpy(), 100 * own["mean"].to_numpy(), color=look.light, lw=1.3, ls=stroke.line,
+                    own["budget"].to_numpy(), 100 * own["mean"].to_numpy(), color=style.light, lw=1.3, ls=stroke.line,
                     marker=stroke.marker, ms=4.5, mew=0.9 if stroke.hollow else 0, mfc=face, alpha=0.9,
                 )  # fmt: skip
-        for arm, score in ceilings.items():
-            axes.axhline(100 * score, color=INK, lw=0.8, ls=strokes[arm].line, alpha=0.65)
+        for arm, score in full_data_records.items():
+            axes.axhline(100 * score, color=INK, lw=0.8, ls=line_styles[arm].line, alpha=0.65)
         frame(axes, "labeled training samples", f"{metric.replace('_', ' ')} (%)", budgets)
-        shown = [100 * v for rows in curves.values() for v in rows["mean"]] + [100 * v for v in ceilings.values()]
+        shown = [100 * v for rows in curves.values() for v in rows["mean"]] + [
+            100 * v for v in full_data_records.values()
+        ]
         cut(axes, min(shown), max(shown), 0.0, 100.8)
-        handles = [Line2D([], [], color=looks[q].light, lw=3, label=looks[q].label) for q in queries]
-        handles += [_handle(strokes[arm]) for arm in curves]
-        if ceilings:
+        handles = [Line2D([], [], color=method_styles[q].light, lw=3, label=method_styles[q].label) for q in queries]
+        handles += [_handle(line_styles[arm]) for arm in curves]
+        if full_data_records:
             handles.append(Line2D([], [], color=INK, lw=0.8, alpha=0.65, label="full data"))
         legend(figure, axes, handles, wide=True)
-        ends = [f"{strokes[arm].label}: {_ends(rows, looks)}" for arm, rows in curves.items()]
-        return finished(figure, name, f"Budget curves of training paradigms. {'; '.join(ends)}.", looks)
+        ends = [f"{line_styles[arm].label}: {_ends(rows, method_styles)}" for arm, rows in curves.items()]
+        return finished(figure, name, f"Budget curves of training paradigms. {'; '.join(ends)}.", method_styles)
 
 
-def _handle(stroke: Stroke) -> Line2D:
+def _handle(stroke: LineStyle) -> Line2D:
     face = "none" if stroke.hollow else INK
     return Line2D([], [], color=INK, lw=1.3, ls=stroke.line, marker=stroke.marker, ms=4.5, mfc=face,
                   mew=0.9 if stroke.hollow else 0, label=stroke.label)  # fmt: skip
 
 
-def _ends(rows: "pd.DataFrame", looks: Mapping[str, Look]) -> str:
+def _ends(rows: "pd.DataFrame", method_styles: Mapping[str, MethodStyle]) -> str:
     last = rows.sort_values("budget", kind="stable").groupby("query", sort=False).last()["mean"]
-    return ", ".join(f"{looks[str(q)].label} {100 * v:.1f}" for q, v in last.items())
+    return ", ".join(f"{method_styles[str(q)].label} {100 * v:.1f}" for q, v in last.items())
 
 
 def probe_figure(name: str, curves: Mapping[int, tuple[Sequence[float], Sequence[float]]]) -> Drawing:
@@ -96,7 +98,7 @@ def probe_figure(name: str, curves: Mapping[int, tuple[Sequence[float], Sequence
         return finished(figure, name, f"kNN accuracy during pre-training; at the end {ends}.", {})
 
 
-def rate_figure(name: str, curves: "pd.DataFrame", looks: Mapping[str, Look], what: str) -> Drawing:
+def rate_figure(name: str, curves: "pd.DataFrame", method_styles: Mapping[str, MethodStyle], what: str) -> Drawing:
     """A rate over budgets, a line a query method.
 
     Args:
@@ -107,12 +109,12 @@ def rate_figure(name: str, curves: "pd.DataFrame", looks: Mapping[str, Look], wh
     """
     with one_panel(2.7) as (figure, axes):
         for query, rows in curves.groupby("query", sort=False):
-            look = looks[str(query)]
+            style = method_styles[str(query)]
             x, y = rows["budget"].to_numpy(), 100 * rows["mean"].to_numpy()
-            axes.plot(x, y, color=look.light, lw=1.4, marker=look.marker, ms=4.5, mew=0, label=look.label)
+            axes.plot(x, y, color=style.light, lw=1.4, marker=style.marker, ms=4.5, mew=0, label=style.label)
         frame(axes, "labeled training samples", f"{what} (%)", curves["budget"])
         legend(figure, axes)
-        return finished(figure, name, f"{what.capitalize()} in %: {_ends(curves, looks)}.", looks)
+        return finished(figure, name, f"{what.capitalize()} in %: {_ends(curves, method_styles)}.", method_styles)
 
 
 def mask_figure(name: str, rates: Sequence[tuple[int, Array, Array]]) -> Drawing:

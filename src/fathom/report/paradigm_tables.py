@@ -8,22 +8,30 @@ from fathom.core.records import unique
 from fathom.core.text import plural
 from fathom.report.numbers import DASH, MINUS, gain, number, percent
 from fathom.report.setting_tables import emphasis, saving_cell
-from fathom.report.style import looks_of
-from fathom.report.tables import Cell, Table
+from fathom.report.style import styles_of
+from fathom.report.tables import ReportTable, TableCell
 from fathom.results.classifiers import listed
 from fathom.results.names import label
-from fathom.results.paradigms import REFERENCE, Choice, Group, Pair, Verdict, budgets_of, compare
-from fathom.results.results import Reading, Setting, of_setting
+from fathom.results.paradigms import (
+    REFERENCE,
+    HparamChoice,
+    Pair,
+    ParadigmGroup,
+    Verdict,
+    budgets_of,
+    compare_paradigms,
+)
+from fathom.results.results import Setting, StudyResults, of_setting
 from fathom.stats.inference import Interval
 
 
-def paradigm_table(reading: Reading, group: Group, name: str) -> Table:
+def paradigm_table(reading: StudyResults, group: ParadigmGroup, name: str) -> ReportTable:
     """Each paradigm with the baseline query method and with its best one; what AL and what the paradigm gains."""
-    pairs = {arm: compare(reading, group, arm) for arm in group.arms}
-    rows = [_row(reading, group, arm, pairs[arm]) for arm in group.arms]
+    pairs = {arm: compare_paradigms(reading, group, arm) for arm in group.members}
+    rows = [_row(reading, group, arm, pairs[arm]) for arm in group.members]
     base = label(reading.baseline)
     several = len(group.references) > 1
-    against = "its reference" if several else group.arms[group.references[0]]
+    against = "its reference" if several else group.members[group.references[0]]
     columns = ["Paradigm", "Seeds", f"{base} AUBC", f"{base} final", "Best method", "Its AUBC", "Its final"]
     columns += ["AL gain", "Paradigm gain", "Final", "Labels saved", "Budgets"]
     caption = (
@@ -32,28 +40,32 @@ def paradigm_table(reading: Reading, group: Group, name: str) -> Table:
         f"method {MINUS} {base} within the paradigm. Paradigm gain, Final, Labels saved: against {against}, both with "
         f"{base}. All in points, paired by seed, with 95 % t-intervals (not corrected)."
     )
-    return Table(name, caption, columns, rows, " ".join(_notes(reading, group, pairs)))
+    return ReportTable(name, caption, columns, rows, " ".join(_notes(reading, group, pairs)))
 
 
-def _row(reading: Reading, group: Group, arm: Setting, pair: Pair | None) -> list[Cell]:
+def _row(reading: StudyResults, group: ParadigmGroup, arm: Setting, pair: Pair | None) -> list[TableCell]:
     means = {str(row["query"]): row for row in of_setting(reading.means, arm).to_dict("records")}
     base = means.get(reading.baseline)
     planned = reading.seeds(arm, reading.baseline)
-    row = [Cell(group.arms[arm], group.arms[arm], title=" · ".join(arm))]
+    row = [TableCell(group.members[arm], group.members[arm], title=" · ".join(arm))]
     done = int(base["n"]) if base else 0
-    row.append(Cell(str(done) if done == planned else f"{done} of {planned}", float(done)))
+    row.append(TableCell(str(done) if done == planned else f"{done} of {planned}", float(done)))
     row += [_score(base, "aubc"), _score(base, "final")]
     best = _best(reading, arm, means)
     if best is None:
-        row += [Cell(DASH)] * 4
+        row += [TableCell(DASH)] * 4
     else:
-        look = looks_of(reading)[best]
-        row += [Cell(look.label, look.label, look.number), _score(means[best], "aubc"), _score(means[best], "final")]
+        style = styles_of(reading)[best]
+        row += [
+            TableCell(style.label, style.label, style.number),
+            _score(means[best], "aubc"),
+            _score(means[best], "final"),
+        ]
         row.append(_al_gain(reading, arm, best))
     return [*row, *_paradigm_cells(reading, group, arm, pair)]
 
 
-def _best(reading: Reading, arm: Setting, means: dict[str, dict[str, Any]]) -> str | None:
+def _best(reading: StudyResults, arm: Setting, means: dict[str, dict[str, Any]]) -> str | None:
     """The query method of the best mean AUBC, of those with as many complete seeds as any has; controls do not vie."""
     own = reading.classifiers[arm]
     vying = {q: m for q, m in means.items() if q != reading.baseline and not own.is_control(q) and m["n"]}
@@ -62,38 +74,42 @@ def _best(reading: Reading, arm: Setting, means: dict[str, dict[str, Any]]) -> s
     return max(ranked, key=lambda q: float(ranked[q])) if ranked else None
 
 
-def _score(row: dict[str, Any] | None, what: str) -> Cell:
-    return Cell(percent(row[what], row[f"{what}_low"], row[f"{what}_high"]), row[what]) if row else Cell(DASH)
+def _score(row: dict[str, Any] | None, what: str) -> TableCell:
+    return TableCell(percent(row[what], row[f"{what}_low"], row[f"{what}_high"]), row[what]) if row else TableCell(DASH)
 
 
-def _al_gain(reading: Reading, arm: Setting, best: str) -> Cell:
+def _al_gain(reading: StudyResults, arm: Setting, best: str) -> TableCell:
     found = of_setting(reading.gains, arm)
     rows = found[found["query"] == best].to_dict("records") if len(found) else []
     if not rows:
-        return Cell(DASH)
+        return TableCell(DASH)
     low, high = rows[0]["aubc_low"], rows[0]["aubc_high"]
     text = gain(rows[0]["aubc"], low, high) + reading.classifiers[arm].mark(best)
-    return Cell(text, rows[0]["aubc"], emphasis=emphasis(low, high))
+    return TableCell(text, rows[0]["aubc"], emphasis=emphasis(low, high))
 
 
-def _paradigm_cells(reading: Reading, group: Group, arm: Setting, pair: Pair | None) -> list[Cell]:
+def _paradigm_cells(reading: StudyResults, group: ParadigmGroup, arm: Setting, pair: Pair | None) -> list[TableCell]:
     """Gain over the reference in AUBC and final score, labels saved, and at how many budgets."""
     own = budgets_of(reading, arm, [reading.baseline])
     if arm == group.reference[arm]:
-        return [Cell("reference"), *[Cell(DASH)] * 2, Cell(str(len(own)) if own else DASH, float(len(own)))]
+        return [
+            TableCell("reference"),
+            *[TableCell(DASH)] * 2,
+            TableCell(str(len(own)) if own else DASH, float(len(own))),
+        ]
     if pair is None:
-        return [Cell(DASH, title="no budget or seed that both have completed"), *[Cell(DASH)] * 3]
+        return [TableCell(DASH, title="no budget or seed that both have completed"), *[TableCell(DASH)] * 3]
     cells = []
     for what in ("aubc", "final"):
         low, high = pair.row[f"{what}_low"], pair.row[f"{what}_high"]
-        cells.append(Cell(gain(pair.row[what], low, high), pair.row[what], emphasis=emphasis(low, high)))
+        cells.append(TableCell(gain(pair.row[what], low, high), pair.row[what], emphasis=emphasis(low, high)))
     cells.append(saving_cell(pair.saving))
     fewer = len(pair.budgets) < len(own)
     text = f"{len(pair.budgets)} of {len(own)}" if fewer else str(len(pair.budgets))
-    return [*cells, Cell(text, float(len(pair.budgets)), title=", ".join(map(str, pair.budgets)))]
+    return [*cells, TableCell(text, float(len(pair.budgets)), title=", ".join(map(str, pair.budgets)))]
 
 
-def _notes(reading: Reading, group: Group, pairs: dict[Setting, Pair | None]) -> list[str]:
+def _notes(reading: StudyResults, group: ParadigmGroup, pairs: dict[Setting, Pair | None]) -> list[str]:
     base = label(reading.baseline)
     notes = [
         f"All begin with the same {group.start} labels and are chosen on the same {group.val_size} validation labels: "
@@ -101,27 +117,27 @@ def _notes(reading: Reading, group: Group, pairs: dict[Setting, Pair | None]) ->
         f"flatters it. Labels saved: of those that the reference needs for 90 % of its rise with {base}, in brackets "
         "the range of the paired bootstrap over seeds."
     ]
-    if len({s[1] for s in group.arms}) > 1:
-        known = {a: regime for a in group.arms if (regime := reading.regime(a))}
-        sizes = [f"{group.arms[a]} {regime.query_size}" for a, regime in known.items()]
+    if len({s[1] for s in group.members}) > 1:
+        known = {a: regime for a in group.members if (regime := reading.regime(a))}
+        sizes = [f"{group.members[a]} {regime.query_size}" for a, regime in known.items()]
         differ = len({regime.query_size for regime in known.values()}) > 1
         what = f"Query sizes differ ({', '.join(sizes)})" if differ else "Numbers of rounds differ"
-        told = [f"{group.arms[a]}: {_named(p.budgets)}" for a, p in pairs.items() if p]
+        told = [f"{group.members[a]}: {_named(p.budgets)}" for a, p in pairs.items() if p]
         notes.append(
             f"{what}, so paradigms are compared only at the budgets that both have"
             + (f" ({'; '.join(told)})" if told else "")
             + "; scores and AL gains are over each one's own budgets and do not compare between rows."
         )
     if len(group.references) > 1:
-        told = [f"{group.arms[a]} against {group.arms[r]}" for a, r in group.reference.items() if a != r]
+        told = [f"{group.members[a]} against {group.members[r]}" for a, r in group.reference.items() if a != r]
         notes.append(f"Compared: {', '.join(told)}.")
     elif group.references[0][2].split("(")[0] != REFERENCE:
-        notes.append(f"Reference is {group.arms[group.references[0]]}, as {REFERENCE} was not run here.")
-    dropouts = {group.arms[a]: reading.classifiers[a].dropouts.get(reading.baseline, 0.0) for a in group.arms}
+        notes.append(f"Reference is {group.members[group.references[0]]}, as {REFERENCE} was not run here.")
+    dropouts = {group.members[a]: reading.classifiers[a].dropouts.get(reading.baseline, 0.0) for a in group.members}
     if len(set(dropouts.values())) > 1:
         told = [f"{arm} {value:g}" for arm, value in dropouts.items()]
         notes.append(f"The classifiers of {base} differ in dropout too: {listed(told)}.")
-    if footnote := reading.footnote(group.arms):
+    if footnote := reading.footnote(group.members):
         notes.append(footnote)
     return notes
 
@@ -135,7 +151,7 @@ def _named(budgets: list[int]) -> str:
 # ---------------------------------------------------------------------------------------------------------- words
 
 
-def verdict_words(reading: Reading, verdict: Verdict) -> str:
+def verdict_words(reading: StudyResults, verdict: Verdict) -> str:
     """Whether more is gained by choosing the paradigm or the query method, or that it cannot be told; in a sentence."""
     dataset = reading.names.dataset[verdict.dataset]
     if not any(c.paradigm or c.query for c in verdict.choices):
@@ -156,10 +172,10 @@ def verdict_words(reading: Reading, verdict: Verdict) -> str:
     )
 
 
-def verdict_details(reading: Reading, verdict: Verdict) -> str:
+def verdict_details(reading: StudyResults, verdict: Verdict) -> str:
     """What the verdict compares: which choices, at which budgets, and how far to trust it."""
     paradigm = _change(verdict.paradigm, _names(reading, verdict.choices, "paradigm"), label(reading.baseline))
-    held = dict.fromkeys(choice.group.arms[choice.reference] for choice in verdict.choices)
+    held = dict.fromkeys(choice.group.members[choice.reference] for choice in verdict.choices)
     query = _change(verdict.query, _names(reading, verdict.choices, "query"), listed(list(held)))
     notes = reading.caption_note(unique(choice.reference for choice in verdict.choices))
     return (
@@ -168,12 +184,12 @@ def verdict_details(reading: Reading, verdict: Verdict) -> str:
     ).strip()
 
 
-def _names(reading: Reading, choices: list[Choice], what: str) -> list[str]:
+def _names(reading: StudyResults, choices: list[HparamChoice], what: str) -> list[str]:
     """What was best in place of what, in each group; empty where nothing was better than to stay."""
     found = []
     for choice in choices:
         if what == "paradigm" and choice.paradigm:
-            text = f"{choice.group.arms[choice.paradigm]} instead of {choice.group.arms[choice.reference]}"
+            text = f"{choice.group.members[choice.paradigm]} instead of {choice.group.members[choice.reference]}"
         elif what == "query" and choice.query:
             own = reading.classifiers[choice.reference]
             text = f"{label(choice.query)} instead of {label(own.reference(choice.query))}{own.mark(choice.query)}"
@@ -204,7 +220,7 @@ def _where(verdict: Verdict) -> str:
     return f"at the budgets that all have ({'; '.join(dict.fromkeys(told))} labels)"
 
 
-def apart_words(reading: Reading, settings: list[Setting]) -> str:
+def apart_words(reading: StudyResults, settings: list[Setting]) -> str:
     """Which settings could not be compared with another paradigm, and why; empty where there are none."""
     if not settings:
         return ""

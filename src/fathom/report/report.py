@@ -7,7 +7,7 @@ from pathlib import Path
 from fathom.core.records import FathomError
 from fathom.report.latex import latex
 from fathom.report.page import Page
-from fathom.results.results import Reading
+from fathom.results.results import StudyResults
 
 
 def report(out: str | Path) -> Path:
@@ -21,7 +21,7 @@ def report(out: str | Path) -> Path:
     Raises:
         FathomError: `out` holds no study, or cannot be written to.
     """
-    reading = Reading.of(out)
+    reading = StudyResults.of(out)
     page = Page(reading)
     folder = Path(out) / "report"
     html = page.html()
@@ -46,11 +46,11 @@ def report(out: str | Path) -> Path:
 # ---------------------------------------------------------------------------------------------------------- files
 
 
-def _csv(r: Reading) -> bytes:
+def _csv(r: StudyResults) -> bytes:
     return str(r.frame.to_csv(index=False)).encode()
 
 
-def _parquet(r: Reading) -> bytes:
+def _parquet(r: StudyResults) -> bytes:
     buffer = BytesIO()
     r.frame.to_parquet(buffer, index=False)
     return buffer.getvalue()

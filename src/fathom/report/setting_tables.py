@@ -4,14 +4,14 @@ import math
 from typing import Any, TypeVar
 
 from fathom.report.numbers import DASH, MINUS, gain, number, p_value, percent
-from fathom.report.style import looks_of
-from fathom.report.tables import Cell, Table
+from fathom.report.style import styles_of
+from fathom.report.tables import ReportTable, TableCell
 from fathom.results.failures import retry_note
 from fathom.results.names import label
-from fathom.results.results import Reading, Setting, of_setting
+from fathom.results.results import Setting, StudyResults, of_setting
 from fathom.stats.curves import budget_curves
 from fathom.stats.inference import MIN_SEEDS
-from fathom.stats.savings import Saving
+from fathom.stats.savings import LabelSaving
 
 T = TypeVar("T")
 
@@ -21,20 +21,20 @@ def emphasis(low: float, high: float) -> str:
     return "up" if low > 0 else "down" if high < 0 else ""
 
 
-def setting_table(reading: Reading, setting: Setting, name: str) -> Table:
+def setting_table(reading: StudyResults, setting: Setting, name: str) -> ReportTable:
     """AUBC, final score and gain over the baseline of every query method of a setting."""
     means, gains = _of(reading.means, setting), _of(reading.gains, setting)
     rows = []
     for query in dict.fromkeys(r.spec.query for r in reading.runs if r.spec.setting == setting):
         planned, own = reading.seeds(setting, query), means.get(query)
-        look = looks_of(reading)[query]
-        row = [Cell(look.label, look.label, look.number)]
+        style = styles_of(reading)[query]
+        row = [TableCell(style.label, style.label, style.number)]
         if own is None:
-            rows.append([*row, Cell(f"0 of {planned}", 0), *[Cell(DASH)] * 6])
+            rows.append([*row, TableCell(f"0 of {planned}", 0), *[TableCell(DASH)] * 6])
             continue
-        row.append(Cell(str(planned) if own["n"] == planned else f"{own['n']} of {planned}", own["n"]))
+        row.append(TableCell(str(planned) if own["n"] == planned else f"{own['n']} of {planned}", own["n"]))
         for what in ("aubc", "final"):
-            row.append(Cell(percent(own[what], own[f"{what}_low"], own[f"{what}_high"]), own[what]))
+            row.append(TableCell(percent(own[what], own[f"{what}_low"], own[f"{what}_high"]), own[what]))
         rows.append(row + _gain_cells(reading, setting, query, gains.get(query)))
     base = label(reading.baseline)
     caption = (
@@ -45,47 +45,47 @@ def setting_table(reading: Reading, setting: Setting, name: str) -> Table:
     tested = max(reading.seeds(setting, q) for q in reading.queries) >= MIN_SEEDS
     if not tested:  # a column of dashes says less than the note
         columns, rows = _without(columns, 6), [_without(row, 6) for row in rows]
-    return Table(name, caption, columns, rows, _noted(reading, setting, _setting_note(reading, tested)))
+    return ReportTable(name, caption, columns, rows, _noted(reading, setting, _setting_note(reading, tested)))
 
 
 def _without(items: list[T], place: int) -> list[T]:
     return items[:place] + items[place + 1 :]
 
 
-def _gain_cells(reading: Reading, setting: Setting, query: str, found: dict[str, Any] | None) -> list[Cell]:
+def _gain_cells(reading: StudyResults, setting: Setting, query: str, found: dict[str, Any] | None) -> list[TableCell]:
     if found is None:
-        return [Cell("baseline" if query == reading.baseline else DASH), *[Cell(DASH)] * 3]
+        return [TableCell("baseline" if query == reading.baseline else DASH), *[TableCell(DASH)] * 3]
     cells = []
     mark = reading.classifiers[setting].mark(query)
     for what in ("aubc", "final"):
         low, high = found[f"{what}_low"], found[f"{what}_high"]
-        cells.append(Cell(gain(found[what], low, high) + mark, found[what], emphasis=emphasis(low, high)))
-    cells.append(Cell(p_value(found["aubc_holm"], found["n"]), found["aubc_holm"], title=found["aubc_refused"]))
+        cells.append(TableCell(gain(found[what], low, high) + mark, found[what], emphasis=emphasis(low, high)))
+    cells.append(TableCell(p_value(found["aubc_holm"], found["n"]), found["aubc_holm"], title=found["aubc_refused"]))
     return [*cells, saving_cell(_saving_of(reading, setting, query))]
 
 
-def _saving_of(reading: Reading, setting: Setting, query: str) -> Saving | None:
+def _saving_of(reading: StudyResults, setting: Setting, query: str) -> LabelSaving | None:
     """Label saving at 90 % of the baseline's rise."""
     return next((s for s in reading.savings.get((setting, query), []) if s.share == 0.9), None)
 
 
-def saving_cell(found: Saving | None) -> Cell:
+def saving_cell(found: LabelSaving | None) -> TableCell:
     """A label saving with its range."""
     if found is None or found.refused:
-        return Cell("not estimable" if found else DASH)
+        return TableCell("not estimable" if found else DASH)
     if found.censored:
-        return Cell(f"≤ {number(100 * found.saving, 0)} %", found.saving)
+        return TableCell(f"≤ {number(100 * found.saving, 0)} %", found.saving)
     low = "never" if found.low == -math.inf else number(100 * found.low, 0, sign=True)
     text = f"{number(100 * found.saving, 0, sign=True)} % [{low}, {number(100 * found.high, 0, sign=True)}]"
-    return Cell(text, found.saving)
+    return TableCell(text, found.saving)
 
 
-def _noted(reading: Reading, setting: Setting, note: str) -> str:
+def _noted(reading: StudyResults, setting: Setting, note: str) -> str:
     """A note, and what must stand beside all numbers of the setting."""
     return " ".join(text for text in (note, reading.footnote([setting])) if text)
 
 
-def _setting_note(reading: Reading, tested: bool) -> str:
+def _setting_note(reading: StudyResults, tested: bool) -> str:
     test = "p: two-sided paired t-test of the AUBC gain, Holm-corrected over the methods of this setting."
     return (
         (test if tested else f"No p-values: fewer than {MIN_SEEDS} seeds.")
@@ -95,7 +95,7 @@ def _setting_note(reading: Reading, tested: bool) -> str:
     )
 
 
-def paid_table(reading: Reading, setting: Setting, name: str) -> Table | None:
+def paid_table(reading: StudyResults, setting: Setting, name: str) -> ReportTable | None:
     """Scores of every query method against all labels paid for; None where no round is committed."""
     curves = budget_curves(of_setting(reading.frame, setting), "paid")
     if curves.empty:
@@ -106,28 +106,28 @@ def paid_table(reading: Reading, setting: Setting, name: str) -> Table | None:
     for _, part in curves.groupby("round", sort=True):
         own = {str(query): row for query, row in part.set_index("query").iterrows()}
         paid = float((part["budget"] * part["n"]).sum() / part["n"].sum())
-        cells = [Cell(f"{paid:.0f}", paid), Cell(f"{paid - extra:.0f}", paid - extra)]
+        cells = [TableCell(f"{paid:.0f}", paid), TableCell(f"{paid - extra:.0f}", paid - extra)]
         rows.append(cells + [_score_cell(own.get(q), reading.seeds(setting, q)) for q in queries])
     caption = (
         "Scores against the labels paid for: those of the training set and of the validation set. Mean ± half the "
         f"95 % t-interval over seeds, in % {reading.metric(setting).replace('_', ' ')}."
     )
     note = "The last row has the labels paid in the last round. In parentheses: seeds, where fewer than planned."
-    return Table(
+    return ReportTable(
         name,
         caption,
-        ["Paid", "Training set", *(looks_of(reading)[q].label for q in queries)],
+        ["Paid", "Training set", *(styles_of(reading)[q].label for q in queries)],
         rows,
         _noted(reading, setting, note),
         0,
     )
 
 
-def _score_cell(row: Any, planned: int) -> Cell:
+def _score_cell(row: Any, planned: int) -> TableCell:
     if row is None:
-        return Cell(DASH)
+        return TableCell(DASH)
     fewer = f" ({row['n']})" if row["n"] < planned else ""
-    return Cell(percent(row["mean"], row["low"], row["high"]) + fewer, row["mean"])
+    return TableCell(percent(row["mean"], row["low"], row["high"]) + fewer, row["mean"])
 
 
 def _of(frame: Any, setting: Setting) -> dict[str, dict[str, Any]]:
@@ -135,7 +135,7 @@ def _of(frame: Any, setting: Setting) -> dict[str, dict[str, Any]]:
     return {str(row["query"]): row for row in of_setting(frame, setting).to_dict("records")}
 
 
-def hparam_table(reading: Reading, setting: Setting, name: str) -> Table | None:
+def hparam_table(reading: StudyResults, setting: Setting, name: str) -> ReportTable | None:
     """The whole HP grid with its validation scores; the chosen entry is marked. None where nothing is stored."""
     record = reading.hparams.get(setting)
     if record is None:
@@ -146,13 +146,21 @@ def hparam_table(reading: Reading, setting: Setting, name: str) -> Table | None:
         chosen = entry["hparams"] == record["chosen"]
         strong = "strong" if chosen else ""
         row = [
-            Cell(_plain(entry["hparams"].get(n)), _sortable(entry["hparams"].get(n)), emphasis=strong) for n in names
+            TableCell(_plain(entry["hparams"].get(n)), _sortable(entry["hparams"].get(n)), emphasis=strong)
+            for n in names
         ]
         mean = entry["mean"]
         scores = ", ".join(DASH if s is None else number(100 * s) for s in entry["scores"])
         searched = bool(entry["scores"])
         text = number(100 * mean, 2) if mean is not None else ("diverged" if searched else "not searched")
-        rows.append([*row, Cell(text, mean, emphasis=strong), Cell(scores or DASH), Cell("chosen" if chosen else "")])
+        rows.append(
+            [
+                *row,
+                TableCell(text, mean, emphasis=strong),
+                TableCell(scores or DASH),
+                TableCell("chosen" if chosen else ""),
+            ]
+        )
     seeds = len(record["seeds"])
     metric = str(record["metric"]).replace("_", " ")
     caption = (
@@ -162,7 +170,7 @@ def hparam_table(reading: Reading, setting: Setting, name: str) -> Table | None:
         else "Hyper-parameters: one entry, nothing to choose."
     )
     note = retry_note([r["change"] for r in reading.retries.get(setting, [])])
-    return Table(name, caption, [*names, "Mean", "Each", ""], rows, note)
+    return ReportTable(name, caption, [*names, "Mean", "Each", ""], rows, note)
 
 
 def _plain(value: Any) -> str:

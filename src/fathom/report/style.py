@@ -1,4 +1,4 @@
-"""How figures look, and a query method everywhere: one color, marker and label in figures, tables and legends.
+"""How figures style, and a query method everywhere: one color, marker and label in figures, tables and legends.
 
 The colors keep the study's (BALD blue, Core-Set green, Entropy orange, BADGE purple, Random red, BatchBALD cyan), moved
 so far apart in lightness that they stay apart under the common color deficiencies; the marker says the same again.
@@ -12,11 +12,11 @@ from fathom.core.records import unique
 from fathom.results.names import label
 
 if TYPE_CHECKING:
-    from fathom.results.results import Reading
+    from fathom.results.results import StudyResults
 
 
 @dataclass(frozen=True)
-class Look:
+class MethodStyle:
     """Looks of one query method.
 
     Args:
@@ -34,7 +34,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Stroke:
+class LineStyle:
     """Line and marker of one training paradigm in figures that show several.
 
     Args:
@@ -96,13 +96,13 @@ COLORS = {
     "variation-ratios": ("#6b7d1e", "#b7cc57"),
 }
 # As in the study: standard training dashed, Self-SL solid, Semi-SL dotted.
-STROKES: dict[str, tuple[Any, str]] = {
+LINE_STYLES: dict[str, tuple[Any, str]] = {
     "standard": ((0, (5, 2)), "v"),
     "self-sl": ("-", "o"),
     "semi-sl": ((0, (1, 1.5)), "d"),
     "frozen": ((0, (6, 1.5, 1, 1.5)), "s"),
 }
-SPARE_STROKES: list[tuple[Any, str]] = [
+SPARE_LINE_STYLES: list[tuple[Any, str]] = [
     ((0, (3, 1, 1, 1, 1, 1)), "^"),
     ((0, (8, 2)), "P"),
     ((0, (2, 2)), "X"),
@@ -113,9 +113,9 @@ MARKERS = {"random": "o", "entropy": "s", "bald": "^", "core-set": "D", "badge":
 SPARE_MARKERS = ["X", "<", ">", "p", "h", "*", "d"]
 
 
-def looks(queries: Sequence[str]) -> dict[str, Look]:
+def method_styles(queries: Sequence[str]) -> dict[str, MethodStyle]:
     """The looks of a study's query methods, by call-string. A variation of a known one takes a spare color."""
-    found: dict[str, Look] = {}
+    found: dict[str, MethodStyle] = {}
     taken: set[str] = set()
     spare = 0
     for number, query in enumerate(queries):
@@ -126,27 +126,27 @@ def looks(queries: Sequence[str]) -> dict[str, Look]:
         else:
             (light, dark), marker = SPARE[spare % len(SPARE)], SPARE_MARKERS[spare % len(SPARE_MARKERS)]
             spare += 1
-        found[query] = Look(label(query), light, dark, marker, number)
+        found[query] = MethodStyle(label(query), light, dark, marker, number)
     return found
 
 
-def looks_of(reading: "Reading") -> dict[str, Look]:
+def styles_of(reading: "StudyResults") -> dict[str, MethodStyle]:
     """The looks of a study's query methods and of its baseline, by call-string."""
-    return looks(unique([*reading.queries, reading.baseline]))
+    return method_styles(unique([*reading.queries, reading.baseline]))
 
 
-def strokes(paradigms: Mapping[str, str]) -> dict[str, Stroke]:
+def line_styles(paradigms: Mapping[str, str]) -> dict[str, LineStyle]:
     """The strokes of paradigms, by a key that begins with the name of the paradigm; values are their labels."""
-    found: dict[str, Stroke] = {}
+    found: dict[str, LineStyle] = {}
     seen: list[str] = []
     spare = 0
     for key, told in paradigms.items():
         name = key.split("(")[0].split()[0]
-        if name in STROKES and name not in seen:
-            line, marker = STROKES[name]
+        if name in LINE_STYLES and name not in seen:
+            line, marker = LINE_STYLES[name]
         else:
-            line, marker = SPARE_STROKES[spare % len(SPARE_STROKES)]
+            line, marker = SPARE_LINE_STYLES[spare % len(SPARE_LINE_STYLES)]
             spare += 1
-        found[key] = Stroke(told, line, marker, name in seen)
+        found[key] = LineStyle(told, line, marker, name in seen)
         seen.append(name)
     return found

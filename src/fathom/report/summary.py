@@ -13,17 +13,17 @@ from fathom.results.classifiers import CROSSED, MATCHED, joined_notes, listed
 from fathom.results.environments import mixed_words
 from fathom.results.names import label
 from fathom.results.paradigms import verdicts
-from fathom.results.results import Reading, Setting
+from fathom.results.results import Setting, StudyResults
 from fathom.results.roles import role_of, roles, roll_out_words
 from fathom.stats.inference import MIN_SEEDS, minimum_p, t_interval
 from fathom.stats.penalty import Penalty
 
 
-def headline(reading: Reading) -> list[str]:
+def summary(reading: StudyResults) -> list[str]:
     """The sentences at the head of the report, a paragraph a training paradigm."""
     if reading.frame.empty:
         return ["No round is committed yet, so there is nothing to compare."]
-    gains = _vying(reading)
+    gains = _ranked_gains(reading)
     if gains.empty:
         return [_no_gains(reading)]
     paragraphs, paradigms = [], unique(gains["paradigm"])
@@ -39,7 +39,7 @@ def headline(reading: Reading) -> list[str]:
     return [*told, *paragraphs, _caveat(reading, gains)]
 
 
-def _vying(reading: Reading) -> Any:
+def _ranked_gains(reading: StudyResults) -> Any:
     """The gains that a verdict is given on, with the `label` and `mark` of each method.
 
     The baseline with another classifier is no query method of its own: its gain is one of the classifier.
@@ -54,7 +54,7 @@ def _vying(reading: Reading) -> Any:
     return gains[~gains["control"]] if not gains["control"].all() else gains
 
 
-def _no_gains(reading: Reading) -> str:
+def _no_gains(reading: StudyResults) -> str:
     base = label(reading.baseline)
     if reading.baseline not in reading.queries:
         return f"The baseline {base} was not run, so gains cannot be measured; curves and areas stand alone."
@@ -63,16 +63,16 @@ def _no_gains(reading: Reading) -> str:
     return f"No seed is complete for both {base} and another method yet, so there is no gain to speak of."
 
 
-def _of_paradigm(reading: Reading, part: Any) -> str:
+def _of_paradigm(reading: StudyResults, part: Any) -> str:
     base = label(reading.baseline)
     settings = len(part.groupby(["dataset", "regime"], sort=False))
     ranked, left = _ranked(part)
     mean = ranked.groupby("query", sort=False)["aubc"].mean().sort_values(ascending=False, kind="stable")
     best = str(mean.index[0])
     if mean.iloc[0] > 0:
-        first = f"{_told(part, best)} gained the most over {base}: {_amount(part[part['query'] == best], settings)}"
+        first = f"{_label(part, best)} gained the most over {base}: {_amount(part[part['query'] == best], settings)}"
     else:
-        first = f"No method gained over {base} on average; nearest was {_told(part, best)}: "
+        first = f"No method gained over {base} on average; nearest was {_label(part, best)}: "
         first += _amount(part[part["query"] == best], settings)
     sentences = [first + _after_the_fact(len(mean)), *left, *_signs(part, base, settings), *_reach(reading, part)]
     return " ".join([*sentences, *_marked(" ".join(sentences))])
@@ -86,7 +86,7 @@ def _marked(text: str) -> Iterator[str]:
         yield f"{MATCHED} Measured against the matched control: see “Two classifiers” below."
 
 
-def _told(part: Any, query: str) -> str:
+def _label(part: Any, query: str) -> str:
     """A method's name with the marks that its numbers carry."""
     return str(max(part[part["query"] == query]["told"], key=len))
 
@@ -126,7 +126,7 @@ def _signs(part: Any, base: str, settings: int) -> Iterator[str]:
         counts = rows.groupby("query", sort=False).size()
         if len(counts):
             told = [
-                _told(rows, str(q)) + (f" ({n} of {settings} settings)" if settings > 1 else "")
+                _label(rows, str(q)) + (f" ({n} of {settings} settings)" if settings > 1 else "")
                 for q, n in counts.items()
             ]
             yield f"The interval lies wholly {words} {base} for {listed(told)}."
@@ -134,27 +134,27 @@ def _signs(part: Any, base: str, settings: int) -> Iterator[str]:
         yield f"No interval excludes zero: none of these differences can be told from {base} here."
 
 
-def _reach(reading: Reading, part: Any) -> Iterator[str]:
+def _reach(reading: StudyResults, part: Any) -> Iterator[str]:
     """How far the baseline's last budget is from the full-data classifier, where there is one setting to say it of."""
     settings = unique(zip(part["dataset"], part["regime"], part["paradigm"], strict=True))
-    ceiling = reading.ceiling_score(settings[0]) if len(settings) == 1 else None
+    full_data = reading.full_data_score(settings[0]) if len(settings) == 1 else None
     regime = reading.regime(settings[0])
-    if ceiling is None or regime is None:
+    if full_data is None or regime is None:
         return
     final = reading.means[reading.means["query"] == reading.baseline]["final"]
     metric = reading.metric(settings[0]).replace("_", " ")
     if len(final) == 1 and np.isfinite(final.iloc[0]):
         yield (
             f"At {regime.final} labels {label(reading.baseline)} reaches {number(100 * final.iloc[0])} % {metric}; "
-            f"with all labels the same training reaches {number(100 * ceiling)} %."
+            f"with all labels the same training reaches {number(100 * full_data)} %."
         )
 
 
-def _caveat(reading: Reading, gains: Any) -> str:
+def _caveat(reading: StudyResults, gains: Any) -> str:
     """What these runs cannot carry."""
     fewest = int(gains["n"].min())
     if fewest < 2:
-        return "With one seed there is no interval and no test: this is a look, not a measurement."
+        return "With one seed there is no interval and no test: this is a style, not a measurement."
     if fewest < MIN_SEEDS:
         return (
             f"With {fewest} seeds this describes sizes; it does not test. The smallest p that an exact test of "
@@ -171,7 +171,7 @@ def _caveat(reading: Reading, gains: Any) -> str:
     return tested + f"these differ from {label(reading.baseline)} at .05: {listed(told)}{more}."
 
 
-def _where(reading: Reading, row: Any) -> str:
+def _where(reading: StudyResults, row: Any) -> str:
     """Dataset and regime of a row; the paradigm too where the study has several."""
     dataset, regime, paradigm = reading.names.parts((row["dataset"], row["regime"], row["paradigm"]))
     return ", ".join([dataset, regime, *([paradigm] if len(reading.names.paradigm) > 1 else [])])
@@ -184,7 +184,7 @@ def _equals(text: str) -> str:
 # ------------------------------------------------------------------------------------------------------- warnings
 
 
-def warnings(reading: Reading) -> list[tuple[str, str]]:
+def warnings(reading: StudyResults) -> list[tuple[str, str]]:
     """(title, text) of what must be known before a number is read."""
     found = [said] if (said := roll_out_words(reading)) else []
     for recipe, settings in reading.shortened.items():
@@ -220,7 +220,7 @@ def warnings(reading: Reading) -> list[tuple[str, str]]:
     return found
 
 
-def setting_facts(reading: Reading, setting: Setting) -> str:
+def setting_facts(reading: StudyResults, setting: Setting) -> str:
     """One line on a setting: budgets, labels, test set."""
     facts, regime = reading.facts.get(setting[0]), reading.regime(setting)
     parts = []
@@ -231,7 +231,7 @@ def setting_facts(reading: Reading, setting: Setting) -> str:
     if facts:
         images = f"{facts['train']:,} train and {facts['test']:,} test images".replace(",", "\u202f")
         parts.append(f"{images}, {len(facts['class_names'])} classes")
-    scores = reading.ceiling(setting)
+    scores = reading.full_data(setting)
     if scores:
         values = [r["metrics"][reading.metric(setting)] for r in scores]
         band = t_interval(values)

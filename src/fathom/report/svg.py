@@ -4,12 +4,12 @@ import re
 from collections.abc import Mapping
 from html import escape
 
-from fathom.report.style import FAINT, FILL, INK, Look
+from fathom.report.style import FAINT, FILL, INK, MethodStyle
 
 PAGE = {INK: "currentColor", FAINT: "var(--line)", FILL: "var(--heat)"}  # what they become on a page
 
 
-def inline(svg: str, name: str, alt: str, looks: Mapping[str, Look]) -> str:
+def inline(svg: str, name: str, alt: str, method_styles: Mapping[str, MethodStyle]) -> str:
     """The part of a page that an SVG file becomes.
 
     Args:
@@ -26,7 +26,7 @@ def inline(svg: str, name: str, alt: str, looks: Mapping[str, Look]) -> str:
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
     svg = svg.replace('href="#', f'href="#{name}-').replace("url(#", f"url(#{name}-")
     svg = re.sub(r"-?\d+\.\d{3,}", lambda m: f"{float(m.group()):.2f}".rstrip("0").rstrip("."), svg)
-    colors = PAGE | {look.light: f"var(--q{look.number})" for look in looks.values()}
+    colors = PAGE | {style.light: f"var(--q{style.number})" for style in method_styles.values()}
     svg = re.sub(r"#[0-9a-f]{6}\b", lambda m: colors.get(m.group(), m.group()), svg)
     svg = re.sub(r"font-family: [^;\"]*", "font-family: var(--sans)", svg)
     opening = f'<svg class="figure" role="img" aria-label="{escape(alt)}" fill="currentColor" '

@@ -11,7 +11,7 @@ from typing import Any
 
 from fathom.core.records import FathomError, unique
 from fathom.registry.registry import find
-from fathom.registry.spec_string import Call, parse
+from fathom.registry.spec_string import SpecString, parse
 from fathom.results.names import label
 
 DROPOUT = 0.5  # of the classifier of methods that need draws
@@ -127,7 +127,7 @@ class Classifiers:
     def _advised(self, query: str) -> str:
         """Call-string of the baseline with a method's classifier."""
         call = parse(self.baseline)
-        return str(Call.make(call.name, {**dict(call.arguments), "dropout": self.dropouts[query]}))
+        return str(SpecString.make(call.name, {**dict(call.arguments), "dropout": self.dropouts[query]}))
 
 
 def _without_dropout(query: str) -> str:
@@ -135,7 +135,7 @@ def _without_dropout(query: str) -> str:
         call = parse(query)
     except FathomError:  # the store's, not ours to refuse
         return query
-    return str(Call(call.name, tuple((k, v) for k, v in call.arguments if k != "dropout")))
+    return str(SpecString(call.name, tuple((k, v) for k, v in call.arguments if k != "dropout")))
 
 
 def listed(words: list[str]) -> str:

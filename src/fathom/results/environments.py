@@ -13,7 +13,7 @@ FIRST = ("device_name", "device", "threads", "cpu", "cores", "system", "fathom",
 
 
 @dataclass(frozen=True)
-class Environment:
+class EnvironmentSummary:
     """One environment.
 
     Args:
@@ -37,7 +37,7 @@ class Environment:
         return " and ".join([plural(self.rounds, "round"), *shared])
 
 
-def environments(store: Store, kinds: tuple[str, ...]) -> list[Environment]:
+def environments(store: Store, kinds: tuple[str, ...]) -> list[EnvironmentSummary]:
     """All environments of a store; last, where there is one, whatever computed what names none of them.
 
     Args:
@@ -51,21 +51,21 @@ def environments(store: Store, kinds: tuple[str, ...]) -> list[Environment]:
     for name, (content, clock) in store.records("environments").items():
         facts = {**content, **clock}
         since = str(facts.pop("since", ""))
-        found.append(Environment(name, facts, since, rounds.count(name), shared.count(name)))
+        found.append(EnvironmentSummary(name, facts, since, rounds.count(name), shared.count(name)))
     known = {e.name for e in found}
     found.sort(key=lambda e: e.since)
     nameless = sum(name not in known for name in rounds), sum(name not in known for name in shared)
-    return found + ([Environment(UNKNOWN, {}, "", *nameless)] if any(nameless) else [])
+    return found + ([EnvironmentSummary(UNKNOWN, {}, "", *nameless)] if any(nameless) else [])
 
 
-def differing(found: list[Environment]) -> list[str]:
+def differing(found: list[EnvironmentSummary]) -> list[str]:
     """Facts in which the recorded environments differ, in a readable order."""
     recorded = [e for e in found if e.name != UNKNOWN]
     keys = _ordered(unique(key for e in recorded for key in e.facts))
     return [key for key in keys if len({spoken(e.facts.get(key)) for e in recorded}) > 1]
 
 
-def common(found: list[Environment]) -> Iterator[tuple[str, str]]:
+def common(found: list[EnvironmentSummary]) -> Iterator[tuple[str, str]]:
     """(fact, value) that all recorded environments share, in a readable order; of a single one, what it computed."""
     recorded = [e for e in found if e.name != UNKNOWN]
     apart = differing(found)
@@ -76,7 +76,7 @@ def common(found: list[Environment]) -> Iterator[tuple[str, str]]:
         yield from (("since", found[0].since), ("computed", found[0].work))
 
 
-def mixed_words(found: list[Environment]) -> str | None:
+def mixed_words(found: list[EnvironmentSummary]) -> str | None:
     """What must be known where more than one environment computed the study; None where one did."""
     working = [e for e in found if e.rounds or e.shared]
     if len(working) < 2:

@@ -129,7 +129,7 @@ def _packed(frame: "pd.DataFrame") -> bytes:
     return buffer.getvalue()
 
 
-def read(path: str | Path) -> "pd.DataFrame":
+def read_results(path: str | Path) -> "pd.DataFrame":
     """The rows of one results file.
 
     Raises:
@@ -163,7 +163,7 @@ def read_all(folder: str | Path = "results") -> "pd.DataFrame":
     root = Path(folder)
     if not root.is_dir():
         raise FathomError(f"there is no folder {root}; expected one with files of fathom export")
-    found = [read(path).assign(file=path.stem) for path in sorted(root.glob(f"*{SUFFIX}"))]
+    found = [read_results(path).assign(file=path.stem) for path in sorted(root.glob(f"*{SUFFIX}"))]
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=[*COLUMNS, "file"])
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from fathom.core.records import FathomError, unique
-from fathom.registry.spec_string import Call, parse, spell
+from fathom.registry.spec_string import SpecString, parse, spell
 
 LABELS = {
     "random": "Random",
@@ -76,11 +76,11 @@ def short_names(texts: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _parsed(text: str) -> Call:
+def _parsed(text: str) -> SpecString:
     try:
         return parse(text)
     except FathomError:  # the store's, not ours to refuse
-        return Call(text)
+        return SpecString(text)
 
 
 def _end(text: str) -> str:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fathom.core.records import unique
-from fathom.results.results import Reading, Setting, of_setting
+from fathom.results.results import Setting, StudyResults, of_setting
 from fathom.stats.curves import gains, run_areas
 from fathom.stats.inference import Array, Interval, t_interval
-from fathom.stats.savings import Saving, label_savings
+from fathom.stats.savings import LabelSaving, label_savings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +24,7 @@ REFERENCE = "standard"
 
 
 @dataclass(frozen=True)
-class Group:
+class ParadigmGroup:
     """Settings that begin alike and differ in paradigm: each an arm of the comparison.
 
     Args:
@@ -32,7 +32,7 @@ class Group:
         title: Short names of what all arms share.
         start: Starting budget, labels.
         val_size: Labels of the validation set.
-        arms: Setting -> short name of its paradigm, with its regime where the paradigm has several.
+        members: Setting -> short name of its paradigm, with its regime where the paradigm has several.
         reference: The arm that the others are measured against, for each of them: of the same regime if there is one.
     """
 
@@ -40,7 +40,7 @@ class Group:
     title: str
     start: int
     val_size: int
-    arms: dict[Setting, str]
+    members: dict[Setting, str]
     reference: dict[Setting, Setting]
 
     @property
@@ -61,11 +61,11 @@ class Pair:
 
     budgets: list[int]
     row: dict[str, Any]
-    saving: Saving | None
+    saving: LabelSaving | None
 
 
 @dataclass(frozen=True)
-class Choice:
+class HparamChoice:
     """What was best in one group, and what changing to it gained on each seed.
 
     Args:
@@ -78,7 +78,7 @@ class Choice:
         by_paradigm, by_query: Gain in AUBC of each seed (fraction); 0 where the choice is to stay.
     """
 
-    group: Group
+    group: ParadigmGroup
     reference: Setting
     paradigm: Setting | None
     query: str | None
@@ -93,13 +93,13 @@ class Verdict:
     """Paradigm or query method: which choice gains more on a dataset, averaged over its groups, paired by seed."""
 
     dataset: str
-    choices: list[Choice]
+    choices: list[HparamChoice]
     paradigm: Interval
     query: Interval
     difference: Interval
 
 
-def groups(reading: Reading) -> list[Group]:
+def paradigm_groups(reading: StudyResults) -> list[ParadigmGroup]:
     """The groups of a study with two or more paradigms, in its order."""
     found: dict[tuple[str, int, int], list[Setting]] = {}
     for setting in reading.store.study.settings:
@@ -112,7 +112,7 @@ def groups(reading: Reading) -> list[Group]:
     ]
 
 
-def _group(reading: Reading, dataset: str, start: int, val_size: int, settings: list[Setting]) -> Group:
+def _group(reading: StudyResults, dataset: str, start: int, val_size: int, settings: list[Setting]) -> ParadigmGroup:
     names = reading.names
     regimes = unique(s[1] for s in settings)
     several = len(regimes) > 1
@@ -122,18 +122,18 @@ def _group(reading: Reading, dataset: str, start: int, val_size: int, settings: 
     same = {s[1]: s for s in reversed(settings) if s[2] == first[2]}
     shared = unique(r.split("(")[0] for r in regimes)
     title = f"{names.dataset[dataset]} · {', '.join(shared) if several else names.regime[regimes[0]]}"
-    return Group(dataset, title, start, val_size, arms, {s: same.get(s[1], first) for s in settings})
+    return ParadigmGroup(dataset, title, start, val_size, arms, {s: same.get(s[1], first) for s in settings})
 
 
-def apart(reading: Reading) -> list[Setting]:
+def apart(reading: StudyResults) -> list[Setting]:
     """Settings of a dataset with several paradigms that begin like no setting of another paradigm."""
     settings = reading.store.study.settings
     several = {d for d in {s[0] for s in settings} if len({s[2] for s in settings if s[0] == d}) > 1}
-    together = {s for group in groups(reading) for s in group.arms}
+    together = {s for group in paradigm_groups(reading) for s in group.members}
     return [s for s in settings if s[0] in several and s not in together and reading.regime(s)]
 
 
-def budgets_of(reading: Reading, setting: Setting, queries: Sequence[str]) -> list[int]:
+def budgets_of(reading: StudyResults, setting: Setting, queries: Sequence[str]) -> list[int]:
     """Budgets that all complete runs of these methods have; none where a method has no complete run."""
     areas = of_setting(reading.areas, setting)
     frame = of_setting(reading.frame, setting)
@@ -146,7 +146,7 @@ def budgets_of(reading: Reading, setting: Setting, queries: Sequence[str]) -> li
     return sorted(set.intersection(*sets)) if sets else []
 
 
-def compare(reading: Reading, group: Group, arm: Setting) -> Pair | None:
+def compare_paradigms(reading: StudyResults, group: ParadigmGroup, arm: Setting) -> Pair | None:
     """An arm against its reference; None where it is one itself, or they share no budget or seed."""
     reference = group.reference[arm]
     if arm == reference:
@@ -163,12 +163,12 @@ def compare(reading: Reading, group: Group, arm: Setting) -> Pair | None:
     return Pair(shared, {str(k): v for k, v in rows.iloc[0].items()}, saved[0] if saved else None)
 
 
-def _shared(reading: Reading, arm: Setting, reference: Setting) -> list[int]:
+def _shared(reading: StudyResults, arm: Setting, reference: Setting) -> list[int]:
     own, other = (budgets_of(reading, s, [reading.baseline]) for s in (arm, reference))
     return sorted(set(own) & set(other))
 
 
-def _frame(reading: Reading, parts: dict[str, tuple[Setting, str]], budgets: list[int]) -> "pd.DataFrame":
+def _frame(reading: StudyResults, parts: dict[str, tuple[Setting, str]], budgets: list[int]) -> "pd.DataFrame":
     """Complete runs of (setting, query method) as the runs of one setting, at these budgets, under other names."""
     import pandas as pd
 
@@ -185,17 +185,17 @@ def _frame(reading: Reading, parts: dict[str, tuple[Setting, str]], budgets: lis
 # -------------------------------------------------------------------------------------------------------- verdict
 
 
-def verdicts(reading: Reading) -> list[Verdict]:
+def verdicts(reading: StudyResults) -> list[Verdict]:
     """The verdict on each dataset that was run with several paradigms and several query methods."""
-    found: dict[str, list[Choice]] = {}
-    for group in groups(reading):
+    found: dict[str, list[HparamChoice]] = {}
+    for group in paradigm_groups(reading):
         if choice := _choice(reading, group):
             found.setdefault(group.dataset, []).append(choice)
     made = [_verdict(dataset, choices) for dataset, choices in found.items()]
     return [verdict for verdict in made if verdict]
 
 
-def _verdict(dataset: str, choices: list[Choice]) -> Verdict | None:
+def _verdict(dataset: str, choices: list[HparamChoice]) -> Verdict | None:
     seeds = sorted(set.intersection(*(set(c.seeds) for c in choices)))
     if not seeds:
         return None
@@ -209,7 +209,7 @@ def _verdict(dataset: str, choices: list[Choice]) -> Verdict | None:
     return Verdict(dataset, choices, t_interval(by_paradigm), t_interval(by_query), difference)
 
 
-def _choice(reading: Reading, group: Group) -> Choice | None:
+def _choice(reading: StudyResults, group: ParadigmGroup) -> HparamChoice | None:
     """The best paradigm and the best query method of a group, each alone, from the same place.
 
     All arms are compared at the budgets that all have, so that the best one is chosen, and measured, on one scale. Arms
@@ -218,7 +218,7 @@ def _choice(reading: Reading, group: Group) -> Choice | None:
     start = group.references[0]
     classifiers, baseline = reading.classifiers[start], reading.baseline
     methods = [q for q in classifiers.dropouts if q != baseline and not classifiers.is_control(q)]
-    others = [arm for arm in group.arms if arm not in group.references and len(_shared(reading, arm, start)) > 1]
+    others = [arm for arm in group.members if arm not in group.references and len(_shared(reading, arm, start)) > 1]
     if not methods or not others:
         return None
     budgets = sorted(set.intersection(*(set(_shared(reading, arm, start)) for arm in others)))
@@ -244,7 +244,7 @@ def _choice(reading: Reading, group: Group) -> Choice | None:
         return None
     arm, by_paradigm = _best(arm_gains, seeds)
     query, by_query = _best(query_gains, seeds)
-    return Choice(group, start, arm, query, budgets, seeds, by_paradigm, by_query)
+    return HparamChoice(group, start, arm, query, budgets, seeds, by_paradigm, by_query)
 
 
 def _ranked(gained: dict[Any, dict[int, float]]) -> dict[Any, dict[int, float]]:

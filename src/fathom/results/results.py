@@ -12,13 +12,13 @@ import numpy as np
 
 from fathom.core.records import LabelRegime, before_runs, digest, unique
 from fathom.results.classifiers import Classifiers, joined_notes
-from fathom.results.environments import Environment, environments
+from fathom.results.environments import EnvironmentSummary, environments
 from fathom.results.failures import failures_of, retries_of, retry_note
 from fathom.results.names import Names
 from fathom.results.snapshot import RunState, Snapshot
 from fathom.stats import curves
 from fathom.stats.penalty import Penalty, penalty_matrix
-from fathom.stats.savings import Saving, label_savings
+from fathom.stats.savings import LabelSaving, label_savings
 from fathom.store.store import Store
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ STEPS = ("train", "predict", "query", "test")
 
 
 @dataclass(frozen=True, eq=False)
-class Reading:
+class StudyResults:
     """A study's results, read and computed.
 
     Args:
@@ -46,7 +46,7 @@ class Reading:
     damage: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, out: str | Path) -> "Reading":
+    def of(cls, out: str | Path) -> "StudyResults":
         """Read the store in folder `out`.
 
         Raises:
@@ -63,7 +63,7 @@ class Reading:
             _ = (
                 reading.facts,
                 reading.hparams,
-                reading.ceilings,
+                reading.full_data_records,
                 reading.failures,
                 reading.retries,
                 reading.prepared,
@@ -99,8 +99,8 @@ class Reading:
         return penalty_matrix(self.frame, rounds=self.planned)
 
     @cached_property
-    def savings(self) -> dict[tuple[Setting, str], list[Saving]]:
-        found: dict[tuple[Setting, str], list[Saving]] = {}
+    def savings(self) -> dict[tuple[Setting, str], list[LabelSaving]]:
+        found: dict[tuple[Setting, str], list[LabelSaving]] = {}
         for saving in label_savings(self.frame, self.baseline, self.references, rounds=self.planned):
             found.setdefault((saving.setting, saving.query), []).append(saving)
         return found
@@ -145,22 +145,22 @@ class Reading:
         valid = [c for c in records if c.get("retries", []) == before_runs(self.store.retries(_setting(c)))]
         return {_setting(c): c for c in valid}
 
-    def ceiling(self, setting: Setting) -> list[dict[str, Any]]:
+    def full_data(self, setting: Setting) -> list[dict[str, Any]]:
         """The records of the setting's full-data classifiers; after a retry, of those that were trained again."""
-        found = {name: c for name, (c, _) in self.ceilings.items() if _setting(c) == setting}
+        found = {name: c for name, (c, _) in self.full_data_records.items() if _setting(c) == setting}
         if changes := self.store.retries(setting):
             valid = {name for name, c in found.items() if name == digest([*setting, c["seed"], *changes], 16)}
             return [c for name, c in found.items() if name in valid]
         return list(found.values())
 
     @cached_property
-    def ceilings(self) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+    def full_data_records(self) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
         """The records of all full-data classifiers."""
         return self.store.records("shared/ceiling")
 
-    def ceiling_score(self, setting: Setting) -> float | None:
+    def full_data_score(self, setting: Setting) -> float | None:
         """Mean test score of the full-data classifiers, a fraction."""
-        scores = [record["metrics"][self.metric(setting)] for record in self.ceiling(setting)]
+        scores = [record["metrics"][self.metric(setting)] for record in self.full_data(setting)]
         return float(np.mean(scores)) if scores else None
 
     @cached_property
@@ -256,7 +256,7 @@ class Reading:
         return sorted(p.name for p in (self.store.root / "quarantine").glob("*"))
 
     @cached_property
-    def environments(self) -> list[Environment]:
+    def environments(self) -> list[EnvironmentSummary]:
         """What computed the study."""
         return environments(self.store, SHARED)
 

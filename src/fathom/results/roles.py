@@ -2,18 +2,18 @@
 
 from fathom.core.text import plural
 from fathom.design.freeze import ROLL_OUT, departures
-from fathom.results.results import Reading, Setting
+from fathom.results.results import Setting, StudyResults
 
 DEVELOPMENT = "development"
 FOLLOWED, NOT_ONE = "Roll-out", "Not a roll-out"  # titles of what is said at the head of a report
 
 
-def role_of(reading: Reading, dataset: str) -> str:
+def role_of(reading: StudyResults, dataset: str) -> str:
     """`development` or `roll-out`: the role of a dataset."""
     return str(reading.facts.get(dataset, {}).get("role", DEVELOPMENT))
 
 
-def by_role(reading: Reading) -> list[tuple[Setting, str]]:
+def by_role(reading: StudyResults) -> list[tuple[Setting, str]]:
     """The settings, those on development data first, and the role that each is the first of where there are two."""
     apart, before, found = len(roles(reading)) > 1, "", []
     for name in (DEVELOPMENT, ROLL_OUT):
@@ -24,13 +24,13 @@ def by_role(reading: Reading) -> list[tuple[Setting, str]]:
     return found
 
 
-def roles(reading: Reading) -> list[str]:
+def roles(reading: StudyResults) -> list[str]:
     """The roles in a study, development first."""
     found = {role_of(reading, setting[0]) for setting in reading.store.study.settings}
     return [name for name in (DEVELOPMENT, ROLL_OUT) if name in found]
 
 
-def first_result(reading: Reading) -> str:
+def first_result(reading: StudyResults) -> str:
     """When the first round on roll-out data was committed, ISO 8601; empty where there is none."""
     frame = reading.frame
     if frame.empty:
@@ -40,7 +40,7 @@ def first_result(reading: Reading) -> str:
     return str(times.min()) if len(times) else ""
 
 
-def roll_out_words(reading: Reading) -> tuple[str, str] | None:
+def roll_out_words(reading: StudyResults) -> tuple[str, str] | None:
     """(title, text) for the head of the report where a study has roll-out data; None where it has none."""
     if ROLL_OUT not in roles(reading):
         return None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fathom.core.records import Round, unique
-from fathom.results.results import Reading, Setting, class_shares
+from fathom.results.results import Setting, StudyResults, class_shares
 from fathom.stats.curves import SETTING, budget_curves
 from fathom.stats.inference import Array
 
@@ -18,7 +18,7 @@ RATES = ("mask_rate", "pseudo_rate", "pseudo_accuracy")
 
 
 @dataclass(frozen=True)
-class Probe:
+class ProbeCurve:
     """Encoders of one dataset that were learned in one way, one a seed.
 
     Args:
@@ -42,17 +42,17 @@ class Probe:
         return [seed for seed in self.records if self.curve(seed)[0]]
 
 
-def probes(reading: Reading) -> list[Probe]:
+def probes(reading: StudyResults) -> list[ProbeCurve]:
     """The study's encoders, in order of dataset and way."""
     found: dict[tuple[str, str], dict[int, Record]] = {}
     for content, clock in reading.prepared:
         key = (str(content["dataset"]), str(content["preparation"]))
         found.setdefault(key, {})[int(content["seed"])] = (content, clock)
-    return [Probe(*key, records) for key, records in found.items()]
+    return [ProbeCurve(*key, records) for key, records in found.items()]
 
 
 @dataclass(frozen=True, eq=False)
-class Guesses:
+class PseudoLabelStats:
     """What the rounds of a setting say of their pseudo-labels.
 
     Args:
@@ -101,13 +101,13 @@ class Guesses:
         return None
 
 
-def guesses(reading: Reading) -> list[Guesses]:
+def guesses(reading: StudyResults) -> list[PseudoLabelStats]:
     """What the rounds of each setting say of pseudo-labels; settings that say nothing are left out."""
     found = (_of_setting(reading, setting) for setting in reading.store.study.settings)
     return [own for own in found if own]
 
 
-def _of_setting(reading: Reading, setting: Setting) -> Guesses | None:
+def _of_setting(reading: StudyResults, setting: Setting) -> PseudoLabelStats | None:
     import pandas as pd
 
     rows: list[dict[str, Any]] = []
@@ -130,7 +130,9 @@ def _of_setting(reading: Reading, setting: Setting) -> Guesses | None:
             by_round.setdefault(r.round, []).append(r)
     detailed = [(own[0].budget, own) for _, own in sorted(by_round.items())]
     facts = reading.facts.get(setting[0])
-    return Guesses(setting, pd.DataFrame(rows), threshold, detailed, query, class_shares(facts) if facts else [])
+    return PseudoLabelStats(
+        setting, pd.DataFrame(rows), threshold, detailed, query, class_shares(facts) if facts else []
+    )
 
 
 def _numbers(value: Any) -> list[float]:

@@ -13,7 +13,7 @@ ALPHA = 0.05  # of tests; equivalence is tested by the interval of 1 - 2 ALPHA
 
 
 @dataclass(frozen=True)
-class Arm:
+class SeedSummary:
     """Mean and spread of a few seeds.
 
     Args:
@@ -29,7 +29,7 @@ class Arm:
     seeds: Mapping[int, float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, seeds: Mapping[int, float]) -> "Arm":
+    def of(cls, seeds: Mapping[int, float]) -> "SeedSummary":
         """The arm of some seeds' values."""
         band = t_interval(list(seeds.values()))
         return cls(band.mean, band.sd, band.n, dict(seeds))
@@ -66,7 +66,7 @@ class Difference:
         return -margin < self.inner_low and self.inner_high < margin
 
 
-def welch(a: Arm, b: Arm, level: float = LEVEL) -> Difference:
+def welch(a: SeedSummary, b: SeedSummary, level: float = LEVEL) -> Difference:
     """`a - b` of independent seeds whose variances may differ, from means, spreads and counts alone.
 
     Refused where an arm has fewer than 2 seeds or neither varies: nothing then says how far chance alone moves them.
@@ -76,7 +76,7 @@ def welch(a: Arm, b: Arm, level: float = LEVEL) -> Difference:
     return contrast([(1, a), (-1, b)], level)
 
 
-def contrast(terms: Sequence[tuple[float, Arm]], level: float = LEVEL) -> Difference:
+def contrast(terms: Sequence[tuple[float, SeedSummary]], level: float = LEVEL) -> Difference:
     """A weighted sum of independent means whose variances may differ; refused as `welch` is.
 
     Source: degrees of freedom by Satterthwaite, 1946.
@@ -94,7 +94,7 @@ def contrast(terms: Sequence[tuple[float, Arm]], level: float = LEVEL) -> Differ
     return _interval(mean, sum(parts) ** 0.5, df, n, level)
 
 
-def difference(a: Arm, b: Arm, level: float = LEVEL) -> Difference:
+def paired_difference(a: SeedSummary, b: SeedSummary, level: float = LEVEL) -> Difference:
     """`a - b`, paired by seed where both know two seeds or more in common; else by Welch."""
     common = sorted(set(a.seeds) & set(b.seeds))
     if len(common) < 2:

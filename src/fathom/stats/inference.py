@@ -43,7 +43,7 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Test:
+class TestResult:
     """A two-sided test, or the reason why there is none.
 
     Args:
@@ -90,7 +90,7 @@ def critical_t(n: int, alpha: float) -> float:
     return float(stdtrit(n - 1, 1 - alpha / 2))
 
 
-def paired_t(differences: Sequence[float] | Array) -> Test:
+def paired_t(differences: Sequence[float] | Array) -> TestResult:
     """Two-sided paired t-test on the differences of pairs that share a seed.
 
     Refused for n < 2, for undefined differences, and where the differences do not vary: t would be infinite, and the
@@ -102,17 +102,17 @@ def paired_t(differences: Sequence[float] | Array) -> Test:
     n = len(d)
     nan = float("nan")
     if n < 2:
-        return Test(nan, nan, n, f"n = {n}: a test needs at least 2 seeds that both methods have")
+        return TestResult(nan, nan, n, f"n = {n}: a test needs at least 2 seeds that both methods have")
     if not np.isfinite(d).all():
-        return Test(nan, nan, n, "a difference is undefined")
+        return TestResult(nan, nan, n, "a difference is undefined")
     sd = float(d.std(ddof=1))
     if sd < SPREAD:
-        return Test(nan, nan, n, "the differences do not vary between seeds")
+        return TestResult(nan, nan, n, "the differences do not vary between seeds")
     t = float(d.mean()) / (sd / n**0.5)
-    return Test(float(2 * stdtr(n - 1, -abs(t))), t, n)
+    return TestResult(float(2 * stdtr(n - 1, -abs(t))), t, n)
 
 
-def sign_flip(differences: Sequence[float] | Array) -> Test:
+def sign_flip(differences: Sequence[float] | Array) -> TestResult:
     """Exact two-sided sign-flip test of mean 0 on paired differences (all 2^n flips up to n = 16, else 100,000).
 
     Assumes that under the null the differences are symmetric about 0, and nothing about their shape.
@@ -132,10 +132,10 @@ def sign_flip(differences: Sequence[float] | Array) -> Test:
         n_resamples=2**16 if len(d) <= 16 else 100_000,
         rng=np.random.default_rng(0),
     )
-    return Test(float(result.pvalue), float(result.statistic), len(d))
+    return TestResult(float(result.pvalue), float(result.statistic), len(d))
 
 
-def wilcoxon(differences: Sequence[float] | Array) -> Test:
+def wilcoxon(differences: Sequence[float] | Array) -> TestResult:
     """Two-sided Wilcoxon signed-rank test on paired differences, zeros dropped as Wilcoxon did; exact without ties.
 
     Source: Wilcoxon, 1945; by `scipy.stats.wilcoxon`.
@@ -146,17 +146,17 @@ def wilcoxon(differences: Sequence[float] | Array) -> Test:
     if (test := _refusal(d)) is not None:
         return test
     if not d.any():
-        return Test(float("nan"), float("nan"), len(d), "all differences are zero")
+        return TestResult(float("nan"), float("nan"), len(d), "all differences are zero")
     result = test_of(d)
-    return Test(float(result.pvalue), float(result.statistic), len(d))
+    return TestResult(float(result.pvalue), float(result.statistic), len(d))
 
 
-def _refusal(d: Array) -> Test | None:
+def _refusal(d: Array) -> TestResult | None:
     n = len(d)
     if n < 2:
-        return Test(float("nan"), float("nan"), n, f"n = {n}: a test needs at least 2 pairs")
+        return TestResult(float("nan"), float("nan"), n, f"n = {n}: a test needs at least 2 pairs")
     if not np.isfinite(d).all():
-        return Test(float("nan"), float("nan"), n, "a difference is undefined")
+        return TestResult(float("nan"), float("nan"), n, "a difference is undefined")
     return None
 
 

@@ -41,7 +41,7 @@ CHUNK = 4_000_000  # numbers held at once while permuting
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
+class PenaltyBlock:
     """One setting, complete: a score for every method, seed and budget.
 
     Args:
@@ -173,7 +173,7 @@ def penalty_matrix(
 
 def complete_blocks(
     frame: "pd.DataFrame", refused: list[Refused], *, include_start: bool, rounds: Mapping[str, int] | None = None
-) -> Iterator[Block]:
+) -> Iterator[PenaltyBlock]:
     """The settings that can be compared. What cannot is told in `refused`.
 
     A method with fewer than two complete seeds leaves the comparison; then the seeds that all others share count.
@@ -203,7 +203,7 @@ def complete_blocks(
         if lengths in ({0}, set()) or len(lengths) > 1:
             refused.append((setting, "no budget after round 0 that all runs share"))
             continue
-        yield Block(setting, queries, seeds, np.array([[curves[q][s] for q in queries] for s in seeds]))
+        yield PenaltyBlock(setting, queries, seeds, np.array([[curves[q][s] for q in queries] for s in seeds]))
 
 
 # ------------------------------------------------------------------------------------------------------------ wins
@@ -245,7 +245,7 @@ def _corrected_wins(scores: Array, alpha: float) -> Array:
     return wins
 
 
-def _band(blocks: list[Block], queries: list[str], alpha: float, draws: int, stream: Stream) -> float:
+def _band(blocks: list[PenaltyBlock], queries: list[str], alpha: float, draws: int, stream: Stream) -> float:
     """95 % quantile, over relabelings, of the largest cell.
 
     A relabeling permutes the methods within each seed, the whole curve at once, so seeds and budgets keep what they

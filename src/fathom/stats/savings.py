@@ -15,7 +15,7 @@ import numpy as np
 from fathom.core.streams import Stream
 from fathom.stats.curves import References
 from fathom.stats.inference import Array, t_interval
-from fathom.stats.penalty import Block, complete_blocks
+from fathom.stats.penalty import PenaltyBlock, complete_blocks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +24,7 @@ TARGETS = (0.5, 0.75, 0.9, 1.0)  # of the way from the baseline's first to its f
 
 
 @dataclass(frozen=True)
-class Saving:
+class LabelSaving:
     """What one query method saves in one setting at one target.
 
     Args:
@@ -71,7 +71,7 @@ def label_savings(
     rounds: Mapping[str, int] | None = None,
     draws: int = 1000,
     stream: Stream | None = None,
-) -> list[Saving]:
+) -> list[LabelSaving]:
     """Label savings of every method of every setting at each of `TARGETS`.
 
     Both curves are resampled by the same seeds (all n^n resamples up to n = 4, else `draws` random ones). With three
@@ -88,7 +88,7 @@ def label_savings(
     Source: matched score as in Mussmann and Liang, 2018; censoring, slope test and paired bootstrap are ours.
     """
     stream = stream or Stream(0, ("bootstrap",))
-    found: list[Saving] = []
+    found: list[LabelSaving] = []
     for number, block in enumerate(complete_blocks(frame, [], include_start=True, rounds=rounds)):
         if block.scores.shape[2] > 1:
             part = frame[(frame["dataset"] == block.setting[0]) & (frame["regime"] == block.setting[1])]
@@ -99,7 +99,7 @@ def label_savings(
     return found
 
 
-def _of_block(block: Block, budgets: Array, against: Mapping[str, str], resamples: Any) -> Iterator[Saving]:
+def _of_block(block: PenaltyBlock, budgets: Array, against: Mapping[str, str], resamples: Any) -> Iterator[LabelSaving]:
     for query, other in against.items():
         if other not in block.queries:
             continue
@@ -111,14 +111,14 @@ def _of_block(block: Block, budgets: Array, against: Mapping[str, str], resample
             nan = float("nan")
             if not rise.low > 0:
                 reason = "not estimable: the baseline's curve does not clearly rise"
-                yield Saving(block.setting, query, share, target, nan, nan, nan, False, len(block.seeds), reason)
+                yield LabelSaving(block.setting, query, share, target, nan, nan, nan, False, len(block.seeds), reason)
                 continue
             point, censored = _saving(budgets, own.mean(0), reference.mean(0), target)
             many = [_saving(budgets, own[s].mean(0), reference[s].mean(0), target) for s in resamples]
             values = np.array([-np.inf if c else v for v, c in many if np.isfinite(v)])
             low, high = np.quantile(values, [0.025, 0.975], method="inverted_cdf") if len(values) else (nan, nan)
             n = len(block.seeds)
-            yield Saving(block.setting, query, share, target, point, float(low), float(high), censored, n)
+            yield LabelSaving(block.setting, query, share, target, point, float(low), float(high), censored, n)
 
 
 def _saving(budgets: Array, own: Array, reference: Array, target: float) -> tuple[float, bool]:

@@ -25,7 +25,7 @@ class DamageWarning(UserWarning):
     """A stored file is damaged: it counts as absent, and its work will be done again."""
 
 
-def pack(content: Mapping[str, Any], clock: Mapping[str, Any]) -> bytes:
+def pack_record(content: Mapping[str, Any], clock: Mapping[str, Any]) -> bytes:
     """The bytes of a record: content and clock readings, each with its SHA-256."""
     record = {"format": FORMAT, "content": content, "sha256": digest(content), "clock": clock}
     record["clock_sha256"] = digest(clock)
@@ -33,7 +33,7 @@ def pack(content: Mapping[str, Any], clock: Mapping[str, Any]) -> bytes:
     return ("{" + ",\n ".join(lines) + "}\n").encode()
 
 
-def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def read_record(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """(content, clock) of a record.
 
     Raises:
@@ -55,14 +55,14 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return content, clock
 
 
-def look(path: Path) -> tuple[tuple[dict[str, Any], dict[str, Any]] | None, str]:
+def try_read(path: Path) -> tuple[tuple[dict[str, Any], dict[str, Any]] | None, str]:
     """((content, clock), "") of a record; (None, "") where it is absent, (None, what is wrong) where it is damaged.
 
     Raises:
         FathomError: It was written by a newer version.
     """
     try:
-        return read(path), ""
+        return read_record(path), ""
     except (FileNotFoundError, NotADirectoryError):
         return None, ""
     except DamagedError as error:
@@ -160,7 +160,7 @@ def clean(root: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def mark(path: Path, pid: int) -> None:
+def leave_marker(path: Path, pid: int) -> None:
     """Leave a mark that counts as long as a process of this machine lives."""
     path.write_text(f"{socket.gethostname()} {pid}")
 
@@ -212,7 +212,7 @@ def lock(path: Path, *, wait: bool) -> Iterator[bool]:
         held.release()
 
 
-def set_aside(path: Path, target: Path) -> Path | None:
+def quarantine(path: Path, target: Path) -> Path | None:
     """Rename a damaged file to `target-1`, `-2`, ... and never over another one. Callers hold one lock for all this.
 
     Returns:

@@ -18,7 +18,7 @@ Record = tuple[dict[str, Any], dict[str, Any]]  # (content, clock)
 LOCKS = ".locks"  # folder of locks and marks
 
 
-class Shelf:
+class RecordStore:
     """Records by name, such as `shared/hparams/<key>`.
 
     Args:
@@ -38,14 +38,14 @@ class Shelf:
         Raises:
             FathomError: A record with another content is there.
         """
-        path, data = self.path(name), atomic_files.pack(content, clock or {})
+        path, data = self.path(name), atomic_files.pack_record(content, clock or {})
         while True:
             try:
                 return atomic_files.write(path, data)
             except FileExistsError:
-                found, _ = atomic_files.look(path)
+                found, _ = atomic_files.try_read(path)
             if found is None:  # damaged, or moved away by another process just now
-                self.set_aside(name, lambda: atomic_files.look(path)[1])
+                self.quarantine(name, lambda: atomic_files.try_read(path)[1])
             elif digest(found[0]) == digest(content):
                 return None
             else:
@@ -56,7 +56,7 @@ class Shelf:
 
     def get(self, name: str) -> Record | None:
         """(content, clock) of a record, or None where it is absent or damaged."""
-        found, reason = atomic_files.look(self.path(name))
+        found, reason = atomic_files.try_read(self.path(name))
         if reason:
             self.warn(name, reason)
         return found
@@ -93,18 +93,18 @@ class Shelf:
 
         def damage() -> str:
             # Nothing is wrong any more where another process has opened the job again, or done it.
-            record, _ = atomic_files.look(self.path(name))
+            record, _ = atomic_files.try_read(self.path(name))
             concerns = record is not None and sha256 in record[0].values()
             return "SHA-256 of its arrays differs" if concerns and not _checked(path, sha256) else ""
 
-        self.set_aside(name, damage, ".safetensors")
+        self.quarantine(name, damage, ".safetensors")
         return None
 
     def lock(self, name: str, *, wait: bool = False) -> AbstractContextManager[bool]:
         """Hold the lock of a task; yields whether it was had. The lock of a process that died is free again."""
         return atomic_files.lock(self.root / LOCKS / f"{name.replace('/', '-')}.lock", wait=wait)
 
-    def mark(self, name: str, session: str) -> Path:
+    def marker_path(self, name: str, session: str) -> Path:
         """The file that says that a session is at a task, made and removed by who holds the task's lock."""
         return self.root / LOCKS / f"{name.replace('/', '-')}.{session}"
 
@@ -120,7 +120,7 @@ class Shelf:
         text = f"{self.path(name)}: {reason}; it counts as absent; its work will be done again by the same `fathom run`"
         warnings.warn(text, atomic_files.DamageWarning, stacklevel=3)
 
-    def set_aside(self, name: str, damage: Callable[[], str], *more: str) -> None:
+    def quarantine(self, name: str, damage: Callable[[], str], *more: str) -> None:
         """Move a record to quarantine if it is still damaged, with the files of its name that end in `more`.
 
         Args:
@@ -136,7 +136,7 @@ class Shelf:
                 return
             for ending in (*more, ".json"):  # the record last: once it is gone, its job may begin again
                 path, target = self.root / f"{name}{ending}", self.root / "quarantine" / name.replace("/", "-")
-                if moved := atomic_files.set_aside(path, target.with_name(target.name + ending)):
+                if moved := atomic_files.quarantine(path, target.with_name(target.name + ending)):
                     text = f"{path}: {reason}; moved to {moved}, its work will be done again"
                     warnings.warn(text, atomic_files.DamageWarning, stacklevel=3)
 

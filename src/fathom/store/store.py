@@ -30,9 +30,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fathom.core.records import FathomError, LabelRegime, Round, RunSpec, Study, difference, digest, refusal
+from fathom.core.records import FathomError, LabelRegime, Round, RunSpec, Study, digest, refusal, run_difference
 from fathom.store import atomic_files
-from fathom.store.record_store import LOCKS, Record, Shelf
+from fathom.store.record_store import LOCKS, Record, RecordStore
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +44,7 @@ WORK = ".work"  # folder of what long jobs keep on the way (see `protocol.checkp
 RECENT = 60.0  # seconds after which a job that says nothing more is not thought to be under way
 
 
-class Store(Shelf):
+class Store(RecordStore):
     """The results of one study in one folder.
 
     Args:
@@ -88,17 +88,17 @@ class Store(Shelf):
                 f"cannot write to {self.root}: {error.strerror}. Name another folder with --out"
             ) from None
         with self.lock("study", wait=True):
-            if atomic_files.look(self.path("study"))[0] is None:
+            if atomic_files.try_read(self.path("study"))[0] is None:
                 self._check_remains(study)
                 self.put("study", study.to_json())
                 return
-            added, removed = difference(self.study.runs, study.runs)
+            added, removed = run_difference(self.study.runs, study.runs)
             if (removed or (added and not extend)) and self._holds_results():
                 raise FathomError(refusal(self.root, self.study.runs, study.runs))
             for spec in removed:  # of a study that was refused before anything was computed
                 self.path(f"runs/{spec.key}/spec").unlink(missing_ok=True)
             if study != self.study:  # more runs, or another title, baseline or ceiling, which decide no result
-                atomic_files.write(self.path("study"), atomic_files.pack(study.to_json(), {}), replace=True)
+                atomic_files.write(self.path("study"), atomic_files.pack_record(study.to_json(), {}), replace=True)
                 self.__dict__.pop("study", None)
 
     def _holds_results(self) -> bool:
@@ -113,7 +113,7 @@ class Store(Shelf):
         Raises:
             FathomError: Its file is damaged or gone.
         """
-        found, reason = atomic_files.look(self.path("study"))
+        found, reason = atomic_files.try_read(self.path("study"))
         if found:
             return Study.from_json(found[0])
         raise FathomError(
@@ -145,11 +145,11 @@ class Store(Shelf):
         warnings.warn(text, atomic_files.DamageWarning, stacklevel=3)
 
     @cached_property
-    def pinned(self) -> dict[str, list[str]]:
+    def cached_retries(self) -> dict[str, list[str]]:
         """The retries that this process has seen, by setting: another process may declare one while a job is done."""
         return {}
 
-    def forget(self) -> bool:
+    def refresh_retries(self) -> bool:
         """Look at retries anew; whether any was declared since they were looked at."""
         seen = self.__dict__.pop("pinned", {})
         return any(self.retries(tuple(json.loads(key))) != changes for key, changes in seen.items())
@@ -160,9 +160,9 @@ class Store(Shelf):
         As it was when this process first asked (`forget` asks again): a job ends under the form that it began under.
         """
         key = json.dumps(setting)
-        if key not in self.pinned:
-            self.pinned[key] = self._retries(setting)
-        return self.pinned[key]
+        if key not in self.cached_retries:
+            self.cached_retries[key] = self._retries(setting)
+        return self.cached_retries[key]
 
     def _retries(self, setting: tuple[str, str, str]) -> list[str]:
         stem = f"shared/retries/{digest(list(setting), 12)}"
@@ -176,7 +176,7 @@ class Store(Shelf):
         content = dict(zip(("dataset", "regime", "paradigm"), setting, strict=True))
         name = f"shared/retries/{digest(list(setting), 12)}-{number}"
         self.put(name, {**content, "number": number, "change": change, "because": because})
-        self.pinned.pop(json.dumps(setting), None)
+        self.cached_retries.pop(json.dumps(setting), None)
 
     def run_name(self, spec: RunSpec) -> str:
         """Folder of a run, for example `runs/<key>`; `runs/<key>-1` after the first retry of its setting."""
@@ -208,7 +208,7 @@ class Store(Shelf):
             )
         name, previous = f"{self.run_name(spec)}/round-{record.round:02d}", _link(before[: record.round])
         if record.round == len(before):
-            self.set_aside(name, lambda: _wrong(self.path(name), previous))
+            self.quarantine(name, lambda: _check_chain(self.path(name), previous))
         self.put(name, {"previous": previous, **record.content()}, record.clock())
 
     def rounds(self, spec: RunSpec) -> list[Round]:
@@ -223,8 +223,8 @@ class Store(Shelf):
         rounds: list[Round] = []
         name = self.run_name(spec)
         while True:
-            found, damage = atomic_files.look(self.path(f"{name}/round-{len(rounds):02d}"))
-            damage = damage or _stranger(found, _link(rounds))
+            found, damage = atomic_files.try_read(self.path(f"{name}/round-{len(rounds):02d}"))
+            damage = damage or _breaks_chain(found, _link(rounds))
             if found is None or damage:
                 return rounds, damage
             content, clock = found
@@ -238,7 +238,7 @@ class Store(Shelf):
         for attempt in range(1000):
             try:
                 return atomic_files.write(
-                    self.root / f"failures/{task}-{attempt}.json", atomic_files.pack(content, clock)
+                    self.root / f"failures/{task}-{attempt}.json", atomic_files.pack_record(content, clock)
                 )
             except FileExistsError:
                 continue
@@ -248,7 +248,7 @@ class Store(Shelf):
         """The failed attempts, in order of task and attempt."""
         return [{"file": name, **content, **clock} for name, (content, clock) in self.records("failures").items()]
 
-    def under_way(self) -> list[dict[str, Any]]:
+    def in_progress(self) -> list[dict[str, Any]]:
         """How far the jobs are that take long enough to say so: job, epochs done, of how many, what was measured."""
         found = []
         for path in sorted((self.root / WORK).glob("*.json")):
@@ -293,7 +293,7 @@ class Store(Shelf):
         return regime is not None and len(self.rounds(spec)) == regime.rounds
 
 
-def table(out: str | Path) -> "pd.DataFrame":
+def read_rounds(out: str | Path) -> "pd.DataFrame":
     """The tidy table of the study in folder `out`: one row a committed round."""
     return Store.open(out).table()
 
@@ -301,13 +301,13 @@ def table(out: str | Path) -> "pd.DataFrame":
 # -------------------------------------------------------------------------------------------- order of rounds
 
 
-def _wrong(path: Path, previous: str) -> str:
+def _check_chain(path: Path, previous: str) -> str:
     """What is wrong with the file of a round that should follow the one of digest `previous`; empty where absent."""
-    found, damage = atomic_files.look(path)
-    return damage or _stranger(found, previous)
+    found, damage = atomic_files.try_read(path)
+    return damage or _breaks_chain(found, previous)
 
 
-def _stranger(found: Record | None, previous: str) -> str:
+def _breaks_chain(found: Record | None, previous: str) -> str:
     """What is wrong with a round that should follow the one of digest `previous`; empty where it does."""
     return "does not follow the round before it" if found and found[0]["previous"] != previous else ""
 

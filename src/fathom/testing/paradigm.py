@@ -17,10 +17,20 @@ from fathom.data import load
 from fathom.data.cache.features import FeatureImages, standardized
 from fathom.data.dataset import DataRoot, Dataset
 from fathom.data.images import Subset
-from fathom.data.regimes import build as build_regime
-from fathom.learn import build
-from fathom.learn.task import FORGET, Classifier, HParams, Images, Paradigm, Prediction, State, Task, Unlabeled
-from fathom.protocol.split import Start
+from fathom.data.regimes import build_regime as build_regime
+from fathom.learn import build_paradigm
+from fathom.learn.task import (
+    NO_CHECKPOINT,
+    Classifier,
+    HParams,
+    ImageSource,
+    Paradigm,
+    Prediction,
+    State,
+    Task,
+    Unlabeled,
+)
+from fathom.protocol.split import Split
 from fathom.registry.registry import find
 from fathom.testing.purity import global_state, other_python_state, refuse
 
@@ -55,7 +65,7 @@ def paradigm_findings(text: str, device: torch.device | str = "cpu") -> list[str
     Raises:
         FathomError: It cannot be built: unknown name or parameter, a missing method, or it cannot be imported.
     """
-    paradigm = build(text)
+    paradigm = build_paradigm(text)
     entry, _ = find("paradigm", text)
     findings = [] if entry.summary else [f"{entry.attribute} has no docstring; its first line is what lists show"]
     with TemporaryDirectory() as nowhere:
@@ -71,11 +81,11 @@ def paradigm_findings(text: str, device: torch.device | str = "cpu") -> list[str
 
 
 class _Asked:
-    """Images of which nothing can be had but what `Images` promises: no labels, no ids, nothing around them."""
+    """Images of which nothing can be had but what `ImageSource` promises: no labels, no ids, nothing around them."""
 
     __slots__ = ("_images",)
 
-    def __init__(self, images: Images) -> None:
+    def __init__(self, images: ImageSource) -> None:
         self._images = images
 
     def __len__(self) -> int:
@@ -106,26 +116,28 @@ class _None(_Asked):
 class _Case:
     paradigm: Paradigm
     task: Task
-    test: Images
+    test: ImageSource
     state: State | None
     hparams: HParams
 
     def fit(self, dropout: float = 0.0, **changes: Any) -> Classifier:
         task = dataclasses.replace(self.task, **changes)
-        return self.paradigm.fit(task, self.hparams, self.state, Streams(0, 1), dropout=dropout, journal=FORGET)
+        return self.paradigm.fit(
+            task, self.hparams, self.state, Streams(0, 1), dropout=dropout, checkpointer=NO_CHECKPOINT
+        )
 
 
 def _examine(paradigm: Paradigm, library: DataRoot, device: torch.device) -> Iterator[str]:
     loaded = load(DATASET, library)
     plain = dataclasses.replace(loaded, images=loaded.images.to(device), test_images=loaded.test_images.to(device))
-    start = Start.draw(plain, build_regime(REGIME, plain, ""), 0, device)
+    start = Split.draw(plain, build_regime(REGIME, plain, ""), 0, device)
     yield from _facts(paradigm, library)
     state = None
     if paradigm.preparation:
         some = Subset(plain.images, start.tensor(start.train_ids[:128]))
         unlabeled = Unlabeled(_Asked(some), plain.mean, plain.std, plain.augment)
         state = yield from _twice(
-            "prepare", lambda: dict(paradigm.prepare(unlabeled, Streams(0)("pretrain"), library, FORGET))
+            "prepare", lambda: dict(paradigm.prepare(unlabeled, Streams(0)("pretrain"), library, NO_CHECKPOINT))
         )
     if paradigm.backbone:
         parts = []
@@ -154,7 +166,7 @@ def _examine(paradigm: Paradigm, library: DataRoot, device: torch.device) -> Ite
 
 
 def _embedding(
-    paradigm: Paradigm, d: Dataset, images: Images, state: State | None, library: DataRoot
+    paradigm: Paradigm, d: Dataset, images: ImageSource, state: State | None, library: DataRoot
 ) -> Callable[[], dict[str, Tensor]]:
     unlabeled = Unlabeled(_Asked(images), d.mean, d.std, d.augment)
     return lambda: {"features": torch.cat(list(paradigm.embed(unlabeled, state, library)))}
@@ -171,10 +183,10 @@ def _facts(paradigm: Paradigm, library: DataRoot) -> Iterator[str]:
         yield "recipe_name is empty; it is what a report says of the recipe"
     if not _plain(paradigm.facts(library)):
         yield "facts must be plain JSON"
-    for name, got in (("images", paradigm.images(40)), ("validated", paradigm.validated(40))):
+    for name, got in (("images", paradigm.training_images(40)), ("validated", paradigm.validation_images(40))):
         if not isinstance(got, int) or got < 1:
             yield f"{name}(40) is {got!r}; expected a whole number above 0: plans reckon their time from it"
-    if paradigm.probe(50).images(50) > paradigm.images(50):
+    if paradigm.benchmark_copy(50).training_images(50) > paradigm.training_images(50):
         yield "probe(50) trains on more images than the paradigm itself; it is to be a moment's work"
 
 
@@ -192,7 +204,7 @@ def _trained(case: _Case) -> Iterator[str]:
         yield f"val_score is {classifier.val_score}; expected the task's metric, in [0, 1]"
     if not classifier.history or not all({"epoch", "loss"} <= set(row) for row in classifier.history):
         yield "history must have a row an epoch, with its epoch and loss"
-    if not _plain(classifier.shown):
+    if not _plain(classifier.diagnostics):
         yield "shown must be plain JSON, as it is committed with the round"
     kept = classifier.state()
     if any(tensor.device.type != "cpu" for tensor in kept.values()):

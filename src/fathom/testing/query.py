@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fathom.core.records import FathomError
 from fathom.core.streams import Stream
-from fathom.query.method import QueryMethod, build
+from fathom.query.method import QueryMethod, build_query
 from fathom.query.view import PoolView, Selection
 from fathom.registry.registry import find
 from fathom.testing.purity import global_state, other_python_state, refuse
@@ -41,7 +41,7 @@ def query_findings(text: str, device: torch.device | str = "cpu") -> list[str]:
     Raises:
         FathomError: The method cannot be built: unknown name or parameter, or it cannot be imported.
     """
-    method = build(text)
+    method = build_query(text)
     entry, _ = find("query", text)
     findings = [] if entry.summary else [f"{entry.attribute} has no docstring; its first line is what lists show"]
     for case in _cases(method, torch.device(device)):

@@ -17,7 +17,7 @@ from fathom.core.records import FathomError
 from fathom.core.streams import Streams
 from fathom.data import load
 from fathom.data.files.decode import decode
-from fathom.data.regimes import build, check_regime
+from fathom.data.regimes import build_regime, check_regime
 from fathom.data.splits import train_val_split
 
 
@@ -399,6 +399,6 @@ def test_lesions_of_real_skin_images_stay_together(real_data, tmp_path):
         train, val = train_val_split(data, Streams(seed)("split"))
         assert not {lesion[data.ids[i]] for i in train} & {lesion[data.ids[i]] for i in val}
         assert len(val) == data.val_split  # single images fill what lesions leave
-        fitting = build("custom(start=7, query_size=20, rounds=3, val_size=50)", data)
+        fitting = build_regime("custom(start=7, query_size=20, rounds=3, val_size=50)", data)
         if np.bincount(data.labels[train], minlength=data.num_classes).min() >= 1:
             check_regime(data, fitting, train, val)

@@ -17,7 +17,7 @@ from fathom.data import check, load
 from fathom.data.check import check_data
 from fathom.data.datasets.isic2019 import CLASSES, COUNTS, INPUT, LESION_TEST, METADATA, TRUTH, _sketch
 from fathom.data.files.official import published_test_split
-from fathom.data.regimes import build, check_regime
+from fathom.data.regimes import build_regime, check_regime
 from fathom.data.splits import train_val_split
 
 SMALL = "isic2019(size=16)"
@@ -120,7 +120,7 @@ def test_the_published_split_has_the_published_sizes():
     assert (len(test), int(test.sum())) == (25_331, 6_332)
     sketch = _sketch(split="published")
     assert (len(sketch.labels), sketch.val_split, sketch.images.size) == (18_999, 3_799, (300, 300))
-    sizes = [build(name, sketch) for name in ("low", "mid", "high")]
+    sizes = [build_regime(name, sketch) for name in ("low", "mid", "high")]
     assert [(r.start, r.query_size, r.rounds, r.val_size) for r in sizes] == [
         (40, 40, 10, 200),
         (200, 200, 10, 1_000),
@@ -256,7 +256,7 @@ def test_the_real_tables_with_a_part_of_the_real_images(ham):
         train, val = train_val_split(isic, Streams(seed)("split"))
         assert abs(len(val) - isic.val_split) <= 1
         assert not {lesion[isic.ids[i]] for i in train} & {lesion[isic.ids[i]] for i in val}
-        check_regime(isic, build("low", isic), train, val)
+        check_regime(isic, build_regime("low", isic), train, val)
 
 
 def test_the_real_tables_have_the_published_counts(ham):

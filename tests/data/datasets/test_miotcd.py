@@ -21,7 +21,7 @@ from fathom.data.datasets import miotcd
 from fathom.data.datasets.miotcd import CLASSES, COUNTS, TOTAL, _sketch
 from fathom.data.files.archives import Archive
 from fathom.data.files.official import published_test_split
-from fathom.data.regimes import build, check_regime
+from fathom.data.regimes import build_regime, check_regime
 from fathom.data.splits import train_val_split
 
 SMALL = "mio-tcd(absent=skip, size=16)"
@@ -102,7 +102,7 @@ def test_the_published_split_is_the_same_on_every_machine():
     assert (sketch.val_split, sketch.images.size) == (77_874, (256, 256))
     digest = hashlib.sha256(np.flatnonzero(test).astype("<i8").tobytes()).hexdigest()
     assert digest[:16] == "f87b7c67d4997af7"
-    sizes = [build(name, sketch) for name in ("low", "mid", "high")]
+    sizes = [build_regime(name, sketch) for name in ("low", "mid", "high")]
     assert [(r.start, r.query_size, r.rounds, r.val_size) for r in sizes] == [
         (55, 55, 10, 275),
         (275, 275, 10, 1_375),

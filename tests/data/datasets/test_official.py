@@ -18,7 +18,7 @@ from fathom.core.records import FathomError
 from fathom.core.streams import Streams
 from fathom.data import load
 from fathom.data.dataset import DataRoot
-from fathom.data.regimes import build, check_regime
+from fathom.data.regimes import build_regime, check_regime
 from fathom.data.splits import starting_set, train_val_split, validation_set
 
 # ------------------------------------------------------------------------------------------------------- digits
@@ -50,7 +50,7 @@ def test_digits_do_not_depend_on_the_seed_and_have_a_revision(tmp_path):
 @pytest.mark.parametrize(("name", "pool"), [("digits", (1188, 1188)), ("digits-lt", (470, 490))])
 def test_the_low_regime_fits_the_digits(tmp_path, name, pool):
     digits = load(name, root(tmp_path))
-    low = build("low", digits)
+    low = build_regime("low", digits)
     for seed in range(20):
         train, val = train_val_split(digits, Streams(seed)("split"))
         check_regime(digits, low, train, val)
@@ -104,7 +104,7 @@ def test_mnist_reads_official_files(tmp_path, monkeypatch, packed):
     assert mnist.class_names[:2] == ("zero", "one")
     assert mnist.augment == "digits"  # a mirrored digit is no digit
     for name in ("low", "mid", "high"):
-        check_regime(mnist, build(name, mnist), *train_val_split(mnist, Streams(1)("split")))
+        check_regime(mnist, build_regime(name, mnist), *train_val_split(mnist, Streams(1)("split")))
 
 
 def test_damaged_idx_files_are_refused(tmp_path, monkeypatch):
@@ -187,9 +187,9 @@ def test_cifar100_takes_the_fine_labels(tmp_path, monkeypatch):
     assert taken.num_classes == 100
     assert taken.val_split == 300
     assert "only the first 3,000 of 50,000 train" in taken.notes[0]
-    assert [build(r, taken).start for r in ("low", "mid", "high")] == [500, 1000, 5000]
-    assert [build(r, taken).rounds for r in ("low", "mid", "high")] == [10, 10, 5]
-    assert [build(r, taken).val_size for r in ("low", "mid", "high")] == [2500, 5000, 5000]
+    assert [build_regime(r, taken).start for r in ("low", "mid", "high")] == [500, 1000, 5000]
+    assert [build_regime(r, taken).rounds for r in ("low", "mid", "high")] == [10, 10, 5]
+    assert [build_regime(r, taken).val_size for r in ("low", "mid", "high")] == [2500, 5000, 5000]
 
 
 def test_only_the_needed_batches_are_needed(tmp_path, monkeypatch):
@@ -310,7 +310,7 @@ def test_cifar10_lt(real_cifar10):
     assert counts[1:].tolist() == [2913, 1886, 1221, 790, 512, 331, 214, 139, 90]
     assert 4400 < counts[0] <= 4500  # the random split may leave class 0 fewer than its nominal 4,500
     for name, size in (("low", 250), ("mid", 1250), ("high", 5000)):
-        regime = build(name, long_tail)
+        regime = build_regime(name, long_tail)
         check_regime(long_tail, regime, train, val)
         chosen = validation_set(long_tail, val, regime, Streams(3)("validation"))
         assert len(chosen) == size

@@ -7,11 +7,11 @@ from PIL import Image
 from tests.data.make import photo, save
 from torchvision.transforms.v2 import functional as vision
 
-from fathom.data.files.decode import MAX_PIXELS, UnreadableError, decode, header, pillow_quiet, read
+from fathom.data.files.decode import MAX_PIXELS, UnreadableError, decode, header, pillow_quiet, read_image
 
 
 def shown(path):
-    image, _ = read(path)
+    image, _ = read_image(path)
     return np.asarray(image).astype(int)
 
 
@@ -25,7 +25,7 @@ def test_modes_become_rgb(tmp_path, mode):
     image = source.convert(mode)
     suffix = "tif" if mode in ("CMYK", "YCbCr") else "png"
     image.save(tmp_path / f"x.{suffix}")
-    got, facts = read(tmp_path / f"x.{suffix}")
+    got, facts = read_image(tmp_path / f"x.{suffix}")
     assert facts.mode == mode
     assert (got.mode, got.size) == ("RGB", (24, 16))
     assert np.abs(np.asarray(got).astype(int) - np.asarray(image.convert("RGB")).astype(int)).max() <= 1
@@ -77,7 +77,7 @@ def test_pixels_without_a_white_are_refused(tmp_path):
     Image.fromarray((grey() * 1e6).astype(np.int32)).save(tmp_path / "int.tif")
     for name in ("float.tif", "int.tif"):
         with pytest.raises(UnreadableError, match="no defined white"):
-            read(tmp_path / name)
+            read_image(tmp_path / name)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -161,7 +161,7 @@ def broken(path, kind):
 )
 def test_broken_files_are_unreadable_with_a_reason(tmp_path, kind, reason):
     with pytest.raises(UnreadableError, match=reason):
-        read(broken(tmp_path / "x.jpg", kind))
+        read_image(broken(tmp_path / "x.jpg", kind))
 
 
 def test_truncation_beyond_the_reach_of_verify(tmp_path):
@@ -176,4 +176,4 @@ def test_bomb_is_refused_before_it_is_decoded(tmp_path):
     Image.new("1", (20_000, MAX_PIXELS // 20_000 + 1)).save(tmp_path / "bomb.png")
     assert (tmp_path / "bomb.png").stat().st_size < 100_000
     with pillow_quiet(), pytest.raises(UnreadableError, match="pixels"):
-        read(tmp_path / "bomb.png")
+        read_image(tmp_path / "bomb.png")

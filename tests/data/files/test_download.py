@@ -13,7 +13,7 @@ from fathom.data import load
 from fathom.data.dataset import DataRoot
 from fathom.data.datasets import miotcd
 from fathom.data.files import download as module
-from fathom.data.files.download import Remote, download, unchanged
+from fathom.data.files.download import RemoteFile, download, unchanged
 from fathom.data.files.official import fetch
 
 DATA = bytes(range(256)) * 4000
@@ -84,7 +84,7 @@ def server():
 
 @pytest.fixture
 def remote(server):
-    return Remote(f"http://127.0.0.1:{server.server_port}/file.bin")
+    return RemoteFile(f"http://127.0.0.1:{server.server_port}/file.bin")
 
 
 def names(folder):
@@ -162,19 +162,19 @@ def test_a_part_of_another_version_is_begun_again(tmp_path, remote, server, monk
 @pytest.mark.parametrize(("kind", "value"), [("sha256", "0" * 64), ("md5", "0" * 32)])
 def test_a_wrong_checksum_is_thrown_away(tmp_path, remote, kind, value):
     with pytest.raises(FathomError, match="the official file has 0000"):
-        download(Remote(remote.url, **{kind: value}), tmp_path / "file.bin", quiet=True)
+        download(RemoteFile(remote.url, **{kind: value}), tmp_path / "file.bin", quiet=True)
     assert names(tmp_path) == []
 
 
 def test_right_checksums_are_taken(tmp_path, remote):
-    known = Remote(remote.url, len(DATA), hashlib.sha256(DATA).hexdigest(), hashlib.md5(DATA).hexdigest())
+    known = RemoteFile(remote.url, len(DATA), hashlib.sha256(DATA).hexdigest(), hashlib.md5(DATA).hexdigest())
     download(known, tmp_path / "file.bin", quiet=True)
     assert json.loads((tmp_path / "file.bin.json").read_text())["official_checksum"] is True
 
 
 def test_another_size_than_the_official_one_is_refused_before_it_comes(tmp_path, remote):
     with pytest.raises(FathomError, match="1,024,000 bytes; the official file has 5"):
-        download(Remote(remote.url, 5), tmp_path / "file.bin", quiet=True)
+        download(RemoteFile(remote.url, 5), tmp_path / "file.bin", quiet=True)
     assert names(tmp_path) == []
 
 
@@ -206,7 +206,7 @@ def test_answers_that_are_no_file(tmp_path, remote, server, what, message):
 
 def test_nobody_answers(tmp_path):
     with pytest.raises(FathomError, match="Nothing incomplete is used"):
-        download(Remote("http://127.0.0.1:9/file.bin"), tmp_path / "file.bin", quiet=True)
+        download(RemoteFile("http://127.0.0.1:9/file.bin"), tmp_path / "file.bin", quiet=True)
 
 
 def test_fetch_asks_for_leave_and_passes_messages_on(tmp_path, remote, server):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 from tests.learn.pictures import back, images, pil
 
-from fathom.learn.augment.randaugment import OPERATIONS, Draw, RandAugment, cutout
+from fathom.learn.augment.randaugment import OPERATIONS, OperationDraw, RandAugment, cutout
 
 AFFINE = Image.Transform.AFFINE
 
@@ -44,7 +44,7 @@ def test_each_operation_at_each_strength_equals_pillow(name: str, side: int):
     for v in range(1, 10):
         for sign in (-1, 1):
             full = (1, len(x))
-            draw = Draw(
+            draw = OperationDraw(
                 torch.full(full, OPERATIONS.index(name)),
                 torch.full(full, v),
                 torch.full(full, sign),
@@ -90,7 +90,7 @@ def test_an_image_does_not_depend_on_the_others_in_its_batch(seed: int, count: i
     x, augment = images(12, seed=seed), RandAugment(2, 10, 1.0)
     draw = augment.draw(12, torch.Generator().manual_seed(seed))
     some = torch.randperm(12, generator=torch.Generator().manual_seed(seed + 1))[:count]
-    part = Draw(draw.operation[:, some], draw.strength[:, some], draw.sign[:, some], draw.active[:, some])
+    part = OperationDraw(draw.operation[:, some], draw.strength[:, some], draw.sign[:, some], draw.active[:, some])
     assert torch.equal(augment.apply(x, draw)[some], augment.apply(x[some], part))
 
 

@@ -19,7 +19,7 @@ from fathom.learn.features.mobilenet import BLOCKS, LOGITS, load_mobilenet
 
 
 @dataclass
-class Shelf:
+class RecordStore:
     """A library in a folder."""
 
     path: Path
@@ -37,7 +37,7 @@ def pictures(n: int = 3, h: int = 20, w: int = 28, seed: int = 0) -> torch.Tenso
 
 
 def features_of(name: str, weights: str, size: int, images: torch.Tensor, folder: Path) -> torch.Tensor:
-    return torch.cat(list(find_backbone(name, weights, size, Shelf(folder)).load()(Pixels(images))))
+    return torch.cat(list(find_backbone(name, weights, size, RecordStore(folder)).load()(Pixels(images))))
 
 
 # --------------------------------------------------------------------------------------------------------- the input
@@ -175,7 +175,7 @@ def test_mobilenet_is_the_definition(tmp_path: Path, side: int) -> None:
 
 def test_mobilenet_says_what_it_is(tmp_path: Path) -> None:
     tiny_mobilenet(tmp_path / "w.npz")
-    facts = find_backbone("mobilenet_v2_uint8", "w.npz", 0, Shelf(tmp_path)).facts
+    facts = find_backbone("mobilenet_v2_uint8", "w.npz", 0, RecordStore(tmp_path)).facts
     assert facts["sha256"] == hashlib.sha256((tmp_path / "w.npz").read_bytes()).hexdigest()
     assert facts["input"] == "224x224"
 
@@ -229,7 +229,7 @@ def test_precomputed_features_go_on_from_the_middle(tmp_path: Path) -> None:
     train = np.arange(12.0).reshape(4, 3)
     np.savez(tmp_path / "f.npz", train=train, test=train[:2])
     rest = Subset(TensorImages(pictures(n=4)), torch.arange(2, 4))  # as many as there are test rows
-    source = find_backbone("features", "f.npz", 0, Shelf(tmp_path))
+    source = find_backbone("features", "f.npz", 0, RecordStore(tmp_path))
     np.testing.assert_array_equal(torch.cat(list(source.load()(rest))).numpy(), train[2:])
 
 
@@ -284,7 +284,7 @@ def test_a_local_file_of_timm_weights(tmp_path: Path) -> None:
 
     model = timm.create_model("test_resnet", pretrained=False).eval()
     save_file(model.state_dict(), tmp_path / "w.safetensors")
-    found = find_backbone("test_resnet", "w.safetensors", 32, Shelf(tmp_path))
+    found = find_backbone("test_resnet", "w.safetensors", 32, RecordStore(tmp_path))
     assert found.facts["sha256"] == hashlib.sha256((tmp_path / "w.safetensors").read_bytes()).hexdigest()
     assert found.facts["weights"] == "w.safetensors"
     backbone = found.load()
@@ -297,7 +297,7 @@ def test_a_local_file_of_timm_weights(tmp_path: Path) -> None:
 
 def test_timm_s_own_normalization_is_used(tmp_path: Path) -> None:
     timm = pytest.importorskip("timm")
-    found = find_backbone("test_vit", "random", 0, Shelf(tmp_path))
+    found = find_backbone("test_vit", "random", 0, RecordStore(tmp_path))
     backbone = found.load()
     assert isinstance(backbone, Backbone)
     config = timm.data.resolve_model_data_config(timm.create_model("test_vit", pretrained=False))
@@ -326,7 +326,7 @@ def test_an_untrained_network_says_so_and_is_always_the_same(tmp_path: Path, nam
     first = features_of(name, "random", 64, pictures(), tmp_path)
     assert torch.equal(state, torch.get_rng_state())
     assert torch.equal(first, features_of(name, "random", 64, pictures(), tmp_path))
-    assert "untrained" in find_backbone(name, "random", 0, Shelf(tmp_path)).facts["weights"]
+    assert "untrained" in find_backbone(name, "random", 0, RecordStore(tmp_path)).facts["weights"]
 
 
 def test_torchvision_weights_of_a_local_file(tmp_path: Path) -> None:
@@ -336,7 +336,7 @@ def test_torchvision_weights_of_a_local_file(tmp_path: Path) -> None:
     with torch.random.fork_rng():
         model = mobilenet_v3_small(num_classes=7).eval()  # its classes need not be ImageNet's
     save_file(model.state_dict(), tmp_path / "w.safetensors")
-    backbone = find_backbone("torchvision:mobilenet_v3_small", "w.safetensors", 64, Shelf(tmp_path)).load()
+    backbone = find_backbone("torchvision:mobilenet_v3_small", "w.safetensors", 64, RecordStore(tmp_path)).load()
     assert isinstance(backbone, Backbone)
     x = pictures()
     with torch.no_grad():
@@ -346,7 +346,7 @@ def test_torchvision_weights_of_a_local_file(tmp_path: Path) -> None:
     broken = {k: t for k, t in model.state_dict().items() if not k.startswith("features.0")}
     save_file(broken, tmp_path / "broken.safetensors")
     with pytest.raises(FathomError, match=r"do not fit the model: features\.0"):
-        find_backbone("torchvision:mobilenet_v3_small", "broken.safetensors", 64, Shelf(tmp_path)).load()
+        find_backbone("torchvision:mobilenet_v3_small", "broken.safetensors", 64, RecordStore(tmp_path)).load()
 
 
 @pytest.mark.parametrize("name", ["resnet18.a1_in1k", "torchvision:resnet18"])
@@ -356,7 +356,7 @@ def test_absent_weights_say_what_to_do(tmp_path: Path, name: str, monkeypatch: p
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     with pytest.raises(FathomError, match=r"downloads are not allowed.*--download.*weights=FILE\.safetensors"):
-        find_backbone(name, "", 0, Shelf(tmp_path))
+        find_backbone(name, "", 0, RecordStore(tmp_path))
 
 
 def test_a_failed_download_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -370,7 +370,7 @@ def test_a_failed_download_says_what_to_do(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     for name in ("resnet18.a1_in1k", "torchvision:resnet18"):
         with pytest.raises(FathomError, match=r"Name or service not known.*weights=FILE\.safetensors"):
-            find_backbone(name, "", 0, Shelf(tmp_path, download=True))
+            find_backbone(name, "", 0, RecordStore(tmp_path, download=True))
 
 
 def test_fetched_weights_come_with_revision_and_license(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -388,7 +388,7 @@ def test_fetched_weights_come_with_revision_and_license(tmp_path: Path, monkeypa
         return str(folder / file)
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", hub)
-    found = find_backbone("test_resnet", "", 0, Shelf(tmp_path, download=True))
+    found = find_backbone("test_resnet", "", 0, RecordStore(tmp_path, download=True))
     assert asked == [("timm/test_resnet.r160_in1k", False)]
     assert found.facts["backbone"] == "timm test_resnet.r160_in1k"
     assert (found.facts["revision"], found.facts["license"]) == ("c0ffee", "apache-2.0")
@@ -413,13 +413,13 @@ def test_mistakes_are_told_with_what_to_do(tmp_path: Path, name: str, weights: s
     pytest.importorskip("timm")
     (tmp_path / "w.pth").write_bytes(b"")
     with pytest.raises(FathomError, match=message):
-        find_backbone(name, weights, 0, Shelf(tmp_path))
+        find_backbone(name, weights, 0, RecordStore(tmp_path))
 
 
 def test_without_timm_the_other_backbones_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(FathomError, match=r"pip install 'fathom-al\[timm\]'.*torchvision:NAME"):
-        zoo.timm_source("resnet18", None, False, 0, Shelf(tmp_path))
+        zoo.timm_source("resnet18", None, False, 0, RecordStore(tmp_path))
 
 
 def test_a_file_that_is_no_safetensors_is_refused(tmp_path: Path) -> None:
@@ -427,4 +427,4 @@ def test_a_file_that_is_no_safetensors_is_refused(tmp_path: Path) -> None:
     (tmp_path / "w.safetensors").write_bytes(b"not safetensors")
     for name in ("test_resnet", "torchvision:resnet18"):
         with pytest.raises(FathomError, match=r"safetensors|cannot be built"):
-            find_backbone(name, "w.safetensors", 32, Shelf(tmp_path)).load()
+            find_backbone(name, "w.safetensors", 32, RecordStore(tmp_path)).load()

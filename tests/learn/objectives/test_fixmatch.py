@@ -13,7 +13,15 @@ from tests.learn.tasks import Pixels, digits, noise
 from fathom.core.streams import Stream, Streams
 from fathom.learn.augment.families import Augmentation
 from fathom.learn.network import Network, build_network
-from fathom.learn.objectives.fixmatch import MEMORY, FixMatch, Guessing, align, passes, target_marginal, unlabeled_loss
+from fathom.learn.objectives.fixmatch import (
+    MEMORY,
+    FixMatch,
+    PseudoLabels,
+    align,
+    passes,
+    target_marginal,
+    unlabeled_loss,
+)
 from fathom.learn.task import Task
 
 CPU = torch.device("cpu")
@@ -29,7 +37,7 @@ def objective(task: Task, steps: int = 3, batch: int = 4, dropout: float = 0.0, 
     imbalance = str(changes.pop("imbalance", "none"))
     network = build_network("cnn", (8, 8), task.num_classes, dropout, Stream(0, ("init",)), CPU)
     views = tuple(Augmentation("digits", s, task.mean, task.std, CPU) for s in VIEWS)
-    guessing = Guessing(**({"mu": 3} | changes))  # type: ignore[arg-type]
+    guessing = PseudoLabels(**({"mu": 3} | changes))  # type: ignore[arg-type]
     return FixMatch(task, network, views, steps, batch, guessing, imbalance, Streams(0), "fp32")
 
 

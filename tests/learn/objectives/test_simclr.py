@@ -14,8 +14,8 @@ from tests.learn.tasks import Pixels, digits
 
 from fathom.core.records import FathomError
 from fathom.core.streams import Stream
-from fathom.learn.objectives.simclr import PUBLISHED, Pretraining, SimCLR, nt_xent, pretrain, projecting_network
-from fathom.learn.task import FORGET, Journal, Unlabeled
+from fathom.learn.objectives.simclr import PUBLISHED, Pretraining, SimCLR, nt_xent, projecting_network, train_simclr
+from fathom.learn.task import NO_CHECKPOINT, Checkpointer, Unlabeled
 
 QUICK = Pretraining(3, 32, 0.1, 1e-4, 1, "lars", temperature=0.5, jitter=0.25, blur=False)
 
@@ -37,7 +37,7 @@ def by_hand(z: np.ndarray[Any, Any], temperature: float) -> float:
     return total / count
 
 
-class Keeping(Journal):
+class Keeping(Checkpointer):
     """Keeps the last state; stops the work after so many epochs."""
 
     def __init__(self, stop: int = 10**9) -> None:
@@ -115,7 +115,7 @@ def test_an_incomplete_mini_batch_is_dropped_unless_it_is_all(count: int, sizes:
 
 def test_one_image_is_not_enough():
     with pytest.raises(FathomError, match="needs two or more; got 1"):
-        pretrain(unlabeled(1), "cnn", QUICK, Stream(0), FORGET)
+        train_simclr(unlabeled(1), "cnn", QUICK, Stream(0), NO_CHECKPOINT)
 
 
 def test_every_image_is_seen_once_an_epoch_in_an_order_of_the_epoch():
@@ -152,14 +152,14 @@ def test_the_projection_head_is_that_of_simclr():
 @pytest.mark.parametrize("optimizer", ["lars", "sgd"])
 def test_a_stopped_pre_training_goes_on_to_the_same_bits(optimizer: str):
     data, how, stream = unlabeled(80), replace(QUICK, optimizer=optimizer), Stream(5, ("pretrain", 0))
-    straight = pretrain(data, "cnn", how, stream, FORGET)
-    journal = Keeping(stop=2)
+    straight = train_simclr(data, "cnn", how, stream, NO_CHECKPOINT)
+    checkpointer = Keeping(stop=2)
     with pytest.raises(InterruptedError):
-        pretrain(data, "cnn", how, stream, journal)
-    assert [done for done, *_ in journal.told] == [1, 2]
-    journal.stop = 10**9
-    resumed = pretrain(data, "cnn", how, stream, journal)
-    assert [done for done, *_ in journal.told] == [1, 2, 3]
+        train_simclr(data, "cnn", how, stream, checkpointer)
+    assert [done for done, *_ in checkpointer.told] == [1, 2]
+    checkpointer.stop = 10**9
+    resumed = train_simclr(data, "cnn", how, stream, checkpointer)
+    assert [done for done, *_ in checkpointer.told] == [1, 2, 3]
     assert straight.keys() == resumed.keys()
     assert all(torch.equal(straight[name], resumed[name]) for name in straight)
     fresh = projecting_network("cnn", data, stream.at("init")).encoder.state_dict()
@@ -167,14 +167,16 @@ def test_a_stopped_pre_training_goes_on_to_the_same_bits(optimizer: str):
 
 
 def test_the_journal_is_told_the_loss_and_may_look_at_the_encoder():
-    data, journal = unlabeled(160), Keeping()
+    data, checkpointer = unlabeled(160), Keeping()
     before = torch.get_rng_state()
-    state = pretrain(data, "cnn", replace(QUICK, epochs=5, optimizer="sgd"), Stream(0, ("pretrain", 0)), journal)
+    state = train_simclr(
+        data, "cnn", replace(QUICK, epochs=5, optimizer="sgd"), Stream(0, ("pretrain", 0)), checkpointer
+    )
     assert torch.equal(torch.get_rng_state(), before)
-    losses = [numbers["loss"] for _, _, numbers, _ in journal.told]
+    losses = [numbers["loss"] for _, _, numbers, _ in checkpointer.told]
     assert losses[-1] < losses[0] - 0.2
     assert losses[0] < math.log(63) + 1
-    embed = journal.told[-1][3]
+    embed = checkpointer.told[-1][3]
     embeddings = embed(data.images)
     assert embeddings.shape == (160, 128)
     network = projecting_network("cnn", data, Stream(9, ("init",)))
@@ -188,16 +190,18 @@ def test_the_journal_is_told_the_loss_and_may_look_at_the_encoder():
 def test_bfloat16_learns_about_the_same():
     losses = []
     for precision in ("fp32", "bf16"):
-        journal = Keeping()
-        pretrain(unlabeled(64), "cnn", replace(QUICK, precision=precision), Stream(0, ("pretrain", 0)), journal)
-        losses.append(journal.told[-1][2]["loss"])
+        checkpointer = Keeping()
+        train_simclr(
+            unlabeled(64), "cnn", replace(QUICK, precision=precision), Stream(0, ("pretrain", 0)), checkpointer
+        )
+        losses.append(checkpointer.told[-1][2]["loss"])
     assert losses[0] != losses[1]
     assert losses[0] == pytest.approx(losses[1], rel=0.05)
 
 
 def test_no_epochs_leave_the_fresh_weights():
     data, stream = unlabeled(4), Stream(0, ("pretrain", 0))
-    state = pretrain(data, "cnn", replace(QUICK, epochs=0, warmup=0), stream, FORGET)
+    state = train_simclr(data, "cnn", replace(QUICK, epochs=0, warmup=0), stream, NO_CHECKPOINT)
     fresh = projecting_network("cnn", data, stream.at("init")).encoder.state_dict()
     assert all(torch.equal(state[name], fresh[name]) for name in fresh)
 

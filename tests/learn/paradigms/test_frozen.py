@@ -15,14 +15,14 @@ from fathom.core.records import FathomError, NonFiniteError
 from fathom.core.streams import Stream, Streams
 from fathom.data.cache.features import FeatureImages, standardized
 from fathom.data.images import Subset, TensorImages
-from fathom.learn import build
+from fathom.learn import build_paradigm
 from fathom.learn.paradigms.feature_source import Rounding
 from fathom.learn.paradigms.frozen import Frozen
-from fathom.learn.task import FORGET, Journal, Paradigm, State, Task, Unlabeled
+from fathom.learn.task import NO_CHECKPOINT, Checkpointer, Paradigm, State, Task, Unlabeled
 
 
 @dataclass
-class Shelf:
+class RecordStore:
     """A library in a folder."""
 
     path: Path = Path()
@@ -34,16 +34,16 @@ class Shelf:
 
 
 def member(text: str = "frozen") -> Frozen:
-    built = build(text)
+    built = build_paradigm(text)
     assert isinstance(built, Frozen)
     return built
 
 
-def grounded(paradigm: Frozen, plain: Task, state: State | None = None) -> Task:
+def with_features(paradigm: Frozen, plain: Task, state: State | None = None) -> Task:
     """The task with features in the place of its images, as the protocol makes it."""
     parts = (plain.images, plain.val_images, plain.pool)
     shown = [Unlabeled(part, plain.mean, plain.std, plain.augment) for part in parts]
-    values = [torch.cat(list(paradigm.embed(part, state, Shelf()))) for part in shown]
+    values = [torch.cat(list(paradigm.embed(part, state, RecordStore()))) for part in shown]
     train = FeatureImages(torch.cat(values))
     train, _ = standardized(train, train)
     ends = np.cumsum([0, *map(len, parts)])
@@ -52,7 +52,7 @@ def grounded(paradigm: Frozen, plain: Task, state: State | None = None) -> Task:
 
 
 def accuracy(paradigm: Frozen, plain: Task, answers: torch.Tensor, hparams: dict[str, Any], **options: Any) -> float:
-    task = grounded(paradigm, plain)
+    task = with_features(paradigm, plain)
     classifier = paradigm.fit(task, hparams, None, Streams(0), **options)
     found = torch.cat([p.log_probs.exp().mean(1).argmax(1) for p in classifier.stream(task.pool, 0, Stream(0))])
     return float((found == answers).double().mean())
@@ -95,7 +95,7 @@ def test_features_are_of_the_kind_asked_for(dtype: str) -> None:
     plain, _ = digits(5)
     paradigm = member(f"frozen(dtype={dtype})")
     unlabeled = Unlabeled(plain.images, plain.mean, plain.std, plain.augment)
-    chunks = list(paradigm.embed(unlabeled, None, Shelf()))
+    chunks = list(paradigm.embed(unlabeled, None, RecordStore()))
     expected = plain.images.take(torch.arange(5)).flatten(1).float() / 255
     assert torch.equal(torch.cat(chunks), expected.to(getattr(torch, dtype)))
 
@@ -121,7 +121,7 @@ def test_features_that_float16_cannot_tell_apart_are_refused(
 
     def kept(dtype: str) -> torch.Tensor:
         paradigm = member(f"frozen(backbone=features, weights=f.npz, dtype={dtype})")
-        return torch.cat(list(paradigm.embed(plain, None, Shelf(tmp_path))))
+        return torch.cat(list(paradigm.embed(plain, None, RecordStore(tmp_path))))
 
     assert torch.equal(kept("float32"), torch.from_numpy(values))
     if lost:
@@ -150,7 +150,7 @@ def test_features_kept_in_full_are_computed_in_full(backbone: str, monkeypatch: 
     unlabeled = Unlabeled(plain.images, plain.mean, plain.std, plain.augment)
     state = build_network("cnn", (8, 8), 2, 0.0, Stream(0), torch.device("cpu")).encoder.state_dict()
     for dtype in ("float16", "float32"):
-        list(member(f"frozen(backbone={backbone}, dtype={dtype})").embed(unlabeled, state, Shelf()))
+        list(member(f"frozen(backbone={backbone}, dtype={dtype})").embed(unlabeled, state, RecordStore()))
     assert asked == ["auto", "fp32"]
 
 
@@ -168,20 +168,20 @@ def test_an_encoder_of_ours_is_prepared_and_embeds() -> None:
     plain, _ = digits(200)
     images = TensorImages(plain.images.take(torch.arange(200)))
     paradigm = member("frozen(backbone=simclr, pretrain=short)")
-    assert paradigm.preparation == build("self-sl(recipe=short)").preparation, "so that they share one encoder"
+    assert paradigm.preparation == build_paradigm("self-sl(recipe=short)").preparation, "so that they share one encoder"
     unlabeled = Unlabeled(Subset(images, torch.arange(130)), plain.mean, plain.std, plain.augment)
 
-    state = paradigm.prepare(unlabeled, Stream(0, ("pretrain",)), Shelf(), FORGET)
+    state = paradigm.prepare(unlabeled, Stream(0, ("pretrain",)), RecordStore(), NO_CHECKPOINT)
     assert all(isinstance(tensor, torch.Tensor) for tensor in state.values())
     everything = replace(unlabeled, images=images)
-    whole = torch.cat(list(paradigm.embed(everything, state, Shelf())))
+    whole = torch.cat(list(paradigm.embed(everything, state, RecordStore())))
     last = replace(unlabeled, images=Subset(images, torch.arange(150, 200)))
-    rest = torch.cat(list(paradigm.embed(last, state, Shelf())))
+    rest = torch.cat(list(paradigm.embed(last, state, RecordStore())))
     assert whole.shape == (200, 128)
     torch.testing.assert_close(whole[150:], rest)
-    assert paradigm.facts(Shelf())["weights"].startswith("simclr(")
+    assert paradigm.facts(RecordStore())["weights"].startswith("simclr(")
     with pytest.raises(FathomError, match="encoder that was prepared"):
-        list(paradigm.embed(everything, None, Shelf()))
+        list(paradigm.embed(everything, None, RecordStore()))
 
 
 def test_an_encoder_s_features_are_those_of_its_network() -> None:
@@ -233,7 +233,7 @@ def test_a_long_training_finds_the_minimum_of_the_convex_problem() -> None:
     plain, _ = digits(120)
     decay = 0.1
     paradigm = member("frozen(epochs=150, batch_size=120, epoch_size=120)")
-    task = grounded(paradigm, plain)
+    task = with_features(paradigm, plain)
     classifier = paradigm.fit(task, {"lr": 0.1, "weight_decay": decay}, None, Streams(0))
     last = classifier.history[-1]["loss"]
     x, y = task.images.take(torch.arange(120)).double().numpy(), task.labels.numpy()
@@ -246,7 +246,7 @@ def test_a_linear_head_on_digits_is_as_good_as_scikit_learn_s() -> None:
     from sklearn.linear_model import LogisticRegression
 
     plain, answers = digits(175)
-    task = grounded(member(), plain)
+    task = with_features(member(), plain)
     x, pool = (part.take(torch.arange(len(part))).numpy() for part in (task.images, task.pool))
     theirs = max(
         LogisticRegression(C=c, max_iter=1000).fit(x, task.labels).score(pool, answers) for c in (1e-3, 1e-2, 1e-1)
@@ -265,7 +265,7 @@ def test_features_and_embeddings_of_both_heads() -> None:
     plain, _ = digits(60)
     for text, width in (("frozen", 192), ("frozen(head=mlp, hidden=32)", 32)):
         paradigm = member(text)
-        task = grounded(paradigm, plain)
+        task = with_features(paradigm, plain)
         classifier = paradigm.fit(task, HPARAMS, None, Streams(0), dropout=0.5)
         (first, *_) = classifier.stream(task.pool, 7, Stream(0, ("draws",)))
         assert first.log_probs.shape[1:] == (7, 10)
@@ -277,7 +277,7 @@ def test_features_and_embeddings_of_both_heads() -> None:
 def test_the_same_streams_give_the_same_bits_and_restore_them() -> None:
     plain, _ = digits(60)
     paradigm = member()
-    task = grounded(paradigm, plain)
+    task = with_features(paradigm, plain)
     one, two = (paradigm.fit(task, HPARAMS, None, Streams(4, 1)) for _ in range(2))
     other = paradigm.fit(task, HPARAMS, None, Streams(5, 1))
     assert all(torch.equal(t, two.state()[name]) for name, t in one.state().items())
@@ -290,7 +290,7 @@ def test_the_same_streams_give_the_same_bits_and_restore_them() -> None:
 
 
 def test_training_goes_on_from_a_journal() -> None:
-    class Kept(Journal):
+    class Kept(Checkpointer):
         def __init__(self, stop: int) -> None:
             self.state: dict[str, torch.Tensor] | None = None
             self.stop, self.done = stop, 0
@@ -305,12 +305,12 @@ def test_training_goes_on_from_a_journal() -> None:
 
     plain, _ = digits(60, v=60)
     paradigm = member("frozen(head=mlp, epochs=5, epoch_size=256)")
-    task = grounded(paradigm, plain)
+    task = with_features(paradigm, plain)
     through = paradigm.fit(task, HPARAMS, None, Streams(0), dropout=0.5)
-    journal = Kept(3)
+    checkpointer = Kept(3)
     with pytest.raises(KeyboardInterrupt):
-        paradigm.fit(task, HPARAMS, None, Streams(0), dropout=0.5, journal=journal)
-    resumed = paradigm.fit(task, HPARAMS, None, Streams(0), dropout=0.5, journal=journal)
+        paradigm.fit(task, HPARAMS, None, Streams(0), dropout=0.5, checkpointer=checkpointer)
+    resumed = paradigm.fit(task, HPARAMS, None, Streams(0), dropout=0.5, checkpointer=checkpointer)
     assert all(torch.equal(t, resumed.state()[name]) for name, t in through.state().items())
     assert resumed.history == through.history
 
@@ -325,7 +325,7 @@ def test_classes_of_unequal_size_are_oversampled() -> None:
     recall = {}
     for rule in ("auto", "none"):
         paradigm = member(f"frozen(imbalance={rule})")
-        task = grounded(paradigm, plain)
+        task = with_features(paradigm, plain)
         classifier = paradigm.fit(task, HPARAMS, None, Streams(0))
         found = torch.cat([p.log_probs[:, 0].argmax(1) for p in classifier.stream(task.pool, 0, Stream(0))])
         recall[rule] = float((found[answers == 3] == 3).double().mean())
@@ -335,7 +335,7 @@ def test_classes_of_unequal_size_are_oversampled() -> None:
 def test_a_training_that_diverges_is_told() -> None:
     plain, _ = digits(60)
     with pytest.raises(NonFiniteError):
-        member().fit(grounded(member(), plain), {"lr": 1e30, "weight_decay": 1.0}, None, Streams(0))
+        member().fit(with_features(member(), plain), {"lr": 1e30, "weight_decay": 1.0}, None, Streams(0))
 
 
 def test_plain_images_are_refused() -> None:
@@ -355,11 +355,15 @@ def test_the_grid_is_what_was_asked_for() -> None:
 
 def test_what_a_plan_reckons_with() -> None:
     paradigm = member("frozen(epochs=4, epoch_size=100)")
-    assert (paradigm.images(30), paradigm.images(500), paradigm.validated(50)) == (400, 2000, 200)
-    assert paradigm.probe(1000).images(5) == 1000
+    assert (paradigm.training_images(30), paradigm.training_images(500), paradigm.validation_images(50)) == (
+        400,
+        2000,
+        200,
+    )
+    assert paradigm.benchmark_copy(1000).training_images(5) == 1000
     plain = Unlabeled(Pixels(torch.zeros((3, 3, 8, 8), dtype=torch.uint8)), (0.3,) * 3, (0.3,) * 3, "digits")
-    assert paradigm.preparing(plain) == 0
-    assert paradigm.prepare(plain, Stream(0), Shelf(), FORGET) == {}
+    assert paradigm.pretraining_images(plain) == 0
+    assert paradigm.prepare(plain, Stream(0), RecordStore(), NO_CHECKPOINT) == {}
 
 
 @pytest.mark.parametrize(
@@ -384,7 +388,7 @@ def test_what_a_plan_reckons_with() -> None:
 )
 def test_mistakes_are_told(text: str, message: str) -> None:
     with pytest.raises(FathomError, match=message):
-        build(text).preparation  # noqa: B018
+        build_paradigm(text).preparation  # noqa: B018
 
 
 def test_the_penalty_does_not_grow_with_the_labels() -> None:
@@ -393,7 +397,7 @@ def test_the_penalty_does_not_grow_with_the_labels() -> None:
 
     plain, _ = digits(240)
     paradigm, decay = member("frozen(epochs=100, batch_size=120, epoch_size=120)"), 0.1
-    task = grounded(paradigm, plain)
+    task = with_features(paradigm, plain)
     classifier = paradigm.fit(task, {"lr": 0.1, "weight_decay": decay}, None, Streams(0))
     x, y = task.images.take(torch.arange(240)).double().numpy(), task.labels.numpy()
     model = LogisticRegression(C=1 / (decay * 120), tol=1e-8, max_iter=2000).fit(x, y)

@@ -9,11 +9,11 @@ from tests.learn.tasks import Pixels, digits, noise
 
 from fathom.core.records import FathomError
 from fathom.core.streams import Stream, Streams
-from fathom.learn import build
+from fathom.learn import build_paradigm
 from fathom.learn.features.encoders import encoder_folder, pack_encoder
 from fathom.learn.objectives.simclr import PUBLISHED
 from fathom.learn.paradigms.self_sl import SelfSL
-from fathom.learn.task import FORGET, Classifier, Images, Journal, Paradigm, Task, Unlabeled
+from fathom.learn.task import NO_CHECKPOINT, Checkpointer, Classifier, ImageSource, Paradigm, Task, Unlabeled
 from fathom.registry.registry import index
 
 HP = {"lr": 0.03, "weight_decay": 0.0005, "augmentation": "standard"}
@@ -39,7 +39,7 @@ def unlabeled(task: Task, count: int | None = None) -> Unlabeled:
     return Unlabeled(Pixels(x[:count]), task.mean, task.std, task.augment)
 
 
-def accuracy(classifier: Classifier, images: Images, labels: torch.Tensor) -> float:
+def accuracy(classifier: Classifier, images: ImageSource, labels: torch.Tensor) -> float:
     chunks = classifier.stream(images, 0, Stream(0, ("draws",)))
     predicted = torch.cat([p.log_probs[:, 0].argmax(1) for p in chunks])
     return float((predicted == labels).double().mean())
@@ -47,12 +47,12 @@ def accuracy(classifier: Classifier, images: Images, labels: torch.Tensor) -> fl
 
 def prepared(paradigm: SelfSL, task: Task, count: int | None = None, seed: int = 0) -> dict[str, torch.Tensor]:
     stream = Stream(seed, ("pretrain", 0))
-    return dict(paradigm.prepare(unlabeled(task, count), stream, NOWHERE, FORGET))
+    return dict(paradigm.prepare(unlabeled(task, count), stream, NOWHERE, NO_CHECKPOINT))
 
 
 def test_pre_training_is_worth_something():
     """The same recipe and labels, from the encoder of a few epochs and from fresh weights."""
-    paradigm = build("self-sl(recipe=short, pretrain_epochs=4, epochs=6)")
+    paradigm = build_paradigm("self-sl(recipe=short, pretrain_epochs=4, epochs=6)")
     assert isinstance(paradigm, SelfSL)
     task, pool_labels = digits(30, v=100, seed=1)
     scores = []
@@ -129,7 +129,7 @@ def test_a_classifier_is_restored(head: str):
         dataclasses.replace(paradigm, head="linear" if head == "mlp" else "mlp").restore(task, classifier.state())
 
 
-class Stops(Journal):
+class Stops(Checkpointer):
     """Stops a training after its first epoch, and lets it go on."""
 
     def __init__(self) -> None:
@@ -149,10 +149,10 @@ def test_a_stopped_fine_tuning_goes_on_to_the_same_bits():
     task, _ = digits(40, v=30)
     state = prepared(QUICK, task, 128)
     straight = QUICK.fit(task, HP, state, Streams(0))
-    journal = Stops()
+    checkpointer = Stops()
     with pytest.raises(InterruptedError):
-        QUICK.fit(task, HP, state, Streams(0), journal=journal)
-    resumed = QUICK.fit(task, HP, state, Streams(0), journal=journal)
+        QUICK.fit(task, HP, state, Streams(0), checkpointer=checkpointer)
+    resumed = QUICK.fit(task, HP, state, Streams(0), checkpointer=checkpointer)
     assert resumed.history == straight.history
     assert all(torch.equal(a, b) for a, b in zip(straight.state().values(), resumed.state().values(), strict=True))
 
@@ -165,16 +165,16 @@ def test_a_kept_encoder_takes_the_place_of_pre_training(tmp_path: Path):
     encoder_folder(library).mkdir()
     (encoder_folder(library) / f"{name}.safetensors").write_bytes(data)
     named = dataclasses.replace(QUICK, encoder=name[:16])
-    found = named.prepare(unlabeled(task, 4), Stream(7), library, FORGET)
+    found = named.prepare(unlabeled(task, 4), Stream(7), library, NO_CHECKPOINT)
     assert found.keys() == state.keys()
     assert all(torch.equal(found[key], state[key]) for key in state)
     assert name[:16] in named.preparation
-    assert named.preparing(unlabeled(task)) == 0
+    assert named.pretraining_images(unlabeled(task)) == 0
     wrong = dataclasses.replace(named, network="resnet18")
     with pytest.raises(FathomError, match="does not fit network=resnet18 on images of 8x8"):
-        wrong.prepare(unlabeled(task, 4), Stream(7), library, FORGET)
+        wrong.prepare(unlabeled(task, 4), Stream(7), library, NO_CHECKPOINT)
     with pytest.raises(FathomError, match="no encoder 000000000000"):
-        dataclasses.replace(QUICK, encoder="0" * 12).prepare(unlabeled(task, 4), Stream(7), library, FORGET)
+        dataclasses.replace(QUICK, encoder="0" * 12).prepare(unlabeled(task, 4), Stream(7), library, NO_CHECKPOINT)
 
 
 def test_what_decides_the_encoder_and_nothing_else_is_in_its_name():
@@ -201,15 +201,15 @@ def test_the_study_is_what_comes_without_arguments():
     assert grid[0] == {"lr": 0.001, "weight_decay": 0.005, "augmentation": "randaugment"}
     assert len(grid) == 8
     assert (paradigm.epochs, paradigm.schedule, paradigm.head) == (80, "step", "mlp")
-    assert paradigm.images(50) == 80 * 5500
-    assert paradigm.images(6000) == 80 * 6000
-    assert paradigm.validated(10) == 800
+    assert paradigm.training_images(50) == 80 * 5500
+    assert paradigm.training_images(6000) == 80 * 6000
+    assert paradigm.validation_images(10) == 800
     sizes = {
         family: paradigm._batch_sizes(dataclasses.replace(task, augment=family), (224, 224))[0]
         for family in ("cifar", "isic", "imagenet")
     }
     assert sizes == {"cifar": 64, "isic": 64, "imagenet": 128}
-    assert paradigm.preparing(Unlabeled(task.pool, task.mean, task.std, task.augment)) == 2 * 1000 * 20
+    assert paradigm.pretraining_images(Unlabeled(task.pool, task.mean, task.std, task.augment)) == 2 * 1000 * 20
 
 
 @pytest.mark.parametrize(
@@ -217,11 +217,11 @@ def test_the_study_is_what_comes_without_arguments():
     ["head=linear", "temperature=0.1", "pretrain_lr=2", "jitter=1", "blur=true", "schedule=cosine", "momentum=0"],
 )
 def test_a_changed_recipe_is_not_called_the_study_s(change: str):
-    assert build(f"self-sl({change})").recipe_name == f"changed ({change})".replace("true", "True")
+    assert build_paradigm(f"self-sl({change})").recipe_name == f"changed ({change})".replace("true", "True")
 
 
 def test_choices_that_the_study_leaves_open_do_not_change_the_recipe():
-    assert build("self-sl(lr=0.01, augmentation=standard, dropout=all, search=1)").recipe_name == "study"
+    assert build_paradigm("self-sl(lr=0.01, augmentation=standard, dropout=all, search=1)").recipe_name == "study"
 
 
 def test_fewer_epochs_warm_up_shorter():
@@ -233,11 +233,11 @@ def test_fewer_epochs_warm_up_shorter():
 
 def test_a_probe_prepares_without_pre_training():
     task, _ = digits(40, v=30)
-    probe = build("self-sl(encoder=0123456789ab)").probe(64)
+    probe = build_paradigm("self-sl(encoder=0123456789ab)").benchmark_copy(64)
     assert isinstance(probe, SelfSL)
     classifier = probe.fit(task, HP, prepared(probe, task), Streams(0))
     assert len(classifier.history) == 1
-    assert probe.images(40) == 64
+    assert probe.training_images(40) == 64
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def test_a_probe_prepares_without_pre_training():
 )
 def test_what_cannot_be_trained_is_refused(text: str, problem: str):
     with pytest.raises(FathomError, match=problem):
-        build(text)
+        build_paradigm(text)
 
 
 def test_without_an_encoder_nothing_is_fine_tuned():
@@ -275,4 +275,4 @@ def test_without_an_encoder_nothing_is_fine_tuned():
 
 def test_it_is_found_and_keeps_the_interface():
     assert "self-sl" in index()["paradigm"]
-    assert isinstance(build("self-sl(recipe=short)"), Paradigm)
+    assert isinstance(build_paradigm("self-sl(recipe=short)"), Paradigm)

@@ -10,12 +10,12 @@ from tests.learn.tasks import Pixels, digits, noise
 
 from fathom.core.records import FathomError
 from fathom.core.streams import Stream, Streams
-from fathom.learn import build
+from fathom.learn import build_paradigm
 from fathom.learn.augment.families import Augmentation
 from fathom.learn.objectives.fixmatch import FixMatch
 from fathom.learn.paradigms import semi_sl
 from fathom.learn.paradigms.semi_sl import SHOWN, SemiSL, _shown
-from fathom.learn.task import Classifier, Journal, Paradigm
+from fathom.learn.task import Checkpointer, Classifier, Paradigm
 from fathom.registry.registry import index
 
 HP = {"lr": 0.03, "weight_decay": 0.0005}
@@ -30,7 +30,7 @@ class Killed(Exception):
     pass
 
 
-class Diary(Journal):
+class Diary(Checkpointer):
     """Keeps the last state in memory, and kills the training when so many epochs are saved."""
 
     def __init__(self, state: dict[str, torch.Tensor] | None = None, kill_after: int = 0) -> None:
@@ -51,11 +51,11 @@ def assert_same(one: Classifier, other: Classifier) -> None:
         assert torch.equal(a, b), name
     assert one.history == other.history
     assert one.val_score == other.val_score
-    assert one.shown == other.shown
+    assert one.diagnostics == other.diagnostics
 
 
 def test_it_learns_digits_with_the_short_recipe():
-    paradigm = build("semi-sl(recipe=short)")
+    paradigm = build_paradigm("semi-sl(recipe=short)")
     task, pool_labels = digits(50)
     classifier = paradigm.fit(task, paradigm.grid(task)[0], None, Streams(0))
     predicted = log_probs(classifier, task.pool)[:, 0].argmax(1)
@@ -87,14 +87,14 @@ def test_a_training_that_was_killed_goes_on_to_the_same_bits(after: int):
     """Weights, averaged weights, momentum and the memory of the alignment are all needed for that."""
     task, _ = digits(40, v=50)
     whole, killed = Diary(), Diary(kill_after=after)
-    straight = QUICK.fit(task, HP, None, Streams(0), dropout=0.5, journal=whole)
+    straight = QUICK.fit(task, HP, None, Streams(0), dropout=0.5, checkpointer=whole)
     with pytest.raises(Killed):
-        QUICK.fit(task, HP, None, Streams(0), dropout=0.5, journal=killed)
+        QUICK.fit(task, HP, None, Streams(0), dropout=0.5, checkpointer=killed)
     assert killed.state is not None
     assert int(killed.state["objective.seen"]) == 3 * after
     assert killed.state["objective.recent"].sum() == pytest.approx(3 * after)
     resumed = Diary(killed.state)
-    assert_same(QUICK.fit(task, HP, None, Streams(0), dropout=0.5, journal=resumed), straight)
+    assert_same(QUICK.fit(task, HP, None, Streams(0), dropout=0.5, checkpointer=resumed), straight)
     assert resumed.saved == 2 - after  # only the epochs that were missing
     assert resumed.state is not None
     assert whole.state is not None
@@ -133,7 +133,7 @@ def test_what_a_reader_sees(alignment: str):
     task, _ = digits(40, v=50)
     task = dataclasses.replace(task, labels=task.labels.clamp(max=8))
     classifier = dataclasses.replace(QUICK, distribution_alignment=alignment).fit(task, HP, None, Streams(0))
-    shown = classifier.shown
+    shown = classifier.diagnostics
     assert shown["threshold"] == 0.3
     assert shown["epochs"] == [0, 1, 2]
     assert len(shown["mask_rate"]) == 3
@@ -199,25 +199,32 @@ def test_nothing_labeled_is_explained():
 
 
 def test_the_study_is_the_default_and_what_is_changed_says_so():
-    assert isinstance(build("semi-sl"), Paradigm)
-    assert build("semi-sl").recipe_name == "study"
-    assert build("semi-sl(dropout=0.5, lr=0.03, search=1)").recipe_name == "study"
-    assert build("semi-sl(distribution_alignment=uniform)").recipe_name == "changed (distribution_alignment=uniform)"
-    assert build("semi-sl(momentum=0.5)").recipe_name == "changed (momentum=0.5)"
-    assert build("semi-sl(recipe=short)").recipe_name.startswith("short (epochs=")
-    assert f"threshold={semi_sl.SHORT['threshold']}" in build("semi-sl(recipe=short, threshold=.95)").recipe_name
-    assert build("semi-sl").images(50) == build("semi-sl").images(5000) == 192_000_000  # the study's count
-    assert build("semi-sl").validated(250) == 50_000
-    assert build("semi-sl").preparation == build("semi-sl").backbone == ""
+    assert isinstance(build_paradigm("semi-sl"), Paradigm)
+    assert build_paradigm("semi-sl").recipe_name == "study"
+    assert build_paradigm("semi-sl(dropout=0.5, lr=0.03, search=1)").recipe_name == "study"
+    assert (
+        build_paradigm("semi-sl(distribution_alignment=uniform)").recipe_name
+        == "changed (distribution_alignment=uniform)"
+    )
+    assert build_paradigm("semi-sl(momentum=0.5)").recipe_name == "changed (momentum=0.5)"
+    assert build_paradigm("semi-sl(recipe=short)").recipe_name.startswith("short (epochs=")
+    assert (
+        f"threshold={semi_sl.SHORT['threshold']}" in build_paradigm("semi-sl(recipe=short, threshold=.95)").recipe_name
+    )
+    assert (
+        build_paradigm("semi-sl").training_images(50) == build_paradigm("semi-sl").training_images(5000) == 192_000_000
+    )  # the study's count
+    assert build_paradigm("semi-sl").validation_images(250) == 50_000
+    assert build_paradigm("semi-sl").preparation == build_paradigm("semi-sl").backbone == ""
 
 
 def test_the_grid_is_what_the_study_chose_from():
     task = noise(1, 1, 1)
     assert SemiSL().grid(task) == [{"lr": 0.03, "weight_decay": w} for w in (0.0005, 0.001)]
-    assert build("semi-sl(lr=0.3|0.03, weight_decay=5e-4)").grid(task) == [
+    assert build_paradigm("semi-sl(lr=0.3|0.03, weight_decay=5e-4)").grid(task) == [
         {"lr": lr, "weight_decay": 0.0005} for lr in (0.3, 0.03)
     ]
-    assert len(build("semi-sl(recipe=short)").grid(task)) == 1
+    assert len(build_paradigm("semi-sl(recipe=short)").grid(task)) == 1
 
 
 def test_large_images_are_warmed_up_as_published():
@@ -231,8 +238,8 @@ def test_large_images_are_warmed_up_as_published():
 @pytest.mark.parametrize("images", [20, 512, 2000])
 def test_a_probe_trains_on_about_so_many_views(text: str, images: int):
     task, _ = digits(30, v=20)
-    probe = build(text).probe(images)
-    assert images / 2 <= probe.images(30) <= images
+    probe = build_paradigm(text).benchmark_copy(images)
+    assert images / 2 <= probe.training_images(30) <= images
     if images < 1000:
         assert len(probe.fit(task, HP, None, Streams(0)).history) == 1
 
@@ -259,7 +266,7 @@ def test_a_probe_trains_on_about_so_many_views(text: str, images: int):
 )
 def test_mistakes_are_explained(text: str, message: str):
     with pytest.raises(FathomError, match=message):
-        build(text)
+        build_paradigm(text)
 
 
 def test_every_parameter_is_known_without_importing():

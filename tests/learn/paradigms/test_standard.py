@@ -9,7 +9,7 @@ from tests.learn.tasks import task as pictured
 
 from fathom.core.records import FathomError
 from fathom.core.streams import Stream, Streams
-from fathom.learn import build, predict
+from fathom.learn import build_paradigm, predict
 from fathom.learn.paradigms.standard import Standard
 from fathom.learn.task import Classifier, Paradigm
 from fathom.registry.registry import index
@@ -23,7 +23,7 @@ def log_probs(classifier: Classifier, images, draws: int = 0, seed: int = 0) -> 
 
 
 def test_it_learns_digits_with_the_short_recipe():
-    paradigm = build("standard(recipe=short)")
+    paradigm = build_paradigm("standard(recipe=short)")
     task, pool_labels = digits(200)
     classifier = paradigm.fit(task, paradigm.grid(task)[0], None, Streams(0))
     predicted = log_probs(classifier, task.pool)[:, 0].argmax(1)
@@ -190,34 +190,34 @@ def test_the_grid_is_the_cross_product_and_a_scalar_pins():
     assert grid[0] == {"lr": 0.1, "weight_decay": 0.005, "augmentation": "standard"}
     assert grid[1] == {"lr": 0.1, "weight_decay": 0.005, "augmentation": "randaugment-mc"}
     assert grid[-1] == {"lr": 0.01, "weight_decay": 0.0005, "augmentation": "randaugment-mc"}
-    pinned = build("standard(lr=0.1, weight_decay=5e-3|5e-4, augmentation=randaugment)").grid(task)
-    assert pinned == [{"lr": 0.1, "weight_decay": w, "augmentation": "randaugment"} for w in (0.005, 0.0005)]
+    cached_retries = build_paradigm("standard(lr=0.1, weight_decay=5e-3|5e-4, augmentation=randaugment)").grid(task)
+    assert cached_retries == [{"lr": 0.1, "weight_decay": w, "augmentation": "randaugment"} for w in (0.005, 0.0005)]
 
 
 def test_the_study_is_the_default_and_what_is_shorter_says_so():
-    assert isinstance(build("standard"), Paradigm)
-    assert build("standard").recipe_name == "study"
-    assert build("standard(dropout=0.5, lr=0.1)").recipe_name == "study"
-    assert build("standard(recipe=short)").recipe_name.startswith("short (epochs=7, epoch_size=480")
-    assert build("standard(epochs=20)").recipe_name == "changed (epochs=20)"
-    assert build("standard(recipe=short, epochs=9)").images(100) == 9 * 480
-    assert build("standard").images(50) == 1_100_000
-    assert build("standard").images(6000) == 1_200_000
-    assert build("standard").validated(250) == 50_000
+    assert isinstance(build_paradigm("standard"), Paradigm)
+    assert build_paradigm("standard").recipe_name == "study"
+    assert build_paradigm("standard(dropout=0.5, lr=0.1)").recipe_name == "study"
+    assert build_paradigm("standard(recipe=short)").recipe_name.startswith("short (epochs=7, epoch_size=480")
+    assert build_paradigm("standard(epochs=20)").recipe_name == "changed (epochs=20)"
+    assert build_paradigm("standard(recipe=short, epochs=9)").training_images(100) == 9 * 480
+    assert build_paradigm("standard").training_images(50) == 1_100_000
+    assert build_paradigm("standard").training_images(6000) == 1_200_000
+    assert build_paradigm("standard").validation_images(250) == 50_000
 
 
 @pytest.mark.parametrize("text", ["standard", "standard(recipe=short)"])
 def test_a_probe_trains_on_about_so_many_images(text: str):
     task, _ = digits(30, v=20)
-    probe = build(text).probe(128)
-    assert probe.images(30) == 128
+    probe = build_paradigm(text).benchmark_copy(128)
+    assert probe.training_images(30) == 128
     assert len(probe.fit(task, HP, None, Streams(0)).history) == 1
 
 
 def test_dropout_is_read_as_written():
-    assert build("standard").dropout == "auto"
-    assert build("standard(dropout=all)").dropout == "all"
-    assert build("standard(dropout=0.2)").dropout == 0.2
+    assert build_paradigm("standard").dropout == "auto"
+    assert build_paradigm("standard(dropout=all)").dropout == "all"
+    assert build_paradigm("standard(dropout=0.2)").dropout == 0.2
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_dropout_is_read_as_written():
 )
 def test_mistakes_are_explained(text: str, message: str):
     with pytest.raises(FathomError, match=message):
-        build(text)
+        build_paradigm(text)
 
 
 def test_every_parameter_is_known_without_importing():

@@ -7,9 +7,9 @@ import torch
 from tests.learn.loops import CPU, Labeled, Remembering, network
 
 from fathom.learn.training import fit as loop
-from fathom.learn.training.cuda_graphs import Captured, CudaRecorder
+from fathom.learn.training.cuda_graphs import CudaRecorder, GraphedStep
 from fathom.learn.training.fit import OPTIMIZERS, Optimization, fit
-from fathom.learn.training.step import Step, parameter_groups
+from fathom.learn.training.step import TrainingStep, parameter_groups
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 Recorder = Callable[[Callable[[], torch.Tensor]], Callable[[], torch.Tensor]]
@@ -42,8 +42,8 @@ def make(
     how = Optimization(0.1, 0.01, epochs=4, optimizer=optimizer)
     average = network().requires_grad_(False)
     optimizing = OPTIMIZERS[optimizer](parameter_groups(net, 0.01), how)
-    step = Step(net, objective.loss, optimizing, average=average, decay=ema, tensor_lr=True)
-    run = step if recorder is None else Captured(step, [], recorder, exact=exact)
+    step = TrainingStep(net, objective.loss, optimizing, average=average, decay=ema, tensor_lr=True)
+    run = step if recorder is None else GraphedStep(step, [], recorder, exact=exact)
     net.train()
     rows = [run(batch, 0.1 / (1 + epoch)) for epoch in range(4) for batch in objective.batches(epoch)]
     return run, torch.stack(rows), [t for tensors in step.tensors().values() for t in tensors]
@@ -83,7 +83,9 @@ def test_a_recording_that_forgets_one_part_is_found(part: str, exact: bool):
     net = network()
     objective = Remembering(net)
     optimizer = OPTIMIZERS["sgd"](parameter_groups(net, 0.01), Optimization(0.1, 0.01, epochs=1))
-    step = Step(net, objective.loss, optimizer, average=network().requires_grad_(False), decay=0.5, tensor_lr=True)
+    step = TrainingStep(
+        net, objective.loss, optimizer, average=network().requires_grad_(False), decay=0.5, tensor_lr=True
+    )
     extra = list(objective.buffers().values())
 
     def forgetful(body):
@@ -98,7 +100,7 @@ def test_a_recording_that_forgets_one_part_is_found(part: str, exact: bool):
 
         return replay
 
-    captured = Captured(step, extra, forgetful, exact=exact)
+    captured = GraphedStep(step, extra, forgetful, exact=exact)
     for batch in objective.batches(0):
         captured(batch, 0.1)
     assert captured.told == f"eager: a recorded step gave other {part} than the plain one"
@@ -109,7 +111,7 @@ def test_a_counter_that_stands_still_is_found_beside_statistics_that_move_far(ex
     net = network()
     objective = Remembering(net)
     optimizer = OPTIMIZERS["sgd"](parameter_groups(net, 0.01), Optimization(0.1, 0.01, epochs=1))
-    step = Step(net, lambda *batch: 1e3 * objective.loss(batch[0] * 1e3, batch[1]), optimizer, tensor_lr=True)
+    step = TrainingStep(net, lambda *batch: 1e3 * objective.loss(batch[0] * 1e3, batch[1]), optimizer, tensor_lr=True)
     counters = [b for b in net.buffers() if not b.is_floating_point()]
 
     def forgetful(body):
@@ -121,7 +123,7 @@ def test_a_counter_that_stands_still_is_found_beside_statistics_that_move_far(ex
 
         return replay
 
-    captured = Captured(step, list(objective.buffers().values()), forgetful, exact=exact)
+    captured = GraphedStep(step, list(objective.buffers().values()), forgetful, exact=exact)
     for batch in objective.batches(0):
         captured(batch, 0.01)
     assert captured.told == "eager: a recorded step gave other buffers than the plain one"
@@ -145,7 +147,7 @@ def test_a_shape_that_comes_once_is_not_recorded():
     net = network()
     objective = Labeled(net, batch=48)
     optimizer = OPTIMIZERS["sgd"](parameter_groups(net, 0.0), Optimization(0.1, 0.0, epochs=1))
-    captured = Captured(Step(net, objective.loss, optimizer, tensor_lr=True), [], impossible, exact=True)
+    captured = GraphedStep(TrainingStep(net, objective.loss, optimizer, tensor_lr=True), [], impossible, exact=True)
     for batch in objective.batches(0):
         captured(batch, 0.1)
     assert captured.told == "eager: no shape of mini-batch came twice"
@@ -155,14 +157,14 @@ def test_a_rate_that_is_a_plain_number_cannot_be_recorded():
     net = network()
     optimizer = OPTIMIZERS["sgd"](parameter_groups(net, 0.0), Optimization(0.1, 0.0, epochs=1))
     with pytest.raises(ValueError, match="learning rate in a tensor"):
-        Captured(Step(net, Labeled(net).loss, optimizer), [], faithful, exact=True)
+        GraphedStep(TrainingStep(net, Labeled(net).loss, optimizer), [], faithful, exact=True)
 
 
 def test_with_fp16_nothing_is_recorded():
     net = network()
     optimizer = OPTIMIZERS["sgd"](parameter_groups(net, 0.0), Optimization(0.1, 0.0, epochs=1))
-    step = Step(net, Labeled(net).loss, optimizer, fp16=True, tensor_lr=True)
-    captured = Captured(step, [], impossible, exact=True)
+    step = TrainingStep(net, Labeled(net).loss, optimizer, fp16=True, tensor_lr=True)
+    captured = GraphedStep(step, [], impossible, exact=True)
     for batch in Labeled(net).batches(0):
         assert captured(batch, 0.1).isfinite().all()
     assert captured.told.startswith("eager: fp16")
@@ -240,12 +242,12 @@ def test_on_cuda_the_host_never_waits_within_an_epoch(monkeypatch: pytest.Monkey
 
 @needs_cuda
 def test_on_cuda_what_cannot_be_recorded_is_told():
-    class Asking(Labeled):
+    class PoolQuery(Labeled):
         def loss(self, *batch: torch.Tensor) -> torch.Tensor:
             loss = super().loss(*batch)
             return loss * (1.0 if float(loss.detach()) < 100 else 0.5)
 
     net, notes = network().cuda(), {}
-    fit(net, Asking(net), Optimization(0.05, 0.01, epochs=3), notes=notes)
+    fit(net, PoolQuery(net), Optimization(0.05, 0.01, epochs=3), notes=notes)
     assert notes["step"].startswith("eager: recording failed")
     assert isinstance(CudaRecorder(torch.device("cuda")), CudaRecorder)

@@ -221,20 +221,21 @@ def test_no_valid_epoch_is_a_typed_failure():
 
 
 def test_numbers_of_the_objective_are_in_the_history_and_told():
-    net, journal = network(), Memory()
+    net, checkpointer = network(), Memory()
     seen = []
     _, history = fit(
         net,
         Remembering(net),
         Optimization(0.1, 0.0, epochs=3),
-        journal=journal,
+        checkpointer=checkpointer,
         embed=lambda shown: lambda images: seen.append(shown),
     )
-    assert [(done, of) for done, of, _ in journal.told] == [(1, 3), (2, 3), (3, 3)]
+    assert [(done, of) for done, of, _ in checkpointer.told] == [(1, 3), (2, 3), (3, 3)]
     assert all(
-        numbers["mean_loss"] == row["mean_loss"] > 0 for (*_, numbers), row in zip(journal.told, history, strict=True)
+        numbers["mean_loss"] == row["mean_loss"] > 0
+        for (*_, numbers), row in zip(checkpointer.told, history, strict=True)
     )
-    assert "lr" not in journal.told[0][2]
+    assert "lr" not in checkpointer.told[0][2]
 
 
 # --------------------------------------------------------------------------------------------------- going on again
@@ -260,10 +261,10 @@ def validate_on(x: torch.Tensor, y: torch.Tensor):
     return validate
 
 
-def trained(journal: Memory, how: dict[str, object], epochs: int = 4):
+def trained(checkpointer: Memory, how: dict[str, object], epochs: int = 4):
     net = network(hidden=16)
     optimization = Optimization(0.05, 0.001, epochs=epochs, warmup=1, **how)
-    return net, fit(net, Remembering(net), optimization, validate_on(*data()), journal=journal)
+    return net, fit(net, Remembering(net), optimization, validate_on(*data()), checkpointer=checkpointer)
 
 
 @pytest.mark.parametrize("course", list(COURSES))
@@ -271,36 +272,36 @@ def trained(journal: Memory, how: dict[str, object], epochs: int = 4):
 def test_a_training_that_was_killed_goes_on_to_the_same_bits(course: str, dies: int):
     how = COURSES[course]
     straight, (score, history) = trained(Memory(), how)
-    journal = Memory(dies)
+    checkpointer = Memory(dies)
     with pytest.raises(Killed):
-        trained(journal, how)
-    assert len(journal.told) == dies
-    resumed, (score_again, history_again) = trained(journal, how)
-    assert len(journal.told) == 4  # no epoch twice
+        trained(checkpointer, how)
+    assert len(checkpointer.told) == dies
+    resumed, (score_again, history_again) = trained(checkpointer, how)
+    assert len(checkpointer.told) == 4  # no epoch twice
     assert (score_again, history_again) == (score, history)
     for (name, a), b in zip(resumed.state_dict().items(), straight.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
 
 
 def test_the_saved_state_is_tensors_on_the_cpu_alone():
-    journal = Memory()
-    trained(journal, {"ema": 0.9})
-    assert all(t.device == CPU for t in journal.kept.values())
-    assert {name.split(".")[0] for name in journal.kept} == {
+    checkpointer = Memory()
+    trained(checkpointer, {"ema": 0.9})
+    assert all(t.device == CPU for t in checkpointer.kept.values())
+    assert {name.split(".")[0] for name in checkpointer.kept} == {
         "network", "best", "average", "objective", "momentum", "words"
     }  # fmt: skip
-    words = json.loads(journal.kept["words"].numpy().tobytes())
+    words = json.loads(checkpointer.kept["words"].numpy().tobytes())
     assert len(words["history"]) == 3
 
 
 def test_a_state_of_another_training_is_explained():
-    journal = Memory()
-    trained(journal, {})
+    checkpointer = Memory()
+    trained(checkpointer, {})
     with pytest.raises(FathomError, match="does not fit the training it was found for"):
-        trained(journal, {"ema": 0.9})
-    journal.kept = {name: t for name, t in journal.kept.items() if not name.startswith("network.head")}
+        trained(checkpointer, {"ema": 0.9})
+    checkpointer.kept = {name: t for name, t in checkpointer.kept.items() if not name.startswith("network.head")}
     with pytest.raises(FathomError, match="Delete it"):
-        trained(journal, {})
+        trained(checkpointer, {})
 
 
 # ---------------------------------------------------------------------------------------------------------- memory

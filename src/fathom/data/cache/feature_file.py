@@ -42,7 +42,7 @@ def statistics(values: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "d"], Float[
 
 
 @dataclass(frozen=True)
-class Head:
+class FeatureHeader:
     """What the page before the features says: `rows` of them are there, and `sha256` is that of all that follows."""
 
     rows: int
@@ -59,16 +59,16 @@ class Head:
         return canonical(vars(self)).encode().ljust(HEADER)
 
 
-def _head(file: BinaryIO) -> Head | None:
+def _head(file: BinaryIO) -> FeatureHeader | None:
     """The head of a file, if it can be read; the file is then at its first feature."""
     try:
-        head = Head(**json.loads(file.read(HEADER)))
+        head = FeatureHeader(**json.loads(file.read(HEADER)))
         return head if head.dtype in DTYPES and head.nbytes >= 0 else None
     except (ValueError, TypeError):
         return None
 
 
-def valid(path: Path, count: int) -> Head | None:
+def valid(path: Path, count: int) -> FeatureHeader | None:
     """The head of a whole, undamaged file; else None."""
     if not path.is_file():
         return None
@@ -80,16 +80,16 @@ def valid(path: Path, count: int) -> Head | None:
     return None
 
 
-class Growing:
+class FeatureWriter:
     """A file that features are appended to, and that gets its name when it is whole."""
 
     def __init__(self, target: Path, count: int, tell: Callable[[int], None]) -> None:
         self.target, self.count, self.tell = target, count, tell
         self.total = hashlib.sha256()
-        self.head: Head | None = None
+        self.head: FeatureHeader | None = None
         self.marked = time.monotonic()
 
-    def fill(self, make: Callable[[int], Iterator[Tensor]]) -> Head:
+    def fill(self, make: Callable[[int], Iterator[Tensor]]) -> FeatureHeader:
         """Make what is missing."""
         part = self.target.with_suffix(".part")
         with part.open("r+b" if part.is_file() else "w+b") as file:
@@ -127,7 +127,7 @@ class Growing:
         file.seek(HEADER)
         return 0
 
-    def _same(self, file: BinaryIO, head: Head) -> bool:
+    def _same(self, file: BinaryIO, head: FeatureHeader) -> bool:
         left = head.nbytes
         while left and (block := file.read(min(left, CHUNK))):
             self.total.update(block)
@@ -136,7 +136,7 @@ class Growing:
 
     def _append(self, file: BinaryIO, chunk: Tensor) -> None:
         name = str(chunk.dtype).removeprefix("torch.")
-        before = self.head or Head(0, chunk.shape[-1], name, "")
+        before = self.head or FeatureHeader(0, chunk.shape[-1], name, "")
         if chunk.dim() != 2 or name not in DTYPES or (chunk.shape[1], name) != (before.dim, before.dtype):
             raise FathomError(
                 f"a backbone gave a chunk of features {list(chunk.shape)} of {name}; expected [b, {before.dim}] of "
@@ -151,7 +151,7 @@ class Growing:
         data = chunk.contiguous().numpy().data
         file.write(data)
         self.total.update(data)
-        self.head = Head(before.rows + len(chunk), before.dim, name, self.total.hexdigest())
+        self.head = FeatureHeader(before.rows + len(chunk), before.dim, name, self.total.hexdigest())
         if time.monotonic() - self.marked > _SECONDS:
             self._mark(file, self.head)
             self.marked = time.monotonic()
@@ -165,7 +165,7 @@ class Growing:
                 f"{free / 2**30:.1f} GiB are free. Make room, or name another folder with FATHOM_CACHE"
             )
 
-    def _close(self, file: BinaryIO, head: Head) -> None:
+    def _close(self, file: BinaryIO, head: FeatureHeader) -> None:
         """Append the statistics of what was kept."""
         file.flush()
         array = np.memmap(self.target.with_suffix(".part"), head.dtype, "c", HEADER, (head.rows, head.dim))
@@ -173,11 +173,11 @@ class Growing:
         file.seek(HEADER + head.nbytes)
         file.write(both)
         self.total.update(both)
-        self.head = Head(head.rows, head.dim, head.dtype, self.total.hexdigest(), whole=True)
+        self.head = FeatureHeader(head.rows, head.dim, head.dtype, self.total.hexdigest(), whole=True)
         self._mark(file, self.head)
 
     @staticmethod
-    def _mark(file: BinaryIO, head: Head) -> None:
+    def _mark(file: BinaryIO, head: FeatureHeader) -> None:
         """Say in the page how far it is, once that is on the disk."""
         file.flush()
         os.fsync(file.fileno())

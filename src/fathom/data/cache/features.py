@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fathom.core.records import FathomError, digest
-from fathom.data.cache.feature_file import HEADER, Growing, Head, statistics, valid
+from fathom.data.cache.feature_file import HEADER, FeatureHeader, FeatureWriter, statistics, valid
 from fathom.data.cache.pixels import MEMORY_LIMIT
 from fathom.data.images import check_ids, fits, indexed, put
 
@@ -147,7 +147,7 @@ def kept_features(
         with FileLock(cache_dir / f"{key}.lock"):
             head = valid(target, count)
             if head is None:
-                head = Growing(target, count, tell or (lambda done: None)).fill(make)
+                head = FeatureWriter(target, count, tell or (lambda done: None)).fill(make)
     except OSError as error:
         raise FathomError(
             f"cannot write features to {cache_dir}: {error}. Name another folder with FATHOM_CACHE"
@@ -155,7 +155,7 @@ def kept_features(
     return _open(target, head, memory_limit)
 
 
-def _open(path: Path, head: Head, memory_limit: int) -> FeatureImages:
+def _open(path: Path, head: FeatureHeader, memory_limit: int) -> FeatureImages:
     dtype, shape = np.dtype(head.dtype), (head.rows, head.dim)
     # A private map may be "written", which torch insists on; nothing ever is.
     array = np.memmap(path, dtype, "c", offset=HEADER, shape=shape)

@@ -55,7 +55,7 @@ class ShardImages:
         self._size, self._table = size, table
         self._device = torch.device("cpu") if device is None else indexed(device)
         self._bytes = np.memmap(path, np.uint8, "r")
-        self._starts = np.frombuffer(self._bytes[table : table + 8 * (n + 1)].tobytes(), "<i8")
+        self._splits = np.frombuffer(self._bytes[table : table + 8 * (n + 1)].tobytes(), "<i8")
         self._crcs = np.frombuffer(self._bytes[table + 8 * (n + 1) :].tobytes(), "<u4")
 
     def __len__(self) -> int:
@@ -105,7 +105,7 @@ class ShardImages:
         return TensorImages(out)
 
     def _decode(self, row: int) -> UInt8[np.ndarray, "3 h w"]:
-        data = self._bytes[self._starts[row] : self._starts[row + 1]].tobytes()
+        data = self._bytes[self._splits[row] : self._splits[row + 1]].tobytes()
         if zlib.crc32(data) != int(self._crcs[row]):
             raise FathomError(
                 f"cache file {self.path} is damaged at image {row}; delete it, and its images are decoded again"

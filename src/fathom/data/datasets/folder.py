@@ -60,7 +60,7 @@ def folder(
     Source: ours. The shares are those of ISIC-2019 and MIO-TCD in Lüth et al. 2023 (study code); stratified, and in an
         order that no file system decides, which the study's code left open.
     """
-    options = Options(size, fit, metric, test_fraction, val_fraction, augment, role)
+    options = FolderOptions(size, fit, metric, test_fraction, val_fraction, augment, role)
     return _build("folder", read_listing("folder", root, path=path), root, options)
 
 
@@ -95,7 +95,7 @@ def table(
 
     Source: ours.
     """
-    options = Options(size, fit, metric, test_fraction, val_fraction, augment, role)
+    options = FolderOptions(size, fit, metric, test_fraction, val_fraction, augment, role)
     return _build("table", read_listing("table", root, path=path, outside=outside, leaks=leaks), root, options)
 
 
@@ -105,7 +105,7 @@ EXAMPLES = {"folder": '"folder(path=images)"', "table": '"table(path=data.csv)"'
 
 
 @dataclass(frozen=True)
-class Options:
+class FolderOptions:
     """What a call-string may say of one's own images, checked; see `folder`."""
 
     size: int | str
@@ -129,7 +129,7 @@ class Options:
 
 
 @dataclass(frozen=True, eq=False)
-class Assigned:
+class SplitAssignment:
     """The images of a listing as numbers, in its order: classes, groups, and which are for testing."""
 
     class_names: tuple[str, ...]
@@ -154,7 +154,7 @@ def read_listing(kind: str, root: DataRoot, *, path: str = "", outside: bool = F
     return listing
 
 
-def assign(listing: Listing, test_fraction: float) -> Assigned:
+def assign(listing: Listing, test_fraction: float) -> SplitAssignment:
     """Number the classes and groups by their names, and choose the test split where none is given."""
     class_names = tuple(sorted(set(listing.labels), key=str.encode))
     number = {name: c for c, name in enumerate(class_names)}
@@ -166,10 +166,10 @@ def assign(listing: Listing, test_fraction: float) -> Assigned:
         test = np.array([split == "test" for split in listing.splits], bool)
     else:
         test = fixed_test_split(labels, test_fraction, groups)
-    return Assigned(class_names, labels, groups, test)
+    return SplitAssignment(class_names, labels, groups, test)
 
 
-def outline(kind: str, listing: Listing, options: Options) -> tuple[Dataset, Ids]:
+def outline(kind: str, listing: Listing, options: FolderOptions) -> tuple[Dataset, Ids]:
     """The dataset with blank images, which is enough to split it; and which image of the listing each one stands for.
 
     Returns:
@@ -214,7 +214,7 @@ def outline(kind: str, listing: Listing, options: Options) -> tuple[Dataset, Ids
     return made, np.concatenate([train, test])
 
 
-def _build(kind: str, listing: Listing, root: DataRoot, options: Options) -> Dataset:
+def _build(kind: str, listing: Listing, root: DataRoot, options: FolderOptions) -> Dataset:
     made, places = outline(kind, listing, options)
     side, size_notes = _side(listing, options, root)
     images, test_images = (
@@ -240,7 +240,7 @@ def _blank(n: int) -> TensorImages:
     return TensorImages(torch.zeros(1, 3, 1, 1, dtype=torch.uint8).expand(n, 3, 1, 1))
 
 
-def _side(listing: Listing, options: Options, root: DataRoot) -> tuple[int, tuple[str, ...]]:
+def _side(listing: Listing, options: FolderOptions, root: DataRoot) -> tuple[int, tuple[str, ...]]:
     """The side of the images in pixels, and the note that says so where it was chosen here."""
     if isinstance(options.size, int):
         return options.size, ()

@@ -14,10 +14,10 @@ from fathom.core.records import FathomError
 from fathom.data.cache.pixels import decode_files
 from fathom.data.dataset import DataRoot, Dataset, Images
 from fathom.data.files.archives import Archive, open_archive
-from fathom.data.files.download import Remote, announce, download
+from fathom.data.files.download import RemoteFile, announce, download
 from fathom.data.files.listing import locate
 from fathom.data.files.official import fetch, joint_revision, published_test_split
-from fathom.data.files.sources import Files, contents
+from fathom.data.files.sources import SourceFiles, contents
 from fathom.data.images import Subset
 from fathom.data.sketch import blank
 from fathom.data.splits import Ids, fixed_test_split
@@ -187,7 +187,7 @@ def _places(root: DataRoot, images: str) -> tuple[Path, Path, Path]:
         announce("isic2019", LICENSE, quiet=root.quiet)
         for name, known in zip((f"{INPUT}.zip", TRUTH, METADATA), look(), strict=True):
             if known is None:
-                download(Remote(f"{ADDRESS}/{name}"), path / FOLDER / name, quiet=root.quiet)
+                download(RemoteFile(f"{ADDRESS}/{name}"), path / FOLDER / name, quiet=root.quiet)
 
     if None in look():
         fetch("isic2019", root, FOLDER, get)
@@ -197,7 +197,7 @@ def _places(root: DataRoot, images: str) -> tuple[Path, Path, Path]:
     return place, truth, metadata
 
 
-def _find(place: Path, table: _Table, absent: str) -> tuple[tuple[Ids, Files], tuple[str, ...]]:
+def _find(place: Path, table: _Table, absent: str) -> tuple[tuple[Ids, SourceFiles], tuple[str, ...]]:
     """((rows that have an image, these images), notes)."""
     where: dict[str, Any] = {}
     source: Path | Archive = place
@@ -222,7 +222,7 @@ def _find(place: Path, table: _Table, absent: str) -> tuple[tuple[Ids, Files], t
         notes = [f"{len(missing):,} of {len(table.names):,} rows have no image and were left out: {shown}"]
     if spare := len(where) - len(present):
         notes.append(f"{spare:,} images are in no row of {TRUTH} and were left out")
-    return (present, Files(source, names, [where[name] for name in names])), tuple(notes)
+    return (present, SourceFiles(source, names, [where[name] for name in names])), tuple(notes)
 
 
 # ------------------------------------------------------------------------------------------------------- dataset

@@ -11,10 +11,10 @@ from fathom.core.records import FathomError
 from fathom.data.cache.jpegs import keep
 from fathom.data.dataset import DataRoot, Dataset, Images
 from fathom.data.files.archives import Archive, open_archive
-from fathom.data.files.download import Remote, announce, download, unchanged
+from fathom.data.files.download import RemoteFile, announce, download, unchanged
 from fathom.data.files.listing import nfc
 from fathom.data.files.official import fetch, joint_revision, published_test_split
-from fathom.data.files.sources import Files, contents
+from fathom.data.files.sources import SourceFiles, contents
 from fathom.data.images import Subset
 from fathom.data.sketch import blank
 from fathom.data.splits import Ids
@@ -98,7 +98,7 @@ def _sketch(*, size: int = 256, cache_gb: float = 40.0, absent: str = "error") -
 # --------------------------------------------------------------------------------------------------------- files
 
 
-def _find(root: DataRoot, absent: str) -> tuple[Files, Ids, tuple[str, ...]]:
+def _find(root: DataRoot, absent: str) -> tuple[SourceFiles, Ids, tuple[str, ...]]:
     """(files in the order of their names, classes, notes)."""
     place = _place(root)
     source, by_name, strange = _list_archive(place) if place.is_file() else _list_folder(place)
@@ -127,7 +127,7 @@ def _find(root: DataRoot, absent: str) -> tuple[Files, Ids, tuple[str, ...]]:
             )
         notes.append(f"{len(names):,} of {TOTAL:,} official images were there: {found}")
     at: Any = [by_name[name] for name in names]
-    return Files(source, names, at), labels, tuple(notes)
+    return SourceFiles(source, names, at), labels, tuple(notes)
 
 
 def _place(root: DataRoot) -> Path:
@@ -140,7 +140,7 @@ def _place(root: DataRoot) -> Path:
 
     def get(path: Path) -> None:
         announce("mio-tcd", LICENSE, quiet=root.quiet)
-        download(Remote(ADDRESS), path / f"{FOLDER}.tar", quiet=root.quiet)
+        download(RemoteFile(ADDRESS), path / f"{FOLDER}.tar", quiet=root.quiet)
 
     if look() is None:
         fetch("mio-tcd", root, FOLDER, get)

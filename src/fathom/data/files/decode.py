@@ -45,7 +45,7 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True)
-class Facts:
+class ImageFacts:
     """What a file is, before the rule changed it.
 
     Args:
@@ -75,7 +75,7 @@ def decode(path: Source, size: tuple[int, int], fit: str = "squash") -> UInt8[np
     Raises:
         UnreadableError: It is no image, is truncated, is too large, or has pixels without a defined white.
     """
-    image, _ = read(path)
+    image, _ = read_image(path)
     target = (size[1], size[0])
     if fit == "crop":
         image = ImageOps.fit(image, target, Image.Resampling.BILINEAR, centering=(0.5, 0.5))
@@ -84,7 +84,7 @@ def decode(path: Source, size: tuple[int, int], fit: str = "squash") -> UInt8[np
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 
-def read(path: Source) -> tuple[Image.Image, Facts]:
+def read_image(path: Source) -> tuple[Image.Image, ImageFacts]:
     """One file at its own size: completely decoded, upright, 8-bit RGB; and what it was.
 
     Raises:
@@ -97,7 +97,7 @@ def read(path: Source) -> tuple[Image.Image, Facts]:
         if not (path.stat().st_size if isinstance(path, Path) else len(data)):
             raise UnreadableError("the file is empty")
         with Image.open(path if isinstance(path, Path) else io.BytesIO(data)) as image:
-            facts = Facts(image.width, image.height, image.mode, image.format or "")
+            facts = ImageFacts(image.width, image.height, image.mode, image.format or "")
             if image.width * image.height > MAX_PIXELS:
                 raise UnreadableError(f"{image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are read")
             image.load()

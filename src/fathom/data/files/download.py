@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Remote:
+class RemoteFile:
     """An official file.
 
     Args:
@@ -62,7 +62,7 @@ def announce(name: str, license: str, *, quiet: bool) -> None:
         Console(stderr=True).print(notice, highlight=False, markup=False)
 
 
-def download(remote: Remote, target: Path, *, quiet: bool = False) -> Path:
+def download(remote: RemoteFile, target: Path, *, quiet: bool = False) -> Path:
     """Fetch a file, going on where an earlier attempt was stopped; a whole file is kept as it is.
 
     Args:
@@ -107,7 +107,7 @@ def unchanged(path: Path) -> bool:
 # ------------------------------------------------------------------------------------------------------- helpers
 
 
-def _receive(remote: Remote, part: Path, quiet: bool) -> dict[str, Any]:
+def _receive(remote: RemoteFile, part: Path, quiet: bool) -> dict[str, Any]:
     """Append what is missing to the part, or begin again where it is a part of another version; gives its facts."""
     known = _json(part.with_name(f"{part.name}.json"))
     held = part.stat().st_size if part.is_file() and known.get("url") == remote.url else 0
@@ -138,7 +138,7 @@ def _receive(remote: Remote, part: Path, quiet: bool) -> dict[str, Any]:
 
 
 def _agree(
-    remote: Remote, response: Any, part: Path, held: int, known: Mapping[str, Any]
+    remote: RemoteFile, response: Any, part: Path, held: int, known: Mapping[str, Any]
 ) -> tuple[int, dict[str, Any]]:
     """(bytes that stay, facts of the file) from an answer's headers."""
     headers = response.headers
@@ -188,7 +188,7 @@ def _append(response: Any, part: Path, held: int, size: int, quiet: bool) -> Non
         raise _BrokenError(f"{held:,} of {size:,} bytes came")
 
 
-def _finish(remote: Remote, part: Path, target: Path, facts: Mapping[str, Any]) -> None:
+def _finish(remote: RemoteFile, part: Path, target: Path, facts: Mapping[str, Any]) -> None:
     """Check the whole file, and give it its name."""
     sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
     with part.open("rb") as file:
@@ -218,7 +218,7 @@ def _finish(remote: Remote, part: Path, target: Path, facts: Mapping[str, Any]) 
     part.with_name(f"{part.name}.json").unlink(missing_ok=True)
 
 
-def _check_space(part: Path, missing: int, remote: Remote) -> None:
+def _check_space(part: Path, missing: int, remote: RemoteFile) -> None:
     free = shutil.disk_usage(part.parent).free
     if free < missing + MARGIN:
         raise FathomError(

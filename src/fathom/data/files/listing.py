@@ -72,7 +72,7 @@ class Listing:
 
 
 @dataclass(frozen=True)
-class Item:
+class ListedImage:
     """One image of a listing, before it is put in order."""
 
     name: str
@@ -114,7 +114,7 @@ def nfc(text: str) -> str:
     return unicodedata.normalize("NFC", readable)
 
 
-def fill(listing: Listing, items: list[Item], *, splits: bool, groups: bool = False) -> None:
+def fill(listing: Listing, items: list[ListedImage], *, splits: bool, groups: bool = False) -> None:
     """Put the images in order, and look for what no single row shows."""
     items = sorted(items, key=lambda item: item.name.encode())
     rows: dict[str, list[str]] = {}
@@ -141,7 +141,7 @@ def fill(listing: Listing, items: list[Item], *, splits: bool, groups: bool = Fa
         _check_splits(listing, items)
 
 
-def _check_splits(listing: Listing, items: list[Item]) -> None:
+def _check_splits(listing: Listing, items: list[ListedImage]) -> None:
     present = {item.split for item in items}
     if items and (absent := [s for s in SPLITS if s not in present]):
         message = (

@@ -5,7 +5,7 @@ import os
 import unicodedata
 from pathlib import Path, PurePosixPath
 
-from fathom.data.files.listing import SPLITS, Item, Listing, Problem, fill, nfc, problem
+from fathom.data.files.listing import SPLITS, ListedImage, Listing, Problem, fill, nfc, problem
 
 _JPEG, _OTHER = "jpg jpeg jpe jfif jp2 j2k", "png bmp dib gif tif tiff webp avif ppm pgm pbm pnm tga"
 SUFFIXES = frozenset(f".{suffix}" for names in (_JPEG, _OTHER) for suffix in names.split())
@@ -35,7 +35,7 @@ def list_folder(root: Path) -> Listing:
         elif len(parts) <= depth:
             loose.append(name)
         else:
-            items.append(Item(name, path, parts[depth - 1], split=parts[0] if fixed else ""))
+            items.append(ListedImage(name, path, parts[depth - 1], split=parts[0] if fixed else ""))
     if strange:
         listing.problems.append(problem("warning", "not-an-image", "files that are no images are left out", strange))
     if loose:
@@ -64,10 +64,10 @@ def list_table(table: Path, *, outside: bool = False) -> Listing:
     if rows is None:
         return listing
     columns = {key for _, row in rows for key in row}
-    items: list[Item] = []
+    items: list[ListedImage] = []
     trouble: dict[str, list[str]] = {}
     for number, row in rows:
-        item = Item(
+        item = ListedImage(
             *_resolve(table.parent, row["path"]), row["label"], row.get("group", ""), row.get("split", ""), number
         )
         kinds = _row_trouble(item, row, table.parent, columns, outside)
@@ -88,7 +88,7 @@ def list_table(table: Path, *, outside: bool = False) -> Listing:
     if "group" in columns and (alone := [f"row {item.row}: {item.name}" for item in items if not item.group]):
         message = f"{table.name}: rows with an empty group; each counts as a group of its own"
         listing.problems.append(problem("warning", "empty-group", message, alone))
-        items = [item if item.group else Item(**{**vars(item), "group": f"\0{item.name}"}) for item in items]
+        items = [item if item.group else ListedImage(**{**vars(item), "group": f"\0{item.name}"}) for item in items]
     fill(listing, items, splits="split" in columns, groups="group" in columns)
     return listing
 
@@ -146,7 +146,7 @@ def _resolve(folder: Path, text: str) -> tuple[str, Path]:
     return name, next((path for path in candidates if path.is_file()), candidates[0])
 
 
-def _row_trouble(item: Item, row: dict[str, str], folder: Path, columns: set[str], outside: bool) -> list[str]:
+def _row_trouble(item: ListedImage, row: dict[str, str], folder: Path, columns: set[str], outside: bool) -> list[str]:
     kinds = []
     if not row["path"]:
         kinds.append("empty-path")

@@ -17,7 +17,7 @@ from fathom.data.files.decode import Source
 
 
 @dataclass(frozen=True, eq=False)
-class Files(Sequence[Source]):
+class SourceFiles(Sequence[Source]):
     """Image files by name; a path or member is made when it is asked for, so that half a million take no memory.
 
     Args:
@@ -36,10 +36,10 @@ class Files(Sequence[Source]):
     @overload
     def __getitem__(self, index: int) -> Source: ...
     @overload
-    def __getitem__(self, index: slice) -> "Files": ...
-    def __getitem__(self, index: int | slice) -> "Source | Files":
+    def __getitem__(self, index: slice) -> "SourceFiles": ...
+    def __getitem__(self, index: int | slice) -> "Source | SourceFiles":
         if isinstance(index, slice):
-            return Files(self.place, self.names[index], self.at[index])
+            return SourceFiles(self.place, self.names[index], self.at[index])
         return Path(self.place, str(self.at[index])) if isinstance(self.place, Path) else self._member(index)
 
     def __iter__(self) -> Iterator[Source]:
@@ -50,7 +50,7 @@ class Files(Sequence[Source]):
         return Member(self.place, int(self.at[index]))
 
 
-def contents(files: Files, cache_dir: Path) -> str:
+def contents(files: SourceFiles, cache_dir: Path) -> str:
     """Digest of the files' names and contents in order: an archive is hashed as a whole, a folder file by file.
 
     What was hashed and has sizes and times of change as before is not read again; one entry is kept for a whole

@@ -15,7 +15,7 @@ OPERATIONS = ("autocontrast", *BLENDS, "sharpness", "equalize", "identity", "pos
 
 
 @dataclass(frozen=True, eq=False)
-class Draw:
+class OperationDraw:
     """What happens to each of b images in each of n steps.
 
     Args:
@@ -50,16 +50,16 @@ class RandAugment:
     p: float
     pool: tuple[str, ...] = OPERATIONS
 
-    def draw(self, count: int, generator: torch.Generator) -> Draw:
+    def draw(self, count: int, generator: torch.Generator) -> OperationDraw:
         """Random parameters for `count` images, on the generator's device."""
         shape, device = (self.n, count), generator.device
         operation = torch.randint(len(self.pool), shape, generator=generator, device=device)
         strength = torch.randint(1, self.m, shape, generator=generator, device=device)
         sign = 1 - 2 * torch.randint(2, shape, generator=generator, device=device)
         active = torch.rand(shape, generator=generator, device=device) < self.p
-        return Draw(operation, strength, sign, active)
+        return OperationDraw(operation, strength, sign, active)
 
-    def apply(self, x: UInt8[Tensor, "b 3 h w"], draw: Draw) -> UInt8[Tensor, "b 3 h w"]:
+    def apply(self, x: UInt8[Tensor, "b 3 h w"], draw: OperationDraw) -> UInt8[Tensor, "b 3 h w"]:
         """The images after all n steps. An image's result depends on its own parameters only."""
         x = x.clone()
         for step in range(self.n):

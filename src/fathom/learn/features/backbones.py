@@ -28,16 +28,16 @@ from fathom.core.records import FathomError
 from fathom.learn.features.mobilenet import MEAN, STD, load_mobilenet
 from fathom.learn.features.precomputed import Precomputed
 from fathom.learn.predict import autocast, in_chunks, is_out_of_memory
-from fathom.learn.task import Images, Library
+from fathom.learn.task import ImageSource, Library
 
 RANDOM = "random"
 INTERPOLATIONS = ("bilinear", "bicubic")
 
-Embed = Callable[[Images], Iterator[Float[Tensor, "b d"]]]
+Embed = Callable[[ImageSource], Iterator[Float[Tensor, "b d"]]]
 
 
 @dataclass(frozen=True)
-class Found:
+class BackboneInfo:
     """A backbone that was found; it is loaded only when there are images for it.
 
     Args:
@@ -68,7 +68,7 @@ class Backbone:
     std: tuple[float, ...]
     precision: str = "auto"
 
-    def __call__(self, images: Images) -> Iterator[Float[Tensor, "b d"]]:
+    def __call__(self, images: ImageSource) -> Iterator[Float[Tensor, "b d"]]:
         """Features of all images in order, in chunks.
 
         Raises:
@@ -118,7 +118,7 @@ class Backbone:
         return out.mul_(scale).add_(shift.view(1, -1, 1, 1))
 
 
-def find_backbone(name: str, weights: str, size: int, library: Library) -> Found:
+def find_backbone(name: str, weights: str, size: int, library: Library) -> BackboneInfo:
     """The backbone of a name.
 
     Args:
@@ -131,10 +131,10 @@ def find_backbone(name: str, weights: str, size: int, library: Library) -> Found
         FathomError: Unknown name, weights that are absent or do not fit, or a package that is not installed.
     """
     if name == "pixels":
-        return Found({"backbone": name}, lambda: _pixels)
+        return BackboneInfo({"backbone": name}, lambda: _pixels)
     if name == "features":
         path = weight_file(name, weights, library)
-        return Found({"backbone": name, **Precomputed(path).facts()}, lambda: Precomputed(path))
+        return BackboneInfo({"backbone": name, **Precomputed(path).facts()}, lambda: Precomputed(path))
     if name == "mobilenet_v2_uint8":
         return _mobilenet(name, weight_file(name, weights, library), size or 224)
     from fathom.learn.features import zoo  # imports timm or torchvision, which takes seconds
@@ -172,14 +172,14 @@ def input_facts(size: tuple[int, int], interpolation: str) -> dict[str, Any]:
     return {"input": f"{size[0]}x{size[1]}", "interpolation": interpolation}
 
 
-def _pixels(images: Images) -> Iterator[Float[Tensor, "b d"]]:
+def _pixels(images: ImageSource) -> Iterator[Float[Tensor, "b d"]]:
     everything = torch.arange(len(images), device=images.device)
     for ids in torch.split(everything, max(1, 2**22 // (3 * images.size[0] * images.size[1]))):
         yield images.take(ids).flatten(1).to(torch.float32) / 255
 
 
-def _mobilenet(name: str, path: Path, side: int) -> Found:
+def _mobilenet(name: str, path: Path, side: int) -> BackboneInfo:
     if side < 32:
         raise FathomError(f"backbone {name} needs an input of 32 pixels or more; got size={side}")
     facts = {"backbone": name, **file_facts(path), **input_facts((side, side), "bilinear"), "license": "apache-2.0"}
-    return Found(facts, lambda: Backbone(load_mobilenet(path), (side, side), "bilinear", MEAN, STD))
+    return BackboneInfo(facts, lambda: Backbone(load_mobilenet(path), (side, side), "bilinear", MEAN, STD))

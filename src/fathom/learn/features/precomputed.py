@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fathom.core.records import FathomError
-from fathom.learn.task import Images
+from fathom.learn.task import ImageSource
 
 PARTS = ("train", "test")
 _ROWS = 4096  # rows of a chunk
@@ -42,7 +42,7 @@ class Precomputed:
                 hashlib.file_digest(file, lambda: total)
         return {"weights": self.path.name, "sha256": total.hexdigest()}
 
-    def __call__(self, images: Images) -> Iterator[Float[Tensor, "b d"]]:
+    def __call__(self, images: ImageSource) -> Iterator[Float[Tensor, "b d"]]:
         """The rows of these images, in chunks.
 
         Raises:
@@ -66,7 +66,7 @@ class Precomputed:
             )
         return [self.path, beside]
 
-    def _rows(self, whole: Images) -> Any:
+    def _rows(self, whole: ImageSource) -> Any:
         arrays = self._arrays()
         wrong = [k for k in PARTS if arrays[k].ndim != 2 or arrays[k].dtype.kind not in "fiu" or not arrays[k].shape[1]]
         if wrong:
@@ -97,7 +97,7 @@ class Precomputed:
                 "test [t, d], or two .npy files"
             ) from error
 
-    def _by_content(self, arrays: dict[str, Any], whole: Images) -> list[str]:
+    def _by_content(self, arrays: dict[str, Any], whole: ImageSource) -> list[str]:
         """Which part these images are, by their pixels."""
         known = {part: str(arrays[f"{part}_sha256"]) for part in PARTS if f"{part}_sha256" in arrays}
         if len(known) < 2:

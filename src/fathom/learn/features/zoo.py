@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fathom.core.records import FathomError
-from fathom.learn.features.backbones import INTERPOLATIONS, Backbone, Found, file_facts, input_facts
+from fathom.learn.features.backbones import INTERPOLATIONS, Backbone, BackboneInfo, file_facts, input_facts
 from fathom.learn.task import Library
 
 TORCHVISION = "torchvision:"
@@ -21,7 +21,7 @@ UNTRAINED = {"weights": "random (untrained network, seed 0)", "sha256": "", "lic
 _UNKNOWN = "not stated"
 
 
-def timm_source(name: str, path: Path | None, untrained: bool, size: int, library: Library) -> Found:
+def timm_source(name: str, path: Path | None, untrained: bool, size: int, library: Library) -> BackboneInfo:
     """A model of timm, by its name (`architecture.tag`), with the resize, normalization and license it states.
 
     Args:
@@ -67,10 +67,10 @@ def timm_source(name: str, path: Path | None, untrained: bool, size: int, librar
         built = _built(name, lambda: timm.create_model(name, num_classes=0, **options))
         return Backbone(built, (side, side), interpolation, tuple(stated.mean), tuple(stated.std))
 
-    return Found(facts, load)
+    return BackboneInfo(facts, load)
 
 
-def torchvision_source(name: str, path: Path | None, untrained: bool, size: int, library: Library) -> Found:
+def torchvision_source(name: str, path: Path | None, untrained: bool, size: int, library: Library) -> BackboneInfo:
     """A classifier of torchvision without its last linear layer. Arguments as for `timm_source`.
 
     Raises:
@@ -110,7 +110,7 @@ def torchvision_source(name: str, path: Path | None, untrained: bool, size: int,
         _replace(network, head, nn.Identity())
         return Backbone(network, (side, side), interpolation, tuple(preset.mean), tuple(preset.std))
 
-    return Found(facts, load)
+    return BackboneInfo(facts, load)
 
 
 # ------------------------------------------------------------------------------------------------------- weights

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from fathom.core.streams import Streams
 from fathom.learn.network import Network
-from fathom.learn.predict import autocast, taker
+from fathom.learn.predict import autocast, make_reader
 from fathom.learn.task import Task, Transform
 from fathom.learn.training.batching import class_weights, epoch_plan, oversampling_weights
 from fathom.learn.training.fit import Objective
@@ -25,7 +25,7 @@ SMALL = 1e-6  # keeps the ratio of two marginals finite, as published
 
 
 @dataclass(frozen=True)
-class Guessing:
+class PseudoLabels:
     """How pseudo-labels are made and what they count.
 
     Args:
@@ -110,7 +110,7 @@ class FixMatch(Objective):
         views: tuple[Transform, Transform, Transform],
         steps: int,
         batch_size: int,
-        guessing: Guessing,
+        guessing: PseudoLabels,
         imbalance: str,
         streams: Streams,
         precision: str = "auto",
@@ -118,8 +118,8 @@ class FixMatch(Objective):
         self.network, self.views, self.steps, self.guessing, self.precision = network, views, steps, guessing, precision
         self.device, self.streams = task.images.device, streams
         pool = task.pool if len(task.pool) else task.images
-        self.take, self.labels = taker(task.images), task.labels
-        self.take_unlabeled, self.unlabeled = taker(pool), len(pool)
+        self.take, self.labels = make_reader(task.images), task.labels
+        self.take_unlabeled, self.unlabeled = make_reader(pool), len(pool)
         self.sizes = (batch_size, guessing.mu * batch_size)
         counted = task.labels.cpu()
         self.draw = oversampling_weights(counted, task.num_classes) if imbalance == "oversample" else None
@@ -161,13 +161,13 @@ class FixMatch(Objective):
         with autocast(self.device, self.precision):
             logits = self.network(x, *keep)
         labeled, weak, strong = torch.split(logits.float(), [b, u, u])
-        guesses = self.guess(weak.detach())
+        guesses = self.pseudo_label(weak.detach())
         unlabeled, rate = unlabeled_loss(guesses, strong, self.guessing.threshold)
         self.sums += torch.cat((guesses.mean(0), rate.detach().view(1)))
         return cross_entropy(labeled, labels, self.class_weights) + self.guessing.lambda_u * unlabeled
 
     @torch.no_grad()
-    def guess(self, logits: Float[Tensor, "u c"]) -> Float[Tensor, "u c"]:
+    def pseudo_label(self, logits: Float[Tensor, "u c"]) -> Float[Tensor, "u c"]:
         """Class probabilities of the weak views, aligned where that is asked for.
 
         The running mean is of the guesses before alignment, over the last 128 steps, this one included (ours: over

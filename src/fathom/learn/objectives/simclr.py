@@ -15,8 +15,8 @@ from fathom.learn.augment.families import Augmentation
 from fathom.learn.augment.simclr_views import JITTER_RANGE, MOST_JITTER, Views
 from fathom.learn.network import Network, build_network
 from fathom.learn.paradigms.recipe import PRECISIONS, expect, expect_word
-from fathom.learn.predict import autocast, chunk_size, predict, taker
-from fathom.learn.task import Embed, Images, Journal, State, Unlabeled
+from fathom.learn.predict import autocast, chunk_size, make_reader, predict
+from fathom.learn.task import Checkpointer, Embed, ImageSource, State, Unlabeled
 from fathom.learn.training.batching import batches
 from fathom.learn.training.fit import OPTIMIZERS, Objective, Optimization, fit
 
@@ -171,7 +171,7 @@ class SimCLR(Objective):
     def __init__(self, unlabeled: Unlabeled, network: Network, how: Pretraining, stream: Stream) -> None:
         images = unlabeled.images
         self.network, self.how, self.stream, self.device = network, how, stream, images.device
-        self.count, self.take = len(images), taker(images)
+        self.count, self.take = len(images), make_reader(images)
         if self.count < 2:
             raise FathomError(f"SimCLR tells images from one another and needs two or more; got {self.count}")
         self.sizes = pair_sizes(self.count, how.batch_size)
@@ -205,7 +205,9 @@ def projecting_network(name: str, unlabeled: Unlabeled, stream: Stream) -> Netwo
     return network
 
 
-def pretrain(unlabeled: Unlabeled, name: str, how: Pretraining, stream: Stream, journal: Journal) -> State:
+def train_simclr(
+    unlabeled: Unlabeled, name: str, how: Pretraining, stream: Stream, checkpointer: Checkpointer
+) -> State:
     """Train an encoder; returns its weights and buffers on the CPU, named as in `Network.encoder`.
 
     Args:
@@ -231,7 +233,7 @@ def pretrain(unlabeled: Unlabeled, name: str, how: Pretraining, stream: Stream, 
         precision=how.precision,
     )
     if how.epochs:
-        fit(network, objective, optimization, journal=journal, embed=_embedding(_augmentation(unlabeled)))
+        fit(network, objective, optimization, checkpointer=checkpointer, embed=_embedding(_augmentation(unlabeled)))
     return {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in network.encoder.state_dict().items()
@@ -244,7 +246,7 @@ def _embedding(transform: Augmentation) -> Callable[[nn.Module], Embed]:
     def of(network: nn.Module) -> Embed:
         assert isinstance(network, Network)
 
-        def embed(images: Images) -> Float[Tensor, "n d"]:
+        def embed(images: ImageSource) -> Float[Tensor, "n d"]:
             chunk = chunk_size(images.device, images.size)
             chunks = predict(network, images.take, len(images), transform, None, chunk)
             return torch.cat([p.embeddings for p in chunks])

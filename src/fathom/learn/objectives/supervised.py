@@ -9,8 +9,8 @@ from torch.nn.functional import cross_entropy
 from fathom.core.streams import Streams
 from fathom.learn.network import Network
 from fathom.learn.paradigms.recipe import imbalance_rule
-from fathom.learn.predict import DRAWS, TrainedClassifier, autocast, inference, taker
-from fathom.learn.task import FORGET, Journal, Task, Transform
+from fathom.learn.predict import DRAWS, TrainedClassifier, autocast, inference, make_reader
+from fathom.learn.task import NO_CHECKPOINT, Checkpointer, Task, Transform
 from fathom.learn.training.batching import batches, class_weights, epoch_plan, oversampling_weights
 from fathom.learn.training.fit import Objective, Optimization, fit, validation
 
@@ -44,7 +44,7 @@ class Supervised(Objective):
     ) -> None:
         self.network, self.transform, self.sizes, self.precision = network, transform, sizes, precision
         self.steps, self.device = len(sizes), task.images.device
-        self.take, self.labels = taker(task.images), task.labels
+        self.take, self.labels = make_reader(task.images), task.labels
         counted = task.labels.cpu()
         self.draw = oversampling_weights(counted, task.num_classes) if imbalance == "oversample" else None
         weights = class_weights(counted, task.num_classes) * len(counted)
@@ -76,7 +76,7 @@ def train(
     imbalance: str,
     how: Optimization,
     streams: Streams,
-    journal: Journal = FORGET,
+    checkpointer: Checkpointer = NO_CHECKPOINT,
 ) -> TrainedClassifier:
     """Train a network on the labeled images: what standard training, fine-tuning and heads on features share.
 
@@ -100,5 +100,5 @@ def train(
     rule = imbalance_rule(imbalance, task)
     objective = Supervised(task, network, transform, sizes, rule, streams, how.precision)
     notes: dict[str, str] = {}
-    score, history = fit(network, objective, how, validate, journal=journal, notes=notes)
+    score, history = fit(network, objective, how, validate, checkpointer=checkpointer, notes=notes)
     return TrainedClassifier(network, transform, score, history, notes)

@@ -16,8 +16,8 @@ from fathom.learn.features.encoded import encode
 from fathom.learn.features.encoders import check_name
 from fathom.learn.paradigms.recipe import expect, expect_word
 from fathom.learn.paradigms.self_sl import SelfSL
-from fathom.learn.task import Journal, Library, State, Unlabeled
-from fathom.registry.spec_string import Call
+from fathom.learn.task import Checkpointer, Library, State, Unlabeled
+from fathom.registry.spec_string import SpecString
 
 ENCODERS = ("simclr", "encoder")  # backbones that are our own networks, prepared before
 COARSE = 0.1  # of the deviation between images, which rounding may not exceed in most dimensions
@@ -62,7 +62,7 @@ class FeatureSource:
         usual = {"weights": "", "size": 0, "dtype": "float16", "pretrain": "study"}
         usual |= {"pretrain_lr": "auto", "pretrain_precision": "auto"}
         said = {name: getattr(self, name) for name in usual if getattr(self, name) != usual[name]}
-        return str(Call.make("features", {"backbone": self.name, **said}))
+        return str(SpecString.make("features", {"backbone": self.name, **said}))
 
     @cached_property
     def encoder(self) -> SelfSL | None:
@@ -71,28 +71,28 @@ class FeatureSource:
             return None
         changes: dict[str, Any] = {"pretrain_lr": self.pretrain_lr, "pretrain_precision": self.pretrain_precision}
         made = SelfSL(recipe=self.pretrain, **changes) if self.name == "simclr" else SelfSL(encoder=self.weights)
-        return made.probe(self.probing) if self.probing else made
+        return made.benchmark_copy(self.probing) if self.probing else made
 
     @property
     def preparation(self) -> str:
         """What decides the encoder, which `self-sl` of the same recipe shares; empty without one."""
         return self.encoder.preparation if self.encoder else ""
 
-    def eased(self, change: str, family: str) -> "FeatureSource | None":
+    def with_retry(self, change: str, family: str) -> "FeatureSource | None":
         """The same with a change of the encoder's pre-training; None where there is none to change."""
-        if not self.encoder or not (changed := self.encoder.eased(change, family)):
+        if not self.encoder or not (changed := self.encoder.with_retry(change, family)):
             return None
         lr = changed.pretrain_lr if change == "lr/10" else self.pretrain_lr
         return replace(self, pretrain_lr=lr, pretrain_precision=changed.pretrain_precision)
 
-    def prepare(self, unlabeled: Unlabeled, stream: Stream, library: Library, journal: Journal) -> State:
+    def prepare(self, unlabeled: Unlabeled, stream: Stream, library: Library, checkpointer: Checkpointer) -> State:
         """The encoder; nothing for another backbone.
 
         Raises:
             NonFiniteError: A loss, weight or buffer is not finite.
             FathomError: A named encoder is absent, damaged or of another architecture.
         """
-        return self.encoder.prepare(unlabeled, stream, library, journal) if self.encoder else {}
+        return self.encoder.prepare(unlabeled, stream, library, checkpointer) if self.encoder else {}
 
     def facts(self, library: Library) -> dict[str, Any]:
         """What is known of the backbone: name, SHA-256 of its weights, revision, license, input.

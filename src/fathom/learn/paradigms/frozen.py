@@ -17,7 +17,7 @@ from fathom.learn.paradigms import recipe
 from fathom.learn.paradigms.feature_source import FeatureSource
 from fathom.learn.paradigms.recipe import expect, expect_word, values
 from fathom.learn.predict import TrainedClassifier, inference
-from fathom.learn.task import FORGET, HParams, Journal, Library, State, Task, Unlabeled
+from fathom.learn.task import NO_CHECKPOINT, Checkpointer, HParams, Library, State, Task, Unlabeled
 from fathom.learn.training.batching import batch_sizes
 from fathom.learn.training.fit import Optimization
 from fathom.registry.registry import paradigm
@@ -75,12 +75,12 @@ def frozen(
         that one grid serves all backbones; the head is that of Self-SL.
     """
     source = FeatureSource(backbone, weights, size, dtype, pretrain)
-    plan = Plan(head, hidden, epochs, epoch_size, batch_size, lr, weight_decay, momentum, imbalance)
+    plan = HeadRecipe(head, hidden, epochs, epoch_size, batch_size, lr, weight_decay, momentum, imbalance)
     return Frozen(source, plan, dropout, search, retune)
 
 
 @dataclass(frozen=True)
-class Plan:
+class HeadRecipe:
     """How the head is trained; the arguments are those of `frozen`."""
 
     head: str
@@ -110,7 +110,7 @@ class Plan:
         expect(0 <= self.momentum < 1, "frozen", "momentum", "a number in [0, 1)", self.momentum)
 
 
-class AsItIs:
+class IdentityTransform:
     """The transform of features: none. They are standardized already, and nothing is random about them."""
 
     def train(self, x: Shaped[Tensor, "b d"], generator: torch.Generator) -> Shaped[Tensor, "b d"]:
@@ -135,7 +135,7 @@ class Frozen:
     """
 
     source: FeatureSource
-    plan: Plan
+    plan: HeadRecipe
     dropout: str | int | float
     search: int
     retune: int | tuple[int, ...] = (0,)
@@ -168,17 +168,17 @@ class Frozen:
         """What decides the features, as a call-string."""
         return str(self.source)
 
-    def prepare(self, unlabeled: Unlabeled, stream: Stream, library: Library, journal: Journal) -> State:
+    def prepare(self, unlabeled: Unlabeled, stream: Stream, library: Library, checkpointer: Checkpointer) -> State:
         """The encoder, where it is one of ours (see `feature_source.FeatureSource`)."""
-        return self.source.prepare(unlabeled, stream, library, journal)
+        return self.source.prepare(unlabeled, stream, library, checkpointer)
 
-    def preparing(self, unlabeled: Unlabeled) -> int:
+    def pretraining_images(self, unlabeled: Unlabeled) -> int:
         """Views that the pre-training of an encoder of ours sees."""
-        return self.source.encoder.preparing(unlabeled) if self.source.encoder else 0
+        return self.source.encoder.pretraining_images(unlabeled) if self.source.encoder else 0
 
-    def eased(self, change: str, family: str) -> "Frozen | None":
+    def with_retry(self, change: str, family: str) -> "Frozen | None":
         """The same on an encoder that is pre-trained with a change (see `self_sl.SelfSL.eased`)."""
-        source = self.source.eased(change, family)
+        source = self.source.with_retry(change, family)
         return replace(self, source=source) if source else None
 
     def facts(self, library: Library) -> dict[str, Any]:
@@ -203,7 +203,7 @@ class Frozen:
         streams: Streams,
         *,
         dropout: float = 0.0,
-        journal: Journal = FORGET,
+        checkpointer: Checkpointer = NO_CHECKPOINT,
     ) -> TrainedClassifier:
         """Train a head from scratch on the labeled images' features (see `learn.task.Paradigm`).
 
@@ -221,7 +221,7 @@ class Frozen:
         share = plan.epoch_size / max(len(task.labels), plan.epoch_size)
         lr, weight_decay = float(hparams["lr"]), float(hparams["weight_decay"]) * share
         how = Optimization(lr, weight_decay, plan.epochs, momentum=plan.momentum, precision=precision)
-        return train(task, network, AsItIs(), sizes, plan.imbalance, how, streams, journal)
+        return train(task, network, IdentityTransform(), sizes, plan.imbalance, how, streams, checkpointer)
 
     def restore(self, task: Task, state: State, *, dropout: float = 0.0, precision: str = "auto") -> TrainedClassifier:
         """The classifier that `state` was taken of.
@@ -235,19 +235,19 @@ class Frozen:
         except RuntimeError as error:
             raise FathomError(f"the stored weights do not fit the head of this run: {error}") from error
         network.precision = inference(precision)
-        return TrainedClassifier(network, AsItIs())
+        return TrainedClassifier(network, IdentityTransform())
 
-    def probe(self, images: int) -> "Frozen":
+    def benchmark_copy(self, images: int) -> "Frozen":
         """The same cut down to one epoch of about `images` samples, for measuring speed."""
         return replace(
             self, source=replace(self.source, probing=images), plan=replace(self.plan, epochs=1, epoch_size=images)
         )
 
-    def images(self, m: int) -> int:
+    def training_images(self, m: int) -> int:
         """Samples trained on in all epochs with m labels."""
         return self.plan.epochs * max(m, self.plan.epoch_size)
 
-    def validated(self, v: int) -> int:
+    def validation_images(self, v: int) -> int:
         """Samples predicted for validation in all epochs with v validation images."""
         return self.plan.epochs * v
 

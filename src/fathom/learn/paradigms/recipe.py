@@ -9,14 +9,14 @@ from torch import Tensor
 
 from fathom.core.records import FathomError
 from fathom.core.streams import Stream
-from fathom.learn.task import Journal, Library, State, Task, Unlabeled
+from fathom.learn.task import Checkpointer, Library, State, Task, Unlabeled
 
 IMBALANCE = ("auto", "oversample", "weighted", "none")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 T = TypeVar("T")
 
 
-class Unprepared:
+class NoPretraining:
     """For paradigms that learn nothing without labels."""
 
     @property
@@ -24,20 +24,20 @@ class Unprepared:
         """Empty: nothing is prepared."""
         return ""
 
-    def prepare(self, unlabeled: Unlabeled, stream: Stream, library: Library, journal: Journal) -> State:
+    def prepare(self, unlabeled: Unlabeled, stream: Stream, library: Library, checkpointer: Checkpointer) -> State:
         """Nothing."""
         return {}
 
-    def preparing(self, unlabeled: Unlabeled) -> int:
+    def pretraining_images(self, unlabeled: Unlabeled) -> int:
         """No image."""
         return 0
 
-    def eased(self, change: str, family: str) -> None:
+    def with_retry(self, change: str, family: str) -> None:
         """Nothing to change."""
         return
 
 
-class Trainable:
+class NoBackbone:
     """For paradigms without a fixed backbone: images are used as they are."""
 
     @property

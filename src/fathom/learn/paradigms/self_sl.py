@@ -10,17 +10,17 @@ from fathom.core.streams import Stream, Streams
 from fathom.learn.augment.families import STRENGTHS, Augmentation
 from fathom.learn.features.encoders import check_encoder, check_name, find_encoder, load_encoder
 from fathom.learn.network import Network, build_network
-from fathom.learn.objectives.simclr import FIELDS, PUBLISHED, Pretraining, pair_sizes, pretrain, pretraining
+from fathom.learn.objectives.simclr import FIELDS, PUBLISHED, Pretraining, pair_sizes, pretraining, train_simclr
 from fathom.learn.objectives.supervised import train
 from fathom.learn.paradigms import recipe
 from fathom.learn.paradigms.recipe import expect, expect_word, values
 from fathom.learn.paradigms.standard import LARGE
 from fathom.learn.predict import TrainedClassifier, inference
-from fathom.learn.task import FORGET, HParams, Journal, Library, State, Task, Unlabeled
+from fathom.learn.task import NO_CHECKPOINT, Checkpointer, HParams, Library, State, Task, Unlabeled
 from fathom.learn.training.batching import LAST_BATCH, SCHEDULES, batch_sizes
 from fathom.learn.training.fit import Optimization
 from fathom.registry.registry import paradigm
-from fathom.registry.spec_string import Call
+from fathom.registry.spec_string import SpecString
 
 VERSION = 1  # raised whenever the same pre-training would give another encoder
 
@@ -43,7 +43,7 @@ SHORT: dict[str, Any] = {
 
 @paradigm("self-sl")
 @dataclass(frozen=True)
-class SelfSL(recipe.Trainable):
+class SelfSL(recipe.NoBackbone):
     """Self-supervised pre-training (SimCLR), then fine-tuning of encoder and head; the best validation epoch is kept.
 
     `auto` is the study's value for the dataset's family of augmentations (`PUBLISHED`).
@@ -164,11 +164,11 @@ class SelfSL(recipe.Trainable):
         """What decides the encoder, as a call-string: head and fine-tuning have no part in it."""
         plan = self._resolved()
         if plan.encoder:
-            return str(Call.make("encoder", {"sha256": plan.encoder, "network": plan.network}))
+            return str(SpecString.make("encoder", {"sha256": plan.encoder, "network": plan.network}))
         chosen = {name: getattr(plan, name) for name in (*FIELDS, "network")}
-        return str(Call.make("simclr", {"version": VERSION, **chosen}))
+        return str(SpecString.make("simclr", {"version": VERSION, **chosen}))
 
-    def prepare(self, unlabeled: Unlabeled, stream: Stream, library: Library, journal: Journal) -> State:
+    def prepare(self, unlabeled: Unlabeled, stream: Stream, library: Library, checkpointer: Checkpointer) -> State:
         """Train an encoder with SimCLR, or fetch the one that is named: its weights, as in `Network.encoder`.
 
         Raises:
@@ -177,16 +177,16 @@ class SelfSL(recipe.Trainable):
         """
         plan = self._resolved()
         if not plan.encoder:
-            return pretrain(unlabeled, plan.network, plan.pretraining(unlabeled.augment), stream, journal)
+            return train_simclr(unlabeled, plan.network, plan.pretraining(unlabeled.augment), stream, checkpointer)
         size = _augmentation(unlabeled, "standard").output_size(unlabeled.images.size)
         return check_encoder(load_encoder(library, plan.encoder), plan.network, size)
 
-    def preparing(self, unlabeled: Unlabeled) -> int:
+    def pretraining_images(self, unlabeled: Unlabeled) -> int:
         """Views trained on in pre-training; none where an encoder is named."""
         how, count = self.pretraining(unlabeled.augment), len(unlabeled.images)
         return 0 if self.encoder else 2 * how.epochs * sum(pair_sizes(count, how.batch_size))
 
-    def eased(self, change: str, family: str) -> "SelfSL | None":
+    def with_retry(self, change: str, family: str) -> "SelfSL | None":
         """The same with pre-training in full precision (`fp32`) or with a tenth of its learning rate (`lr/10`)."""
         plan = self._resolved()
         if plan.encoder:
@@ -224,7 +224,7 @@ class SelfSL(recipe.Trainable):
         streams: Streams,
         *,
         dropout: float = 0.0,
-        journal: Journal = FORGET,
+        checkpointer: Checkpointer = NO_CHECKPOINT,
     ) -> TrainedClassifier:
         """Fine-tune the encoder with a fresh head on the labeled images (see `learn.task.Paradigm`).
 
@@ -251,7 +251,7 @@ class SelfSL(recipe.Trainable):
             plan.schedule,
             precision=precision,
         )
-        return train(task, network, augmentation, sizes, plan.imbalance, how, streams, journal)
+        return train(task, network, augmentation, sizes, plan.imbalance, how, streams, checkpointer)
 
     def restore(self, task: Task, state: State, *, dropout: float = 0.0, precision: str = "auto") -> TrainedClassifier:
         """The classifier that `state` was taken of.
@@ -265,19 +265,19 @@ class SelfSL(recipe.Trainable):
         network.precision = inference(precision)
         return TrainedClassifier(network, augmentation)
 
-    def probe(self, images: int) -> "SelfSL":
+    def benchmark_copy(self, images: int) -> "SelfSL":
         """The same cut down to one epoch of about `images` samples, and one of pre-training, for measuring speed."""
         plan = self._resolved()
         return replace(
             plan, epochs=1, epoch_size=images, warmup=0, encoder="", pretrain_epochs=1, pretrain_warmup="auto"
         )
 
-    def images(self, m: int) -> int:
+    def training_images(self, m: int) -> int:
         """Images fine-tuned on in all epochs with m labels."""
         plan = self._resolved()
         return plan.epochs * max(m, plan.epoch_size)
 
-    def validated(self, v: int) -> int:
+    def validation_images(self, v: int) -> int:
         """Images predicted for validation in all epochs with v validation images."""
         return self._resolved().epochs * v
 

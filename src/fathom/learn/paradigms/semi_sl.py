@@ -10,11 +10,11 @@ from fathom.core.records import FathomError
 from fathom.core.streams import Stream, Streams
 from fathom.learn.augment.families import Augmentation
 from fathom.learn.network import Network, build_network
-from fathom.learn.objectives.fixmatch import ALIGNMENTS, FixMatch, Guessing
+from fathom.learn.objectives.fixmatch import ALIGNMENTS, FixMatch, PseudoLabels
 from fathom.learn.paradigms import recipe
 from fathom.learn.paradigms.recipe import expect, expect_word, values
 from fathom.learn.predict import DRAWS, TrainedClassifier, inference
-from fathom.learn.task import FORGET, HParams, Journal, State, Task
+from fathom.learn.task import NO_CHECKPOINT, Checkpointer, HParams, State, Task
 from fathom.learn.training.fit import Optimization, fit, validation
 from fathom.registry.registry import paradigm
 
@@ -37,7 +37,7 @@ SHORT: dict[str, Any] = {
 
 @paradigm("semi-sl")
 @dataclass(frozen=True)
-class SemiSL(recipe.Unprepared, recipe.Trainable):
+class SemiSL(recipe.NoPretraining, recipe.NoBackbone):
     """Semi-supervised training: FixMatch, with the pool of the round as unlabeled set; the last epoch is kept.
 
     Args:
@@ -46,7 +46,7 @@ class SemiSL(recipe.Unprepared, recipe.Trainable):
         batch_size: Labeled images a step.
         mu: Unlabeled images a step for each labeled one; each is seen in a weak and a strong view.
         threshold: Least confidence of a pseudo-label that is learned from, in [0, 1].
-        temperature: Of the guess; see `fixmatch.Guessing`.
+        temperature: Of the guess; see `fixmatch.PseudoLabels`.
         lambda_u: Weight of the unlabeled loss.
         distribution_alignment: `off`, as the published numbers came about; `uniform`: guesses are aligned to classes
             of equal size, as the paper means it on imbalanced datasets; `labeled`: to those of the labeled set.
@@ -141,7 +141,7 @@ class SemiSL(recipe.Unprepared, recipe.Trainable):
         streams: Streams,
         *,
         dropout: float = 0.0,
-        journal: Journal = FORGET,
+        checkpointer: Checkpointer = NO_CHECKPOINT,
     ) -> TrainedClassifier:
         """Train from scratch on the labeled images and the pool (see `learn.task.Paradigm`).
 
@@ -159,7 +159,7 @@ class SemiSL(recipe.Unprepared, recipe.Trainable):
         network.precision = inference(precision)
         masks = network.masks(DRAWS, streams("dropout").at("validation")) if dropout else None
         validate = validation(task.val_images, task.val_labels, plain, task.metric, task.num_classes, masks)
-        guessing = Guessing(
+        guessing = PseudoLabels(
             float(plan.threshold),
             float(plan.temperature),
             float(plan.lambda_u),
@@ -180,7 +180,7 @@ class SemiSL(recipe.Unprepared, recipe.Trainable):
             precision=precision,
         )
         notes: dict[str, str] = {}
-        score, history = fit(network, objective, how, validate, journal=journal, notes=notes)
+        score, history = fit(network, objective, how, validate, checkpointer=checkpointer, notes=notes)
         shown = _shown(history, objective.marginal, objective.target, guessing.threshold)
         return TrainedClassifier(network, plain, score, history, shown | notes)
 
@@ -199,18 +199,18 @@ class SemiSL(recipe.Unprepared, recipe.Trainable):
         network.precision = inference(precision)
         return TrainedClassifier(network, augmentation)
 
-    def probe(self, images: int) -> "SemiSL":
+    def benchmark_copy(self, images: int) -> "SemiSL":
         """The same recipe cut down to one epoch of about `images` views, for measuring speed."""
         plan = self._resolved()
         batch = min(plan.batch_size, max(1, images // plan._views(1)))
         return replace(plan, epochs=1, steps=max(1, images // plan._views(batch)), batch_size=batch, warmup=0)
 
-    def images(self, m: int) -> int:
+    def training_images(self, m: int) -> int:
         """Views trained on in all epochs, whatever is labeled: labeled, weak and strong ones."""
         plan = self._resolved()
         return plan.epochs * plan.steps * plan._views(plan.batch_size)
 
-    def validated(self, v: int) -> int:
+    def validation_images(self, v: int) -> int:
         """Images predicted for validation in all epochs with v validation images."""
         return self._resolved().epochs * v
 

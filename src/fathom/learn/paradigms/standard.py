@@ -11,7 +11,7 @@ from fathom.learn.objectives.supervised import train
 from fathom.learn.paradigms import recipe
 from fathom.learn.paradigms.recipe import expect, expect_word, values
 from fathom.learn.predict import TrainedClassifier, inference
-from fathom.learn.task import FORGET, HParams, Journal, State, Task
+from fathom.learn.task import NO_CHECKPOINT, Checkpointer, HParams, State, Task
 from fathom.learn.training.batching import LAST_BATCH, batch_sizes
 from fathom.learn.training.fit import Optimization
 from fathom.registry.registry import paradigm
@@ -32,7 +32,7 @@ SHORT: dict[str, Any] = {
 
 @paradigm("standard")
 @dataclass(frozen=True)
-class Standard(recipe.Unprepared, recipe.Trainable):
+class Standard(recipe.NoPretraining, recipe.NoBackbone):
     """Standard training: a classifier from scratch on the labeled set, the best validation epoch kept.
 
     Args:
@@ -119,7 +119,7 @@ class Standard(recipe.Unprepared, recipe.Trainable):
         streams: Streams,
         *,
         dropout: float = 0.0,
-        journal: Journal = FORGET,
+        checkpointer: Checkpointer = NO_CHECKPOINT,
     ) -> TrainedClassifier:
         """Train from scratch on the labeled images (see `learn.task.Paradigm`).
 
@@ -143,7 +143,7 @@ class Standard(recipe.Unprepared, recipe.Trainable):
             plan.momentum,
             precision=precision,
         )
-        return train(task, network, augmentation, sizes, plan.imbalance, how, streams, journal)
+        return train(task, network, augmentation, sizes, plan.imbalance, how, streams, checkpointer)
 
     def restore(self, task: Task, state: State, *, dropout: float = 0.0, precision: str = "auto") -> TrainedClassifier:
         """The classifier that `state` was taken of.
@@ -160,16 +160,16 @@ class Standard(recipe.Unprepared, recipe.Trainable):
         network.precision = inference(precision)
         return TrainedClassifier(network, augmentation)
 
-    def probe(self, images: int) -> "Standard":
+    def benchmark_copy(self, images: int) -> "Standard":
         """The same recipe cut down to one epoch of about `images` samples, for measuring speed."""
         return replace(self._resolved(), epochs=1, epoch_size=images, warmup=0)
 
-    def images(self, m: int) -> int:
+    def training_images(self, m: int) -> int:
         """Images trained on in all epochs with m labels."""
         plan = self._resolved()
         return plan.epochs * max(m, plan.epoch_size)
 
-    def validated(self, v: int) -> int:
+    def validation_images(self, v: int) -> int:
         """Images predicted for validation in all epochs with v validation images."""
         return self._resolved().epochs * v
 

@@ -13,18 +13,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fathom.learn.training.step import Step
+from fathom.learn.training.step import TrainingStep
 
-MET = 2  # mini-batches of a shape until it is recorded: what comes only once is not worth it
-MOST = 4  # shapes that are recorded; each holds the memory of its activations
+MIN_REPEATS = 2  # mini-batches of a shape until it is recorded: what comes only once is not worth it
+MAX_SHAPES = 4  # shapes that are recorded; each holds the memory of its activations
 DIFFERENCE = 0.05  # of a change, in which a recorded step may differ where the device's sums have no fixed order
 
 Body = Callable[[], Tensor]
 Recorder = Callable[[Body], Body]  # runs a body as often as it likes, gives what replays it
 
 
-class Captured:
-    """A step that is replayed where it can be (`Step` is what it does).
+class GraphedStep:
+    """A step that is replayed where it can be (`TrainingStep` is what it does).
 
     Args:
         step: The plain step, with its learning rate in a tensor.
@@ -33,7 +33,7 @@ class Captured:
         exact: Whether a recorded step must give the same bits (deterministic mode).
     """
 
-    def __init__(self, step: Step, extra: list[Tensor], record: Recorder, *, exact: bool) -> None:
+    def __init__(self, step: TrainingStep, extra: list[Tensor], record: Recorder, *, exact: bool) -> None:
         if step.lr is None:
             raise ValueError("a recorded step needs its learning rate in a tensor")
         self.step, self.extra, self.record, self.exact = step, extra, record, exact
@@ -54,7 +54,7 @@ class Captured:
         if shape in self.recordings:
             return self._replay(shape, batch, lr)
         self.met[shape] += 1
-        if self.reason or self.met[shape] < MET or len(self.recordings) == MOST:
+        if self.reason or self.met[shape] < MIN_REPEATS or len(self.recordings) == MAX_SHAPES:
             return self.step(batch, lr)
         return self._first(shape, batch, lr)
 

@@ -24,18 +24,20 @@ from torch import Tensor, nn
 
 from fathom.core.records import FathomError, NonFiniteError
 from fathom.learn.predict import is_out_of_memory
-from fathom.learn.task import FORGET, Embed, Journal
+from fathom.learn.task import NO_CHECKPOINT, Checkpointer, Embed
 from fathom.learn.training.batching import SCHEDULES
-from fathom.learn.training.cuda_graphs import Captured, CudaRecorder
+from fathom.learn.training.cuda_graphs import CudaRecorder, GraphedStep
 from fathom.learn.training.lars import Lars
 from fathom.learn.training.nan_checks import close_epoch
-from fathom.learn.training.state import pack, unpack
-from fathom.learn.training.step import Step, parameter_groups
+from fathom.learn.training.state import pack_tensors, unpack
+from fathom.learn.training.step import TrainingStep, parameter_groups
 from fathom.learn.training.validation import Validate
 from fathom.learn.training.validation import validation as validation
 
 Row = dict[str, float]
-ALONE = "Expected more than 1 value per channel when training"  # torch, of a mini-batch that BatchNorm cannot take
+BATCHNORM_ERROR = (
+    "Expected more than 1 value per channel when training"  # torch, of a mini-batch that BatchNorm cannot take
+)
 
 
 class Objective:
@@ -106,7 +108,7 @@ def fit(
     optimization: Optimization,
     validate: Validate | None = None,
     *,
-    journal: Journal = FORGET,
+    checkpointer: Checkpointer = NO_CHECKPOINT,
     embed: Callable[[nn.Module], Embed] | None = None,
     notes: dict[str, Any] | None = None,
 ) -> tuple[float, list[Row]]:
@@ -131,21 +133,21 @@ def fit(
             its step (`epoch`, `step`, `tensor`); or no epoch could be validated.
         FathomError: The device's memory does not suffice, or BatchNorm is given a mini-batch of one sample.
     """
-    course = Course(network, objective, optimization, validate)
-    course.load(journal.load())
-    for epoch in range(len(course.history), optimization.epochs):
-        course.run(epoch)
-        numbers = {k: v for k, v in course.history[-1].items() if k not in ("epoch", "lr")}
-        journal.tell(epoch + 1, optimization.epochs, numbers, embed(course.shown) if embed else None)
+    training_run = TrainingRun(network, objective, optimization, validate)
+    training_run.load(checkpointer.load())
+    for epoch in range(len(training_run.history), optimization.epochs):
+        training_run.run(epoch)
+        numbers = {k: v for k, v in training_run.history[-1].items() if k not in ("epoch", "lr")}
+        checkpointer.tell(epoch + 1, optimization.epochs, numbers, embed(training_run.evaluated) if embed else None)
         if epoch + 1 < optimization.epochs:
-            journal.save(course.state)
-    if notes is not None and isinstance(course.step, Captured):
-        notes["step"] = course.step.told
-    return course.finish()
+            checkpointer.save(training_run.state)
+    if notes is not None and isinstance(training_run.step, GraphedStep):
+        notes["step"] = training_run.step.told
+    return training_run.finish()
 
 
 @dataclass(eq=False)
-class Course:
+class TrainingRun:
     """A training under way."""
 
     network: nn.Module
@@ -161,7 +163,7 @@ class Course:
         self.optimizer = OPTIMIZERS[how.optimizer](parameter_groups(self.network, how.weight_decay), how)
         self.factor = SCHEDULES[how.schedule](self.objective.steps * how.epochs, self.objective.steps * how.warmup)
         self.average = copy.deepcopy(self.network).requires_grad_(False) if how.ema else None
-        self.plain = Step(
+        self.plain = TrainingStep(
             self.network,
             self.objective.loss,
             self.optimizer,
@@ -170,13 +172,13 @@ class Course:
             fp16=how.precision == "fp16",
             tensor_lr=device.type == "cuda",
         )
-        self.step: Step | Captured = self.plain
+        self.step: TrainingStep | GraphedStep = self.plain
         if device.type == "cuda" and how.capture:
             extra, exact = list(self.objective.buffers().values()), torch.are_deterministic_algorithms_enabled()
-            self.step = Captured(self.plain, extra, CudaRecorder(device), exact=exact)
+            self.step = GraphedStep(self.plain, extra, CudaRecorder(device), exact=exact)
 
     @property
-    def shown(self) -> nn.Module:
+    def evaluated(self) -> nn.Module:
         """The network that is validated and kept: the average where there is one."""
         return self.network if self.average is None else self.average
 
@@ -194,14 +196,14 @@ class Course:
         self.history.append({"epoch": float(epoch), "lr": lr, **row})
         if self._keeps_best and math.isfinite(row["val_loss"]) and row["val_score"] > self.best_score:
             self.best_score = row["val_score"]
-            self.best = {name: t.clone() for name, t in self.shown.state_dict().items()}
+            self.best = {name: t.clone() for name, t in self.evaluated.state_dict().items()}
 
     @property
     def _keeps_best(self) -> bool:
         return self.how.keep == "best" and self.validate is not None
 
     def _validate(self) -> tuple[Tensor, Tensor] | None:
-        return self.validate(self.shown) if self.validate is not None else None
+        return self.validate(self.evaluated) if self.validate is not None else None
 
     def finish(self) -> tuple[float, list[Row]]:
         """Leave the network as it is to be kept."""
@@ -228,7 +230,7 @@ class Course:
         }
         scaler = self.plain.scaler
         words = {"history": self.history, "best_score": self.best_score, "scaler": scaler and scaler.state_dict()}
-        return pack(parts, words)
+        return pack_tensors(parts, words)
 
     def _momenta(self) -> Iterator[tuple[str, Tensor]]:
         for name, parameter in self.network.named_parameters():
@@ -280,7 +282,7 @@ def _advice() -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        if ALONE not in str(error):
+        if BATCHNORM_ERROR not in str(error):
             raise
         raise FathomError(
             "a mini-batch of one sample has no deviation that BatchNorm could divide by. Give the paradigm "

@@ -8,14 +8,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fathom.core.records import NonFiniteError
-from fathom.learn.training.step import Step, witnesses
+from fathom.learn.training.step import TrainingStep, finite_probes
 
 ADVICE = "A lower learning rate usually helps"
 Validated = Callable[[], tuple[Tensor, Tensor] | None]
 
 
 def close_epoch(
-    epoch: int, rows: list[Float[Tensor, "w"]], step: Step, numbers: Mapping[str, Tensor], validate: Validated
+    epoch: int, rows: list[Float[Tensor, "w"]], step: TrainingStep, numbers: Mapping[str, Tensor], validate: Validated
 ) -> dict[str, float]:
     """Check and validate an epoch.
 
@@ -41,10 +41,10 @@ def close_epoch(
     if step.scaler is not None:
         named["skipped"] = 1 - finite[:, gradients].all(1).double().mean()
         finite[:, gradients] = True
-    weights = torch.stack(list(witnesses([p.detach() for p in step.network.parameters()])))
-    validated = validate()
-    if validated is not None:
-        named |= dict(zip(("val_score", "val_loss"), validated, strict=True))
+    weights = torch.stack(list(finite_probes([p.detach() for p in step.network.parameters()])))
+    validation_images = validate()
+    if validation_images is not None:
+        named |= dict(zip(("val_score", "val_loss"), validation_images, strict=True))
     scalars = [finite.all(), weights.isfinite().all(), *named.values()]
     values = torch.cat((table[:, 0].double(), torch.stack([t.double() for t in scalars]))).tolist()
     losses, (steps_finite, weights_finite, *rest) = values[: len(rows)], values[len(rows) :]
@@ -58,7 +58,7 @@ def close_epoch(
     return row
 
 
-def _name_step(epoch: int, table: Float[Tensor, "s w"], finite: Tensor, step: Step) -> None:
+def _name_step(epoch: int, table: Float[Tensor, "s w"], finite: Tensor, step: TrainingStep) -> None:
     """Buffers are written going forward, then comes the loss, then the gradients going backward: name the first."""
     where = int((~finite.all(1)).nonzero()[0])
     count = len(step.parameters)
@@ -69,7 +69,7 @@ def _name_step(epoch: int, table: Float[Tensor, "s w"], finite: Tensor, step: St
     raise _failure(f"{name} was {value} in step {where} of epoch {epoch}{others}", epoch, where, name)
 
 
-def _name_weight(epoch: int, step: Step) -> None:
+def _name_weight(epoch: int, step: TrainingStep) -> None:
     bad = [name for name, p in step.network.named_parameters() if not bool(p.isfinite().all())]
     more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
     words = f"not finite after epoch {epoch}, though losses and gradients were: {', '.join(bad[:3])}{more}"

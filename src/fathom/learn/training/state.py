@@ -1,4 +1,4 @@
-"""A training's state as named tensors, as a `Journal` keeps it."""
+"""A training's state as named tensors, as a `Checkpointer` keeps it."""
 
 import json
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from torch import Tensor
 WORDS = "words"  # the entry that holds what is no tensor, as JSON
 
 
-def pack(parts: Mapping[str, Mapping[str, Tensor]], words: Mapping[str, Any]) -> dict[str, Tensor]:
+def pack_tensors(parts: Mapping[str, Mapping[str, Tensor]], words: Mapping[str, Any]) -> dict[str, Tensor]:
     """Copies on the CPU, named `part.name`, and plain values."""
     tensors = {f"{part}.{name}": t.detach().cpu().clone() for part, ts in parts.items() for name, t in ts.items()}
     return tensors | {WORDS: torch.frombuffer(bytearray(json.dumps(words).encode()), dtype=torch.uint8)}

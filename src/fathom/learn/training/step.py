@@ -25,7 +25,7 @@ def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, 
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": spared, "weight_decay": 0.0}]
 
 
-class Step:
+class TrainingStep:
     """Forward, backward, update, and a row of numbers by which what is not finite is found afterwards.
 
     A row holds the loss, and for each gradient and each buffer of the network a number that is finite if all of it is:
@@ -105,7 +105,7 @@ class Step:
     @torch.no_grad()
     def _row(self, loss: Float[Tensor, ""]) -> Float[Tensor, "w"]:
         gradients = [self.none if p.grad is None else p.grad for p in self.parameters]
-        return torch.stack([loss.detach().float(), *witnesses([*gradients, *self.buffers])])
+        return torch.stack([loss.detach().float(), *finite_probes([*gradients, *self.buffers])])
 
     @torch.no_grad()
     def _follow(self, average: nn.Module) -> None:
@@ -130,7 +130,7 @@ class Step:
         }
 
 
-def witnesses(tensors: list[Tensor]) -> Iterable[Tensor]:
+def finite_probes(tensors: list[Tensor]) -> Iterable[Tensor]:
     """Of each tensor a scalar that is not finite where any of its values is not.
 
     The largest absolute value on accelerators, where one kernel finds all; on a CPU, where that is slow, the sum.

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from fathom.core.records import FathomError
 from fathom.learn.network import Network
-from fathom.learn.predict import chunk_size, predict, taker
-from fathom.learn.task import Images, Transform
+from fathom.learn.predict import chunk_size, make_reader, predict
+from fathom.learn.task import ImageSource, Transform
 
 Validate = Callable[[nn.Module], tuple[Tensor, Tensor]]  # network -> (score, loss), scalars on the device
 
@@ -37,7 +37,7 @@ def validation_score(
 
 
 def validation(
-    images: Images,
+    images: ImageSource,
     labels: Int[Tensor, "v"],
     transform: Transform,
     metric: str,
@@ -48,7 +48,7 @@ def validation(
 
     With dropout masks the prediction is the mean of the draws' probabilities, as at test time.
     """
-    take, chunk = taker(images), chunk_size(images.device, images.size)
+    take, chunk = make_reader(images), chunk_size(images.device, images.size)
 
     def validate(network: nn.Module) -> tuple[Tensor, Tensor]:
         assert isinstance(network, Network)
