@@ -15,7 +15,7 @@ from fathom.engine.engine import data_root, run_study
 from fathom.protocol import loop
 from fathom.protocol.context import WorkerContext
 from fathom.protocol.split import Split
-from fathom.query.method import build
+from fathom.query.method import build_query
 from fathom.store.store import Store
 
 METHODS = ("random", "entropy", "least-confidence", "margin", "variation-ratios", "bald", "core-set", "badge")
@@ -238,7 +238,7 @@ def test_a_query_of_a_subsample_picks_from_all_of_the_pool(tmp_path: Path) -> No
     split, labeled = context.split_of(spec), []
     for record in store.rounds(spec)[:-1]:
         pool = np.array(split.pool_ids([*split.start_ids.tolist(), *labeled]))
-        positions = build(query).candidates(len(pool), Streams(spec.seed, record.round)("query"))
+        positions = build_query(query).candidates(len(pool), Streams(spec.seed, record.round)("query"))
         assert positions is not None
         assert set(record.queried) <= set(pool[positions.numpy()].tolist())
         assert not set(record.queried) <= set(pool[:25].tolist())

@@ -58,7 +58,7 @@ def _run(session: Session, options: argparse.Namespace) -> None:
     known = json.loads(sizes_file.read_text()) if sizes_file.exists() else {}
     sizes_file.write_text(json.dumps(known | sizes))
     sources = sorted({f"{p}" for path in config["packages"].values() for p in _sources(session.tree, path)})
-    coverage = session.measure(config["tests"], sources)
+    coverage = session.measure(config["tests"], config["skipped"], sources)
     done = session.records()
     again = {key for key, record in done.items() if record["outcome"] in ("survived", "no test")}
     pending = [m for m in drawn if m.key not in done or (options.again and m.key in again)]

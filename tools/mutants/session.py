@@ -67,11 +67,14 @@ class Session:
 
     # -------------------------------------------------------------------------------------------- which test what
 
-    def measure(self, tests: Sequence[str], sources: Sequence[str], limit: float = 900) -> dict[str, Record]:
+    def measure(
+        self, tests: Sequence[str], skipped: Sequence[str], sources: Sequence[str], limit: float = 900
+    ) -> dict[str, Record]:
         """Measure lines and seconds of every test, one test file after the other; only what changed is run again.
 
         Args:
             tests: Test files and folders, relative to the repository.
+            skipped: Words of the names of tests that are left out.
             sources: Source files that are mutated.
             limit: Seconds that a test file may take.
 
@@ -89,7 +92,7 @@ class Session:
             kept = place / f"{key.hexdigest()[:16]}.json"
             if not kept.exists():
                 measure = partial(_cover, self.tree, sources)
-                code, texts = run(self.tree, [file], measure, limit)
+                code, texts = run(self.tree, [file], measure, limit, ["-k", f"not ({' or '.join(skipped)})"])
                 content = texts.get("cover") or json.dumps({"lines": {}, "seconds": {}, "bad": [file]})
                 if "cover" not in texts or code:
                     print(texts.get("log", "")[-2000:])

@@ -91,7 +91,7 @@ def test_the_loss_is_the_published_formula(seed: int, b: int, mu: int, c: int, t
 def test_the_temperature_divides_the_logits_that_confidence_is_read_from(temperature: float, confidence: float):
     """1 / (1 + exp(-2 / T)) for two classes that are 2 apart; what is learned from is the same likeliest class."""
     made = objective(noise(4, 1, 5), temperature=temperature)
-    assert made.guess(torch.tensor([[1.0, 3.0]]))[0, 1].item() == pytest.approx(confidence, abs=1e-6)
+    assert made.pseudo_label(torch.tensor([[1.0, 3.0]]))[0, 1].item() == pytest.approx(confidence, abs=1e-6)
     task = dataclasses.replace(noise(1, 1, 5), labels=torch.tensor([0]), num_classes=2)
     logits = torch.tensor([[5.0, 0.0], [1.0, 3.0], [0.0, 0.0]])  # labeled, weak, strong
     supervised, learned = math.log(1 + math.exp(-5)), math.log(2) if confidence >= 0.95 else 0.0
