@@ -6,11 +6,11 @@ from typing import Any
 
 from fathom.audit.pitfalls import NOTHING, Answer, begun
 from fathom.audit.rules import predicate
-from fathom.core.records import digest, unique
+from fathom.core.records import Setting, digest, unique
 from fathom.core.text import plural
 from fathom.results.classifiers import listed
 from fathom.results.environments import UNKNOWN
-from fathom.results.results import Setting, StudyResults
+from fathom.results.results import StudyResults
 from fathom.results.roles import FOLLOWED, roll_out_words
 from fathom.stats.inference import MIN_SEEDS
 

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable
 
 from fathom.audit.rules import Verdict, predicate
-from fathom.core.records import LabelRegime, unique
+from fathom.core.records import LabelRegime, Setting, unique
 from fathom.core.text import plural
 from fathom.results.classifiers import listed
-from fathom.results.results import Setting, StudyResults
+from fathom.results.results import StudyResults
 from fathom.results.roles import FOLLOWED, roll_out_words
 
 Answer = tuple[Verdict, str]
@@ -65,7 +65,7 @@ def check_query_sizes(r: StudyResults) -> Answer:
     sizes: dict[tuple[str, int], set[int]] = {}
     for setting in begun(r):
         if (regime := r.regime(setting)) and regime.rounds > 1:
-            sizes.setdefault((setting[0], regime.start), set()).add(regime.query_size)
+            sizes.setdefault((setting.dataset, regime.start), set()).add(regime.query_size)
     fixed = [f"{r.names.dataset[name]} from {start} labels" for (name, start), found in sizes.items() if len(found) > 1]
     return verdict, f"{told}; varied at one starting budget: {_or_none(fixed)}"
 
@@ -113,9 +113,9 @@ def _varied(r: StudyResults, what: str, of: Callable[[LabelRegime], int]) -> Ans
     for setting in begun(r):
         if regime := r.regime(setting):
             if what == "query sizes" and regime.rounds < 2:
-                found.setdefault(setting[0], set())  # nothing is ever queried
+                found.setdefault(setting.dataset, set())  # nothing is ever queried
             else:
-                found.setdefault(setting[0], set()).add(of(regime))
+                found.setdefault(setting.dataset, set()).add(of(regime))
     if not found:
         return NOTHING
     told = f"{what}: " + "; ".join(f"{r.names.dataset[name]} {_numbers(values)}" for name, values in found.items())

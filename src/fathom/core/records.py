@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 PROTOCOL = 1  # raised whenever the same RunSpec would give other numbers
 FORMAT = 1  # raised whenever a stored file changes its shape
@@ -82,6 +82,14 @@ class _Record:
         return cls(**data)
 
 
+class Setting(NamedTuple):
+    """Where query methods are compared, and what shares one choice of HPs: three canonical spec strings."""
+
+    dataset: str
+    regime: str
+    paradigm: str
+
+
 @dataclass(frozen=True)
 class RunSpec(_Record):
     """What decides the result of one run, and nothing else. Every field but the seed is a canonical call-string.
@@ -108,9 +116,9 @@ class RunSpec(_Record):
         return digest(self.to_json(), 12)
 
     @property
-    def setting(self) -> tuple[str, str, str]:
+    def setting(self) -> Setting:
         """(dataset, regime, paradigm): the runs in which query methods are compared, and which share their HPs."""
-        return (self.dataset, self.regime, self.paradigm)
+        return Setting(self.dataset, self.regime, self.paradigm)
 
     def __str__(self) -> str:
         return " ".join((*self.setting, self.query, f"seed={self.seed}"))
@@ -229,7 +237,7 @@ class Study(_Record):
         return super().from_json(data)
 
     @property
-    def settings(self) -> list[tuple[str, str, str]]:
+    def settings(self) -> list[Setting]:
         """The distinct (dataset, regime, paradigm), in order."""
         return unique(r.setting for r in self.runs)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from scipy.special import ncfdtr
 
-from fathom.core.records import FathomError, Study
+from fathom.core.records import FathomError, Setting, Study
 from fathom.registry.spec_string import parse
 from fathom.stats.inference import critical_t, minimum_p
 
@@ -141,7 +141,7 @@ def proof(study: Study, *, effect: float = EFFECT, sd: float = SD) -> PowerAnaly
     """
     if not (0 < effect < 1 and 0 < sd < 1):
         raise FathomError(f"effect and sd are fractions between 0 and 1 (a point is .01); got {effect} and {sd}")
-    seeds: dict[tuple[str, str, str], set[int]] = {}
+    seeds: dict[Setting, set[int]] = {}
     for run in study.runs:
         seeds.setdefault(run.setting, set()).add(run.seed)
     n = min(map(len, seeds.values()), default=0)

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fathom.core.records import RunSpec, Study, unique
+from fathom.core.records import RunSpec, Setting, Study, unique
 from fathom.protocol import loop, tune
-from fathom.protocol.context import Setting, WorkerContext
+from fathom.protocol.context import WorkerContext
 from fathom.protocol.dropout import dropout_of
 from fathom.protocol.preparation import embed_features, jobs_before, prepare_state
 from fathom.query.method import build_query as build_method
@@ -50,7 +50,7 @@ class Job:
 
     def __str__(self) -> str:
         what = self.query or {"prepare": "pre-training", "embed": "features"}.get(self.kind, self.kind)
-        return f"{what} on {self.setting[0]}, {self.setting[1]}, {self.setting[2]}" + (
+        return f"{what} on {self.setting.dataset}, {self.setting.regime}, {self.setting.paradigm}" + (
             f", seed {self.seed}" if self.seed >= 0 else ""
         )
 
@@ -96,7 +96,7 @@ def _seeds(study: Study) -> dict[Setting, list[int]]:
 
 def _choice_jobs(context: WorkerContext, setting: Setting) -> Iterator[Job]:
     """What chooses a setting's HPs; the last job is the choice."""
-    paradigm, grid = context.paradigm(setting[2]), tune.grid_of(context, setting)
+    paradigm, grid = context.paradigm(setting.paradigm), tune.grid_of(context, setting)
     arms = []
     if len(grid) > 1:
         for seed in range(paradigm.search):
@@ -126,7 +126,7 @@ def _run_jobs(context: WorkerContext, spec: RunSpec, choice: Job) -> Iterator[Jo
 def _preparation_jobs(context: WorkerContext, setting: Setting, seed: int) -> list[Job]:
     """What must be there before anything of a dataset, paradigm and seed; each needs the one before it."""
     jobs: list[Job] = []
-    for kind, name in jobs_before(context.paradigm_of(setting), setting[0], seed):
+    for kind, name in jobs_before(context.paradigm_of(setting), setting.dataset, seed):
         jobs.append(Job(kind, name, setting, seed, _names(jobs[-1:])))
     return jobs
 
@@ -146,7 +146,7 @@ def do(context: WorkerContext, job: Job) -> None:
     """Do one job; its result is in the store afterwards."""
     match job.kind:
         case "prepare":
-            prepare_state(context, job.setting[0], context.paradigm_of(job.setting), job.seed)
+            prepare_state(context, job.setting.dataset, context.paradigm_of(job.setting), job.seed)
         case "embed":
             embed_features(context, job.setting, job.seed)
         case "search":

@@ -2,10 +2,10 @@
 
 import torch
 
-from fathom.core.records import FathomError, Study, unique
+from fathom.core.records import FathomError, Setting, Study, unique
 from fathom.core.streams import Streams
 from fathom.engine.jobs import Job, jobs_of
-from fathom.protocol.context import Setting, WorkerContext
+from fathom.protocol.context import WorkerContext
 from fathom.protocol.tune import grid_of, retried, retunes
 from fathom.query.method import build_query as build_method
 from fathom.query.view import PoolView
@@ -39,13 +39,13 @@ def prepare(study: Study, context: WorkerContext, whole: Study | None = None) ->
 
 def _check_paradigm(study: Study, context: WorkerContext, setting: Setting) -> None:
     """Refuse weights, features and encoders that are absent, and rounds and retries that the setting cannot take."""
-    paradigm = context.paradigm(setting[2])
+    paradigm = context.paradigm(setting.paradigm)
     paradigm.facts(context.data)
     rounds = context.split_at(setting, next(r.seed for r in study.runs if r.setting == setting)).regime.rounds
     if late := [number for number in retunes(paradigm) if number >= rounds]:
         raise FathomError(
-            f"{setting[2]} searches HPs again in round {late[0]}, {setting[1]} on {setting[0]} has {rounds} rounds. "
-            f"Give retune rounds from 1 to {rounds - 1}"
+            f"{setting.paradigm} searches HPs again in round {late[0]}, {setting.regime} on {setting.dataset} "
+            f"has {rounds} rounds. Give retune rounds from 1 to {rounds - 1}"
         )
     for change in study.retry:
         for hparams in grid_of(context, setting):
@@ -53,8 +53,8 @@ def _check_paradigm(study: Study, context: WorkerContext, setting: Setting) -> N
                 retried(hparams, [change])
             except KeyError as error:
                 raise FathomError(
-                    f"retry {change!r} cannot be applied to {setting[2]}, whose HPs ({', '.join(hparams)}) have no "
-                    f"{error}. Leave it out of the study's retry"
+                    f"retry {change!r} cannot be applied to {setting.paradigm}, whose HPs ({', '.join(hparams)}) "
+                    f"have no {error}. Leave it out of the study's retry"
                 ) from None
 
 

@@ -140,7 +140,7 @@ class RayEngine:
         watch.noticed.deferred = True  # Ray's compiled code turns what a handler raises into a SystemError
         told = dataclasses.replace(orders, device=self.kind, environment="", jobs=[], tries=TRIES)
         line = json.dumps(dataclasses.asdict(told))
-        memory = min(host_memory(context, {job.setting[0] for job in jobs}), self._most("memory"))
+        memory = min(host_memory(context, {job.setting.dataset for job in jobs}), self._most("memory"))
         given: dict[str, Any] = {}  # name of a job -> what its task gives
         self.heard = time.monotonic()
         # A worker with a GPU ends with its job, as is Ray's default: its next job may be on another GPU.

@@ -11,9 +11,9 @@ uses them, after which HPs are chosen again on those. Each stage goes through th
 
 from typing import Any
 
-from fathom.core.records import PRETRAINING, SEARCH, Study, of_stage
+from fathom.core.records import PRETRAINING, SEARCH, Setting, Study, of_stage
 from fathom.learn.task import Paradigm
-from fathom.protocol.context import Setting, WorkerContext
+from fathom.protocol.context import WorkerContext
 
 STAGES = {"prepare": PRETRAINING, "choose": SEARCH, "first": "", "run": "", "ceiling": ""}  # kind of job -> stage
 
@@ -49,9 +49,9 @@ def _next_change(context: WorkerContext, study: Study, setting: Setting, stage: 
     if kind != "cuda":
         left = [change for change in left if change != "fp32"]  # a CPU computes in float32 anyway
     if stage == PRETRAINING:
-        paradigm, family = context.paradigm_of(setting), context.dataset(setting[0]).augment
+        paradigm, family = context.paradigm_of(setting), context.dataset(setting.dataset).augment
         left = [change for change in left if paradigm.with_retry(change, family)]
-    elif context.paradigm(setting[2]).backbone:
+    elif context.paradigm(setting.paradigm).backbone:
         left = [change for change in left if change != "fp32"]  # and so does a head on features
     return left[0] if left else ""
 
@@ -77,8 +77,7 @@ def _diverged(context: WorkerContext, session: str) -> list[tuple[Setting, str, 
         stage = STAGES.get(failure["kind"])
         if failure["session"] != session or failure["error"] != "NonFiniteError" or stage is None:
             continue
-        dataset, regime, paradigm = failure["setting"]
-        setting, last = (dataset, regime, paradigm), _rank(failure, order.index(stage))
+        setting, last = Setting(*failure["setting"]), _rank(failure, order.index(stage))
         found[setting] = max((*last, stage, failure["message"]), found.get(setting, (-1, -9, "", "")))
     ranked = sorted(found.items(), key=lambda item: -item[1][1])  # pre-training first, which concerns several settings
     return [(setting, stage, number, message) for setting, (number, _, stage, message) in ranked]

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from fathom.core.records import Round, RunSpec
+from fathom.core.records import Round, RunSpec, Setting
 from fathom.engine import heartbeat
 from fathom.store.store import Store
 
@@ -142,14 +142,14 @@ def _left(
 
 def _keys(job: Mapping[str, Any], number: int) -> list[tuple[Any, ...]]:
     """What jobs like this one are told by, the most like it first."""
-    kind, setting = job["kind"], tuple(job["setting"])
+    kind, setting = job["kind"], Setting(*job["setting"])
     work = kind if kind in ("choose", "embed") else "training"
     return [
         (kind, setting, job["query"], number),
         (kind, setting, number),
         (kind, setting),
-        (kind, setting[2]),
-        (work, setting[2]),
+        (kind, setting.paradigm),
+        (work, setting.paradigm),
         (work,),
     ]
 

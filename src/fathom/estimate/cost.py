@@ -5,7 +5,7 @@ from functools import cache
 
 import numpy as np
 
-from fathom.core.records import LabelRegime, RunSpec
+from fathom.core.records import LabelRegime, RunSpec, Setting
 from fathom.engine.jobs import Job, trainings
 from fathom.estimate.throughput import Throughput, speed_name
 from fathom.protocol.context import WorkerContext
@@ -57,7 +57,7 @@ def by_axis(specs: Iterable[RunSpec], jobs: Iterable[Job], store: Store) -> dict
     """Experiments and trainings, before and after sharing round 0, by names of dataset, regime and paradigm."""
     found: dict[str, dict[str, dict[str, int]]] = {axis: {} for axis in AXES}
 
-    def add(setting: tuple[str, str, str], **counts: int) -> None:
+    def add(setting: Setting, **counts: int) -> None:
         for axis, text in zip(AXES, setting, strict=True):
             zero = {"experiments": 0, "trainings": 0, "trainings_shared": 0}
             row = found[axis].setdefault(parse(text).name, zero)
@@ -77,10 +77,12 @@ def seconds_of(context: WorkerContext, job: Job, speeds: dict[str, Throughput]) 
     """Expected seconds of a job on one worker: images trained on and predicted, at the known rates."""
     if job.kind == "choose":
         return 0.0
-    paradigm, split = context.paradigm(job.setting[2]), context.split_at(job.setting, max(job.seed, 0))
+    paradigm, split = context.paradigm(job.setting.paradigm), context.split_at(job.setting, max(job.seed, 0))
     speed, regime, d = speeds[speed_name(job.setting)], split.regime, split.dataset
     if job.kind == "prepare":
-        return paradigm.pretraining_images(TrainSplit.of(context, job.setting[0], job.seed).unlabeled) / speed.prepare
+        return (
+            paradigm.pretraining_images(TrainSplit.of(context, job.setting.dataset, job.seed).unlabeled) / speed.prepare
+        )
     if job.kind == "embed":
         return (len(d.labels) + len(d.test_labels)) / speed.embed
     validation_images = paradigm.validation_images(len(split.val_ids))

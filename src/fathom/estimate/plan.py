@@ -146,7 +146,7 @@ def estimate_plan(
         given = {speed_name(s): known.speed(context.dataset(s[0]), s[2]) for s in study.settings}
         speeds = {name: speed for name, speed in given.items() if speed}
     else:
-        here = [setting for setting in study.settings if setting[0] not in sketched]
+        here = [setting for setting in study.settings if setting.dataset not in sketched]
         speeds = measure_speeds(context, here) if probe else {}
     unknown = unique(speed_name(s) for s in study.settings if speed_name(s) not in speeds)
     if unknown and (probe or known):
@@ -218,8 +218,8 @@ def _save(
     rows = {}
     for setting in study.settings:
         if speed_name(setting) in speeds:
-            side = min(context.dataset(setting[0]).images.size)
-            rows[parse(setting[2]).name, side] = speeds[speed_name(setting)]
+            side = min(context.dataset(setting.dataset).images.size)
+            rows[parse(setting.paradigm).name, side] = speeds[speed_name(setting)]
     save_profile(path, f"{_name(torch.device(device))} (measured)", rows)
 
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from fathom.core.records import Setting
 from fathom.core.streams import Streams
 from fathom.data.cache.features import FeatureImages
 from fathom.data.images import Subset
 from fathom.learn.task import Checkpointer, Paradigm, State, Task, Unlabeled
-from fathom.protocol.context import Setting, WorkerContext
+from fathom.protocol.context import WorkerContext
 from fathom.protocol.preparation import TrainSplit
 from fathom.protocol.split import Split
 from fathom.protocol.tune import grid_of
@@ -40,7 +41,7 @@ class Throughput:
 
 def speed_name(setting: Setting) -> str:
     """Speed depends on dataset and paradigm alone."""
-    return f"{setting[0]}, {setting[2]}"
+    return f"{setting.dataset}, {setting.paradigm}"
 
 
 def measure_speeds(context: WorkerContext, settings: Iterable[Setting]) -> dict[str, Throughput]:
@@ -57,8 +58,8 @@ def measure_speeds(context: WorkerContext, settings: Iterable[Setting]) -> dict[
 
 def _measure(context: WorkerContext, setting: Setting, images: int) -> Throughput:
     """Train for a moment and predict some of the pool."""
-    split, short = context.split_at(setting, 0), context.paradigm(setting[2]).benchmark_copy(images)
-    unlabeled = TrainSplit.of(context, setting[0], 0).unlabeled
+    split, short = context.split_at(setting, 0), context.paradigm(setting.paradigm).benchmark_copy(images)
+    unlabeled = TrainSplit.of(context, setting.dataset, 0).unlabeled
     first = torch.arange(min(images, len(unlabeled.images)), device=context.device)
     unlabeled = replace(unlabeled, images=Subset(split.dataset.images, split.tensor(split.train_ids)[first]))
     asked = time.perf_counter()

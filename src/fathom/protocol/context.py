@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from fathom.core.records import PRETRAINING, FathomError, RunSpec, digest, of_stage
+from fathom.core.records import PRETRAINING, FathomError, RunSpec, Setting, digest, of_stage
 from fathom.data import load, sketch_of
 from fathom.data.dataset import DataRoot, Dataset, Images
 from fathom.data.images import chunks
@@ -25,7 +25,6 @@ from fathom.store.store import Store
 if TYPE_CHECKING:
     from fathom.engine.heartbeat import Heartbeat
 
-Setting = tuple[str, str, str]  # (dataset, regime, paradigm)
 LATER = {"groups_across", "duplicates_across"}  # facts that stores of older versions lack, and go on without
 MAX_PIXELS = 1_000_000_000  # bytes of images that are looked through for duplicates: some three seconds
 
@@ -100,9 +99,9 @@ class WorkerContext:
 
     def paradigm_of(self, setting: Setting) -> Paradigm:
         """The setting's paradigm as it prepares: with what retries have changed before labels."""
-        found = self.paradigm(setting[2])
+        found = self.paradigm(setting.paradigm)
         for change in of_stage(self.store.retries(setting), PRETRAINING):
-            found = found.with_retry(change, self.dataset(setting[0]).augment) or found
+            found = found.with_retry(change, self.dataset(setting.dataset).augment) or found
         return found
 
     def split(self, dataset: str, regime: str, seed: int, paradigm: str = "") -> Split:
@@ -123,7 +122,7 @@ class WorkerContext:
 
     def split_at(self, setting: Setting, seed: int) -> Split:
         """The split of a seed in a setting."""
-        return self.split(setting[0], setting[1], seed, setting[2])
+        return self.split(setting.dataset, setting.regime, seed, setting.paradigm)
 
     def _check(self, text: str, loaded: Dataset) -> None:
         facts = facts_of(text, loaded)

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from fathom.core.records import Round, RunSpec, digest
+from fathom.core.records import Round, RunSpec, Setting, digest
 from fathom.core.streams import Streams
 from fathom.learn.task import Classifier
 from fathom.protocol.checkpoint import FileCheckpointer
 from fathom.protocol.clock import Clock
-from fathom.protocol.context import Setting, WorkerContext
+from fathom.protocol.context import WorkerContext
 from fathom.protocol.diagnostics import diagnostics, engine_of, public_diagnostics
 from fathom.protocol.dropout import base_dropout, dropout_of, prediction_draws
 from fathom.protocol.metrics import measure
@@ -143,7 +143,13 @@ def train_round_0(context: WorkerContext, setting: Setting, seed: int, dropout: 
     hparams = chosen(context, setting)
     classifier, checkpointer = _fit(context, setting, split, split.open()[1], Streams(seed, 0), dropout, key, hparams)
     arrays = {name: tensor.cpu().numpy() for name, tensor in classifier.state().items()}
-    content = {"dataset": setting[0], "regime": setting[1], "paradigm": setting[2], "seed": seed, "dropout": dropout}
+    content = {
+        "dataset": setting.dataset,
+        "regime": setting.regime,
+        "paradigm": setting.paradigm,
+        "seed": seed,
+        "dropout": dropout,
+    }
     content |= {"val_score": classifier.val_score, "tensors": context.store.put_tensors(key, arrays)}
     if stated := public_diagnostics(classifier):
         content["diagnostics"] = stated
@@ -167,11 +173,11 @@ def train_full_data(context: WorkerContext, setting: Setting, seed: int) -> None
     split, key = with_features(context, setting, context.split_at(setting, seed)), full_data_key(context, setting, seed)
     oracle, _ = split.open()
     everything = Labeled(split.train_ids.tolist(), oracle.label(split.train_ids).tolist())
-    dropout = base_dropout(context.paradigm(setting[2]))
+    dropout = base_dropout(context.paradigm(setting.paradigm))
     streams, hparams = Streams(seed, split.regime.rounds), chosen(context, setting)
     classifier, checkpointer = _fit(context, setting, split, everything, streams, dropout, key, hparams)
     metrics, recalls = test(split, classifier, dropout)
-    content = {"dataset": setting[0], "regime": setting[1], "paradigm": setting[2], "seed": seed}
+    content = {"dataset": setting.dataset, "regime": setting.regime, "paradigm": setting.paradigm, "seed": seed}
     content |= {"budget": len(everything), "hparams": hparams, "metrics": metrics, "recalls": recalls}
     clock = {"seconds": time.perf_counter() - began, "environment": context.environment}
     context.store.put(key, content, clock)
@@ -216,7 +222,7 @@ def _fit(
     hparams: dict[str, Any],
 ) -> tuple[Classifier, FileCheckpointer]:
     """Train, or go on with a training that was killed; the journal is closed when its result is committed."""
-    paradigm, task = context.paradigm(setting[2]), split.task(labeled)
+    paradigm, task = context.paradigm(setting.paradigm), split.task(labeled)
     checkpointer = context.checkpointer(what, [hparams, dropout, labeled.ids])
     state = state_of(context, setting, split.seed)
     return paradigm.fit(

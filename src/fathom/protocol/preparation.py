@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fathom.core.records import FathomError, digest
+from fathom.core.records import FathomError, Setting, digest
 from fathom.core.streams import Streams
 from fathom.data.cache.features import FeatureImages, features_key, kept_features, standardized
 from fathom.data.dataset import Dataset, Images
@@ -25,7 +25,7 @@ from fathom.data.images import Subset, pixels_sha256
 from fathom.data.splits import train_val_split
 from fathom.learn.task import Paradigm, State, Unlabeled
 from fathom.protocol.checkpoint import FileCheckpointer
-from fathom.protocol.context import Setting, WorkerContext
+from fathom.protocol.context import WorkerContext
 from fathom.protocol.knn_eval import knn_probe
 from fathom.protocol.split import Ids, Split
 from fathom.store.record_store import RecordStore
@@ -173,13 +173,13 @@ def state_of(context: WorkerContext, setting: Setting, seed: int) -> State | Non
     paradigm = context.paradigm_of(setting)
     if not paradigm.preparation:
         return None
-    key = prepared_key(setting[0], paradigm.preparation, seed)
+    key = prepared_key(setting.dataset, paradigm.preparation, seed)
     while True:
         found = context.store.get(key)
         arrays = context.store.get_tensors(key, found[0]["tensors"]) if found else None
         if arrays is not None:
             return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
-        prepare_state(context, setting[0], paradigm, seed)
+        prepare_state(context, setting.dataset, paradigm, seed)
 
 
 # ------------------------------------------------------------------------------------------------------- features
@@ -197,7 +197,7 @@ def embed_features(context: WorkerContext, setting: Setting, seed: int) -> None:
 
 def with_features(context: WorkerContext, setting: Setting, split: Split) -> Split:
     """The start as the paradigm sees it: with features in the images' place where it has a backbone."""
-    if not context.paradigm(setting[2]).backbone:
+    if not context.paradigm(setting.paradigm).backbone:
         return split
     return dataclasses.replace(split, dataset=features_of(context, setting, split.seed))
 
@@ -209,12 +209,16 @@ def features_of(context: WorkerContext, setting: Setting, seed: int) -> Dataset:
         FathomError: The features are not those that the results here were computed on.
     """
     paradigm = context.paradigm_of(setting)
-    name = features_name(setting[0], paradigm, seed)
+    name = features_name(setting.dataset, paradigm, seed)
     if name in context.featured:
         return context.featured[name]
     began = time.perf_counter()
-    plain, state, facts = context.dataset(setting[0]), state_of(context, setting, seed), paradigm.facts(context.data)
-    prepared = context.store.get(prepared_key(setting[0], paradigm.preparation, seed)) if state else None
+    plain, state, facts = (
+        context.dataset(setting.dataset),
+        state_of(context, setting, seed),
+        paradigm.facts(context.data),
+    )
+    prepared = context.store.get(prepared_key(setting.dataset, paradigm.preparation, seed)) if state else None
     decides = (
         facts if context.device.type == "cpu" else {**facts, "device": context.device.type}
     )  # another precision there
@@ -225,13 +229,13 @@ def features_of(context: WorkerContext, setting: Setting, seed: int) -> Dataset:
         parts[part] = _kept(
             context, paradigm, plain, images, state, features_key(pixels_sha256(images), paradigm.backbone, decides)
         )
-    content = {"dataset": setting[0], "backbone": paradigm.backbone, "seed": _seed(paradigm, seed), "facts": facts}
+    content = {"dataset": setting.dataset, "backbone": paradigm.backbone, "seed": _seed(paradigm, seed), "facts": facts}
     content |= {f"{part}_sha256": kept.sha256 for part, kept in parts.items()} | {"dim": parts["train"].size[1]}
     known = context.store.get(name)
     if known and known[0] != content:
         changed = ", ".join(k for k in content if known[0].get(k) != content[k])
         raise FathomError(
-            f"the features of {paradigm.backbone} on {setting[0]} are not those that the results in "
+            f"the features of {paradigm.backbone} on {setting.dataset} are not those that the results in "
             f"{context.store.root} were computed on ({changed} differ). Bring the old weights "
             "and machine back, or name a new folder with --out"
         )

@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fathom.core.records import PRETRAINING, SEARCH, FathomError, NonFiniteError, before_runs, digest, of_stage
+from fathom.core.records import PRETRAINING, SEARCH, FathomError, NonFiniteError, Setting, before_runs, digest, of_stage
 from fathom.core.streams import Streams
 from fathom.learn.task import Paradigm
-from fathom.protocol.context import Setting, WorkerContext
+from fathom.protocol.context import WorkerContext
 from fathom.protocol.dropout import base_dropout
 from fathom.protocol.preparation import state_of, with_features
 
@@ -35,7 +35,7 @@ def grid_of(context: WorkerContext, setting: Setting) -> list[dict[str, Any]]:
     """The HPs to choose from: the paradigm's, with what was changed because all of them had diverged."""
     split = context.split_at(setting, 0)
     changes = of_stage(context.store.retries(setting), SEARCH)
-    grid = context.paradigm(setting[2]).grid(split.task(split.open()[1]))
+    grid = context.paradigm(setting.paradigm).grid(split.task(split.open()[1]))
     return [retried(hparams, changes) for hparams in grid]
 
 
@@ -45,7 +45,10 @@ def train_candidate(context: WorkerContext, setting: Setting, hparams: dict[str,
     An entry that diverges is an outcome of the search, not a failure of the study: it is stored without a score.
     """
     began = time.perf_counter()
-    split, paradigm = with_features(context, setting, context.split_at(setting, seed)), context.paradigm(setting[2])
+    split, paradigm = (
+        with_features(context, setting, context.split_at(setting, seed)),
+        context.paradigm(setting.paradigm),
+    )
     task, key = split.task(split.open()[1]), search_key(context, setting, hparams, seed)
     checkpointer = context.checkpointer(key, "")
     content = {**_named(setting), "hparams": hparams, "seed": seed, "val_score": None, "failure": ""}
@@ -68,7 +71,7 @@ def choose_hparams(context: WorkerContext, setting: Setting) -> None:
     Raises:
         NonFiniteError: Every entry of the grid diverged.
     """
-    paradigm, grid = context.paradigm(setting[2]), grid_of(context, setting)
+    paradigm, grid = context.paradigm(setting.paradigm), grid_of(context, setting)
     seeds = list(range(paradigm.search)) if len(grid) > 1 else []
     table: list[dict[str, Any]] = []
     for hparams in grid:
@@ -78,9 +81,11 @@ def choose_hparams(context: WorkerContext, setting: Setting) -> None:
         table.append({"hparams": hparams, "scores": scores, "mean": mean})
     means = [row["mean"] for row in table if row["mean"] is not None]
     if seeds and not means:
-        raise NonFiniteError(f"every HP of {setting[2]} on {setting[0]} diverged; give it a smaller lr, e.g. (lr=0.01)")
+        raise NonFiniteError(
+            f"every HP of {setting.paradigm} on {setting.dataset} diverged; give it a smaller lr, e.g. (lr=0.01)"
+        )
     best = next(row for row in table if not seeds or row["mean"] == max(means))
-    metric = context.dataset(setting[0]).metric
+    metric = context.dataset(setting.dataset).metric
     content = {**_named(setting), "seeds": seeds, "metric": metric, "recipe": paradigm.recipe_name}
     if changes := before_runs(context.store.retries(setting)):
         content["retries"] = changes

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from fathom.core.records import Setting
 from fathom.published.evidence import BASELINE, Evidence, is_of
 from fathom.published.findings import (
     CONTRADICTED,
@@ -29,7 +30,6 @@ from fathom.published.findings import (
     untested,
 )
 from fathom.published.matching import name_of
-from fathom.results.results import Setting
 from fathom.stats.differences import Difference, contrast, paired, paired_difference
 
 MARGIN = 0.01  # of non-inferiority and equivalence: an effect of one point is what the study speaks of
@@ -84,7 +84,7 @@ def _hp_and_paradigm(e: Evidence) -> Iterator[ClaimFinding]:
         largest = [g for s in there if (g := _largest_gain(e, s)) is not None]
         if len(there) > 1 and largest:
             means = [e.areas[s, BASELINE].mean for s in there]
-            paradigm[(dataset, regime, "all"), ""] = max(means) - min(means) - max(largest)
+            paradigm[Setting(dataset, regime, "all"), ""] = max(means) - min(means) - max(largest)
     question = "Random's area with the best paradigm minus that with the worst, minus the largest gain of any method"
     yield over_datasets(e, f"{question} there (above 0 supports)", paradigm)
     grids = {(s, ""): spread - gain for s, spread in e.grids.items() if (gain := _largest_gain(e, s)) is not None}
@@ -152,13 +152,13 @@ def _query_size(e: Evidence) -> Iterator[ClaimFinding]:
             for (s, query, budget), arm in e.points.items():
                 other = e.points.get((large, query, budget))
                 if s == small and other is not None and budget > e.starts[small]:
-                    where: Setting = (small[0], f"{e.sizes[small]} or {e.sizes[large]} a query", f"at {budget}")
+                    where = Setting(small.dataset, f"{e.sizes[small]} or {e.sizes[large]} a query", f"at {budget}")
                     smaller.setdefault(query, {})[where, query] = paired_difference(arm, other)
     least = min((e.sizes[s] for s in own), default=0)
     for (s, query, budget), arm in e.points.items():
         baseline = e.points.get((s, BASELINE, budget))
         if s in own and query == "bald" and e.sizes[s] == least and baseline and budget > e.starts[s]:
-            lifted[(s[0], s[1], f"at {budget}"), query] = paired_difference(arm, baseline)
+            lifted[Setting(s.dataset, s.regime, f"at {budget}"), query] = paired_difference(arm, baseline)
     question = "score of BALD at a budget, smaller minus larger query size, CIFAR-100, Self-SL (above 0 supports)"
     yield in_each(e, question, smaller.pop("bald", {}))
     question = f"score of BALD minus Random's at the smallest query size, above \u2212{100 * MARGIN:g} point"
@@ -178,9 +178,9 @@ def _semi_sl(e: Evidence) -> Iterator[ClaimFinding]:
     yield in_each(e, "Random's area on CIFAR-10, Semi-SL minus Self-SL (above 0 supports)", on_cifar10)
     fading: dict[ClaimCell, Difference] = {}
     for (setting, _), (own, other) in leads.items():
-        regime = name_of(setting[1])  # CIFAR-10's mid regime may have another validation set
+        regime = name_of(setting.regime)  # CIFAR-10's mid regime may have another validation set
         simple = next((pair for (s, _), pair in leads.items() if s[0] == "cifar10" and name_of(s[1]) == regime), None)
-        if setting[0] == "cifar100" and simple:
+        if setting.dataset == "cifar100" and simple:
             terms = [(1.0, simple[0]), (-1.0, simple[1]), (-1.0, own), (1.0, other)]
             fading[setting, BASELINE] = contrast(terms)
     yield in_each(e, "that lead on CIFAR-10 minus that on CIFAR-100 (above 0 supports)", fading)
@@ -199,14 +199,14 @@ def _semi_sl(e: Evidence) -> Iterator[ClaimFinding]:
 
 def _mate(e: Evidence, setting: Setting, paradigm: str) -> Setting | None:
     """The setting of another paradigm with the same data set, regime and Random."""
-    found = (s for s in e.settings(dataset=setting[0], paradigm=paradigm) if s[1] == setting[1])
+    found = (s for s in e.settings(dataset=setting.dataset, paradigm=paradigm) if s[1] == setting.regime)
     return next((s for s in found if (s, BASELINE) in e.areas), None)
 
 
 def _dip(e: Evidence) -> Iterator[ClaimFinding]:
     found: dict[ClaimCell, Difference] = {}
     for setting in dict.fromkeys(s for s, _, _ in e.points if is_of(s, regime="high", paradigm="standard")):
-        arms = [e.points.get((setting, BASELINE, budget)) for budget in DIPS.get(setting[0], ())]
+        arms = [e.points.get((setting, BASELINE, budget)) for budget in DIPS.get(setting.dataset, ())]
         if not arms or any(arm is None for arm in arms):
             continue
         before, at, after = (arm for arm in arms if arm is not None)

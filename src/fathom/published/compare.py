@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fathom.core.records import FathomError, unique
+from fathom.core.records import FathomError, Setting, unique
 from fathom.published import tables
 from fathom.published.matching import Match, NotComparable, is_published, match, name_of, query_of
 from fathom.published.tables import PublishedArea
-from fathom.results.results import Setting, StudyResults, of_setting
+from fathom.results.results import StudyResults, of_setting
 from fathom.stats.differences import ALPHA, LEVEL, Difference, SeedSummary, welch
 from fathom.stats.inference import holm
 

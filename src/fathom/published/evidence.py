@@ -4,10 +4,11 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from fathom.core.records import Setting
 from fathom.published import tables
 from fathom.published.compare import arms_of
 from fathom.published.matching import name_of
-from fathom.results.results import Setting, StudyResults
+from fathom.results.results import StudyResults
 from fathom.stats.curves import SETTING
 from fathom.stats.differences import Difference, SeedSummary, paired_difference
 
@@ -60,7 +61,11 @@ class Evidence:
 
 def is_of(setting: Setting, dataset: str = "", regime: str = "", paradigm: str = "") -> bool:
     """Whether a setting is of a data set, and of a regime and a paradigm whatever their arguments."""
-    return dataset in ("", setting[0]) and regime in ("", name_of(setting[1])) and paradigm in ("", name_of(setting[2]))
+    return (
+        dataset in ("", setting.dataset)
+        and regime in ("", name_of(setting.regime))
+        and paradigm in ("", name_of(setting.paradigm))
+    )
 
 
 def published_evidence() -> Evidence:
@@ -68,23 +73,23 @@ def published_evidence() -> Evidence:
     found = Evidence(balanced={name: d.balanced for name, d in tables.datasets().items()})
     for a in tables.areas():
         if a.table == "final":
-            found.areas[(a.dataset, a.regime, a.paradigm), a.query] = SeedSummary(a.mean, a.sd, a.n)
+            found.areas[Setting(a.dataset, a.regime, a.paradigm), a.query] = SeedSummary(a.mean, a.sd, a.n)
     for r in tables.regimes():
-        setting = (r.dataset, r.regime, r.paradigm)
+        setting = Setting(r.dataset, r.regime, r.paradigm)
         found.sizes[setting], found.starts[setting] = r.query_size, r.start
     for q in tables.query_sizes():
         regime = "low" if q.query_size == q.start else f"low(query_size={q.query_size})"
-        setting = (q.dataset, regime, q.paradigm)
+        setting = Setting(q.dataset, regime, q.paradigm)
         found.sizes[setting], found.starts[setting] = q.query_size, q.start
         found.points[setting, q.query, q.budget] = SeedSummary(q.mean, q.sd, q.n)
     for p in tables.points():
         if p.query and p.metric == tables.datasets()[p.dataset].metric and not p.n:  # one seed tells nothing here
             found.points.setdefault(
-                ((p.dataset, p.regime, p.paradigm), p.query, p.budget), SeedSummary(p.value, math.nan, 0)
+                (Setting(p.dataset, p.regime, p.paradigm), p.query, p.budget), SeedSummary(p.value, math.nan, 0)
             )
     searches: dict[Setting, list[tables.PublishedArm]] = {}
     for arm in tables.arms():
-        searches.setdefault((arm.dataset, arm.regime, arm.paradigm), []).append(arm)
+        searches.setdefault(Setting(arm.dataset, arm.regime, arm.paradigm), []).append(arm)
     for setting, arms in searches.items():
         best = next((a for a in arms if a.chosen), max(arms, key=lambda a: a.mean))
         found.points.setdefault((setting, BASELINE, best.budget), SeedSummary(best.mean, best.sd, best.n))
@@ -98,7 +103,7 @@ def study_evidence(reading: StudyResults) -> Evidence:
     found = Evidence()
     for setting in reading.store.study.settings:
         named = _named(setting)
-        if facts := reading.facts.get(setting[0]):
+        if facts := reading.facts.get(setting.dataset):
             found.balanced[named[0]] = bool(facts["balanced"])
         if regime := reading.regime(setting):
             found.sizes[named], found.starts[named] = regime.query_size, regime.start
@@ -118,13 +123,18 @@ def _points(reading: StudyResults) -> Iterator[tuple[Setting, str, int, SeedSumm
     for key, rows in reading.frame.groupby([*SETTING, "query", "budget"], sort=False):
         dataset, regime, paradigm, query, budget = key
         scores = {int(seed): float(score) for seed, score in zip(rows["seed"], rows["score"], strict=True)}
-        yield _named((str(dataset), str(regime), str(paradigm))), str(query), int(str(budget)), SeedSummary.of(scores)
+        yield (
+            _named(Setting(str(dataset), str(regime), str(paradigm))),
+            str(query),
+            int(str(budget)),
+            SeedSummary.of(scores),
+        )
 
 
 def _named(setting: Setting) -> Setting:
     """The setting with the published name of its data set, where it is that one."""
-    known = tables.datasets().get(name_of(setting[0]))
-    return (known.name, *setting[1:]) if known and setting[0] in known.calls else setting
+    known = tables.datasets().get(name_of(setting.dataset))
+    return setting._replace(dataset=known.name) if known and setting.dataset in known.calls else setting
 
 
 def _grid(reading: StudyResults, setting: Setting) -> float | None:

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from fathom.core.records import unique
+from fathom.core.records import Setting, unique
 from fathom.published.compare import describe_difference
 from fathom.published.evidence import Evidence
 from fathom.published.matching import name_of
-from fathom.results.results import Setting
 from fathom.stats.differences import ALPHA, Difference, SeedSummary, paired, welch
 from fathom.stats.inference import holm
 
@@ -165,8 +164,8 @@ def dataset_means(values: Mapping[ClaimCell, float]) -> dict[str, float]:
 
 def source_of(setting: Setting) -> str:
     """The data set of a setting, whatever part of it is used; one's own images are told apart by their path."""
-    name = name_of(setting[0])
-    return setting[0] if name in ("folder", "table") else name
+    name = name_of(setting.dataset)
+    return setting.dataset if name in ("folder", "table") else name
 
 
 def _said(

@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from fathom.core.records import FathomError, LabelRegime
+from fathom.core.records import FathomError, LabelRegime, Setting
 from fathom.published import tables
 from fathom.published.tables import PublishedArea, PublishedDataset, PublishedRegime
 from fathom.registry.spec_string import SpecString, parse, spell
-from fathom.results.results import Setting, StudyResults
+from fathom.results.results import StudyResults
 
 SIZES = {"start": "starting budget", "query_size": "query size", "rounds": "rounds", "val_size": "validation labels"}
 TUNED = ("lr", "weight_decay", "augmentation")  # HPs, which the protocol chooses; pinned or searched
@@ -56,7 +56,7 @@ def match(reading: StudyResults, setting: Setting) -> Match:
     Raises:
         Refusal: It is not comparable, and why.
     """
-    known = tables.datasets()[name_of(setting[0])]
+    known = tables.datasets()[name_of(setting.dataset)]
     _same_data(reading, setting, known)
     table = _same_training(reading, setting, known)
     if (metric := reading.metric(setting)) != known.metric:
@@ -81,9 +81,9 @@ def query_of(query: str) -> str:
 
 
 def _same_data(reading: StudyResults, setting: Setting, known: PublishedDataset) -> None:
-    facts = reading.facts.get(setting[0])
-    if setting[0] not in known.calls:
-        told = _spelled(_parsed(setting[0])) or "its usual split"
+    facts = reading.facts.get(setting.dataset)
+    if setting.dataset not in known.calls:
+        told = _spelled(_parsed(setting.dataset)) or "its usual split"
         raise NotComparable(f"{told} is not the published {known.title}, which is {known.calls[0]}")
     if facts is None:
         raise NotComparable("nothing of it has been run")
@@ -96,7 +96,7 @@ def _same_data(reading: StudyResults, setting: Setting, known: PublishedDataset)
 
 def _same_training(reading: StudyResults, setting: Setting, known: PublishedDataset) -> str:
     """The published table that has the setting's treatment of imbalance."""
-    call = _parsed(setting[2])
+    call = _parsed(setting.paradigm)
     if call.name not in {r.paradigm for r in tables.regimes()}:
         raise NotComparable(f"no published number was trained with {call.name}")
     arguments = dict(call.arguments)
@@ -122,7 +122,7 @@ def _same_training(reading: StudyResults, setting: Setting, known: PublishedData
 def _same_regime(own: LabelRegime | None, setting: Setting, known: PublishedDataset) -> PublishedRegime:
     if own is None:
         raise NotComparable("nothing of it has been run")
-    paradigm = name_of(setting[2])
+    paradigm = name_of(setting.paradigm)
     there = [r for r in tables.regimes() if (r.dataset, r.paradigm) == (known.name, paradigm)]
     if not there:
         raise NotComparable(f"{paradigm} was not run on {known.title}")

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 import fathom
-from fathom.core.records import FathomError, NonFiniteError, RunSpec, digest, unique
+from fathom.core.records import FathomError, NonFiniteError, RunSpec, Setting, digest, unique
 from fathom.core.streams import Stream
 from fathom.data.dataset import DataRoot
 from fathom.machine.environment import Environment, check
@@ -113,7 +113,7 @@ def _names(store: Store, kind: str) -> list[str]:
     if kind == "search":
         return list(found)
     changes = {s: store.retries(s) for s in store.study.settings}
-    named = {name: ((c["dataset"], c["regime"], c["paradigm"]), c["seed"]) for name, (c, _) in found.items()}
+    named = {name: (Setting(c["dataset"], c["regime"], c["paradigm"]), c["seed"]) for name, (c, _) in found.items()}
     return [name for name, (s, seed) in named.items() if name == digest([*s, seed, *changes.get(s, [])], 16)]
 
 
@@ -234,7 +234,7 @@ class Recheck:
             al_run = loop.ActiveLearningRun.open(self.context, spec, self.store.rounds(spec)[: item.number])
             record, _ = al_run.round()
             return plain_values(record.content()), self._first(item)
-        setting = (committed["dataset"], committed["regime"], committed["paradigm"])
+        setting = Setting(committed["dataset"], committed["regime"], committed["paradigm"])
         self.context.store.path(item.name).unlink(missing_ok=True)
         if item.kind == "search":
             tune.train_candidate(self.context, setting, committed["hparams"], committed["seed"])

@@ -61,5 +61,5 @@ def across_table(reading: StudyResults, role: str = DEVELOPMENT) -> ReportTable 
 
 def _mark(reading: StudyResults, query: str, paradigm: str) -> str:
     """What the gains of a method in the settings of a paradigm carry: they do not compare like with like."""
-    own = [c for setting, c in reading.classifiers.items() if setting[2] == paradigm and query in c.dropouts]
+    own = [c for setting, c in reading.classifiers.items() if setting.paradigm == paradigm and query in c.dropouts]
     return "".join(dict.fromkeys(c.mark(query) for c in own))

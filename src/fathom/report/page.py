@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 import fathom
 from fathom.core.durations import duration
-from fathom.core.records import PROTOCOL
+from fathom.core.records import PROTOCOL, Setting
 from fathom.report import figures
 from fathom.report.across_datasets import across_table
 from fathom.report.audit_page import audit_section
@@ -28,7 +28,7 @@ from fathom.report.tables import environment_table, penalty_table, pending_table
 from fathom.report.training_tables import ground_table
 from fathom.results.environments import common, mixed_words
 from fathom.results.names import label
-from fathom.results.results import Setting, StudyResults, class_shares, of_setting
+from fathom.results.results import StudyResults, class_shares, of_setting
 from fathom.results.roles import by_role, roles
 from fathom.stats import curves
 
@@ -84,7 +84,7 @@ class Page(PageBuilder):
     def _section(self, number: int, setting: Setting, first: str) -> dict[str, Any]:
         r = self.reading
         stem = _stem(number, setting)
-        record, facts = r.hparams.get(setting, {}), r.facts.get(setting[0], {})
+        record, facts = r.hparams.get(setting, {}), r.facts.get(setting.dataset, {})
         return {
             "id": f"s{number}",
             "heading": first,
@@ -128,7 +128,7 @@ class Page(PageBuilder):
             yield self.add_figure(figure, f"{text} {notes}".strip())
 
     def _bought(self, stem: str, setting: Setting) -> PageFigure | None:
-        bought, facts = self.reading.bought(setting), self.reading.facts.get(setting[0])
+        bought, facts = self.reading.bought(setting), self.reading.facts.get(setting.dataset)
         if not bought or not facts:
             return None
         names, pool = facts["class_names"], class_shares(facts)

@@ -112,7 +112,7 @@ def _guess_figures(pieces: PageBuilder, name: str, own: PseudoLabelStats) -> Ite
         lines: dict[str, Any] = {} if target is None else {"target": target}
         if len(own.pool) == len(marginals):
             lines["pool"] = own.pool
-        classes = reading.facts.get(own.setting[0], {}).get("class_names", [])
+        classes = reading.facts.get(own.setting.dataset, {}).get("class_names", [])
         drawing = figures.marginal_figure(f"{name}-classes", marginals, lines, classes)
         text = f"Mean guess of each class in the last epoch at {budget} labels; {method}, mean over seeds. "
         text += "Guesses were aligned to the target." if target is not None else "Guesses were not aligned."

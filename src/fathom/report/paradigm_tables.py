@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from fathom.core.records import unique
+from fathom.core.records import Setting, unique
 from fathom.core.text import plural
 from fathom.report.numbers import DASH, MINUS, gain, number, percent
 from fathom.report.setting_tables import emphasis, saving_cell
@@ -21,7 +21,7 @@ from fathom.results.paradigms import (
     budgets_of,
     compare_paradigms,
 )
-from fathom.results.results import Setting, StudyResults, of_setting
+from fathom.results.results import StudyResults, of_setting
 from fathom.stats.inference import Interval
 
 

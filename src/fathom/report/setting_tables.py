@@ -3,12 +3,13 @@
 import math
 from typing import Any, TypeVar
 
+from fathom.core.records import Setting
 from fathom.report.numbers import DASH, MINUS, gain, number, p_value, percent
 from fathom.report.style import styles_of
 from fathom.report.tables import ReportTable, TableCell
 from fathom.results.failures import retry_note
 from fathom.results.names import label
-from fathom.results.results import Setting, StudyResults, of_setting
+from fathom.results.results import StudyResults, of_setting
 from fathom.stats.curves import budget_curves
 from fathom.stats.inference import MIN_SEEDS
 from fathom.stats.savings import LabelSaving

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fathom.core.records import unique
+from fathom.core.records import Setting, unique
 from fathom.core.text import plural
 from fathom.report.numbers import gain, number, p_value, percent
 from fathom.report.paradigm_tables import verdict_words
@@ -13,7 +13,7 @@ from fathom.results.classifiers import CROSSED, MATCHED, joined_notes, listed
 from fathom.results.environments import mixed_words
 from fathom.results.names import label
 from fathom.results.paradigms import verdicts
-from fathom.results.results import Setting, StudyResults
+from fathom.results.results import StudyResults
 from fathom.results.roles import role_of, roles, roll_out_words
 from fathom.stats.inference import MIN_SEEDS, minimum_p, t_interval
 from fathom.stats.penalty import Penalty
@@ -48,7 +48,7 @@ def _ranked_gains(reading: StudyResults) -> Any:
     if gains.empty:
         return gains
     settings = zip(gains["dataset"], gains["regime"], gains["paradigm"], gains["query"], strict=True)
-    own = [(reading.classifiers[(d, r, p)], q) for d, r, p, q in settings]
+    own = [(reading.classifiers[Setting(d, r, p)], q) for d, r, p, q in settings]
     gains = gains.assign(told=[label(q) + c.mark(q) for c, q in own], control=[c.is_control(q) for c, q in own])
     gains = gains[gains["n"] > 0]
     return gains[~gains["control"]] if not gains["control"].all() else gains
@@ -173,7 +173,7 @@ def _caveat(reading: StudyResults, gains: Any) -> str:
 
 def _where(reading: StudyResults, row: Any) -> str:
     """Dataset and regime of a row; the paradigm too where the study has several."""
-    dataset, regime, paradigm = reading.names.parts((row["dataset"], row["regime"], row["paradigm"]))
+    dataset, regime, paradigm = reading.names.parts(Setting(row["dataset"], row["regime"], row["paradigm"]))
     return ", ".join([dataset, regime, *([paradigm] if len(reading.names.paradigm) > 1 else [])])
 
 
@@ -222,7 +222,7 @@ def warnings(reading: StudyResults) -> list[tuple[str, str]]:
 
 def setting_facts(reading: StudyResults, setting: Setting) -> str:
     """One line on a setting: budgets, labels, test set."""
-    facts, regime = reading.facts.get(setting[0]), reading.regime(setting)
+    facts, regime = reading.facts.get(setting.dataset), reading.regime(setting)
     parts = []
     if regime:
         parts.append(f"{regime.start} labels at the start, {regime.query_size} a query, {regime.rounds} rounds")

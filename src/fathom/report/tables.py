@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from fathom.core.durations import duration
-from fathom.core.records import RunSpec
+from fathom.core.records import RunSpec, Setting
 from fathom.report.numbers import DASH, number
 from fathom.report.style import styles_of
 from fathom.results.environments import EnvironmentSummary, differing, spoken
@@ -97,7 +97,7 @@ def times_table(reading: StudyResults) -> ReportTable | None:
     rows = []
     for key, part in frame.groupby([*SETTING, "query"], sort=False):
         dataset, regime, paradigm, query = map(str, key)
-        setting = (dataset, regime, paradigm)
+        setting = Setting(dataset, regime, paradigm)
         own = part[part["round"] > 0] if (part["round"] > 0).any() else part  # round 0 is trained once for all methods
         style = styles_of(reading)[query]
         where = reading.names.brief(setting)

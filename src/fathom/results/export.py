@@ -10,7 +10,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fathom.core.records import PROTOCOL, FathomError, LabelRegime, Round, RunSpec, digest
+from fathom.core.records import PROTOCOL, FathomError, LabelRegime, Round, RunSpec, Setting, digest
 from fathom.results.snapshot import Snapshot
 from fathom.store import atomic_files
 from fathom.store.store import Store
@@ -80,9 +80,9 @@ def _machine(name: str, known: dict[str, Any]) -> dict[str, Any]:
     return told | {key.replace("-", "_"): str(known[key]) for key in extra if key in known}
 
 
-def _recipes(store: Store) -> dict[tuple[str, str, str], str]:
+def _recipes(store: Store) -> dict[Setting, str]:
     records = store.records("shared/hparams").values()
-    return {(c["dataset"], c["regime"], c["paradigm"]): str(c.get("recipe", "study")) for c, _ in records}
+    return {Setting(c["dataset"], c["regime"], c["paradigm"]): str(c.get("recipe", "study")) for c, _ in records}
 
 
 # --------------------------------------------------------------------------------------------------------- files

@@ -3,10 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from fathom.core.records import PRETRAINING, SEARCH, RunSpec, digest
+from fathom.core.records import PRETRAINING, SEARCH, RunSpec, Setting, digest
 from fathom.store.store import Store
 
-Setting = tuple[str, str, str]
 CHANGES = {"fp32": "in full precision (fp32)", "lr/10": "with a tenth of the learning rate (lr/10)"}
 STAGES = {PRETRAINING: "pre-training", SEARCH: "the HP search"}
 
@@ -57,8 +56,9 @@ def failures_of(store: Store, complete: Mapping[RunSpec, bool], shared: Callable
     found = []
     jobs = {store.run_name(spec): spec for spec in complete}
     for failure in store.failures():
-        setting, job = tuple(failure.get("setting", ())), str(failure.get("job", ""))
-        later = store.retries(setting)[failure.get("retries", 0) :] if len(setting) == 3 else []
+        named, job = failure.get("setting", ()), str(failure.get("job", ""))
+        setting = Setting(*named) if len(named) == 3 else None
+        later = store.retries(setting)[failure.get("retries", 0) :] if setting else []
         if later:
             heirs = [spec for spec in complete if spec.setting == setting and _follows(spec, failure)]
             mended = bool(heirs) and all(complete[spec] for spec in heirs)

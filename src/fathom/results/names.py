@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from fathom.core.records import FathomError, unique
+from fathom.core.records import FathomError, Setting, unique
 from fathom.registry.spec_string import SpecString, parse, spell
 
 LABELS = {
@@ -28,21 +28,21 @@ class Names(NamedTuple):
     paradigm: dict[str, str]
 
     @classmethod
-    def of(cls, settings: Iterable[tuple[str, str, str]]) -> "Names":
+    def of(cls, settings: Iterable[Setting]) -> "Names":
         """The names of a study's settings."""
         known = list(settings)
         return cls(*(short_names(s[part] for s in known) for part in range(3)))
 
-    def parts(self, setting: tuple[str, str, str]) -> tuple[str, str, str]:
+    def parts(self, setting: Setting) -> Setting:
         """The short names of a setting; a call-string of another study stays as it is."""
         dataset, regime, paradigm = (names.get(text, text) for names, text in zip(self, setting, strict=True))
-        return dataset, regime, paradigm
+        return Setting(dataset, regime, paradigm)
 
-    def title(self, setting: tuple[str, str, str]) -> str:
+    def title(self, setting: Setting) -> str:
         """All three short names: a heading."""
         return " · ".join(self.parts(setting))
 
-    def brief(self, setting: tuple[str, str, str]) -> str:
+    def brief(self, setting: Setting) -> str:
         """The dataset, and whatever else tells the setting from the others: a line of a table."""
         parts = self.parts(setting)
         return ", ".join([parts[0], *(parts[i] for i in (1, 2) if len(self[i]) > 1)])

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fathom.core.records import unique
-from fathom.results.results import Setting, StudyResults, of_setting
+from fathom.core.records import Setting, unique
+from fathom.results.results import StudyResults, of_setting
 from fathom.stats.curves import gains, run_areas
 from fathom.stats.inference import Array, Interval, t_interval
 from fathom.stats.savings import LabelSaving, label_savings
@@ -104,7 +104,7 @@ def paradigm_groups(reading: StudyResults) -> list[ParadigmGroup]:
     found: dict[tuple[str, int, int], list[Setting]] = {}
     for setting in reading.store.study.settings:
         if regime := reading.regime(setting):
-            found.setdefault((setting[0], regime.start, regime.val_size), []).append(setting)
+            found.setdefault((setting.dataset, regime.start, regime.val_size), []).append(setting)
     return [
         _group(reading, dataset, start, val_size, settings)
         for (dataset, start, val_size), settings in found.items()

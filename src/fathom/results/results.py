@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fathom.core.records import LabelRegime, before_runs, digest, unique
+from fathom.core.records import LabelRegime, Setting, before_runs, digest, unique
 from fathom.results.classifiers import Classifiers, joined_notes
 from fathom.results.environments import EnvironmentSummary, environments
 from fathom.results.failures import failures_of, retries_of, retry_note
@@ -24,7 +24,6 @@ from fathom.store.store import Store
 if TYPE_CHECKING:
     import pandas as pd
 
-Setting = tuple[str, str, str]
 SHARED = ("prepared", "features", "search", "hparams", "first", "ceiling")  # folders of work that runs share
 STEPS = ("train", "predict", "query", "test")
 
@@ -134,7 +133,7 @@ class StudyResults:
         return next((regime for regime in found if regime), None)
 
     def metric(self, setting: Setting) -> str:
-        return str(self.facts.get(setting[0], {}).get("metric", "accuracy"))
+        return str(self.facts.get(setting.dataset, {}).get("metric", "accuracy"))
 
     # ------------------------------------------------------------------------------------------- shared records
 
@@ -226,7 +225,7 @@ class StudyResults:
 
     def bought(self, setting: Setting) -> dict[str, list[int]]:
         """Query method -> labels bought of each class, over all rounds and seeds."""
-        classes = len(self.facts.get(setting[0], {}).get("class_names", ()))
+        classes = len(self.facts.get(setting.dataset, {}).get("class_names", ()))
         found: dict[str, Any] = {}
         for run in self.runs:
             if run.spec.setting == setting and classes:
@@ -273,7 +272,7 @@ def _planned(regime: LabelRegime | None) -> int | None:
 
 
 def _setting(content: dict[str, Any]) -> Setting:
-    return (str(content["dataset"]), str(content["regime"]), str(content["paradigm"]))
+    return Setting(str(content["dataset"]), str(content["regime"]), str(content["paradigm"]))
 
 
 def class_shares(facts: dict[str, Any]) -> list[float]:
@@ -291,4 +290,8 @@ def of_setting(frame: Any, setting: Setting) -> Any:
     """The rows of a frame that belong to a setting."""
     if frame.empty:
         return frame
-    return frame[(frame["dataset"] == setting[0]) & (frame["regime"] == setting[1]) & (frame["paradigm"] == setting[2])]
+    return frame[
+        (frame["dataset"] == setting.dataset)
+        & (frame["regime"] == setting.regime)
+        & (frame["paradigm"] == setting.paradigm)
+    ]

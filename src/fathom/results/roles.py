@@ -1,8 +1,9 @@
 """What a report says of roll-out data: whether what ran on them was decided before, and which results are which."""
 
+from fathom.core.records import Setting
 from fathom.core.text import plural
 from fathom.design.freeze import ROLL_OUT, departures
-from fathom.results.results import Setting, StudyResults
+from fathom.results.results import StudyResults
 
 DEVELOPMENT = "development"
 FOLLOWED, NOT_ONE = "Roll-out", "Not a roll-out"  # titles of what is said at the head of a report
@@ -18,7 +19,7 @@ def by_role(reading: StudyResults) -> list[tuple[Setting, str]]:
     apart, before, found = len(roles(reading)) > 1, "", []
     for name in (DEVELOPMENT, ROLL_OUT):
         for setting in reading.store.study.settings:
-            if role_of(reading, setting[0]) == name:
+            if role_of(reading, setting.dataset) == name:
                 found.append((setting, name if apart and name != before else ""))
                 before = name
     return found
@@ -26,7 +27,7 @@ def by_role(reading: StudyResults) -> list[tuple[Setting, str]]:
 
 def roles(reading: StudyResults) -> list[str]:
     """The roles in a study, development first."""
-    found = {role_of(reading, setting[0]) for setting in reading.store.study.settings}
+    found = {role_of(reading, setting.dataset) for setting in reading.store.study.settings}
     return [name for name in (DEVELOPMENT, ROLL_OUT) if name in found]
 
 

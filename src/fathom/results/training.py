@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fathom.core.records import Round, unique
-from fathom.results.results import Setting, StudyResults, class_shares
+from fathom.core.records import Round, Setting, unique
+from fathom.results.results import StudyResults, class_shares
 from fathom.stats.curves import SETTING, budget_curves
 from fathom.stats.inference import Array
 
@@ -129,7 +129,7 @@ def _of_setting(reading: StudyResults, setting: Setting) -> PseudoLabelStats | N
         for r in reading.store.rounds(spec) if spec.query == query else []:
             by_round.setdefault(r.round, []).append(r)
     detailed = [(own[0].budget, own) for _, own in sorted(by_round.items())]
-    facts = reading.facts.get(setting[0])
+    facts = reading.facts.get(setting.dataset)
     return PseudoLabelStats(
         setting, pd.DataFrame(rows), threshold, detailed, query, class_shares(facts) if facts else []
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fathom.core.records import FathomError
+from fathom.core.records import FathomError, Setting
 from fathom.stats.inference import Array, holm, paired_t, t_interval
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ SETTING = ["dataset", "regime", "paradigm"]
 AXES = ("budget", "paid")
 
 # (setting, query method) -> the query method that its gain is measured against, where that is not the baseline
-References = Mapping[tuple[tuple[str, str, str], str], str]
+References = Mapping[tuple[Setting, str], str]
 
 
 def aubc(budgets: Sequence[float] | Array, scores: Sequence[float] | Array) -> float:
@@ -46,13 +46,13 @@ def aubc(budgets: Sequence[float] | Array, scores: Sequence[float] | Array) -> f
     return float(np.trapezoid(y, x) / (x[-1] - x[0]))
 
 
-def settings(frame: "pd.DataFrame") -> Iterator[tuple[tuple[str, str, str], "pd.DataFrame"]]:
+def settings(frame: "pd.DataFrame") -> Iterator[tuple[Setting, "pd.DataFrame"]]:
     """The settings of the table in its order, each with its rows."""
     if frame.empty:
         return
     for key, rows in frame.groupby(SETTING, sort=False):
         dataset, regime, paradigm = key
-        yield (str(dataset), str(regime), str(paradigm)), rows
+        yield Setting(str(dataset), str(regime), str(paradigm)), rows
 
 
 def budget_curves(frame: "pd.DataFrame", axis: str = "budget", level: float = 0.95) -> "pd.DataFrame":
@@ -96,7 +96,9 @@ def gain_curves(
     if not frame.empty:
         keys = [*SETTING, "seed", "round", "query"]
         measured = zip(*(frame[name] for name in [*SETTING, "query"]), strict=True)
-        compared = frame.assign(query=[(references or {}).get(((d, r, p), q), baseline) for d, r, p, q in measured])
+        compared = frame.assign(
+            query=[(references or {}).get((Setting(d, r, p), q), baseline) for d, r, p, q in measured]
+        )
         scores = frame.set_index(keys)["score"]
         differences["score"] = frame["score"].to_numpy() - scores.reindex(compared.set_index(keys).index).to_numpy()
         differences = differences[(frame["query"] != baseline) & differences["score"].notna()]

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import stdtr
 
-from fathom.core.records import FathomError, unique
+from fathom.core.records import FathomError, Setting, unique
 from fathom.core.streams import Stream
 from fathom.stats.curves import settings
 from fathom.stats.inference import SPREAD, Array, critical_t, holm
@@ -35,7 +35,7 @@ from fathom.stats.inference import SPREAD, Array, critical_t, holm
 if TYPE_CHECKING:
     import pandas as pd
 
-Refused = tuple[tuple[str, str, str], str]  # a setting, and why it or a method of it could not be compared
+Refused = tuple[Setting, str]  # a setting, and why it or a method of it could not be compared
 
 CHUNK = 4_000_000  # numbers held at once while permuting
 
@@ -51,7 +51,7 @@ class PenaltyBlock:
         scores: [S, K, T] over T budgets.
     """
 
-    setting: tuple[str, str, str]
+    setting: Setting
     queries: list[str]
     seeds: list[int]
     scores: Array

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fathom.core.records import Setting
 from fathom.core.streams import Stream
 from fathom.stats.curves import References
 from fathom.stats.inference import Array, t_interval
@@ -39,7 +40,7 @@ class LabelSaving:
         refused: Why there is no saving; empty where there is one.
     """
 
-    setting: tuple[str, str, str]
+    setting: Setting
     query: str
     share: float
     target: float
@@ -91,8 +92,8 @@ def label_savings(
     found: list[LabelSaving] = []
     for number, block in enumerate(complete_blocks(frame, [], include_start=True, rounds=rounds)):
         if block.scores.shape[2] > 1:
-            part = frame[(frame["dataset"] == block.setting[0]) & (frame["regime"] == block.setting[1])]
-            part = part[part["paradigm"] == block.setting[2]]
+            part = frame[(frame["dataset"] == block.setting.dataset) & (frame["regime"] == block.setting.regime)]
+            part = part[part["paradigm"] == block.setting.paradigm]
             budgets = part.groupby("round")["budget"].mean().sort_index().to_numpy(dtype=np.float64)
             against = {q: (references or {}).get((block.setting, q), baseline) for q in block.queries if q != baseline}
             found += _of_block(block, budgets, against, _resamples(len(block.seeds), draws, stream.at(number)))

@@ -30,7 +30,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fathom.core.records import FathomError, LabelRegime, Round, RunSpec, Study, digest, refusal, run_difference
+from fathom.core.records import (
+    FathomError,
+    LabelRegime,
+    Round,
+    RunSpec,
+    Setting,
+    Study,
+    digest,
+    refusal,
+    run_difference,
+)
 from fathom.store import atomic_files
 from fathom.store.record_store import LOCKS, Record, RecordStore
 
@@ -152,9 +162,9 @@ class Store(RecordStore):
     def refresh_retries(self) -> bool:
         """Look at retries anew; whether any was declared since they were looked at."""
         seen = self.__dict__.pop("pinned", {})
-        return any(self.retries(tuple(json.loads(key))) != changes for key, changes in seen.items())
+        return any(self.retries(Setting(*json.loads(key))) != changes for key, changes in seen.items())
 
-    def retries(self, setting: tuple[str, str, str]) -> list[str]:
+    def retries(self, setting: Setting) -> list[str]:
         """What was changed for all runs of a setting after a training of it was not finite, in order.
 
         As it was when this process first asked (`forget` asks again): a job ends under the form that it began under.
@@ -164,14 +174,14 @@ class Store(RecordStore):
             self.cached_retries[key] = self._retries(setting)
         return self.cached_retries[key]
 
-    def _retries(self, setting: tuple[str, str, str]) -> list[str]:
+    def _retries(self, setting: Setting) -> list[str]:
         stem = f"shared/retries/{digest(list(setting), 12)}"
         changes: list[str] = []
         while found := self.get(f"{stem}-{len(changes) + 1}"):
             changes.append(found[0]["change"])
         return changes
 
-    def retry(self, setting: tuple[str, str, str], number: int, change: str, because: str) -> None:
+    def retry(self, setting: Setting, number: int, change: str, because: str) -> None:
         """Have all runs of a setting done again with a change; what was done without it stays beside."""
         content = dict(zip(("dataset", "regime", "paradigm"), setting, strict=True))
         name = f"shared/retries/{digest(list(setting), 12)}-{number}"
