@@ -6,7 +6,7 @@ from pathlib import Path
 from fathom.core.records import RunSpec, Study
 from fathom.registry.registry import find
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 REGIME = "custom(query_size=10, rounds=3, start=20, val_size=60)"
 PARADIGM = (
     "standard(augmentation=standard, batch_size=32, epoch_size=64, epochs=2, lr=0.1, warmup=0, weight_decay=0.0005)"

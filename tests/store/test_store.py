@@ -56,6 +56,19 @@ def test_rounds_come_back_as_committed(store: Store) -> None:
     assert not store.complete(SPECS[1])
 
 
+def test_a_retry_that_another_process_declares_is_seen_when_retries_are_refreshed(store: Store) -> None:
+    setting, other = SPECS[0].setting, Store.open(store.root)
+    assert store.retries(setting) == other.retries(setting) == []
+    other.retry(setting, 1, "lr/10", "loss is nan")
+    assert other.retries(setting) == ["lr/10"]
+    assert store.retries(setting) == []  # a job ends as it began
+    assert store.run_name(SPECS[0]) == f"runs/{SPECS[0].key}"
+    assert store.refresh_retries()
+    assert store.retries(setting) == ["lr/10"]
+    assert store.run_name(SPECS[0]) == f"runs/{SPECS[0].key}-1"
+    assert not store.refresh_retries()  # nothing new
+
+
 def test_table_has_one_row_a_round(store: Store) -> None:
     store.commit(SPECS[0], a_round(0))
     store.commit(SPECS[0], a_round(1, 0.75))

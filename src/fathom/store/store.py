@@ -161,13 +161,13 @@ class Store(RecordStore):
 
     def refresh_retries(self) -> bool:
         """Look at retries anew; whether any was declared since they were looked at."""
-        seen = self.__dict__.pop("pinned", {})
+        seen = self.__dict__.pop("cached_retries", {})
         return any(self.retries(Setting(*json.loads(key))) != changes for key, changes in seen.items())
 
     def retries(self, setting: Setting) -> list[str]:
         """What was changed for all runs of a setting after a training of it was not finite, in order.
 
-        As it was when this process first asked (`forget` asks again): a job ends under the form that it began under.
+        As it was when this process first asked (`refresh_retries` asks again): a job ends under the form that it began under.
         """
         key = json.dumps(setting)
         if key not in self.cached_retries:
