@@ -78,6 +78,15 @@ def test_table_has_one_row_a_round(store: Store) -> None:
     assert set(table["query"]) == {"random"}
 
 
+def test_the_score_of_a_table_is_the_metric_of_the_dataset(store: Store) -> None:
+    store.put("datasets/a", {"name": "digits", "metric": "balanced_accuracy"})
+    record = a_round(0)
+    record.metrics["balanced_accuracy"] = 0.25
+    store.commit(SPECS[0], record)
+    (row,) = store.table().to_dict("records")
+    assert (row["metric"], row["score"], row["accuracy"]) == ("balanced_accuracy", 0.25, 0.5)
+
+
 def test_the_same_round_twice_does_no_harm_another_is_refused(store: Store) -> None:
     store.commit(SPECS[0], a_round(0))
     store.commit(SPECS[0], a_round(0))

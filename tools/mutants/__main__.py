@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of the sample")
     parser.add_argument("--sample", type=int, default=40, help="mutants per package")
     parser.add_argument("--package", action="append", help="only this package (may be given again)")
-    parser.add_argument("--limit", type=float, default=60, help="recorded seconds of tests per mutant")
+    parser.add_argument("--limit", type=float, default=25, help="recorded seconds of tests per mutant")
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after this time; run again to resume")
     parser.add_argument("--again", action="store_true", help="test the survivors again, with the tests of today")
     options = parser.parse_args()
