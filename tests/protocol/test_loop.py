@@ -53,6 +53,14 @@ def test_the_ledger(whole: Store) -> None:
         assert len(set(bought)) == len(bought)
 
 
+def test_shared_work_says_how_long_it_took_and_on_what(whole: Store) -> None:
+    (environment,) = whole.records("environments")
+    for kind in ("search", "first", "ceiling"):
+        clocks = [clock for _, clock in whole.records(f"shared/{kind}").values()]
+        assert clocks
+        assert all(clock["environment"] == environment and clock["seconds"] > 0 for clock in clocks)
+
+
 def test_queried_classes_are_the_true_ones(whole: Store) -> None:
     context = WorkerContext(whole, data_root(), torch.device("cpu"))
     for spec in whole.study.runs:
