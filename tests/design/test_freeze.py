@@ -199,6 +199,12 @@ def test_what_is_no_freeze_is_refused(tmp_path: Path) -> None:
         load_freeze(tmp_path / "store/study.json")
 
 
+def test_a_dataset_of_a_store_that_says_no_role_is_development(tmp_path: Path) -> None:
+    store = Store(tmp_path / "old")
+    store.put("datasets/a", {"name": "own/held-out", "metric": "accuracy"})
+    assert (role_of("own/held-out"), role_of("own/held-out", store)) == ("roll-out", "development")
+
+
 def test_one_s_own_images_may_be_roll_out() -> None:
     assert role_of("folder(path=x, role=roll-out)") == "roll-out"
     assert role_of("folder(path=x)") == "development"
