@@ -65,7 +65,7 @@ def folder(
 
 
 @dataset("table")
-def table(
+def image_table(
     root: DataRoot,
     *,
     path: str = "",
