@@ -12,8 +12,7 @@ from fathom.audit.audit import audit, audit_results, failed
 from fathom.audit.rules import PREDICATES, VERDICTS, Finding, rules
 from fathom.core.records import LabelRegime, digest
 from fathom.design.freeze import decided
-from fathom.report.audit_page import audit_summary
-from fathom.report.page import Page
+from fathom.report.page import Page, audit_summary
 from fathom.results.results import StudyResults
 from fathom.stats.inference import MIN_SEEDS
 from fathom.store.store import Store

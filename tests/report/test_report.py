@@ -342,7 +342,7 @@ def test_a_shared_job_that_succeeded_later_is_made_good(tmp_path: Path) -> None:
         content = {"job": job, "what": kind, "kind": kind, "error": "OSError", "message": "the disk was full"}
         store.fail(kind, {**content, "traceback": ""}, {"session": "s", "finished": "2026-11-22T23:00:00+00:00"})
     results = StudyResults.of(tmp_path)
-    assert {f["kind"]: f["mended"] for f in results.failures} == {"full-data": True, "round-0": False, "run": True}
+    assert {f["kind"]: f["resolved"] for f in results.failures} == {"full-data": True, "round-0": False, "run": True}
     assert "1 failed attempt not made good" in dict(warnings(results))["Failures"]
     assert Page(report_module.Page(results).html()).text.count("(later completed)") == 2
 

@@ -56,6 +56,19 @@ def test_rounds_come_back_as_committed(store: Store) -> None:
     assert not store.complete(SPECS[1])
 
 
+def test_a_retry_that_another_process_declares_is_seen_when_retries_are_refreshed(store: Store) -> None:
+    setting, other = SPECS[0].setting, Store.open(store.root)
+    assert store.retries(setting) == other.retries(setting) == []
+    other.retry(setting, 1, "lr/10", "loss is nan")
+    assert other.retries(setting) == ["lr/10"]
+    assert store.retries(setting) == []  # a job ends as it began
+    assert store.run_name(SPECS[0]) == f"runs/{SPECS[0].key}"
+    assert store.refresh_retries()
+    assert store.retries(setting) == ["lr/10"]
+    assert store.run_name(SPECS[0]) == f"runs/{SPECS[0].key}-1"
+    assert not store.refresh_retries()  # nothing new
+
+
 def test_table_has_one_row_a_round(store: Store) -> None:
     store.commit(SPECS[0], a_round(0))
     store.commit(SPECS[0], a_round(1, 0.75))
@@ -63,6 +76,15 @@ def test_table_has_one_row_a_round(store: Store) -> None:
     assert table["score"].tolist() == [0.5, 0.75]
     assert table["budget"].tolist() == [50, 100]
     assert set(table["query"]) == {"random"}
+
+
+def test_the_score_of_a_table_is_the_metric_of_the_dataset(store: Store) -> None:
+    store.put("datasets/a", {"name": "digits", "metric": "balanced_accuracy"})
+    record = a_round(0)
+    record.metrics["balanced_accuracy"] = 0.25
+    store.commit(SPECS[0], record)
+    (row,) = store.table().to_dict("records")
+    assert (row["metric"], row["score"], row["accuracy"]) == ("balanced_accuracy", 0.25, 0.5)
 
 
 def test_the_same_round_twice_does_no_harm_another_is_refused(store: Store) -> None:

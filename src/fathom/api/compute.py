@@ -10,7 +10,8 @@ from fathom.api.read import count_rounds, register
 from fathom.core.machine import Machine, RunOptions
 from fathom.core.progress import describe_job, progress_bar
 from fathom.core.records import Study
-from fathom.design.power import EFFECT, SD
+from fathom.design.power import SD
+from fathom.stats.differences import SMALLEST_EFFECT
 
 if TYPE_CHECKING:
     from fathom.engine.watch import StudyOutcome
@@ -34,7 +35,7 @@ class PlanOptions:
     hparams: Literal["search", "published"] | None = None
     profile: str | None = None
     save_profile: Path | None = None
-    effect: float = EFFECT
+    effect: float = SMALLEST_EFFECT
     sd: float = SD
 
 

@@ -203,7 +203,7 @@ def warnings(results: StudyResults) -> list[tuple[str, str]]:
             f"{unfinished} of {len(results.runs)} runs are not complete. Means cover the complete runs and say their n."
         )
         found.append(("Incomplete", text))
-    standing = [f for f in results.failures if not f["mended"]]
+    standing = [f for f in results.failures if not f["resolved"]]
     if standing:
         found.append(("Failures", f"{plural(len(standing), 'failed attempt')} not made good since; see below."))
     if results.baseline not in results.queries:

@@ -132,7 +132,7 @@ def load_mobilenet(path: Path) -> QuantizedMobileNetV2:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FathomError(
             f"{path} is not a MobileNetV2 in 8 bits ({type(error).__name__}: {error}). Expected an .npz with `order` "
-            "and, for each of its 53 convolutions, .wq, .wscale, .wzp and .bias (see learn.features.backbones.mobilenet)"
+            f"and, for each of its 53 convolutions, .wq, .wscale, .wzp and .bias (see the documentation of {__name__})"
         ) from error
 
 
