@@ -66,7 +66,7 @@ def folder(
 
 
 @dataset("table")
-def table(
+def image_table(
     root: DataRoot,
     *,
     path: str = "",
