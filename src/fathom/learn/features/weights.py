@@ -22,7 +22,7 @@ def file_facts(path: Path) -> dict[str, Any]:
 
 
 def input_facts(size: tuple[int, int], interpolation: str) -> dict[str, Any]:
-    """How an image becomes the input."""
+    """Size and interpolation of the input."""
     return {"input": f"{size[0]}x{size[1]}", "interpolation": interpolation}
 
 
