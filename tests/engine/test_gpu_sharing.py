@@ -79,12 +79,13 @@ def test_a_job_on_a_cluster_takes_the_share_of_a_gpu_that_was_measured() -> None
 def test_memory_of_a_worker_counts_its_images_but_no_memory_maps(tmp_path: Path) -> None:
     import torch
 
+    from fathom.core.machine import Machine
     from fathom.engine.engine import data_root
     from fathom.engine.gpu_sharing import PROCESS, host_memory
     from fathom.protocol.context import WorkerContext
     from fathom.store.store import Store
 
-    context = WorkerContext(Store(tmp_path), data_root(tmp_path), torch.device("cpu"))
+    context = WorkerContext(Store(tmp_path), data_root(Machine(data=tmp_path)), torch.device("cpu"))
     digits = context.dataset("digits")
     height, width = digits.images.size
     assert (

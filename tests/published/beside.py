@@ -6,12 +6,11 @@ from pathlib import Path
 
 from tests.results import synthetic
 
-from fathom.core.records import LabelRegime, Round, RunSpec, Study, unique
+from fathom.core.records import LabelRegime, Round, RunSpec, Setting, Study, unique
 from fathom.published import tables
 from fathom.published.tables import PublishedArea, PublishedRegime
 from fathom.store.store import Store
 
-Setting = tuple[str, str, str]
 SLOPE = 0.2  # from the first to the last round, around the area
 
 
@@ -83,7 +82,7 @@ def put_choice(store: Store, setting: Setting, recipe: str, key: str) -> None:
     grid = [{"lr": lr, "weight_decay": 0.005, "augmentation": "randaugment-mc"} for lr in (0.1, 0.01)]
     table = [{"hparams": hp, "scores": [m], "mean": m} for hp, m in zip(grid, (0.30, 0.28), strict=True)]
     content = {**dict(zip(("dataset", "regime", "paradigm"), setting, strict=True)), "seeds": [0], "table": table}
-    store.put(f"shared/hparams/{key}", {**content, "metric": "accuracy", "chosen": grid[0], "recipe": recipe})
+    store.put(f"shared/hp-choice/{key}", {**content, "metric": "accuracy", "chosen": grid[0], "recipe": recipe})
 
 
 def rounds_of(area: PublishedArea, regime: LabelRegime, level: float, dip: float) -> list[Round]:

@@ -53,11 +53,21 @@ def test_the_text_is_canonical() -> None:
         ("entropy(subsample=-1)", "or 0 for the whole pool; got -1"),
         ("badge(sampling=power)", "no parameter 'sampling'"),
         ("entropy(stratify=none)", "stratify expects bool"),
+        ("random(dropout=1)", r"auto or a probability in \[0, 1\); got 1"),
+        ("random(dropout=-0.1)", "got -0.1"),
+        ("random(dropout=some)", "got some"),
+        ("bald(dropout=0)", "without dropout all draws are equal"),
     ],
 )
 def test_build_refuses(text, message) -> None:
     with pytest.raises(FathomError, match=message):
         build_query(text)
+
+
+@pytest.mark.parametrize("dropout", [0, 0.5, 0.999])
+def test_dropout_of_the_classifier_is_a_probability(dropout) -> None:
+    assert build_query(f"random(dropout={dropout})").dropout == dropout
+    assert build_query("random").dropout == "auto"
 
 
 def test_own_parameters_reach_the_function() -> None:

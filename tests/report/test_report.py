@@ -241,9 +241,9 @@ def test_a_damaged_round_is_told_and_its_run_counts_as_open(tmp_path: Path) -> N
 
 def test_a_baseline_that_was_not_run_is_told(tmp_path: Path) -> None:
     build(tmp_path, replace(SMALL, baseline="margin"))
-    reading = StudyResults.of(tmp_path)
-    assert "The baseline Margin was not run" in summary(reading)[0]
-    assert "is not among the query methods" in dict(warnings(reading))["No baseline"]
+    results = StudyResults.of(tmp_path)
+    assert "The baseline Margin was not run" in summary(results)[0]
+    assert "is not among the query methods" in dict(warnings(results))["No baseline"]
 
 
 def test_significance_is_claimed_only_where_it_is(tmp_path: Path) -> None:
@@ -276,8 +276,8 @@ def test_methods_with_dropout_are_told_apart(tmp_path: Path) -> None:
 
 def test_a_diverged_arm_and_a_grid_of_one_are_shown(tmp_path: Path) -> None:
     store = build(tmp_path, replace(SMALL, paradigms=("standard(recipe=short)",)))
-    name, (content, _) = next(iter(store.records("shared/hparams").items()))
-    path = tmp_path / "shared" / "hparams" / f"{name}.json"
+    name, (content, _) = next(iter(store.records("shared/hp-choice").items()))
+    path = tmp_path / "shared" / "hp-choice" / f"{name}.json"
 
     def hparams() -> str:
         table = hparam_table(StudyResults.of(tmp_path), store.study.settings[0], "hparams")
@@ -286,11 +286,11 @@ def test_a_diverged_arm_and_a_grid_of_one_are_shown(tmp_path: Path) -> None:
 
     path.unlink()
     content["table"][2] |= {"scores": [0.5, None, 0.4], "mean": None}
-    store.put(f"shared/hparams/{name}", content)
+    store.put(f"shared/hp-choice/{name}", content)
     assert "diverged" in hparams()
     path.unlink()
     only = {"hparams": content["chosen"], "scores": [], "mean": None}
-    store.put(f"shared/hparams/{name}", content | {"table": [only], "seeds": []})
+    store.put(f"shared/hp-choice/{name}", content | {"table": [only], "seeds": []})
     assert "one entry, nothing to choose" in hparams()
 
 
@@ -335,16 +335,16 @@ def test_paid_labels_have_their_scores(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("undrawn")
 def test_a_shared_job_that_succeeded_later_is_made_good(tmp_path: Path) -> None:
     store = build(tmp_path, SMALL)
-    (done,) = store.records("shared/ceiling")
+    (done,) = store.records("shared/full-data")
     run = store.study.runs[0]
-    jobs = {"ceiling": f"shared/ceiling/{done}", "first": "shared/first/0123", "run": f"runs/{run.key}"}
+    jobs = {"full-data": f"shared/full-data/{done}", "round-0": "shared/round-0/0123", "run": f"runs/{run.key}"}
     for kind, job in jobs.items():
         content = {"job": job, "what": kind, "kind": kind, "error": "OSError", "message": "the disk was full"}
         store.fail(kind, {**content, "traceback": ""}, {"session": "s", "finished": "2026-11-22T23:00:00+00:00"})
-    reading = StudyResults.of(tmp_path)
-    assert {f["kind"]: f["mended"] for f in reading.failures} == {"ceiling": True, "first": False, "run": True}
-    assert "1 failed attempt not made good" in dict(warnings(reading))["Failures"]
-    assert Page(report_module.Page(reading).html()).text.count("(later completed)") == 2
+    results = StudyResults.of(tmp_path)
+    assert {f["kind"]: f["resolved"] for f in results.failures} == {"full-data": True, "round-0": False, "run": True}
+    assert "1 failed attempt not made good" in dict(warnings(results))["Failures"]
+    assert Page(report_module.Page(results).html()).text.count("(later completed)") == 2
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -161,3 +161,6 @@ def test_an_empty_table_is_no_error() -> None:
     assert run_areas(empty).empty
     assert method_means(run_areas(empty)).empty
     assert gains(run_areas(empty), "random").empty
+    frame = table(some())
+    assert list(budget_curves(empty).columns) == list(budget_curves(frame).columns)
+    assert list(run_areas(empty).columns) == list(run_areas(frame).columns)

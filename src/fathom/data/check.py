@@ -163,11 +163,12 @@ def _images_below(listing: Listing) -> list[str]:
 
 def _check_loaded(dataset: Dataset) -> DataReport:
     report = DataReport(dataset.name, notes=list(dataset.notes))
-    _count(report, dataset.class_names, dataset.labels, dataset.test_labels)
+    train_labels = dataset.vault.for_data_check()
+    _count(report, dataset.class_names, train_labels, dataset.test_labels)
     hashes: list[str | None] = []
     names: list[str] = []
     for split, images, labels in (
-        ("train", dataset.images, dataset.labels),
+        ("train", dataset.images, train_labels),
         ("test", dataset.test_images, dataset.test_labels),
     ):
         size = f"{images.size[1]}x{images.size[0]}"
@@ -184,8 +185,8 @@ def _check_loaded(dataset: Dataset) -> DataReport:
             report.groups = len(np.union1d(dataset.groups, dataset.test_groups))
             concerned = [f"group {g}" for g in leaks]
             report.problems.append(problem("error", "group-leak", "groups in both train and test", concerned))
-    labels = np.concatenate([dataset.labels, dataset.test_labels])
-    _duplicates(report, hashes, names, labels, np.arange(len(labels)) >= len(dataset.labels))
+    labels = np.concatenate([train_labels, dataset.test_labels])
+    _duplicates(report, hashes, names, labels, np.arange(len(labels)) >= len(train_labels))
     return report
 
 
@@ -199,7 +200,7 @@ def _check_regimes(report: DataReport, dataset: Dataset) -> None:
     except FathomError as error:
         report.problems.append(problem("error", "split", str(error), []))
         return
-    counts = np.bincount(dataset.labels[train], minlength=dataset.num_classes)
+    counts = dataset.vault.class_counts(dataset.num_classes, train)
     if largest_start(dataset, counts, dataset.num_classes) < dataset.num_classes:
         message = (
             "no label regime fits: no starting set can have a label of each class, as the pool of seed 0 has none of"

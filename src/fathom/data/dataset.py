@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fathom.core.augmentations import AUGMENTATIONS
 from fathom.core.records import FathomError
+from fathom.data.vault import Labels, LabelVault
 
 METRICS = ("accuracy", "balanced_accuracy")
 ROLES = ("development", "roll-out")
@@ -52,7 +53,7 @@ class Dataset:
     Args:
         name: Canonical spec string it was built from.
         images: Train images (n of them); the order is fixed by content or official file, never by file system.
-        labels: Class of each train image, 0 to c - 1; int64 [n].
+        labels: Class of each train image, 0 to c - 1; int64 [n]. Given as an array, kept as a `LabelVault`.
         test_images: The fixed test split.
         test_labels: int64 [t].
         class_names: c names.
@@ -77,9 +78,9 @@ class Dataset:
 
     name: str
     images: Images
-    labels: np.ndarray[Any, np.dtype[np.int64]]
+    labels: Labels | LabelVault
     test_images: Images
-    test_labels: np.ndarray[Any, np.dtype[np.int64]]
+    test_labels: Labels
     class_names: tuple[str, ...]
     metric: str
     balanced: bool
@@ -88,8 +89,8 @@ class Dataset:
     std: tuple[float, float, float]
     augment: str
     role: str = "development"
-    groups: np.ndarray[Any, np.dtype[np.int64]] | None = None
-    test_groups: np.ndarray[Any, np.dtype[np.int64]] | None = None
+    groups: Labels | None = None
+    test_groups: Labels | None = None
     long_tail: float | None = None
     regimes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     ids: tuple[str, ...] | None = None
@@ -102,8 +103,14 @@ class Dataset:
         """c, the number of classes."""
         return len(self.class_names)
 
+    @property
+    def vault(self) -> LabelVault:
+        """The sealed train labels. During a run the oracle alone reveals them."""
+        assert isinstance(self.labels, LabelVault)
+        return self.labels
+
     def __post_init__(self) -> None:
-        """Refuse parts that would train without an error and give nonsense, such as labels that do not fit the images.
+        """Seal the train labels; refuse parts that would train without an error and give nonsense.
 
         Raises:
             FathomError: Parts do not fit together, or a field has an unknown value.
@@ -129,9 +136,14 @@ class Dataset:
             raise FathomError(
                 f"dataset {self.name}: rho is {self.long_tail}; expected 1 or more, the largest class over the smallest"
             )
-        self._check_split("train", self.images, self.labels, self.groups)
+        # A copy made by `dataclasses.replace` brings its vault along; its images may differ, so it is checked as well.
+        labels = self.labels.for_data_check() if isinstance(self.labels, LabelVault) else self.labels
+        self._check_split("train", self.images, labels, self.groups)
         self._check_split("test", self.test_images, self.test_labels, self.test_groups)
-        if missing := sorted(set(range(self.num_classes)) - set(np.unique(self.labels).tolist())):
+        if not isinstance(self.labels, LabelVault):
+            object.__setattr__(self, "labels", LabelVault(labels))
+        missing = np.flatnonzero(self.vault.class_counts(self.num_classes) == 0)
+        if len(missing):
             names = ", ".join(self.class_names[c] for c in missing[:10])
             raise FathomError(
                 f"dataset {self.name}: no train image of {len(missing)} of {self.num_classes} classes: {names}. "

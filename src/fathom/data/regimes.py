@@ -3,8 +3,6 @@
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from fathom.core.records import FathomError, LabelRegime
 from fathom.data.dataset import Dataset
 from fathom.data.splits import Ids, largest_start, largest_validation
@@ -129,8 +127,8 @@ def check_regime(dataset: Dataset, regime: LabelRegime, train_ids: Ids, val_ids:
     Raises:
         FathomError: It does not fit; with the reason, and the spec string of the largest regime that fits.
     """
-    pool = np.bincount(dataset.labels[train_ids], minlength=dataset.num_classes)
-    held_out = np.bincount(dataset.labels[val_ids], minlength=dataset.num_classes)
+    pool = dataset.vault.class_counts(dataset.num_classes, train_ids)
+    held_out = dataset.vault.class_counts(dataset.num_classes, val_ids)
     start = largest_start(dataset, pool, regime.start)
     val_size = largest_validation(dataset, held_out, regime.val_size)
     query_size = start if regime.query_size == regime.start else regime.query_size

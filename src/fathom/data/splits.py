@@ -11,6 +11,7 @@ import numpy as np
 from fathom.core.records import FathomError, LabelRegime
 from fathom.core.streams import Stream
 from fathom.data.dataset import Dataset
+from fathom.data.vault import LabelVault, ranks_within_class
 
 Ids = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -52,7 +53,7 @@ def train_val_split(dataset: Dataset, stream: Stream) -> tuple[Ids, Ids]:
             "images on both sides. Use more and smaller groups"
         )
     if dataset.long_tail is not None:
-        train = _thin(train, dataset.labels, dataset.num_classes, dataset.long_tail, stream.at("long-tail"))
+        train = _thin(train, dataset, dataset.long_tail, stream.at("long-tail"))
     return train, val
 
 
@@ -79,7 +80,7 @@ def starting_set(dataset: Dataset, train_ids: Ids, regime: LabelRegime, stream: 
     Source: Lüth et al. 2023, Sec. 3, and study code (5 of each class).
     """
     floor, cap = _start_shape(dataset, regime.start)
-    return _draw(dataset.labels, train_ids, regime.start, floor, cap, stream)
+    return _draw(dataset.vault, train_ids, regime.start, floor, cap, stream)
 
 
 def validation_set(dataset: Dataset, val_ids: Ids, regime: LabelRegime, stream: Stream) -> Ids:
@@ -100,7 +101,7 @@ def validation_set(dataset: Dataset, val_ids: Ids, regime: LabelRegime, stream: 
     if regime.val_size == len(val_ids):
         return val_ids.copy()
     floor, cap = _val_shape(dataset, regime.val_size)
-    return _draw(dataset.labels, val_ids, regime.val_size, floor, cap, stream if cap is None else None)
+    return _draw(dataset.vault, val_ids, regime.val_size, floor, cap, stream if cap is None else None)
 
 
 def fixed_test_split(labels: Ids, fraction: float, groups: Ids | None = None) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -120,7 +121,7 @@ def fixed_test_split(labels: Ids, fraction: float, groups: Ids | None = None) ->
     generator = TEST_STREAM.numpy()
     if groups is None:
         order = generator.permutation(len(labels))
-        chosen[order[_ranks(labels[order]) < wanted[labels[order]]]] = True
+        chosen[order[ranks_within_class(labels[order]) < wanted[labels[order]]]] = True
         return chosen
     have = np.zeros_like(wanted)
     members = _members(groups)
@@ -164,16 +165,15 @@ def _val_shape(dataset: Dataset, size: int) -> tuple[int, int | None]:
     return min(VAL_FLOOR, share), None
 
 
-def _draw(labels: Ids, ids: Ids, size: int, floor: int, cap: int | None, stream: Stream | None) -> Ids:
+def _draw(vault: LabelVault, ids: Ids, size: int, floor: int, cap: int | None, stream: Stream | None) -> Ids:
     """Draw `floor` ids of each class, and others (at most `cap` per class) up to `size`; the first without a stream.
 
     The others are drawn from a second order. In the order of the first draw, the ids of a class that are left come
     after its first `floor` ones: those of rare classes, whose first ones come late, would be drawn too seldom.
     """
     order = ids if stream is None else stream.numpy().permutation(ids)
-    ranks = _ranks(labels[order])
-    sure = order[ranks < floor]
-    others = order[(ranks >= floor) & (ranks < (len(ids) if cap is None else cap))]
+    in_floor = vault.first_per_class(order, floor)
+    sure, others = order[in_floor], order[~in_floor & vault.first_per_class(order, len(ids) if cap is None else cap)]
     if stream is not None:
         others = stream.at("others").numpy().permutation(others)
     drawn: Ids = np.concatenate([sure, others[: max(0, size - len(sure))]])
@@ -191,15 +191,6 @@ def _largest(counts: Ids, size: int, shape: Any, *, strict: bool) -> int:
         if available >= n and (not strict or counts.min() >= floor):
             return n
     return 0
-
-
-def _ranks(labels: Ids) -> Ids:
-    """For each position, the number of earlier positions of the same class."""
-    order = np.argsort(labels, kind="stable")
-    starts = np.searchsorted(labels[order], labels[order])
-    ranks = np.empty(len(labels), np.int64)
-    ranks[order] = np.arange(len(labels)) - starts
-    return ranks
 
 
 def _members(groups: Ids) -> list[Ids]:
@@ -225,10 +216,10 @@ def _hold_out_groups(groups: Ids, size: int, stream: Stream) -> np.ndarray[Any, 
     return held_out
 
 
-def _thin(train: Ids, labels: Ids, num_classes: int, rho: float, stream: Stream) -> Ids:
+def _thin(train: Ids, dataset: Dataset, rho: float, stream: Stream) -> Ids:
     """Keep the long-tail counts of each class at random (all of a class that has fewer), in the order of the split."""
-    wanted = np.array(long_tail_counts(len(train), num_classes, rho))
+    wanted = np.array(long_tail_counts(len(train), dataset.num_classes, rho))
     order = stream.numpy().permutation(len(train))
-    ranks = np.empty(len(train), np.int64)
-    ranks[order] = _ranks(labels[train[order]])
-    return train[ranks < wanted[labels[train]]]
+    kept = np.empty(len(train), bool)
+    kept[order] = dataset.vault.first_per_class(train[order], wanted)
+    return train[kept]

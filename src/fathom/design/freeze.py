@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from fathom.core.records import PROTOCOL, FathomError, Study, digest, unique
+from fathom.core.work import WorkKind
 from fathom.registry.registry import find
 from fathom.registry.spec_string import Value, parse, spell
 from fathom.store import atomic_files
 from fathom.store.store import Store
 
 ENDING = ".freeze.json"
-ROLL_OUT = "roll-out"
+DEVELOPMENT, ROLL_OUT = "development", "roll-out"  # roles of a dataset
 
 
 # ------------------------------------------------------------------------------------------------------- writing
@@ -38,7 +39,8 @@ def freeze(study: Study, out: str | Path | None = None, *, store: Store | None =
     Raises:
         FathomError: The study has roll-out datasets, a run has no round yet, or the file exists with other content.
     """
-    if forbidden := [d for d in unique(r.dataset for r in study.runs) if role_of(d, store) == ROLL_OUT]:
+    facts = store.facts() if store else {}
+    if forbidden := [d for d in unique(r.dataset for r in study.runs) if role_of(d, facts) == ROLL_OUT]:
         raise FathomError(
             f"{study.name} has roll-out datasets ({', '.join(forbidden)}); a freeze contains decisions made on "
             "development data only. Name the development study, or a part of it with --only dataset=NAME"
@@ -89,7 +91,7 @@ def _results(store: Store, study: Study) -> dict[str, Any]:
             f"{len(missing)} of {len(rounds)} runs in {store.root} have no round yet; finish the study (fathom run) "
             "before freezing it, or freeze the study file"
         )
-    hparams = {name: content["chosen"] for name, (content, _) in store.records("shared/hparams").items()}
+    hparams = {name: content["chosen"] for name, (content, _) in store.records(WorkKind.HP_CHOICE.folder).items()}
     return {
         "sha256": digest([rounds, hparams]),
         "rounds": sum(map(len, rounds.values())),
@@ -168,9 +170,23 @@ def _values(text: str) -> tuple[Value, ...]:
 # --------------------------------------------------------------------------------------------------------- roles
 
 
-def role_of(dataset: str, store: Store | None = None) -> str:
-    """`development` or `roll-out`: from the facts of a store, else from the dataset's declaration."""
-    if store and (facts := store.facts().get(dataset)):
-        return str(facts.get("role", "development"))
-    entry, call = find("dataset", dataset)
-    return str(dict(call.arguments).get("role") or entry.options.get("role", "development"))
+def role_of(dataset: str, facts: Mapping[str, Mapping[str, Any]] | None = None) -> str:
+    """Role of a dataset, `development` or `roll-out`: from a store's facts, else as its spec string or code declares.
+
+    Args:
+        dataset: Spec string.
+        facts: Recorded facts by dataset (`Store.facts`). A dataset without a record that is not registered here either
+            counts as development data, as a report must open without the plug-ins that its study was run with.
+
+    Raises:
+        FathomError: No facts are given and the dataset is unknown.
+    """
+    if recorded := (facts or {}).get(dataset):
+        return str(recorded.get("role", DEVELOPMENT))
+    try:
+        entry, call = find("dataset", dataset)
+    except FathomError:
+        if facts is None:
+            raise
+        return DEVELOPMENT
+    return str(dict(call.arguments).get("role") or entry.options.get("role", DEVELOPMENT))

@@ -43,6 +43,15 @@ def unpublished(study: Study) -> list[tuple[str, str]]:
     )
 
 
+def published_choice(dataset: str, regime: str, paradigm: str) -> dict[str, Value]:
+    """HPs that the published study ran a setting with, by name; empty where none are published.
+
+    Args:
+        dataset, regime, paradigm: Spec strings of the setting; only their names count.
+    """
+    return _known("published", dataset, regime, parse(paradigm).name)
+
+
 @cache
 def _paradigm(dataset: str, regime: str, paradigm: str, word: str) -> str:
     """The spec string with published HPs; without a published choice, with the published grid."""

@@ -10,12 +10,11 @@ from typing import Any
 from scipy.special import ncfdtr
 
 from fathom.core.records import FathomError, Setting, Study
-from fathom.registry.spec_string import parse
-from fathom.stats.inference import critical_t, minimum_p
+from fathom.registry.dataset_identity import dataset_identity
+from fathom.stats.differences import SMALLEST_EFFECT
+from fathom.stats.inference import ALPHA, critical_t, minimum_p
 
-ALPHA = 0.05
 WANTED = 0.8
-EFFECT = 0.01  # one point of the metric
 MOST_SEEDS = 10_000
 # The published AUBCs (Lüth et al., 2023; final study, three seeds per cell) have a median standard deviation over seeds
 # of .0064; the difference of two methods then has sqrt(2) times that, if they share nothing but the number of the seed.
@@ -54,7 +53,8 @@ class PowerAnalysis:
     Args:
         seeds: Seeds of the setting with the fewest.
         smallest_p: The smallest p of an exact paired test (sign-flip, Wilcoxon) within that setting.
-        datasets: Distinct datasets: the pairs of an exact test across them, with regimes and seeds averaged.
+        datasets: Distinct datasets (`dataset_identity`): the pairs of an exact test across them, with regimes and
+            seeds averaged.
         smallest_p_across: The smallest p of that test.
         comparisons: Query methods compared with the baseline: the family of Holm's correction.
         effect, sd: Assumed effect and standard deviation of the paired differences, as fractions.
@@ -119,7 +119,7 @@ class PowerAnalysis:
         return found
 
 
-def proof(study: Study, *, effect: float = EFFECT, sd: float = SD) -> PowerAnalysis:
+def proof(study: Study, *, effect: float = SMALLEST_EFFECT, sd: float = SD) -> PowerAnalysis:
     """Compute the statistical power of a study's design.
 
     Args:
@@ -136,7 +136,7 @@ def proof(study: Study, *, effect: float = EFFECT, sd: float = SD) -> PowerAnaly
     for run in study.runs:
         seeds.setdefault(run.setting, set()).add(run.seed)
     n = min(map(len, seeds.values()), default=0)
-    datasets = len({parse(run.dataset).name for run in study.runs})
+    datasets = len({dataset_identity(run.dataset) for run in study.runs})
     return PowerAnalysis(
         seeds=n,
         smallest_p=minimum_p(n),

@@ -11,6 +11,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Union
 
+from fathom.core.machine import Machine, RunOptions
 from fathom.core.records import FathomError, Study, digest
 from fathom.data.dataset import DataRoot
 from fathom.engine import heartbeat
@@ -35,67 +36,53 @@ Engine = Union[LocalEngine, "RayEngine"]
 __all__ = ["Interrupted", "Progress", "StudyOutcome", "data_root", "default_workers", "run_study"]
 
 
-def data_root(data: str | Path | None = None, *, download: bool = False, quiet: bool = False) -> DataRoot:
-    """Where datasets and the cache of images, features and encoders are (see `machine.paths`)."""
-    return DataRoot(*data_folders(data), download=download, quiet=quiet)
+def data_root(machine: Machine = Machine(), *, quiet: bool = False) -> DataRoot:
+    """Folders of the datasets and of the cache (see `machine.paths`)."""
+    return DataRoot(*data_folders(machine.data, machine.cache), download=machine.download, quiet=quiet)
 
 
 def run_study(
     study: Study,
     out: str | Path,
     *,
-    data: str | Path | None = None,
-    download: bool = False,
-    engine: str = "local",
-    device: str = "auto",
-    threads: int = 1,
-    workers: int | None = None,
-    fast: bool = False,
-    extend: bool = False,
-    accept_environment: bool = False,
     only: Study | None = None,
-    quiet: bool = True,
-    gpu_share: float | None = None,
-    progress: Progress = lambda committed, total: None,
+    workers: int | None = None,
+    engine: str = "local",
+    options: RunOptions = RunOptions(),
+    machine: Machine = Machine(),
+    progress: Progress | None = None,
 ) -> StudyOutcome:
-    """Run a study, or go on where it stopped.
+    """Run a study, or resume it.
 
     Args:
-        study: The study.
-        out: Folder for the results; the same folder again goes on where it stopped.
-        data: Folder of the datasets' official files (default: FATHOM_DATA, else ./data).
-        download: Fetch datasets that are not there.
-        engine: `local` (worker processes of this machine), `ray` or `ray:ADDRESS` (a cluster, see docs/clusters.md).
-        device: `auto`, `cpu`, `cuda`, `cuda:1`.
-        threads: CPU threads of a worker. Part of what decides the numbers.
-        workers: Worker processes; None: one per core on the CPU, one per GPU and more where memory and idle time of a
-            GPU carry them; 0: work in this process. Ray decides that by itself.
-        fast: On CUDA, kernels whose sums have no fixed order; part of what decides the numbers. Without it a run gives
-            the same bits again.
-        extend: Accept a study that adds runs to the one in `out`.
-        accept_environment: Accept other package versions, device type or threads than the results in `out` have.
-        only: The part of the study to do now; the folder holds the whole study, and the outcome is of the part.
-        quiet: No progress of image decoding and downloads.
-        gpu_share: Share of a GPU that a job takes on Ray; None: a whole one, until what jobs take of it is measured.
-        progress: Called with (trainings committed, trainings in all).
+        study: The whole study. The caller has applied `options.hparams` and `options.freeze` to it.
+        out: Folder for the results; a folder that holds part of them resumes.
+        only: The part of the study to run now. The folder holds the whole study; the outcome counts the part.
+        workers: Worker processes; 0 works in this process. None: one per core on the CPU; one per GPU, and more where
+            the memory and idle time of a GPU allow it. Must be None on Ray.
+        engine: `local` (worker processes of this machine), `ray` or `ray:HOST:PORT` (a cluster, see docs/clusters.md).
+        options: `extend`, `accept_environment` and `gpu_share`.
+        machine: Data, cache, device, threads. Its plug-ins are registered by the caller.
+        progress: Called with (trainings committed, trainings in total). None: no progress of any kind is shown.
 
     Returns:
-        How it ended; failed runs are in it, they raise nothing.
+        The counts and the failed runs; a failed run raises nothing.
 
     Raises:
         FathomError: Study, data, regime, store or machine do not fit; nothing was trained.
-        Interrupted: Ctrl-C, SIGTERM or SIGUSR2; what was committed is safe.
+        Interrupted: Ctrl-C, SIGTERM or SIGUSR2 during training; committed rounds are kept.
     """
-    if threads < 1 or (workers is not None and workers < 0):
-        raise FathomError(f"expected threads from 1 and workers from 0; got {threads} and {workers}")
-    root = data_root(data, download=download, quiet=quiet)
+    if machine.threads < 1 or (workers is not None and workers < 0):
+        raise FathomError(f"expected threads >= 1 and workers >= 0; got {machine.threads} and {workers}")
+    root = data_root(machine, quiet=progress is None)
     call: _Call | None = None
     with notice_signals() as noticed:
         try:
-            with find_engine(engine, device, threads, workers, fast, gpu_share) as chosen:
+            with find_engine(engine, machine, workers, options.gpu_share) as chosen:
                 noticed.install()  # an engine may have put its own handlers there
-                call = _Call(study, only, Store(out), chosen, noticed, progress, accept_environment)
-                return call.work(root, extend)
+                report = progress or (lambda committed, total: None)
+                call = _Call(study, only, Store(out), chosen, noticed, report, options.accept_environment)
+                return call.work(root, options.extend)
         except (KeyboardInterrupt, Terminated, SystemError) as stop:
             if isinstance(stop, SystemError) and noticed.kind is None:
                 raise  # else it is what an extension module made of a signal that came while it worked
@@ -108,9 +95,7 @@ def run_study(
             raise Interrupted(outcome, TRY_AGAIN if terminated else STOPPED) from None
 
 
-def find_engine(
-    text: str, device: str, threads: int, workers: int | None, fast: bool, gpu_share: float | None = None
-) -> Engine:
+def find_engine(text: str, machine: Machine, workers: int | None, gpu_share: float | None = None) -> Engine:
     """The engine called `local`, `ray` or `ray:ADDRESS`.
 
     Raises:
@@ -120,12 +105,12 @@ def find_engine(
     if name == "ray":
         from fathom.engine.ray import RayEngine
 
-        return RayEngine(address, device, threads, workers, fast, gpu_share)
+        return RayEngine(address, machine.device, machine.threads, workers, machine.fast, gpu_share)
     if text != "local":
-        raise FathomError(f"expected engine local, ray or ray:ADDRESS (such as ray:10.0.0.1:6379); got {text!r}")
+        raise FathomError(f"expected engine local, ray or ray:HOST:PORT (such as ray:10.0.0.1:6379); got {text!r}")
     if gpu_share is not None:
-        raise FathomError("gpu_share is for the engine ray; here workers join a GPU by what is measured, see workers")
-    return LocalEngine(find_device(device), threads, workers, fast)
+        raise FathomError("gpu_share needs the engine ray; the local engine starts as many workers as a GPU can take")
+    return LocalEngine(find_device(machine.device), machine.threads, workers, machine.fast)
 
 
 class _Call:

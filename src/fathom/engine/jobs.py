@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fathom.core.records import RunSpec, Setting, Study, unique
+from fathom.core.work import WorkKind
 from fathom.protocol import loop, tune
 from fathom.protocol.context import WorkerContext
 from fathom.protocol.dropout import dropout_of
@@ -22,19 +23,18 @@ class Job:
     """One piece of work that one process does.
 
     Args:
-        kind: `prepare` (an encoder), `embed` (a backbone's features), `search` (one training of the HP search),
-            `choose`, `first` (a shared round 0), `run`, `ceiling`.
+        kind: Kind of work; one of those that have jobs.
         name: Name of its record in the store (`runs/<key>` for a run).
         setting: (dataset, regime, paradigm).
-        seed: Seed; -1 for `choose`.
+        seed: Seed; -1 for an HP choice.
         needs: Names of the jobs that come before it.
-        hparams: Of a `search` job.
-        dropout: Of a `first` job.
-        query: Call-string of a `run` job.
-        retunings: Trainings that search HPs again within a `run` job.
+        hparams: Of an HP search.
+        dropout: Of a round 0.
+        query: Spec string of a run's query method.
+        retunings: Trainings that search HPs again within a run.
     """
 
-    kind: str
+    kind: WorkKind
     name: str
     setting: Setting
     seed: int
@@ -49,7 +49,7 @@ class Job:
         return RunSpec(*self.setting, self.query, self.seed)
 
     def __str__(self) -> str:
-        what = self.query or {"prepare": "pre-training", "embed": "features"}.get(self.kind, self.kind)
+        what = self.query or self.kind.words
         return f"{what} on {self.setting.dataset}, {self.setting.regime}, {self.setting.paradigm}" + (
             f", seed {self.seed}" if self.seed >= 0 else ""
         )
@@ -59,12 +59,12 @@ def jobs_of(study: Study, context: WorkerContext, whole: Study | None = None) ->
     """All jobs of a study in the order they should be done.
 
     First the HPs of every setting are chosen, with what that needs; then, seed by seed, the round 0 and the runs of all
-    settings; the ceilings last. A study that is stopped half-way so has whole seeds, which can be compared.
+    settings; classifiers on full data last. A study that is stopped half-way so has whole seeds, which can be compared.
 
     Args:
         study: The study, or the part of it that is to be done now.
         lab: What is open.
-        whole: The study that it is a part of: it decides which seeds get a ceiling.
+        whole: The study that it is a part of: it decides which seeds get a classifier on full data.
     """
     jobs: dict[str, Job] = {}
     choices = {}
@@ -82,7 +82,9 @@ def jobs_of(study: Study, context: WorkerContext, whole: Study | None = None) ->
         for seed in (seed for seed in full_data_records[setting][: study.full_data] if seed in here[setting]):
             train_split = _preparation_jobs(context, setting, seed)
             name = loop.full_data_key(context, setting, seed)
-            jobs.setdefault(name, Job("ceiling", name, setting, seed, _names([choices[setting], *train_split[-1:]])))
+            jobs.setdefault(
+                name, Job(WorkKind.FULL_DATA, name, setting, seed, _names([choices[setting], *train_split[-1:]]))
+            )
     return list(jobs.values())
 
 
@@ -104,9 +106,9 @@ def _choice_jobs(context: WorkerContext, setting: Setting) -> Iterator[Job]:
             yield from (train_split := _preparation_jobs(context, setting, seed))
             for hparams in grid:
                 name = tune.search_key(context, setting, hparams, seed)
-                arms.append(Job("search", name, setting, seed, _names(train_split[-1:]), hparams=hparams))
+                arms.append(Job(WorkKind.HP_SEARCH, name, setting, seed, _names(train_split[-1:]), hparams=hparams))
         yield from arms
-    yield Job("choose", tune.choice_key(context, setting), setting, -1, _names(arms))
+    yield Job(WorkKind.HP_CHOICE, tune.choice_key(context, setting), setting, -1, _names(arms))
 
 
 def _run_jobs(context: WorkerContext, spec: RunSpec, choice: Job) -> Iterator[Job]:
@@ -115,11 +117,11 @@ def _run_jobs(context: WorkerContext, spec: RunSpec, choice: Job) -> Iterator[Jo
     yield from (train_split := _preparation_jobs(context, setting, spec.seed))
     dropout = dropout_of(paradigm, build_method(spec.query))
     name = loop.round_0_key(context, setting, spec.seed, dropout)
-    first = Job("first", name, setting, spec.seed, _names([choice, *train_split[-1:]]), dropout=dropout)
+    first = Job(WorkKind.ROUND_0, name, setting, spec.seed, _names([choice, *train_split[-1:]]), dropout=dropout)
     yield first
     grid = len(tune.grid_of(context, setting))
     again = grid * len(tune.retunes(paradigm)) if grid > 1 else 0
-    run = Job("run", context.store.run_name(spec), setting, spec.seed, _names([first]), query=spec.query)
+    run = Job(WorkKind.RUN, context.store.run_name(spec), setting, spec.seed, _names([first]), query=spec.query)
     yield replace(run, retunings=again)
 
 
@@ -137,7 +139,7 @@ def _names(jobs: Sequence[Job]) -> tuple[str, ...]:
 
 def done(store: Store, job: Job) -> bool:
     """Whether the job's result is committed."""
-    if job.kind == "run":
+    if job.kind == WorkKind.RUN:
         return store.complete(job.spec)
     return store.get(job.name) is not None
 
@@ -145,30 +147,30 @@ def done(store: Store, job: Job) -> bool:
 def do(context: WorkerContext, job: Job) -> None:
     """Do one job; its result is in the store afterwards."""
     match job.kind:
-        case "prepare":
+        case WorkKind.PRETRAIN:
             prepare_state(context, job.setting.dataset, context.paradigm_of(job.setting), job.seed)
-        case "embed":
+        case WorkKind.FEATURES:
             embed_features(context, job.setting, job.seed)
-        case "search":
+        case WorkKind.HP_SEARCH:
             tune.train_candidate(context, job.setting, job.hparams, job.seed)
-        case "choose":
+        case WorkKind.HP_CHOICE:
             tune.choose_hparams(context, job.setting)
-        case "first":
+        case WorkKind.ROUND_0:
             loop.train_round_0(context, job.setting, job.seed, job.dropout)
-        case "run":
+        case WorkKind.RUN:
             loop.run_rounds(context, job.spec)
-        case "ceiling":
+        case WorkKind.FULL_DATA:
             loop.train_full_data(context, job.setting, job.seed)
         case _:
             raise ValueError(f"unknown kind of job {job.kind!r}")
 
 
 def trainings(job: Job, store: Store) -> int:
-    """Trainings in a job: a run's round 0 is trained by its `first` job, an encoder is one training.
+    """Trainings in a job: a run's round 0 is a job of its own, an encoder is one training.
 
     HPs that a run searches again are trainings of its own.
     """
-    if job.kind == "run":
+    if job.kind == WorkKind.RUN:
         regime = store.regime(job.spec)
         return regime.rounds - 1 + job.retunings if regime else 0
-    return 0 if job.kind in ("choose", "embed") else 1
+    return int(job.kind.is_training)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from fathom.core.work import SHARED_JOBS, WorkKind
 from fathom.engine.jobs import Job, done, trainings
 from fathom.engine.signals import SignalNoticed
 from fathom.protocol.retune import committed as retuned
@@ -65,7 +66,7 @@ class Watch:
         """Trainings committed so far, every file read and checked."""
         count = 0
         for job in self.jobs:
-            if job.kind == "run":
+            if job.kind == WorkKind.RUN:
                 count += max(0, len(self.store.rounds(job.spec)) - 1)
                 count += retuned(self.store, job.spec) if job.retunings else 0
             elif done(self.store, job):
@@ -77,17 +78,19 @@ class Watch:
         self.noticed.look()
         root, wanted = self.store.root, {job.name for job in self.jobs}
         paths = (path for path in root.glob("runs/*/round-*.json") if f"runs/{path.parent.name}" in wanted)
-        rounds = sum(path.stem != "round-00" for path in paths)  # round 0 is trained by its `first` job
-        kinds = ("prepared", "search", "first", "ceiling")
-        names = (f"shared/{kind}/{path.stem}" for kind in kinds for path in root.glob(f"shared/{kind}/*.json"))
+        rounds = sum(path.stem != "round-00" for path in paths)  # round 0 is a job of its own
+        kinds = [kind for kind in SHARED_JOBS if kind.is_training]
+        names = (kind.record(path.stem) for kind in kinds for path in root.glob(f"{kind.folder}/*.json"))
         shared = sum(name in wanted for name in names)
-        again = sum(f"runs/{p.stem.rsplit('-', 2)[0]}" in wanted for p in root.glob("shared/retuning/*.json"))
+        again = sum(
+            f"runs/{p.stem.rsplit('-', 2)[0]}" in wanted for p in root.glob(f"{WorkKind.RETUNE_SEARCH.folder}/*.json")
+        )
         self.progress(min(rounds + shared + again, self.total), self.total)
 
     def outcome(self) -> StudyOutcome:
         """How it stands."""
         self.look()
-        runs = [job for job in self.jobs if job.kind == "run"]
+        runs = [job for job in self.jobs if job.kind == WorkKind.RUN]
         return StudyOutcome(
             out=str(self.store.root),
             runs=len(runs),

@@ -20,7 +20,8 @@ from typing import Any
 
 import torch
 
-from fathom.core.records import FathomError, digest
+from fathom.core.records import FathomError, Setting, digest
+from fathom.core.work import WorkKind
 from fathom.data.dataset import DataRoot
 from fathom.engine.heartbeat import Heartbeat
 from fathom.engine.jobs import Job, do, done, trainings
@@ -209,7 +210,8 @@ def open_context(orders: WorkerOrders) -> WorkerContext:
 
 def job_of(data: dict[str, Any]) -> Job:
     """A job from its JSON."""
-    return Job(**{**data, "setting": tuple(data["setting"]), "needs": tuple(data["needs"])})
+    setting, needs = Setting(*data["setting"]), tuple(data["needs"])
+    return Job(**{**data, "kind": WorkKind(data["kind"]), "setting": setting, "needs": needs})
 
 
 def _die_with_parent() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from fathom.core.machine import Machine
 from fathom.core.records import FathomError
 from fathom.engine.engine import data_root
 from fathom.machine.environment import find_device
@@ -63,13 +64,9 @@ def recheck(
     sample: int,
     seed: int = 0,
     shared: int = 0,
-    data: str | Path | None = None,
-    download: bool = False,
-    device: str = "auto",
-    threads: int | None = None,
     workers: int = 0,
-    quiet: bool = False,
-    progress: Progress = lambda done, total: None,
+    machine: Machine = Machine(),
+    progress: Progress | None = None,
 ) -> Rechecked:
     """Compute some committed rounds again and compare them with what is committed; outcomes are kept in the store.
 
@@ -80,43 +77,39 @@ def recheck(
         sample: How many rounds.
         seed: Which; the same seed draws the same rounds of the same store.
         shared: How many trainings of the HP search and on full data besides.
-        data, download, device: As of `run`.
-        threads: CPU threads [default: as the study's first environment].
-        workers: Processes; 0 works in this one.
-        quiet: No progress of image decoding and downloads.
-        progress: Called with (rechecked, to be rechecked).
+        workers: Worker processes; 0 works in this process.
+        machine: Data and device. `threads` and `fast` are those of the study's first environment instead.
+        progress: Called with (rechecked, to be rechecked). None: no progress of any kind is shown.
 
     Raises:
         FathomError: There is no study, no sound round, no data; or a number makes no sense.
     """
-    if sample < 1 or shared < 0 or workers < 0 or (threads is not None and threads < 1):
-        raise FathomError(
-            f"expected a sample and threads from 1, shared and workers from 0; got sample {sample}, threads {threads}, "
-            f"shared {shared}, workers {workers}"
-        )
+    if sample < 1 or shared < 0 or workers < 0:
+        raise FathomError(f"expected sample >= 1, shared >= 0 and workers >= 0; got {sample}, {shared} and {workers}")
     store = Store.open(out)
     found = damage(store)
     items = draw(store, sample, seed, shared)
-    where, root = find_device(device), data_root(data, download=download, quiet=quiet)
+    where, root = find_device(machine.device), data_root(machine, quiet=progress is None)
     outcomes: dict[RecheckItem, RecheckOutcome] = {}
-    progress(0, len(items))
+    report = progress or (lambda done, total: None)
+    report(0, len(items))
     with tempfile.TemporaryDirectory(prefix="fathom-recheck-") as aside:
         orders = RecheckOrders(
             out=str(store.root),
             aside=aside,
             data=str(root.path),
             cache=str(root.cache),
-            download=download,
-            quiet=quiet or workers > 1,
+            download=machine.download,
+            quiet=progress is None or workers > 1,
             device=str(where),
-            threads=threads or _threads(store),
+            threads=_threads(store),
             fast=_fast(store),
             plugins=registry.added_files(),
             items=[dataclasses.asdict(item) for item in items],
         )
         for outcome in _in_processes(orders, workers) if workers else redone(orders):
             outcomes[outcome.item] = outcome
-            progress(len(outcomes), len(items))
+            report(len(outcomes), len(items))
     return Rechecked(str(store.root), [outcomes[item] for item in items], found)
 
 

@@ -20,6 +20,7 @@ import torch
 import fathom
 from fathom.core.records import FathomError, NonFiniteError, RunSpec, Setting, digest, unique
 from fathom.core.streams import Stream
+from fathom.core.work import SHARED_RECORDS, WorkKind
 from fathom.data.dataset import DataRoot
 from fathom.machine.environment import Environment, check
 from fathom.protocol import loop, tune
@@ -28,9 +29,10 @@ from fathom.protocol.dropout import dropout_of
 from fathom.query.method import build_query as build_method
 from fathom.recheck.compare_records import TOLERANCE, compare_records, plain_values
 from fathom.store.atomic_files import DamageWarning
-from fathom.store.store import SHARED, Store
+from fathom.store.store import Store
 
-GIVEN = ("prepared", "features", "search", "hparams", "retries")  # shared work that a recheck takes as committed
+# Shared work that a recheck takes as committed; round 0 and full data are trained again.
+GIVEN = (WorkKind.PRETRAIN, WorkKind.FEATURES, WorkKind.HP_SEARCH, WorkKind.HP_CHOICE, WorkKind.RETRIES)
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class RecheckItem:
     """What is to be done again.
 
     Args:
-        kind: `round`, `search` (one training of the HP search) or `ceiling`.
+        kind: `round`, or `WorkKind.HP_SEARCH` (one training of the HP search) or `WorkKind.FULL_DATA`.
         name: Of its record in the store.
         run: Key of the run, of a round.
         number: Of the round.
@@ -96,7 +98,9 @@ def draw(store: Store, sample: int, seed: int, shared: int = 0) -> list[RecheckI
     if not rounds:
         raise FathomError(f"{store.root} holds no round that can be read; there is nothing to recheck")
     records = [
-        RecheckItem(kind, f"shared/{kind}/{name}") for kind in ("search", "ceiling") for name in _names(store, kind)
+        RecheckItem(kind, kind.record(name))
+        for kind in (WorkKind.HP_SEARCH, WorkKind.FULL_DATA)
+        for name in _names(store, kind)
     ]
     return [*_some(rounds, sample, seed, "rounds"), *_some(records, shared, seed, "shared")]
 
@@ -108,9 +112,9 @@ def _some(items: list[RecheckItem], count: int, seed: int, purpose: str) -> list
 
 
 def _names(store: Store, kind: str) -> list[str]:
-    """Records of shared work that count: of a ceiling, those of the setting's present form."""
-    found = store.records(f"shared/{kind}")
-    if kind == "search":
+    """Records of shared work that count: on full data, those of the setting's present form."""
+    found = store.records(kind.folder)
+    if kind == WorkKind.HP_SEARCH:
         return list(found)
     changes = {s: store.retries(s) for s in store.study.settings}
     named = {name: (Setting(c["dataset"], c["regime"], c["paradigm"]), c["seed"]) for name, (c, _) in found.items()}
@@ -123,7 +127,7 @@ def damage(store: Store) -> list[str]:
         warnings.simplefilter("always")
         for spec in store.study.runs:
             store.rounds(spec)
-        for kind in ("environments", "datasets", *(f"shared/{kind}" for kind in SHARED)):
+        for kind in ("environments", "datasets", *(kind.folder for kind in SHARED_RECORDS)):
             store.records(kind)
     told = unique(str(w.message) for w in caught if issubclass(w.category, DamageWarning))
     return [text.partition("; it counts as absent")[0] for text in told]
@@ -137,7 +141,7 @@ def bench(store: Store, root: Path) -> Store:
 
     Its files are links: they are only ever read, or replaced by name.
     """
-    for kind in ("environments", "datasets", *(f"shared/{kind}" for kind in GIVEN)):
+    for kind in ("environments", "datasets", *(kind.folder for kind in GIVEN)):
         (root / kind).mkdir(parents=True)
         for path in sorted((store.root / kind).glob("*")):
             _link(path, root / kind / path.name)
@@ -236,7 +240,7 @@ class Recheck:
             return plain_values(record.content()), self._first(item)
         setting = Setting(committed["dataset"], committed["regime"], committed["paradigm"])
         self.context.store.path(item.name).unlink(missing_ok=True)
-        if item.kind == "search":
+        if item.kind == WorkKind.HP_SEARCH:
             tune.train_candidate(self.context, setting, committed["hparams"], committed["seed"])
         else:
             loop.train_full_data(self.context, setting, committed["seed"])

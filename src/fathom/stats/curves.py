@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fathom.core.records import FathomError, Setting
-from fathom.stats.inference import Array, holm, paired_t, t_interval
+from fathom.stats.inference import LEVEL, Array, holm, paired_t, t_interval
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SETTING = ["dataset", "regime", "paradigm"]
+SETTING = list(Setting._fields)  # columns of the tidy table
 AXES = ("budget", "paid")
 
 # (setting, query method) -> the query method that its gain is measured against, where that is not the baseline
@@ -55,7 +55,7 @@ def settings(frame: "pd.DataFrame") -> Iterator[tuple[Setting, "pd.DataFrame"]]:
         yield Setting(str(dataset), str(regime), str(paradigm)), rows
 
 
-def budget_curves(frame: "pd.DataFrame", axis: str = "budget", level: float = 0.95) -> "pd.DataFrame":
+def budget_curves(frame: "pd.DataFrame", axis: str = "budget", level: float = LEVEL) -> "pd.DataFrame":
     """Mean score and t-interval over seeds of each setting, query method and round.
 
     Args:
@@ -78,7 +78,7 @@ def budget_curves(frame: "pd.DataFrame", axis: str = "budget", level: float = 0.
     for setting, part in settings(frame):
         for (query, number), seeds in part.groupby(["query", "round"], sort=False):
             band = t_interval(seeds["score"].to_numpy(dtype=np.float64), level)
-            row: dict[str, Any] = dict(zip(SETTING, setting, strict=True)) | {"query": query, "round": number}
+            row: dict[str, Any] = setting._asdict() | {"query": query, "round": number}
             row |= {"budget": float(seeds[axis].mean()), "n": band.n, "mean": band.mean}
             rows.append(row | {"low": band.low, "high": band.high, "sd": band.sd})
     columns = [*SETTING, "query", "round", "budget", "n", "mean", "low", "high", "sd"]
@@ -86,7 +86,7 @@ def budget_curves(frame: "pd.DataFrame", axis: str = "budget", level: float = 0.
 
 
 def gain_curves(
-    frame: "pd.DataFrame", baseline: str, references: References | None = None, level: float = 0.95
+    frame: "pd.DataFrame", baseline: str, references: References | None = None, level: float = LEVEL
 ) -> "pd.DataFrame":
     """Mean difference to the baseline at each round, paired by seed; columns and units as `budget_curves`.
 
@@ -129,7 +129,7 @@ def run_areas(frame: "pd.DataFrame", rounds: Mapping[str, int] | None = None) ->
             planned = (rounds or {}).get(str(run), most)
             complete = curve["round"].tolist() == list(range(planned))
             scores = curve["score"].to_numpy(dtype=np.float64)
-            row: dict[str, Any] = dict(zip(SETTING, setting, strict=True))
+            row: dict[str, Any] = setting._asdict()
             row |= {"query": curve["query"].iloc[0], "seed": int(curve["seed"].iloc[0]), "run": run}
             row |= {"rounds": len(curve), "planned": planned, "complete": complete}
             row["aubc"] = aubc(curve["budget"].to_numpy(dtype=np.float64), scores) if complete else float("nan")
@@ -139,7 +139,7 @@ def run_areas(frame: "pd.DataFrame", rounds: Mapping[str, int] | None = None) ->
     return pd.DataFrame(rows, columns=columns)
 
 
-def method_means(areas: "pd.DataFrame", level: float = 0.95) -> "pd.DataFrame":
+def method_means(areas: "pd.DataFrame", level: float = LEVEL) -> "pd.DataFrame":
     """Mean and t-interval over the complete runs of each setting and query method.
 
     Returns:
@@ -151,7 +151,7 @@ def method_means(areas: "pd.DataFrame", level: float = 0.95) -> "pd.DataFrame":
     rows: list[dict[str, Any]] = []
     for setting, part in settings(areas):
         for query, runs in part.groupby("query", sort=False):
-            row: dict[str, Any] = dict(zip(SETTING, setting, strict=True)) | {"query": query}
+            row: dict[str, Any] = setting._asdict() | {"query": query}
             done = runs[runs["complete"]]
             row |= {"n": len(done), "runs": len(runs)}
             for what in ("aubc", "final"):
@@ -162,7 +162,7 @@ def method_means(areas: "pd.DataFrame", level: float = 0.95) -> "pd.DataFrame":
 
 
 def gains(
-    areas: "pd.DataFrame", baseline: str, references: References | None = None, level: float = 0.95
+    areas: "pd.DataFrame", baseline: str, references: References | None = None, level: float = LEVEL
 ) -> "pd.DataFrame":
     """Gain of each query method over the baseline in each setting, paired by seed.
 
@@ -192,7 +192,7 @@ def gains(
             if query == baseline or reference.empty:
                 continue
             seeds = sorted(set(own.index) & set(reference.index))
-            row: dict[str, Any] = dict(zip(SETTING, setting, strict=True)) | {"query": query, "reference": against}
+            row: dict[str, Any] = setting._asdict() | {"query": query, "reference": against}
             family.append(row | {"n": len(seeds)} | _gain(own, reference, seeds, level))
         for row, p in zip(family, holm([row["aubc_p"] for row in family]), strict=True):
             rows.append(row | {"aubc_holm": float(p)})

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from fathom.stats.inference import SPREAD, paired_t, t_interval
+from fathom.stats.inference import LEVEL, SPREAD, paired_t, t_interval
 
-LEVEL = 0.95  # of intervals
-ALPHA = 0.05  # of tests; equivalence is tested by the interval of 1 - 2 ALPHA
+EQUIVALENCE_MARGIN = 0.02  # two AUBCs that differ by less than two points count as equal
+SMALLEST_EFFECT = 0.01  # one point: the smallest effect that claims and designs are about
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from fathom.core.records import FathomError
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
+ALPHA = 0.05  # of all tests
+LEVEL = 0.95  # coverage of all intervals
 SPREAD = 1e-12  # differences of scores in [0, 1] whose sd is below this do not vary
 MIN_SEEDS = 5  # with fewer, no exact test reaches .05, and nothing can check the normality that a t-test assumes
 
@@ -56,7 +58,7 @@ class TestResult:
     refused: str = ""
 
 
-def t_interval(values: Sequence[float] | Array, level: float = 0.95) -> Interval:
+def t_interval(values: Sequence[float] | Array, level: float = LEVEL) -> Interval:
     """Mean and t-interval with n - 1 degrees of freedom.
 
     Args:

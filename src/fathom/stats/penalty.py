@@ -30,7 +30,7 @@ from scipy.special import stdtr
 from fathom.core.records import FathomError, Setting, unique
 from fathom.core.streams import Stream
 from fathom.stats.curves import settings
-from fathom.stats.inference import SPREAD, Array, critical_t, holm
+from fathom.stats.inference import ALPHA, SPREAD, Array, critical_t, holm
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,7 +119,7 @@ class Penalty:
 def penalty_matrix(
     frame: "pd.DataFrame",
     *,
-    alpha: float = 0.05,
+    alpha: float = ALPHA,
     include_start: bool = False,
     rounds: Mapping[str, int] | None = None,
     draws: int = 2000,

@@ -223,6 +223,7 @@ def _build(kind: str, listing: Listing, root: DataRoot, options: FolderOptions) 
         for ids in np.split(places, [len(made.labels)])
     )
     mean, std = channel_statistics(images)
+    labels = made.vault.for_data_check()
     return replace(
         made,
         images=images,
@@ -231,7 +232,7 @@ def _build(kind: str, listing: Listing, root: DataRoot, options: FolderOptions) 
         std=std,
         role=options.role,
         augment=options.augment if options.augment != "auto" else ("cifar" if side <= AUTO_SIZE else "imagenet"),
-        revision=revision(images, test_images, made.labels, made.test_labels, made.groups, made.test_groups),
+        revision=revision(images, test_images, labels, made.test_labels, made.groups, made.test_groups),
         notes=(*made.notes, *size_notes, *_unseen(made)),
     )
 
