@@ -41,17 +41,16 @@ def find_weights(
     """
     if request.untrained:
         return None, UNTRAINED
-    path, revision = request.optional_file(), ""
-    if path is None:
+    if not request.weights:
         path, revision = fetch()
-    elif path.suffix == ".safetensors":
-        license = f"{LICENSE_UNKNOWN} (a local file)"
-    else:  # a pickle can run any program when it is read
+        return path, file_facts(path) | {"revision": revision, "license": license}
+    path = request.file()
+    if path.suffix != ".safetensors":  # a pickle can run any program when it is read
         raise FathomError(
             f"weights of {request.name} are read from .safetensors, which holds numbers and nothing else; got "
             f"{path.name}. Convert it: safetensors.torch.save_file(state_dict, FILE)"
         )
-    return path, file_facts(path) | {"revision": revision, "license": license}
+    return path, file_facts(path) | {"revision": "", "license": f"{LICENSE_UNKNOWN} (a local file)"}
 
 
 def absent(request: BackboneRequest, why: str) -> FathomError:
