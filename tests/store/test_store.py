@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -451,6 +452,20 @@ def test_files_have_the_permissions_of_the_umask(store: Store) -> None:
     finally:
         os.umask(before)
     assert (store.root / "shared/open.json").stat().st_mode & 0o777 == 0o644
+
+
+def test_who_moves_a_damaged_record_waits_for_others_that_move_something(store: Store) -> None:
+    store.put("shared/x", {"value": 1})
+    path = store.path("shared/x")
+    path.write_bytes(b"damaged")
+    mover = threading.Thread(target=store.quarantine, args=("shared/x", lambda: "damaged" if path.exists() else ""))
+    with pytest.warns(DamageWarning, match="moved to"):
+        with store.lock("quarantine"):
+            mover.start()
+            mover.join(0.5)
+            assert path.exists()
+        mover.join(20)
+    assert not path.exists()
 
 
 def test_many_writers_one_wins(store: Store) -> None:
