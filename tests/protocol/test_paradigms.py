@@ -23,8 +23,6 @@ from fathom.protocol.dropout import dropout_of
 from fathom.protocol.knn_eval import knn_probe, nearest_classes
 from fathom.protocol.oracle import Oracle
 from fathom.protocol.preparation import CacheWarning, features_of, prepare_state
-from fathom.protocol.split import TrainSplit
-from fathom.protocol.tune import chosen
 from fathom.query.method import build_query as build_method
 from fathom.store.store import Store
 
