@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
+from fathom.core.metrics import MAIN_METRICS
 from fathom.core.records import FathomError
 from fathom.data.vault import Labels, LabelVault
 
-METRICS = ("accuracy", "balanced_accuracy")
 ROLES = ("development", "roll-out")
 AUGMENT = ("cifar", "digits", "isic", "imagenet")
 
@@ -117,7 +117,7 @@ class Dataset:
             FathomError: Parts do not fit together, or a field has a value nobody would understand.
         """
         for what, given, allowed in (
-            ("metric", self.metric, METRICS),
+            ("metric", self.metric, MAIN_METRICS),
             ("role", self.role, ROLES),
             ("augment", self.augment, AUGMENT),
         ):

@@ -1,7 +1,7 @@
 """Which classifier each query method of a setting is run with, and what a comparison across two of them must say.
 
 Query methods that need dropout draws are run with a classifier that has dropout, the others with one that has none
-(`protocol.dropout`). A difference between such methods is one of query method and classifier together, unless the
+(`design.dropout`). A difference between such methods is one of query method and classifier together, unless the
 baseline was run with both: `random(dropout=0.5)` is the matched control of BALD, and BALD is then measured against it.
 """
 
@@ -10,23 +10,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from fathom.core.records import FathomError, unique
+from fathom.design.dropout import classifier_dropout
 from fathom.registry.registry import find
 from fathom.registry.spec_string import SpecString, parse
 from fathom.results.names import label
 
-DROPOUT = 0.5  # of the classifier of methods that need draws
 CROSSED, MATCHED = "†", "‡"  # marks of numbers: across two classifiers, against the matched control
 
 
 def dropout_of(paradigm: str, query: str) -> float:
-    """Dropout of the classifier that a query method is run with; by call-strings alone (`protocol.dropout`)."""
-    own = argument("query", query, "dropout", "auto")
-    if not isinstance(own, str):
-        return float(own or 0)
-    rule = argument("paradigm", paradigm, "dropout", "auto")
-    if not isinstance(rule, str):
-        return float(rule or 0)
-    return DROPOUT if rule == "all" or argument("query", query, "draws", 0) else 0.0
+    """Dropout of the classifier that a query method is run with; by call-strings alone (`design.dropout`)."""
+    rule, own = argument("paradigm", paradigm, "dropout", "auto"), argument("query", query, "dropout", "auto")
+    return classifier_dropout(rule, own, argument("query", query, "draws", 0))
 
 
 def argument(kind: str, text: str, name: str, absent: Any) -> Any:
