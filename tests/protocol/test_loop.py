@@ -22,7 +22,7 @@ METHODS = ("random", "entropy", "least-confidence", "margin", "variation-ratios"
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """A study of every kind of method, two seeds, an HP search and a ceiling, run in this process."""
+    """A study of every kind of method, two seeds, an HP search and full data, run in this process."""
     out = tmp_path_factory.mktemp("whole") / "out"
     outcome = run_study(
         study(("random", "entropy", "bald", "core-set", "badge"), (0, 1), paradigm=SEARCHING, full_data=1),
@@ -90,7 +90,7 @@ def test_the_chosen_arm_is_the_shared_round_0(whole: Store) -> None:
             assert whole.rounds(spec)[0].metrics["val_score"] == scores[spec.seed]
 
 
-def test_the_ceiling_is_trained_on_all_labels(whole: Store) -> None:
+def test_full_data_is_trained_on_all_labels(whole: Store) -> None:
     ((content, _),) = whole.records("shared/full-data").values()
     split = WorkerContext(whole, data_root(), torch.device("cpu")).start("digits", whole.study.runs[0].regime, 0)
     assert content["budget"] == len(split.train_ids) > 1000
@@ -117,7 +117,7 @@ def test_a_finished_study_is_left_alone(whole: Store) -> None:
 
 
 class Shuffled(WorkerContext):
-    """A lab whose hidden labels are shuffled: all but starting, validation and test labels."""
+    """A context whose hidden labels are shuffled: all but starting, validation and test labels."""
 
     def split_of(self, spec: RunSpec) -> Split:
         split = super().split_of(spec)
@@ -218,7 +218,7 @@ def test_draws_share_masks_over_the_whole_pool(whole: Store) -> None:
 
 
 def test_with_dropout_for_all_every_method_has_the_same_classifier(tmp_path: Path) -> None:
-    """Search, round 0 and ceiling have the dropout of the runs; a prediction does not depend on a method's draws."""
+    """Search, round 0 and full data have the dropout of the runs; a prediction does not depend on a method's draws."""
     paradigm = SEARCHING.replace("batch_size", "dropout=all, batch_size")
     queries = ("random", "bald", "bald(draws=5)", "entropy")
     assert run_study(study(queries, paradigm=paradigm, full_data=1), tmp_path / "out", workers=0).finished
