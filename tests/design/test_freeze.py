@@ -182,7 +182,7 @@ def test_roll_out_data_are_not_frozen(tmp_path: Path) -> None:
 def test_a_freeze_is_never_changed(tmp_path: Path) -> None:
     path = freeze(study())
     before = path.read_bytes()
-    with pytest.raises(FathomError, match="says something else"):
+    with pytest.raises(FathomError, match="exists with other content"):
         freeze(study(("random", "margin")))
     assert path.read_bytes() == before
 
