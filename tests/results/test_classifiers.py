@@ -94,4 +94,4 @@ def test_gains_and_savings_of_bald_are_those_over_the_control(tmp_path: Path) ->
     assert "Measured from the matched control" in told
     assert "Random (dropout=0.5) gained" not in told
     assert "the best of 2 methods" in told  # the control is not ranked
-    assert "measured from Random (dropout=0.5)" in dict(warnings(results))["Two classifiers"]
+    assert "measured from Random (dropout=0.5)" in dict(warnings(results))["Different classifiers"]

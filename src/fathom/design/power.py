@@ -62,8 +62,8 @@ class PowerAnalysis:
     Args:
         seeds: Of the setting with the fewest.
         smallest_p: The least p of an exact paired test (sign-flip, Wilcoxon) within that setting.
-        datasets: Distinct datasets (`dataset_identity`), the pairs of an exact test across datasets with regimes and seeds
-            averaged.
+        datasets: Distinct datasets (`dataset_identity`), the pairs of an exact test across datasets, with
+            regimes and seeds averaged.
         smallest_p_across: The least p of that test.
         comparisons: Query methods compared with the baseline: the family of Holm's correction.
         effect, sd: Assumed effect and standard deviation of the paired differences, as fractions.

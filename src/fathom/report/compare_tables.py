@@ -111,9 +111,7 @@ def claims_table(ours: list[Claim], published: list[Claim]) -> ReportTable:
     return ReportTable("claims", caption, columns, rows, note, 2)
 
 
-def _questions(
-    ours: list[Claim], published: list[Claim]
-) -> Iterator[tuple[Claim, str, ClaimFinding, ClaimFinding]]:
+def _questions(ours: list[Claim], published: list[Claim]) -> Iterator[tuple[Claim, str, ClaimFinding, ClaimFinding]]:
     """(claim, name such as `1a`, our finding, published finding) of each question."""
     for claim, other in zip(ours, published, strict=True):
         for letter, own, reference in zip(ascii_lowercase, claim.findings, other.findings, strict=False):

@@ -115,7 +115,9 @@ def legend(figure: Figure, axes: Axes, more: Sequence[Artist] = (), wide: bool =
     figure.set_size_inches(width, height + grow)
     left = 0.74 if wide else 0.58  # wide figures can have tick labels such as 97.5
     margins(figure, left=left, right=0.06, bottom=0.47, top=0.52 + grow)
-    order = [i for column in range(columns) for i in range(column, len(handles), columns)]  # matplotlib fills a legend by column
+    order = [
+        i for column in range(columns) for i in range(column, len(handles), columns)
+    ]  # matplotlib fills a legend by column
     figure.legend(
         [handles[i] for i in order],
         [labels[i] for i in order],

@@ -93,7 +93,9 @@ class Page(PageBuilder):
             "id": f"s{number}",
             "heading": heading,
             "title": r.names.title(setting),
-            "spec_strings": [full for full, short in zip(setting, r.names.parts(setting), strict=True) if full != short],
+            "spec_strings": [
+                full for full, short in zip(setting, r.names.parts(setting), strict=True) if full != short
+            ],
             "short": r.names.brief(setting),
             "facts": setting_facts(r, setting),
             "figures": list(self._curves(stem, setting)),
@@ -157,7 +159,6 @@ class Page(PageBuilder):
             found["figure"] = self.add_figure(figures.penalty_figure("penalty", p, styles_of(r), crossed), caption)
             found["table"] = self.add_table(penalty_table(r))
         return found
-
 
     # ------------------------------------------------------------------------------------- published numbers
 

@@ -180,9 +180,7 @@ def _shared_budgets(results: StudyResults, one: Setting, other: Setting) -> list
     return sorted(set(first) & set(second))
 
 
-def _as_one_setting(
-    results: StudyResults, parts: dict[str, tuple[Setting, str]], budgets: list[int]
-) -> "pd.DataFrame":
+def _as_one_setting(results: StudyResults, parts: dict[str, tuple[Setting, str]], budgets: list[int]) -> "pd.DataFrame":
     """Complete runs of several (setting, query method) in a table that looks like one setting.
 
     The statistics compare query methods within a setting. Here each part takes the place of a query method under its

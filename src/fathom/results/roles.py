@@ -58,7 +58,10 @@ def roll_out_words(results: StudyResults) -> tuple[str, str] | None:
     if found := departures(results.store.study, freeze, datasets):
         return NOT_ONE, f"The runs on {names} depart from the freeze ({named}): {'; '.join(found)}."
     queries, paradigms = plural(len(freeze["queries"]), "query method"), plural(len(freeze["paradigms"]), "paradigm")
-    return FOLLOWED, f"The runs on {names} follow the freeze {named}: {queries} and {paradigms}, with grids and recipes."
+    return (
+        FOLLOWED,
+        f"The runs on {names} follow the freeze {named}: {queries} and {paradigms}, with grids and recipes.",
+    )
 
 
 def _roll_out_datasets(results: StudyResults) -> list[str]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from fathom.core.records import Round, Setting, unique
 from fathom.results.results import StudyResults, class_shares
-from fathom.stats.curves import SETTING, budget_curves
+from fathom.stats.curves import budget_curves
 from fathom.stats.inference import Array
 
 if TYPE_CHECKING:
