@@ -1,4 +1,4 @@
-"""The audit of a store: verdicts follow what it holds, and name it."""
+"""Audit of a study: verdicts and evidence follow its records."""
 
 from collections.abc import Callable
 from dataclasses import replace

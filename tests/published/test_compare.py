@@ -1,4 +1,4 @@
-"""Cells beside the published ones: what is compared, what is refused, and the verdicts."""
+"""Comparison with published cells: matching, refusals with their reasons, verdicts."""
 
 import dataclasses
 import json
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import stats
-from tests.published.beside import build, cells, sized
+from tests.published.synthetic import build, cells, sized
 from tests.results import synthetic
 
 from fathom.cli import main

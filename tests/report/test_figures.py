@@ -1,4 +1,4 @@
-"""Figures: the same bytes twice, embedded fonts, and a part of a page that keeps to itself."""
+"""Figures: reproducible bytes, embedded fonts, and inline SVG with its own ids."""
 
 import re
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The report: of complete and broken studies, safe to open, and never saying more than the runs show."""
+"""Report of complete and broken studies: safe to open, and no claim beyond what the runs show."""
 
 import base64
 import hashlib

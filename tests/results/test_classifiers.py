@@ -1,4 +1,4 @@
-"""Which classifier a query method has, what it is measured against, and what is said of it."""
+"""Classifier of a query method, the reference of its gain, and the notes in reports."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Training paradigms side by side: pairs of a seed at common budgets, the verdict by hand, and what is not compared."""
+"""Comparison of training paradigms: pairs at common budgets, the verdict by hand, and what is not compared."""
 
 import re
 from dataclasses import replace

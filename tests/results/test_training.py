@@ -1,4 +1,4 @@
-"""What the report says of training itself: encoders, backbones, pseudo-labels, and the time they took."""
+"""Report on training itself: encoders, backbones, pseudo-labels, and their time."""
 
 from dataclasses import replace
 from pathlib import Path
