@@ -75,7 +75,7 @@ def test_a_roll_out_follows_what_was_frozen(tmp_path: Path) -> None:
     assert Store.open(tmp_path / "out").study == loaded
     (said,) = [text for title, text in warnings(StudyResults.of(tmp_path / "out")) if title == "Roll-out"]
     assert kept["hash"] in said
-    assert "follows the freeze" in said
+    assert "follow the freeze" in said
 
 
 def test_results_that_are_older_than_the_freeze_are_no_roll_out(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_results_that_are_older_than_the_freeze_are_no_roll_out(tmp_path: Path) 
     titles = dict(warnings(StudyResults.of(tmp_path / "late")))
     assert "younger than the first result" in titles["Not a roll-out"]
     build(tmp_path / "none", plan)
-    assert "no freeze says" in dict(warnings(StudyResults.of(tmp_path / "none")))["Not a roll-out"]
+    assert "names no freeze" in dict(warnings(StudyResults.of(tmp_path / "none")))["Not a roll-out"]
     page = report(tmp_path / "none").read_text()
     assert page.index("Not a roll-out") < page.index('<dl class="facts">')
 

@@ -154,7 +154,7 @@ def listed(words: list[str]) -> str:
 def joined_notes(notes: Mapping[str, str]) -> str:
     """Notes of several settings (by title) as one text, in which equal notes stand once."""
     stated = {title: note for title, note in notes.items() if note}
-    distinct = unique(stated.values())
+    distinct: list[str] = unique(stated.values())
     if len(distinct) == 1 and len(stated) == len(notes):
         return distinct[0]
     parts = []
