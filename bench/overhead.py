@@ -25,14 +25,16 @@ from typing import Any
 import torch
 
 import fathom
+from fathom.core.machine import Machine
 from fathom.core.records import Study
+from fathom.core.work import WorkKind
 from fathom.design.study_file import load_study
 from fathom.engine.engine import run_study
 from fathom.estimate.plan import estimate_plan
 from fathom.store.store import Store
 
 STEPS = ("train", "test", "predict", "query")
-SHARED = ("search", "first", "ceiling")
+SHARED = (WorkKind.HP_SEARCH, WorkKind.ROUND_0, WorkKind.FULL_DATA)
 TARGET = 0.05
 
 
@@ -42,7 +44,7 @@ class Row:
 
     Args:
         what: Which.
-        rounds, shared: How many rounds, and how many shared trainings (HP search, round 0, ceiling).
+        rounds, shared: How many rounds, and how many shared trainings (HP search, round 0, full data).
         rounds_seconds: Time of all rounds; of it `steps_seconds` in train, test, predict and query.
         jobs_seconds: Time of rounds and shared trainings.
         wall_seconds: Time of the call times its processes.
@@ -68,7 +70,7 @@ class Row:
 def read(store: Store, what: str, wall: float | None) -> Row:
     """The clock readings of a store."""
     rounds = [r.seconds for spec in store.study.runs for r in store.rounds(spec)]
-    shared = [clock["seconds"] for kind in SHARED for _, clock in store.records(f"shared/{kind}").values()]
+    shared = [clock["seconds"] for kind in SHARED for _, clock in store.records(kind.folder).values()]
     total = sum(r["total"] for r in rounds)
     steps = sum(r[step] for r in rounds for step in STEPS)
     return Row(what, len(rounds), len(shared), total, steps, total + sum(shared), wall)
@@ -81,12 +83,13 @@ def measure(study: Study, options: argparse.Namespace) -> Iterator[Row]:
     does it again, within the time of its call.
     """
     began = time.perf_counter()
-    estimate_plan(study, probe=False, device=options.device, data=options.data)
+    machine = Machine(data=options.data, device=options.device)
+    estimate_plan(study, probe=False, machine=machine)
     print(f"first load of the data in a process, with imports: {time.perf_counter() - began:.2f} s")
     for workers in (0, 1):
         with tempfile.TemporaryDirectory() as folder:
             began = time.perf_counter()
-            outcome = run_study(study, Path(folder) / "out", workers=workers, device=options.device, data=options.data)
+            outcome = run_study(study, Path(folder) / "out", workers=workers, machine=machine)
             wall = time.perf_counter() - began
             if not outcome.finished:
                 raise SystemExit(f"the study failed: {[f['message'] for f in outcome.failures]}")

@@ -15,6 +15,7 @@ import pytest
 import torch
 from tests.studies import contents, study
 
+from fathom.core.machine import Machine
 from fathom.core.records import Round, RunSpec
 from fathom.design.study_file import load_study
 from fathom.engine.engine import Interrupted, data_root, run_study
@@ -42,7 +43,7 @@ def test_a_resnet_on_cifar10_stopped_after_a_round_and_gone_on_with(
     )
     (spec,) = tiny.runs
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    assert run_study(tiny, whole, workers=0, data=cifar10).finished
+    assert run_study(tiny, whole, workers=0, machine=Machine(data=cifar10)).finished
     commit = Store.commit
 
     def stop(self: Store, spec: RunSpec, record: Round) -> None:
@@ -53,27 +54,27 @@ def test_a_resnet_on_cifar10_stopped_after_a_round_and_gone_on_with(
     with monkeypatch.context() as patch:
         patch.setattr(Store, "commit", stop)
         with pytest.raises(Interrupted) as interrupted:
-            run_study(tiny, stopped, workers=0, data=cifar10)
+            run_study(tiny, stopped, workers=0, machine=Machine(data=cifar10))
     assert (interrupted.value.exit_code, interrupted.value.outcome.committed) == (130, 2)
     assert len(Store.open(stopped).rounds(spec)) == 2
-    assert run_study(tiny, stopped, workers=0, data=cifar10).finished
+    assert run_study(tiny, stopped, workers=0, machine=Machine(data=cifar10)).finished
     assert contents(stopped) == contents(whole)
     rounds = Store.open(whole).rounds(spec)
     assert [(r.budget, r.paid, len(r.queried)) for r in rounds] == [(10, 14, 5), (15, 19, 5), (20, 24, 0)]
-    (first, _) = next(iter(Store.open(whole).records("shared/first").values()))
-    tensors = Store.open(whole).get_tensors(f"shared/first/{_stem(whole)}", first["tensors"])
+    (first, _) = next(iter(Store.open(whole).records("shared/round-0").values()))
+    tensors = Store.open(whole).get_tensors(f"shared/round-0/{_stem(whole)}", first["tensors"])
     assert tensors is not None
     assert sum(t.size for name, t in tensors.items() if "running" not in name) > 11_000_000  # a ResNet-18 indeed
 
 
 def _stem(out: Path) -> str:
-    (path,) = (out / "shared/first").glob("*.json")
+    (path,) = (out / "shared/round-0").glob("*.json")
     return path.stem
 
 
 def test_the_published_study_is_planned_on_the_real_files(cifar10: Path) -> None:
     design = load_study("cifar10-standard")
-    plan = estimate_plan(design, data=cifar10, device="cpu", probe=False)
+    plan = estimate_plan(design, probe=False, machine=Machine(data=cifar10, device="cpu"))
     assert plan.experiments == len(design.runs) == 15
     assert plan.trainings == 15 * 10
     assert plan.trainings_shared == 15 * 9 + 3 * 2  # BALD has dropout, so each seed has two first classifiers
@@ -127,7 +128,7 @@ def skin_study(skin: Skin, tmp_path_factory: pytest.TempPathFactory) -> Store:
         paradigm="standard(augmentation=standard, batch_size=16, epoch_size=64, epochs=2, lr=0.03, network=cnn, "
         "warmup=0, weight_decay=0.0005)",
     )
-    assert run_study(toy, out, workers=0, data=out.parent).finished
+    assert run_study(toy, out, workers=0, machine=Machine(data=out.parent)).finished
     return Store.open(out)
 
 
@@ -147,7 +148,7 @@ def test_lesions_are_scored_by_balanced_accuracy(skin_study: Store) -> None:
 
 
 def test_no_lesion_is_on_two_sides(skin_study: Store, skin: Skin) -> None:
-    context = WorkerContext(skin_study, data_root(skin_study.root.parent), torch.device("cpu"))
+    context = WorkerContext(skin_study, data_root(Machine(data=skin_study.root.parent)), torch.device("cpu"))
     assert len(set(skin.lesion.values())) < 0.9 * len(skin.lesion)  # there are lesions with several images
     for spec in skin_study.study.runs:
         start = context.split_of(spec)
@@ -165,7 +166,7 @@ def test_no_lesion_is_on_two_sides(skin_study: Store, skin: Skin) -> None:
 
 
 def test_each_seed_draws_its_own_validation_and_the_test_split_stays(skin_study: Store) -> None:
-    context = WorkerContext(skin_study, data_root(skin_study.root.parent), torch.device("cpu"))
+    context = WorkerContext(skin_study, data_root(Machine(data=skin_study.root.parent)), torch.device("cpu"))
     by_seed = {spec.seed: context.split_of(spec) for spec in skin_study.study.runs}
     assert set(by_seed[0].val_ids.tolist()) != set(by_seed[1].val_ids.tolist())
     assert set(by_seed[0].train_ids.tolist()) != set(by_seed[1].train_ids.tolist())

@@ -8,6 +8,7 @@ import pytest
 from tests.published.paper import roll_out
 
 import fathom
+from fathom.core.machine import Machine
 from fathom.core.records import FathomError
 from fathom.data.dataset import DataRoot
 from fathom.design.study_file import designs, load_study
@@ -23,7 +24,7 @@ def planned(tmp_path: Path) -> Any:
     """Plans without files, whatever lies about."""
 
     def make(study: str, **options: Any) -> Plan:
-        return fathom.plan(study, data=tmp_path / "no-data", device="cpu", probe=False, **options)
+        return fathom.plan(study, probe=False, machine=Machine(data=tmp_path / "no-data", device="cpu"), **options)
 
     return make
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from tests.studies import PARADIGM, study
 
+from fathom.core.machine import Machine, RunOptions
 from fathom.core.records import FathomError
 from fathom.engine.engine import run_study
 from fathom.registry import registry
@@ -91,7 +92,7 @@ def test_training_that_diverges_is_a_typed_failure(tmp_path: Path) -> None:
 def test_a_search_arm_that_diverges_loses(tmp_path: Path) -> None:
     paradigm = PARADIGM.replace("lr=0.1", "lr=1e30|0.1, search=1")
     assert run_study(study(("random",), paradigm=paradigm), tmp_path / "out", workers=0).finished
-    (content, _) = next(iter(Store.open(tmp_path / "out").records("shared/hparams").values()))
+    (content, _) = next(iter(Store.open(tmp_path / "out").records("shared/hp-choice").values()))
     assert content["chosen"]["lr"] == 0.1
     assert content["table"][0]["mean"] is None
 
@@ -101,7 +102,7 @@ def test_another_environment_is_refused_unless_accepted(tmp_path: Path, monkeypa
     monkeypatch.setattr("torch.__version__", "9.9.9")
     with pytest.raises(FathomError, match=r"torch: .* -> 9\.9\.9"):
         run_study(study(), tmp_path / "out", workers=0)
-    assert run_study(study(), tmp_path / "out", workers=0, accept_environment=True).finished
+    assert run_study(study(), tmp_path / "out", workers=0, options=RunOptions(accept_environment=True)).finished
     assert len(Store.open(tmp_path / "out").records("environments")) == 2
 
 
@@ -115,7 +116,7 @@ def test_changed_images_are_refused(tmp_path: Path) -> None:
         Image.new("RGB", (12, 12), (i, 255 - i, 40 * (i % 2))).save(path)
     dataset = f"folder(path={folder}, size=8)"
     regime = "custom(query_size=4, rounds=2, start=8, val_size=10)"
-    options = {"workers": 0, "data": tmp_path / "data"}
+    options = {"workers": 0, "machine": Machine(data=tmp_path / "data")}
     assert run_study(study(("random",), dataset=dataset, regime=regime), tmp_path / "out", **options).finished
     Image.new("RGB", (12, 12), (255, 0, 255)).save(folder / "cat" / "1.png")
     with pytest.raises(FathomError, match="revision"):
@@ -124,7 +125,7 @@ def test_changed_images_are_refused(tmp_path: Path) -> None:
 
 def test_a_missing_device_is_named(tmp_path: Path) -> None:
     with pytest.raises(FathomError, match=r"'cuda:7' cannot be used.*Here: cpu"):
-        run_study(study(), tmp_path / "out", device="cuda:7")
+        run_study(study(), tmp_path / "out", machine=Machine(device="cuda:7"))
 
 
 @pytest.mark.parametrize(
@@ -146,11 +147,11 @@ def test_a_damaged_record_of_the_search_is_trained_again_not_left_out(tmp_path: 
     paradigm = PARADIGM.replace("lr=0.1", "lr=0.1|0.01, search=2")
     toy = study(("random",), paradigm=paradigm)
     run_study(toy, tmp_path / "out", workers=0)
-    before = Store.open(tmp_path / "out").records("shared/hparams")
-    arm = next((tmp_path / "out/shared/search").glob("*.json"))
+    before = Store.open(tmp_path / "out").records("shared/hp-choice")
+    arm = next((tmp_path / "out/shared/hp-search").glob("*.json"))
     whole = arm.read_bytes()
     arm.write_text("{")
-    next((tmp_path / "out/shared/hparams").glob("*.json")).unlink()
+    next((tmp_path / "out/shared/hp-choice").glob("*.json")).unlink()
     import torch
 
     from fathom.engine.engine import data_root
@@ -161,7 +162,7 @@ def test_a_damaged_record_of_the_search_is_trained_again_not_left_out(tmp_path: 
         warnings.simplefilter("always")
         choose_hparams(WorkerContext(Store(tmp_path / "out"), data_root(), torch.device("cpu")), toy.runs[0].setting)
     assert any("counts as absent" in str(warning.message) for warning in said)
-    assert {k: v[0] for k, v in Store.open(tmp_path / "out").records("shared/hparams").items()} == {
+    assert {k: v[0] for k, v in Store.open(tmp_path / "out").records("shared/hp-choice").items()} == {
         k: v[0] for k, v in before.items()
     }
     assert arm.read_bytes()[:200] == whole[:200]

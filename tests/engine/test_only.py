@@ -24,7 +24,7 @@ def test_first_a_part_then_the_rest_is_the_same_as_all_at_once(tmp_path: Path) -
     assert seen[-1] == (part.trainings, part.trainings) == (1 + 2 * 2, 1 + 2 * 2)
     assert store.study == WHOLE  # the folder is that of the whole study
     assert [store.complete(spec) for spec in WHOLE.runs] == [spec.seed == 1 for spec in WHOLE.runs]
-    assert not store.records("shared/ceiling")  # that of the first seed of the study, not of the part
+    assert not store.records("shared/full-data")  # that of the first seed of the study, not of the part
 
     both = fathom.run(WHOLE, tmp_path / "a", device="cpu", workers=0)
     assert both.finished

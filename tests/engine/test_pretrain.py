@@ -30,7 +30,7 @@ def test_a_study_finds_what_was_pretrained(tmp_path: Path) -> None:
     again = pretrain_encoder("digits", SELF_SL)
     assert again == made
     assert run_study(study(("random",), paradigm=SELF_SL), tmp_path / "out", workers=0).finished
-    (record,) = Store(tmp_path / "out").records("shared/prepared").values()
+    (record,) = Store(tmp_path / "out").records("shared/pretrain").values()
     assert record[0]["tensors"] == made.name
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from tests.studies import ROOT, SEARCHING, contents, study
 
+from fathom.core.machine import Machine, RunOptions
 from fathom.core.records import FathomError, Study
 from fathom.engine.engine import run_study
 from fathom.engine.jobs import Job
@@ -168,26 +169,26 @@ def test_a_worker_that_sees_another_folder_is_refused(two_nodes: tuple[Any, list
     from fathom.engine.ray_task import do_job
 
     assert run_study(study(("random",)), tmp_path / "out", workers=0).finished
-    told = {"out": str(tmp_path / "out"), "data": "d", "cache": str(tmp_path), "download": False, "device": "cpu"}
-    told |= {"threads": 1, "fast": False, "environment": "", "retries": {}, "session": "s", "plugins": [], "jobs": []}
+    told = {"out": str(tmp_path / "out"), "machine": Machine(cache=tmp_path, device="cpu").to_json(), "session": "s"}
+    told |= {"environment": "", "retries": {}, "jobs": []}
     job = {"kind": "run", "name": "runs/x", "setting": ["a", "b", "c"], "seed": 0, "needs": []}
     with pytest.raises(FathomError, match="finds another study"):
         do_job(json.dumps({**told, "study": "0" * 64}), json.dumps(job))
     shutil.rmtree(tmp_path / "out")
     with pytest.raises(FathomError, match=r"does not see .*out.*shared storage"):
         do_job(json.dumps({**told, "study": ""}), json.dumps(job))
-    assert Job(**{**job, "setting": ("a", "b", "c"), "needs": ()}).seed == 0
+    assert Job.from_json(job).seed == 0
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"engine": "slurm"}, "expected engine local, ray or ray:ADDRESS"),
+        ({"engine": "slurm"}, "expected engine local, ray or ray:HOST:PORT"),
         ({"engine": "ray:nobody:1", "workers": 2}, "--num-cpus"),
         ({"engine": "ray:ray://host:10001"}, "HOST:PORT"),
-        ({"engine": "ray:host:1", "device": "cuda:1"}, "auto, cpu or cuda"),
-        ({"engine": "ray:host:1", "gpu_share": 2.0}, "above 0 and at most 1"),
-        ({"engine": "local", "gpu_share": 0.5}, "engine ray"),
+        ({"engine": "ray:host:1", "machine": Machine(device="cuda:1")}, "auto, cpu or cuda"),
+        ({"engine": "ray:host:1", "options": RunOptions(gpu_share=2.0)}, "above 0 and at most 1"),
+        ({"engine": "local", "options": RunOptions(gpu_share=0.5)}, "engine ray"),
     ],
 )
 def test_what_does_not_fit_an_engine_is_refused(options: dict[str, Any], message: str, tmp_path: Path) -> None:

@@ -152,11 +152,11 @@ def test_a_search_of_which_nothing_is_finite_is_done_again_with_the_change(
     assert run_study(toy, out, workers=0).finished
     store, setting = Store.open(out), toy.settings[0]
     assert store.retries(setting) == ["search: lr/10"]
-    ((choice, _),) = store.records("shared/hparams").values()
+    ((choice, _),) = store.records("shared/hp-choice").values()
     assert [row["hparams"]["lr"] for row in choice["table"]] == [pytest.approx(0.01), pytest.approx(0.001)]
     assert (choice["table"][0]["mean"], choice["retries"]) == (None, ["search: lr/10"])
     assert {r.hparams["lr"] for spec in toy.runs for r in store.rounds(spec)} == {0.001}, "the change is made once"
-    assert [f["kind"] for f in store.failures()] == ["choose"]
+    assert [f["kind"] for f in store.failures()] == ["hp-choice"]
     tried.clear()
     assert run_study(toy, out, workers=0).finished
     assert tried == []
@@ -202,7 +202,7 @@ def test_pre_training_is_done_again_for_every_seed_and_setting_that_shares_it(
     changes = {setting: store.retries(setting) for setting in toy.settings}
     assert list(changes.values()) == [["pre-training: lr/10"], ["pre-training: lr/10"], []]
     assert tried == [(0, 0.05), (1, 0.05), (0, pytest.approx(0.005)), (1, pytest.approx(0.005))]
-    records = [content for content, _ in store.records("shared/prepared").values()]
+    records = [content for content, _ in store.records("shared/pretrain").values()]
     with_retry = sorted((r["seed"], "pretrain_lr=0.005" in r["preparation"]) for r in records)
     assert with_retry == [(0, False), (0, True), (1, True)]
     assert {store.run_name(spec)[-2:] for spec in toy.runs if spec.paradigm.startswith("self-sl")} == {"-1"}

@@ -41,7 +41,7 @@ def test_a_finished_study(finished: Path) -> None:
     assert found is not None
     assert found.jobs == {"done": 12, "running": 0, "waiting": 0, "blocked": 0, "failed": 0}
     assert {kind: states["done"] for kind, states in found.kinds.items()} == {
-        "search": 4, "choose": 1, "first": 2, "run": 4, "ceiling": 1}  # fmt: skip
+        "hp-search": 4, "hp-choice": 1, "round-0": 2, "run": 4, "full-data": 1}  # fmt: skip
     assert (found.trainings, found.of) == (4 + 2 + 4 * 2 + 1,) * 2
     assert found.seconds_left == 0
     assert not found.workers
@@ -66,12 +66,12 @@ def test_time_left_is_that_of_like_rounds_here(out: Path) -> None:
 
 def test_what_waits_for_a_failure_is_blocked_and_the_reason_is_told(out: Path) -> None:
     store = Store.open(out)
-    first = jobs(out, "first")[1]
+    first = jobs(out, "round-0")[1]
     store.path(first["name"]).unlink()
     blocked = [job for job in jobs(out, "run") if first["name"] in job["needs"]]
     for job in blocked:
         shutil.rmtree(out / job["name"])
-    content = {"job": first["name"], "what": "round 0", "kind": "first", "message": "it diverged", "error": "X"}
+    content = {"job": first["name"], "what": "round 0", "kind": "round-0", "message": "it diverged", "error": "X"}
     store.fail("first-x", {**content, "setting": list(first["setting"])}, {"session": "s"})
     found = status_of(Store.open(out))
     assert found is not None
@@ -83,7 +83,7 @@ def test_who_is_at_work_and_for_how_long(out: Path) -> None:
     store, job = Store.open(out), jobs(out, "run")[0]
     shutil.rmtree(out / job["name"])
     me = heartbeat.Heartbeat(store, "cpu", "s")
-    with me.doing("shared/first/x", "round 0", 1) as result:
+    with me.doing("shared/round-0/x", "round 0", 1) as result:
         result["ok"] = True
     with me.doing(job["name"], "random on digits", 2):
         found = status_of(store)
@@ -132,13 +132,13 @@ def test_jobs_are_listed_shared_work_first_then_seed_by_seed_over_all_settings(t
     assert len({job.name for job in listed}) == len(listed)
     place = {job.name: number for number, job in enumerate(listed)}
     assert all(place[need] < place[job.name] for job in listed for need in job.needs)
-    last_choice = max(place[job.name] for job in listed if job.kind in ("search", "choose"))
+    last_choice = max(place[job.name] for job in listed if job.kind in ("hp-search", "hp-choice"))
     runs = [job for job in listed if job.kind == "run"]
     assert last_choice < min(place[job.name] for job in runs)
     assert [(job.seed, job.query) for job in runs] == [
         (seed, query) for seed in (0, 1) for _ in range(2) for query in ("random", "entropy")
     ]
     assert [job.setting for job in runs[:4]] == [both.settings[0]] * 2 + [both.settings[1]] * 2
-    assert [job.kind for job in listed[-2:]] == ["ceiling"] * 2
+    assert [job.kind for job in listed[-2:]] == ["full-data"] * 2
     heartbeat.write_jobs(store, [{**dataclasses.asdict(job), "trainings": 1} for job in listed])
     assert [job["name"] for job in heartbeat.read_jobs(store)] == [job.name for job in listed]

@@ -6,14 +6,14 @@ import pytest
 
 from fathom.core.records import FathomError
 from fathom.data import sketch_of
-from fathom.estimate.profile import load_profile, save_profile
+from fathom.estimate.profile import load_profile, write_profile
 from fathom.estimate.throughput import Throughput
 
 
 def test_what_was_measured_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     speed = Throughput(train=100.0, prepare=float("inf"), predict=500.0, embed=float("inf"), weights=12)
-    save_profile(path, 'a "quoted" machine', {("standard", 32): speed, ("semi-sl", 32): speed})
+    write_profile(path, 'a "quoted" machine', {("standard", 32): speed, ("semi-sl", 32): speed})
     profile = load_profile(path)
     cifar = sketch_of("cifar10")
     assert cifar is not None

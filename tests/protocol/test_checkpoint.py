@@ -20,7 +20,7 @@ from fathom.store.store import Store
 
 
 def checkpointer(tmp_path: Path, decides: object = "same", **options: object) -> FileCheckpointer:
-    return FileCheckpointer(Store(tmp_path), "shared/prepared/x", decides, **options)  # type: ignore[arg-type]
+    return FileCheckpointer(Store(tmp_path), "shared/pretrain/x", decides, **options)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_watchers_hear_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyP
     first = checkpointer(tmp_path, tell=told.append)
     first._told = -1e9
     first.tell(3, 10, {"loss": 1.5, "val_score": float("nan")})
-    assert Store(tmp_path).in_progress() == told == [{"job": "shared/prepared/x", "done": 3, "of": 10, "loss": 1.5}]
+    assert Store(tmp_path).in_progress() == told == [{"job": "shared/pretrain/x", "done": 3, "of": 10, "loss": 1.5}]
     first.close()
     assert Store(tmp_path).in_progress() == []
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from tests.studies import PARADIGM, contents, study
 
+from fathom.core.machine import Machine
 from fathom.core.records import FathomError, NonFiniteError
 from fathom.engine.engine import run_study
 from fathom.estimate.plan import estimate_plan
@@ -16,24 +17,24 @@ ROUNDS = 3
 
 
 def go(folder: Path, paradigm: str = AGAIN, **options: object) -> object:
-    return run_study(study(paradigm=paradigm), folder, device="cpu", workers=0, **options)
+    return run_study(study(paradigm=paradigm), folder, workers=0, machine=Machine(device="cpu"), **options)
 
 
 def test_each_run_searches_again_in_its_round_and_counts_it(tmp_path: Path) -> None:
     outcome = go(tmp_path / "a")
     store = Store.open(tmp_path / "a")
     assert outcome.finished
-    plan = estimate_plan(store.study, device="cpu", probe=False)
+    plan = estimate_plan(store.study, probe=False, machine=Machine(device="cpu"))
     assert plan.trainings_retune == 2 * 2  # runs x grid
     assert plan.trainings_search == 2
     assert plan.total == outcome.trainings == outcome.committed == 2 + 1 + 2 * (ROUNDS - 1) + 4
     for spec in store.study.runs:
         rounds = store.rounds(spec)
-        (found,) = [c for c, _ in store.records("shared/retunes").values() if c["run"] == spec.key]
+        (found,) = [c for c, _ in store.records("shared/retune-choice").values() if c["run"] == spec.key]
         assert (found["round"], found["budget"]) == (1, 30)
         best = max(found["table"], key=lambda row: row["score"])
         assert rounds[1].hparams == rounds[2].hparams == found["chosen"] == best["hparams"]
-        (first,) = store.records("shared/hparams").values()
+        (first,) = store.records("shared/hp-choice").values()
         assert rounds[0].hparams == first[0]["chosen"]
 
 
@@ -41,15 +42,15 @@ def test_another_choice_is_what_the_later_rounds_are_trained_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go(tmp_path / "plain", PARADIGM.replace("lr=0.1", "lr=0.1|0.01, search=1"))
-    ((first, _),) = Store.open(tmp_path / "plain").records("shared/hparams").values()
+    ((first, _),) = Store.open(tmp_path / "plain").records("shared/hp-choice").values()
     other = {0.1: 0.01, 0.01: 0.1}[first["chosen"]["lr"]]
-    true = module._train
+    true = module._score
 
-    def prefers_the_other(context, spec, split, labeled, number, hparams):  # type: ignore[no-untyped-def]
-        true(context, spec, split, labeled, number, hparams)
+    def prefers_the_other(trainer, spec, labeled, number, hparams):  # type: ignore[no-untyped-def]
+        true(trainer, spec, labeled, number, hparams)
         return 1.0 if hparams["lr"] == other else 0.0
 
-    monkeypatch.setattr(module, "_train", prefers_the_other)
+    monkeypatch.setattr(module, "_score", prefers_the_other)
     go(tmp_path / "other")
     store = Store.open(tmp_path / "other")
     for spec in store.study.runs:
@@ -95,7 +96,7 @@ def test_what_cannot_be_searched_is_refused_and_divergence_is_told(
         go(tmp_path / "late", AGAIN.replace("retune=1", "retune=3"))
     with pytest.raises(FathomError, match="retune must be rounds from 1, each once"):
         go(tmp_path / "negative", AGAIN.replace("retune=1", "retune=1|-2"))
-    monkeypatch.setattr(module, "_train", lambda *_: None)
+    monkeypatch.setattr(module, "_score", lambda *_: None)
     outcome = go(tmp_path / "diverged")
     assert not outcome.finished
     assert {f["error"] for f in outcome.failures} == {NonFiniteError.__name__}
@@ -104,4 +105,4 @@ def test_what_cannot_be_searched_is_refused_and_divergence_is_told(
 def test_one_entry_leaves_nothing_to_search(tmp_path: Path) -> None:
     outcome = go(tmp_path / "one", PARADIGM.replace("lr=0.1", "lr=0.1, retune=1"))
     assert outcome.finished
-    assert not Store.open(tmp_path / "one").records("shared/retunes")
+    assert not Store.open(tmp_path / "one").records("shared/retune-choice")

@@ -82,7 +82,7 @@ def put_choice(store: Store, setting: Setting, recipe: str, key: str) -> None:
     grid = [{"lr": lr, "weight_decay": 0.005, "augmentation": "randaugment-mc"} for lr in (0.1, 0.01)]
     table = [{"hparams": hp, "scores": [m], "mean": m} for hp, m in zip(grid, (0.30, 0.28), strict=True)]
     content = {**dict(zip(("dataset", "regime", "paradigm"), setting, strict=True)), "seeds": [0], "table": table}
-    store.put(f"shared/hparams/{key}", {**content, "metric": "accuracy", "chosen": grid[0], "recipe": recipe})
+    store.put(f"shared/hp-choice/{key}", {**content, "metric": "accuracy", "chosen": grid[0], "recipe": recipe})
 
 
 def rounds_of(area: PublishedArea, regime: LabelRegime, level: float, dip: float) -> list[Round]:

@@ -23,7 +23,7 @@ from fathom.store.store import Store
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study with an HP search, dropout, scores and selections, a ceiling."""
+    """A study with an HP search, dropout, scores and selections, full data."""
     out = tmp_path_factory.mktemp("recheck") / "out"
     made = study(("random", "entropy", "bald", "badge"), (0,), paradigm=SEARCHING, full_data=1)
     assert run_study(made, out, workers=0).finished
@@ -74,7 +74,7 @@ def test_a_sound_study_rechecks_clean_and_is_left_as_it_is(fresh: Path) -> None:
     assert found.sound
     assert found.to_json()["sound"] is True
     assert [o.item.kind for o in found.outcomes].count("round") == 4 * 3
-    assert {o.item.kind for o in found.outcomes} == {"round", "search", "ceiling"}
+    assert {o.item.kind for o in found.outcomes} == {"round", "hp-search", "full-data"}
     assert all(outcome.bitwise and not outcome.before for outcome in found.outcomes)
     assert told == [(i, len(found.outcomes)) for i in range(len(found.outcomes) + 1)]
     after = contents(fresh)
@@ -142,22 +142,22 @@ def test_another_pick_is_caught_where_it_was_made(copy: Path) -> None:
     assert any("queried: 1 of 10 differ" in text for text in told[f"{spec_of(copy, 'badge')}, round 1"])
 
 
-def test_a_changed_search_and_ceiling_are_caught(copy: Path) -> None:
-    for kind in ("search", "ceiling"):
+def test_a_changed_search_and_full_data_are_caught(copy: Path) -> None:
+    for kind in ("hp-search", "full-data"):
         path = next((copy / f"shared/{kind}").glob("*.json"))
         content, clock = atomic_files.read_record(path)
-        if kind == "search":
+        if kind == "hp-search":
             content["val_score"] += 0.01
         else:
             content["metrics"]["accuracy"] -= 0.01
         path.write_bytes(atomic_files.pack_record(content, clock))
     found = recheck(copy, sample=1, shared=100)
-    assert sorted(o.item.kind for o in found.outcomes if not o.same) == ["ceiling", "search"]
+    assert sorted(o.item.kind for o in found.outcomes if not o.same) == ["full-data", "hp-search"]
 
 
 def test_another_shared_classifier_is_caught(copy: Path) -> None:
     """The tensors of a round 0 are compared too, by their digest."""
-    for path in (copy / "shared/first").glob("*.json"):
+    for path in (copy / "shared/round-0").glob("*.json"):
         content, clock = atomic_files.read_record(path)
         content["tensors"] = "0" * 64
         path.write_bytes(atomic_files.pack_record(content, clock))
@@ -273,7 +273,7 @@ def test_the_verb(copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         return int(str(ended.value.code))
 
     assert call() == 0
-    assert "12 of 12 came out as committed; 0 damaged files" in capsys.readouterr().out
+    assert "12 of 12 are equal to what is committed; 0 damaged files" in capsys.readouterr().out
     rewrite(copy, "random", 2, lambda c: c["metrics"].update(accuracy=0.5))
     assert call("--json") == 1
     told = json.loads(capsys.readouterr().out)
@@ -283,7 +283,7 @@ def test_the_verb(copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 
 
 @pytest.mark.parametrize(
-    ("bad", "message"), [({"sample": 0}, "sample and threads from 1"), ({"sample": 1, "workers": -1}, "workers from 0")]
+    ("bad", "message"), [({"sample": 0}, "sample >= 1"), ({"sample": 1, "workers": -1}, "workers >= 0")]
 )
 def test_numbers_that_make_no_sense(bad: dict[str, int], message: str, copy: Path) -> None:
     with pytest.raises(FathomError, match=message):

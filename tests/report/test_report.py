@@ -276,8 +276,8 @@ def test_methods_with_dropout_are_told_apart(tmp_path: Path) -> None:
 
 def test_a_diverged_entry_and_a_grid_of_one_are_shown(tmp_path: Path) -> None:
     store = build(tmp_path, replace(SMALL, paradigms=("standard(recipe=short)",)))
-    name, (content, _) = next(iter(store.records("shared/hparams").items()))
-    path = tmp_path / "shared" / "hparams" / f"{name}.json"
+    name, (content, _) = next(iter(store.records("shared/hp-choice").items()))
+    path = tmp_path / "shared" / "hp-choice" / f"{name}.json"
 
     def hparams() -> str:
         table = hparam_table(StudyResults.of(tmp_path), store.study.settings[0], "hparams")
@@ -286,11 +286,11 @@ def test_a_diverged_entry_and_a_grid_of_one_are_shown(tmp_path: Path) -> None:
 
     path.unlink()
     content["table"][2] |= {"scores": [0.5, None, 0.4], "mean": None}
-    store.put(f"shared/hparams/{name}", content)
+    store.put(f"shared/hp-choice/{name}", content)
     assert "diverged" in hparams()
     path.unlink()
     only = {"hparams": content["chosen"], "scores": [], "mean": None}
-    store.put(f"shared/hparams/{name}", content | {"table": [only], "seeds": []})
+    store.put(f"shared/hp-choice/{name}", content | {"table": [only], "seeds": []})
     assert "the grid has one entry" in hparams()
 
 
@@ -335,14 +335,14 @@ def test_paid_labels_have_their_scores(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("undrawn")
 def test_a_shared_job_that_succeeded_later_is_made_good(tmp_path: Path) -> None:
     store = build(tmp_path, SMALL)
-    (done,) = store.records("shared/ceiling")
+    (done,) = store.records("shared/full-data")
     run = store.study.runs[0]
-    jobs = {"ceiling": f"shared/ceiling/{done}", "first": "shared/first/0123", "run": f"runs/{run.key}"}
+    jobs = {"full-data": f"shared/full-data/{done}", "round-0": "shared/round-0/0123", "run": f"runs/{run.key}"}
     for kind, job in jobs.items():
         content = {"job": job, "what": kind, "kind": kind, "error": "OSError", "message": "the disk was full"}
         store.fail(kind, {**content, "traceback": ""}, {"session": "s", "finished": "2026-11-22T23:00:00+00:00"})
     results = StudyResults.of(tmp_path)
-    assert {f["kind"]: f["resolved"] for f in results.failures} == {"ceiling": True, "first": False, "run": True}
+    assert {f["kind"]: f["resolved"] for f in results.failures} == {"full-data": True, "round-0": False, "run": True}
     assert "1 failed attempt without a later success" in dict(warnings(results))["Failures"]
     assert Page(report_module.Page(results).html()).text.count("(completed later)") == 2
 

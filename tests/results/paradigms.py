@@ -68,7 +68,7 @@ def build_four(root: Path, plan: Plan | None = None) -> Store:
             "tensors": f"{seed}abc" * 16,
         }
         clock = {"seconds": 5400.0 + seed, "environment": "abc"}
-        store.put(f"shared/prepared/{seed}", content, clock)
+        store.put(f"shared/pretrain/{seed}", content, clock)
     put_features(store)
     return store
 

@@ -122,10 +122,10 @@ def put_shared(store: Store, dataset: str, paradigm: str, plan: Plan, key: str) 
     setting = {"dataset": dataset, "regime": regime_of(plan, paradigm).name, "paradigm": paradigm}
     content = {**setting, "seeds": [0, 1, 2], "metric": "accuracy", "table": table, "chosen": grid[1]}
     clock = {"seconds": 8.2, "finished": "2026-11-22T23:00:00+00:00", "environment": plan.shared}
-    store.put(f"shared/hparams/{key}", {**content, "recipe": plan.recipe}, clock)
+    store.put(f"shared/hp-choice/{key}", {**content, "recipe": plan.recipe}, clock)
     full = {**setting, "seed": 0, "budget": 1180, "hparams": grid[1]}
     metrics = {"accuracy": 0.975, "balanced_accuracy": 0.974, "log_loss": 0.1}
-    store.put(f"shared/ceiling/{key}", {**full, "metrics": metrics, "recalls": [0.97] * len(plan.classes)}, clock)
+    store.put(f"shared/full-data/{key}", {**full, "metrics": metrics, "recalls": [0.97] * len(plan.classes)}, clock)
 
 
 def put_environment(store: Store, name: str = "abc", **other: object) -> None:

@@ -26,7 +26,7 @@ def retried(tmp_path: Path) -> Store:
     for spec, kind, job in [
         (runs[1], "run", f"runs/{runs[1].key}"),
         (runs[3], "run", f"runs/{runs[3].key}"),
-        (runs[0], "first", "shared/first/0123"),
+        (runs[0], "round-0", "shared/round-0/0123"),
     ]:
         content = {"job": job, "what": f"{kind} {spec}", "kind": kind, "setting": list(setting), "retries": 0}
         content |= {"query": spec.query if kind == "run" else "", "seed": spec.seed, "error": "NonFiniteError"}
@@ -35,7 +35,9 @@ def retried(tmp_path: Path) -> Store:
     store.retry(setting, 1, "lr/10", MESSAGE)
     full_data = {**dict(zip(("dataset", "regime", "paradigm"), setting, strict=True)), "seed": 0, "budget": 1180}
     full_data |= {"hparams": {"lr": 0.01}, "metrics": {"accuracy": 0.9}, "recalls": [0.9] * 3}
-    store.put(f"shared/ceiling/{digest([*setting, 0, 'lr/10'], 16)}", full_data, {"seconds": 1.0, "environment": "abc"})
+    store.put(
+        f"shared/full-data/{digest([*setting, 0, 'lr/10'], 16)}", full_data, {"seconds": 1.0, "environment": "abc"}
+    )
     regime = regime_of(PLAN, setting[2])
     for spec in runs:
         store.begin_run(spec, regime)

@@ -58,7 +58,7 @@ def test_encoders_are_shown_with_their_last_point(results: StudyResults) -> None
 def test_an_encoder_that_was_fetched_has_no_curve(tmp_path: Path) -> None:
     store = build(tmp_path, replace(PLAN, paradigms=(STANDARD,), classes=CLASSES[:3]))
     content = {"dataset": "digits", "preparation": "encoder(sha256=ab)", "seed": 0, "curve": [], "tensors": "ab" * 32}
-    store.put("shared/prepared/0", content, {"seconds": 1.0, "environment": "abc"})
+    store.put("shared/pretrain/0", content, {"seconds": 1.0, "environment": "abc"})
     results = StudyResults.of(tmp_path)
     (probe,) = probe_curves(results)
     assert probe.seeds == []

@@ -4,13 +4,14 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from fathom.core.records import FathomError, LabelRegime, Round, RunSpec, Study
+from fathom.core.records import FORMAT, FathomError, LabelRegime, Round, RunSpec, Study
 from fathom.store.atomic_files import DamageWarning, leave_marker, try_read
-from fathom.store.store import Store
+from fathom.store.store import Store, read_rounds
 
 SPECS = tuple(RunSpec("digits", "low", "standard", query, seed) for seed in (0, 1) for query in ("random", "bald"))
 REGIME = LabelRegime("low", 50, 50, 3, 250)
@@ -56,6 +57,19 @@ def test_rounds_come_back_as_committed(store: Store) -> None:
     assert not store.complete(SPECS[1])
 
 
+def test_a_retry_that_another_process_declares_is_seen_when_retries_are_refreshed(store: Store) -> None:
+    setting, other = SPECS[0].setting, Store.open(store.root)
+    assert store.retries(setting) == other.retries(setting) == []
+    other.retry(setting, 1, "lr/10", "loss is nan")
+    assert other.retries(setting) == ["lr/10"]
+    assert store.retries(setting) == []  # a job ends as it began
+    assert store.run_name(SPECS[0]) == f"runs/{SPECS[0].key}"
+    assert store.refresh_retries()
+    assert store.retries(setting) == ["lr/10"]
+    assert store.run_name(SPECS[0]) == f"runs/{SPECS[0].key}-1"
+    assert not store.refresh_retries()  # nothing new
+
+
 def test_table_has_one_row_a_round(store: Store) -> None:
     store.commit(SPECS[0], a_round(0))
     store.commit(SPECS[0], a_round(1, 0.75))
@@ -63,6 +77,16 @@ def test_table_has_one_row_a_round(store: Store) -> None:
     assert table["score"].tolist() == [0.5, 0.75]
     assert table["budget"].tolist() == [50, 100]
     assert set(table["query"]) == {"random"}
+    assert read_rounds(store.root).equals(table)
+
+
+def test_the_score_of_a_table_is_the_metric_of_the_dataset(store: Store) -> None:
+    store.put("datasets/a", {"name": "digits", "metric": "balanced_accuracy"})
+    record = a_round(0)
+    record.metrics["balanced_accuracy"] = 0.25
+    store.commit(SPECS[0], record)
+    (row,) = store.table().to_dict("records")
+    assert (row["metric"], row["score"], row["accuracy"]) == ("balanced_accuracy", 0.25, 0.5)
 
 
 def test_the_same_round_twice_does_no_harm_another_is_refused(store: Store) -> None:
@@ -271,7 +295,7 @@ def test_a_folder_without_a_study_is_named(tmp_path: Path) -> None:
 def test_records_of_a_newer_version_are_refused(store: Store) -> None:
     store.commit(SPECS[0], a_round(0))
     path = store.root / "runs" / SPECS[0].key / "round-00.json"
-    path.write_text(path.read_text().replace('"format": 1', '"format": 99'))
+    path.write_text(path.read_text().replace(f'"format": {FORMAT}', '"format": 99'))
     with pytest.raises(FathomError, match="newer Fathom"):
         store.rounds(SPECS[0])
 
@@ -279,18 +303,18 @@ def test_records_of_a_newer_version_are_refused(store: Store) -> None:
 def test_tensors_are_checked_on_read(store: Store) -> None:
     import numpy as np
 
-    sha = store.put_tensors("shared/first/x", {"w": np.arange(4.0, dtype=np.float32)})
-    store.put("shared/first/x", {"tensors": sha})
-    loaded = store.get_tensors("shared/first/x", sha)
+    sha = store.put_tensors("shared/round-0/x", {"w": np.arange(4.0, dtype=np.float32)})
+    store.put("shared/round-0/x", {"tensors": sha})
+    loaded = store.get_tensors("shared/round-0/x", sha)
     assert loaded is not None
     assert loaded["w"].tolist() == [0, 1, 2, 3]
-    path = store.root / "shared/first/x.safetensors"
+    path = store.root / "shared/round-0/x.safetensors"
     data = bytearray(path.read_bytes())
     data[-1] ^= 1  # safetensors alone would read this without a word
     path.write_bytes(bytes(data))
     with pytest.warns(DamageWarning, match="moved to"):
-        assert store.get_tensors("shared/first/x", sha) is None
-    assert store.get("shared/first/x") is None
+        assert store.get_tensors("shared/round-0/x", sha) is None
+    assert store.get("shared/round-0/x") is None
     assert len(list((store.root / "quarantine").iterdir())) == 2
 
 
@@ -298,16 +322,16 @@ def test_tensors_that_are_gone_open_their_job_again(store: Store) -> None:
     import numpy as np
 
     arrays = {"w": np.arange(4.0, dtype=np.float32)}
-    sha = store.put_tensors("shared/first/x", arrays)
-    store.put("shared/first/x", {"tensors": sha})
-    (store.root / "shared/first/x.safetensors").unlink()
+    sha = store.put_tensors("shared/round-0/x", arrays)
+    store.put("shared/round-0/x", {"tensors": sha})
+    (store.root / "shared/round-0/x.safetensors").unlink()
     with pytest.warns(DamageWarning, match="moved to"):
-        assert store.get_tensors("shared/first/x", sha) is None
-    assert store.get("shared/first/x") is None
-    assert store.get_tensors("shared/first/x", sha) is None  # another who read the record before: nothing to move
-    store.put_tensors("shared/first/x", arrays)
-    assert store.get_tensors("shared/first/x", "0" * 64) is None  # a record read before the job was done anew
-    assert (store.root / "shared/first/x.safetensors").is_file()
+        assert store.get_tensors("shared/round-0/x", sha) is None
+    assert store.get("shared/round-0/x") is None
+    assert store.get_tensors("shared/round-0/x", sha) is None  # another who read the record before: nothing to move
+    store.put_tensors("shared/round-0/x", arrays)
+    assert store.get_tensors("shared/round-0/x", "0" * 64) is None  # a record read before the job was done anew
+    assert (store.root / "shared/round-0/x.safetensors").is_file()
 
 
 @pytest.mark.parametrize("name", [
@@ -374,7 +398,7 @@ def test_who_waits_for_a_lock_that_is_removed_has_the_new_one(store: Store) -> N
 def test_a_folder_that_cannot_be_made_is_a_clear_error(store: Store) -> None:
     (store.root / "shared").write_text("a file")
     with pytest.raises(FathomError, match="cannot write"):
-        store.put("shared/first/x", {})
+        store.put("shared/round-0/x", {})
     with pytest.raises(FathomError, match="cannot write"):
         store.put("shared/x", {})
 
@@ -431,6 +455,20 @@ def test_files_have_the_permissions_of_the_umask(store: Store) -> None:
     assert (store.root / "shared/open.json").stat().st_mode & 0o777 == 0o644
 
 
+@pytest.mark.filterwarnings("ignore::fathom.store.atomic_files.DamageWarning")
+def test_who_moves_a_damaged_record_waits_for_others_that_move_something(store: Store) -> None:
+    store.put("shared/x", {"value": 1})
+    path = store.path("shared/x")
+    path.write_bytes(b"damaged")
+    mover = threading.Thread(target=store.quarantine, args=("shared/x", lambda: "damaged" if path.exists() else ""))
+    with store.lock("quarantine"):
+        mover.start()
+        mover.join(0.5)
+        assert path.exists()
+    mover.join(20)
+    assert not path.exists()
+
+
 def test_many_writers_one_wins(store: Store) -> None:
     code = f"""
 import sys
@@ -449,7 +487,7 @@ def test_no_room_is_a_clear_error(store: Store) -> None:
 import resource, signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-from fathom.core.records import FathomError
+from fathom.core.records import FORMAT, FathomError
 from fathom.store.store import Store
 try:
     Store.open({str(store.root)!r}).put("shared/big", {{"x": "y" * 5000}})

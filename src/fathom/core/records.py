@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple, Self
 
 PROTOCOL = 1  # raised whenever the same RunSpec would give other numbers
-FORMAT = 1  # raised whenever a stored file changes its shape
+FORMAT = 2  # raised whenever a stored file changes its shape
 RETRIES = ("fp32", "lr/10")  # what may be changed for a setting in which a training was not finite
 PRETRAINING, SEARCH = "pre-training", "search"  # stages of a setting that a change may concern alone
 
@@ -214,7 +214,7 @@ class Study(_Record):
         title: One line for the report.
         description: A paragraph for the report.
         baseline: Query method that gains are measured against.
-        ceiling: Seeds of each setting for which a classifier is trained on the whole pool; 0 for none.
+        full_data: Seeds of each setting for which a classifier is trained on the whole pool; 0 for none.
         retry: What is changed, one after the other, where a training of a setting is not finite (`RETRIES`): for all
             runs of that setting, which are done again.
         freeze: What was decided on development data and is followed on roll-out data (`design.freeze`); None for none.

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from fathom.core.machine import Machine
 from fathom.core.records import FathomError, digest
 from fathom.data import load
 from fathom.data.dataset import DataRoot
@@ -43,11 +44,7 @@ def pretrain_encoder(
     paradigm: str = "self-sl",
     *,
     seed: int = 0,
-    data: str | Path | None = None,
-    download: bool = False,
-    device: str = "auto",
-    threads: int = 1,
-    fast: bool = False,
+    machine: Machine = Machine(),
     tell: ProgressCallback | None = None,
 ) -> Encoder:
     """Train the encoder of a dataset, paradigm and seed, or go on where that stopped, or find it in the cache.
@@ -58,23 +55,23 @@ def pretrain_encoder(
         dataset: Call-string.
         paradigm: Call-string of a paradigm that prepares an encoder.
         seed: Seed of the split and of the training.
-        data, download, device, threads, fast: As in `run`.
+        machine: As in `run`.
         tell: Called with what a watcher should see.
 
     Raises:
         FathomError: Something does not fit.
         NonFiniteError: The training diverged.
     """
-    root, where = data_root(data, download=download, quiet=tell is None), find_device(device)
-    torch.set_num_threads(threads)
-    set_mode(where, fast=fast)
-    environment = describe(where, threads, fast=fast)
+    root, where = data_root(machine, quiet=tell is None), find_device(machine.device)
+    torch.set_num_threads(machine.threads)
+    set_mode(where, fast=machine.fast)
+    environment = describe(where, machine.threads, fast=machine.fast)
     text, built = str(find("dataset", dataset)[1]), build_paradigm(paradigm)
     if not built.preparation:
         raise FathomError(f"{paradigm} trains no encoder; expected a paradigm such as self-sl")
     # Of unfinished work, and of what it gave; another torch or device gives other bits, and data may change.
     place = digest([environment.decides, text, content_of(load(text, root))], 12)
-    store = Store(root.cache / "pretraining" / place)
+    store = Store(root.cache / "pretrain-work" / place)
     store.put(f"environments/{environment.name}", environment.decides, environment.machine)
     context = WorkerContext(store, root, where, environment.name, tell=tell)
     key = prepared_key(text, built.preparation, seed)
@@ -88,7 +85,7 @@ def pretrain_encoder(
     return _kept(root, found[0]["tensors"], found[0]["curve"], float(found[1]["seconds"]))
 
 
-def take_in(path: str | Path, *, data: str | Path | None = None) -> Encoder:
+def take_in(path: str | Path, *, machine: Machine = Machine()) -> Encoder:
     """Keep an encoder that another program made: a safetensors state dict, or a torch file of tensors alone.
 
     Whether it fits is checked when it is used, by the architecture and the images of that run.
@@ -96,7 +93,7 @@ def take_in(path: str | Path, *, data: str | Path | None = None) -> Encoder:
     Raises:
         FathomError: The file is absent, damaged, holds code in place of tensors, or no encoder.
     """
-    root = data_root(data)
+    root = data_root(machine)
     name, content = pack_encoder(import_state(Path(path)))
     atomic_files.write(encoder_folder(root) / f"{name}.safetensors", content, replace=True)
     return _kept(root, name, [])

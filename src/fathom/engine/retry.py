@@ -11,11 +11,10 @@ uses them, after which HPs are chosen again on those. Each stage goes through th
 
 from typing import Any
 
-from fathom.core.records import PRETRAINING, SEARCH, Setting, Study, of_stage
+from fathom.core.records import PRETRAINING, Setting, Study, of_stage, unique
+from fathom.core.work import WorkKind
 from fathom.learn.task import Paradigm
 from fathom.protocol.context import WorkerContext
-
-STAGES = {"prepare": PRETRAINING, "choose": SEARCH, "first": "", "run": "", "ceiling": ""}  # kind of job -> stage
 
 
 def retry_settings(context: WorkerContext, study: Study, session: str, kind: str) -> bool:
@@ -72,9 +71,9 @@ def _diverged(context: WorkerContext, session: str) -> list[tuple[Setting, str, 
     A setting has one change a time: what failed in a later stage is done again anyway, on what is then there.
     """
     found: dict[Setting, tuple[int, int, str, str]] = {}
-    order = list(dict.fromkeys(STAGES.values()))
+    order = unique(kind.stage for kind in WorkKind if kind.stage is not None)
     for failure in context.store.failures():
-        stage = STAGES.get(failure["kind"])
+        stage = WorkKind(failure["kind"]).stage
         if failure["session"] != session or failure["error"] != "NonFiniteError" or stage is None:
             continue
         setting, last = Setting(*failure["setting"]), _rank(failure, order.index(stage))

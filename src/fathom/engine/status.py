@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fathom.core.records import Round, RunSpec, Setting
+from fathom.core.work import WorkKind
 from fathom.engine import heartbeat
 from fathom.store.store import Store
 
@@ -61,7 +62,7 @@ def status_of(store: Store, rounds: Mapping[RunSpec, list[Round]] | None = None)
     specs = {store.run_name(spec): spec for spec in store.study.runs}
     clocks: dict[str, list[float]] = {}  # job -> seconds of each of its trainings that is committed
     for job in jobs:
-        if job["kind"] == "run":
+        if job["kind"] == WorkKind.RUN:
             spec = specs.get(job["name"])  # None while the list is of an earlier form of the study
             found = [] if spec is None else store.rounds(spec) if rounds is None else rounds.get(spec, [])
             clocks[job["name"]] = [r.seconds.get("total", 0.0) for r in found]
@@ -73,8 +74,10 @@ def status_of(store: Store, rounds: Mapping[RunSpec, list[Round]] | None = None)
     kinds: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(STATES, 0))
     for job in jobs:
         kinds[job["kind"]][states[job["name"]]] += 1
-    committed = sum(min(max(0, len(clocks.get(j["name"], [])) - (j["kind"] == "run")), j["trainings"]) for j in jobs)
-    spans = [s for j in jobs if j["trainings"] for s in clocks.get(j["name"], [])[j["kind"] == "run" :]]
+    committed = sum(
+        min(max(0, len(clocks.get(j["name"], [])) - (j["kind"] == WorkKind.RUN)), j["trainings"]) for j in jobs
+    )
+    spans = [s for j in jobs if j["trainings"] for s in clocks.get(j["name"], [])[j["kind"] == WorkKind.RUN :]]
     busy = [w for w in workers if w["doing"]]
     left = _left([j for j in jobs if j["name"] not in done and states[j["name"]] != "blocked"], jobs, clocks)
     count = max(1, len(busy))
@@ -93,7 +96,7 @@ def status_of(store: Store, rounds: Mapping[RunSpec, list[Round]] | None = None)
 
 def _parts(job: Mapping[str, Any]) -> int:
     """Records that a job commits: a run its rounds, which are one more than its trainings."""
-    return int(job["trainings"]) + 1 if job["kind"] == "run" else 1
+    return int(job["trainings"]) + 1 if job["kind"] == WorkKind.RUN else 1
 
 
 def _states(jobs: list[dict[str, Any]], done: set[str], doing: set[str], failed: set[str]) -> dict[str, str]:
@@ -134,7 +137,7 @@ def _left(
     left = 0.0
     for job in open_jobs:
         for number in range(len(clocks.get(job["name"], [])), _parts(job)):
-            if job["kind"] in ("choose", "embed") and _keys(job, number)[1] not in means:
+            if not WorkKind(job["kind"]).is_training and _keys(job, number)[1] not in means:
                 continue  # no training, and of no known length
             left += next(means[key] for key in _keys(job, number) if key in means)
     return left
@@ -143,7 +146,7 @@ def _left(
 def _keys(job: Mapping[str, Any], number: int) -> list[tuple[Any, ...]]:
     """What jobs like this one are told by, the most like it first."""
     kind, setting = job["kind"], Setting(*job["setting"])
-    work = kind if kind in ("choose", "embed") else "training"
+    work = "training" if WorkKind(kind).is_training else kind
     return [
         (kind, setting, job["query"], number),
         (kind, setting, number),

@@ -6,11 +6,11 @@ from functools import cache
 import numpy as np
 
 from fathom.core.records import LabelRegime, RunSpec, Setting
-from fathom.engine.jobs import Job, trainings
+from fathom.core.work import WorkKind
+from fathom.engine.jobs import Job
 from fathom.estimate.throughput import Throughput, speed_name
 from fathom.protocol.context import WorkerContext
 from fathom.protocol.dropout import dropout_of
-from fathom.protocol.preparation import TrainSplit
 from fathom.query.method import build_query as build_method
 from fathom.registry.spec_string import parse
 from fathom.store.store import Store
@@ -35,7 +35,7 @@ def run_bytes(regime: LabelRegime) -> int:
 
 def kept_bytes(jobs: Iterable[Job], speeds: dict[str, Throughput]) -> int:
     """Bytes of the round-0 classifiers and encoders that are kept."""
-    kept = (speed_name(job.setting) for job in jobs if job.kind in ("first", "prepare"))
+    kept = (speed_name(job.setting) for job in jobs if job.kind in (WorkKind.ROUND_0, WorkKind.PRETRAIN))
     return sum(speeds[name].weights for name in kept if name in speeds)
 
 
@@ -68,26 +68,24 @@ def by_axis(specs: Iterable[RunSpec], jobs: Iterable[Job], store: Store) -> dict
         regime = store.regime(spec)
         add(spec.setting, experiments=1, trainings=regime.rounds if regime else 0)
     for job in jobs:
-        if job.kind in ("first", "run"):
-            add(job.setting, trainings_shared=trainings(job, store) - job.retunings)
+        if job.kind in (WorkKind.ROUND_0, WorkKind.RUN):
+            add(job.setting, trainings_shared=job.trainings(store) - job.retunings)
     return found
 
 
 def seconds_of(context: WorkerContext, job: Job, speeds: dict[str, Throughput]) -> float:
     """Expected seconds of a job on one worker: images trained on and predicted, at the known rates."""
-    if job.kind == "choose":
+    if job.kind == WorkKind.HP_CHOICE:
         return 0.0
     paradigm, split = context.paradigm(job.setting.paradigm), context.split_at(job.setting, max(job.seed, 0))
     speed, regime, d = speeds[speed_name(job.setting)], split.regime, split.dataset
-    if job.kind == "prepare":
-        return (
-            paradigm.pretraining_images(TrainSplit.of(context, job.setting.dataset, job.seed).unlabeled) / speed.prepare
-        )
-    if job.kind == "embed":
+    if job.kind == WorkKind.PRETRAIN:
+        return paradigm.pretraining_images(context.train_split(job.setting.dataset, job.seed).unlabeled) / speed.prepare
+    if job.kind == WorkKind.FEATURES:
         return (len(d.labels) + len(d.test_labels)) / speed.embed
     validation_images = paradigm.validation_images(len(split.val_ids))
-    if job.kind != "run":
-        labels = len(split.train_ids) if job.kind == "ceiling" else regime.start
+    if job.kind != WorkKind.RUN:
+        labels = len(split.train_ids) if job.kind == WorkKind.FULL_DATA else regime.start
         return paradigm.training_images(labels) / speed.train + validation_images / speed.predict
     budgets = [regime.start + i * regime.query_size for i in range(1, regime.rounds)]
     seconds = sum(

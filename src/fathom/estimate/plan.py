@@ -9,12 +9,14 @@ from typing import Any
 import torch
 
 from fathom.core.durations import duration
+from fathom.core.html import html_table
+from fathom.core.machine import Machine
 from fathom.core.records import FathomError, Study, unique
+from fathom.core.work import WorkKind
 from fathom.engine.engine import data_root, default_workers
-from fathom.engine.jobs import trainings
 from fathom.engine.preflight import prepare
 from fathom.estimate.cost import by_axis, kept_bytes, labels_of, memory_bytes, run_bytes, seconds_of
-from fathom.estimate.profile import load_profile, save_profile
+from fathom.estimate.profile import load_profile, write_profile
 from fathom.estimate.throughput import Throughput, measure_speeds, speed_name
 from fathom.machine.environment import find_device
 from fathom.protocol.context import WorkerContext
@@ -106,17 +108,18 @@ class Plan:
                       f"({row['trainings']})") for name, row in names.items() if len(names) > 1]  # fmt: skip
         return rows + self.proof_lines + [("note", note) for note in self.notes]
 
+    def _repr_html_(self) -> str:
+        return html_table(self.lines(), caption=self.study)
+
 
 def estimate_plan(
     study: Study,
     *,
-    data: str | Path | None = None,
-    download: bool = False,
-    device: str = "auto",
     workers: int | None = None,
     probe: bool = True,
     profile: str | Path | None = None,
-    save: str | Path | None = None,
+    save_profile: Path | None = None,
+    machine: Machine = Machine(),
 ) -> Plan:
     """Count a study's work and, with `probe`, time some seconds of it on this machine.
 
@@ -124,20 +127,18 @@ def estimate_plan(
 
     Args:
         study: The study.
-        data: Folder of the datasets' official files.
-        download: Fetch datasets that are not there.
-        device: What would train.
-        workers: Worker processes the time is divided by.
-        probe: Time some seconds of training and prediction.
-        profile: Take the rates from a stored profile instead (`estimate.profile`): its name, or a file.
-        save: File that measured rates are written to.
+        workers: Worker processes that the time is divided by; None: as `run`.
+        probe: Measure training and prediction on this machine for a few seconds.
+        profile: Stored profile to use instead of a probe (`estimate.profile`): its name or file.
+        save_profile: File to write the measured rates to.
+        machine: Data and device of the run.
 
     Raises:
         FathomError: Study, data or a regime do not fit; the same checks as before a run.
     """
-    where = find_device(device)
+    where = find_device(machine.device)
     known = load_profile(profile) if profile else None
-    context = WorkerContext(_Unwritten("plan"), data_root(data, download=download), where, sketched={})
+    context = WorkerContext(_Unwritten("plan"), data_root(machine), where, sketched={})
     store, jobs = context.store, prepare(study, context)
     sketched, notes = context.sketched or {}, []
     if sketched:
@@ -153,8 +154,8 @@ def estimate_plan(
         notes.append(
             f"no rate is known for {'; '.join(unknown)}: no time is given. A stored profile may: --profile h200"
         )
-    if save:
-        _save(context, speeds, study, save, str(where), measured=probe and not known)
+    if save_profile:
+        _save(context, speeds, study, save_profile, str(where), measured=probe and not known)
     count = default_workers(where, 1) if workers is None else max(1, workers)  # 0: this process, which is one
     count = 1 if known and workers is None else count
     regimes = {spec: context.split_of(spec).regime for spec in study.runs}
@@ -166,12 +167,12 @@ def estimate_plan(
         study=study.name,
         experiments=len(study.runs),
         trainings=sum(regime.rounds for regime in regimes.values()),
-        trainings_shared=sum(trainings(j, store) for j in jobs if j.kind in ("first", "run")) - again,
-        trainings_search=work["search"],
+        trainings_shared=sum(j.trainings(store) for j in jobs if j.kind in (WorkKind.ROUND_0, WorkKind.RUN)) - again,
+        trainings_search=work[WorkKind.HP_SEARCH],
         trainings_retune=again,
-        trainings_full_data=work["ceiling"],
-        pretrainings=work["prepare"],
-        embeddings=work["embed"],
+        trainings_full_data=work[WorkKind.FULL_DATA],
+        pretrainings=work[WorkKind.PRETRAIN],
+        embeddings=work[WorkKind.FEATURES],
         labels=sum(labels),
         labels_a_run=max(labels, default=0),
         disk_bytes=sum(map(run_bytes, regimes.values())) + kept_bytes(jobs, speeds),
@@ -220,7 +221,7 @@ def _save(
         if speed_name(setting) in speeds:
             side = min(context.dataset(setting.dataset).images.size)
             rows[parse(setting.paradigm).name, side] = speeds[speed_name(setting)]
-    save_profile(path, f"{_name(torch.device(device))} (measured)", rows)
+    write_profile(path, f"{_name(torch.device(device))} (measured)", rows)
 
 
 def _name(device: torch.device) -> str:

@@ -74,7 +74,7 @@ def load_profile(source: str | Path) -> Profile:
     return profile
 
 
-def save_profile(path: str | Path, name: str, measured: Mapping[tuple[str, int], Throughput]) -> None:
+def write_profile(path: str | Path, name: str, measured: Mapping[tuple[str, int], Throughput]) -> None:
     """Write what a probe measured.
 
     Args:

@@ -1,14 +1,16 @@
-"""Where datasets and the cache are; torch-free, so that a machine can be looked at that torch does not run on."""
+"""Folders of the datasets and of the cache; torch-free, so that `doctor` works where torch does not start."""
 
 import os
 from pathlib import Path
 
 
-def data_folders(data: str | Path | None = None) -> tuple[Path, Path]:
-    """(folder of datasets, cache): `data`, else FATHOM_DATA, else ./data.
+def data_folders(data: str | Path | None = None, cache: str | Path | None = None) -> tuple[Path, Path]:
+    """(folder of datasets, cache).
 
-    The cache is FATHOM_CACHE, else in the datasets' folder, else, where there is no such folder, that of the user.
+    Args:
+        data: None: FATHOM_DATA, else ./data.
+        cache: None: FATHOM_CACHE, else in the folder of datasets, else (without such a folder) the user's cache.
     """
     path = Path(data or os.environ.get("FATHOM_DATA") or "data").expanduser()
     own = path / ".fathom-cache" if path.is_dir() else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "fathom"
-    return path, Path(os.environ.get("FATHOM_CACHE") or own).expanduser()
+    return path, Path(cache or os.environ.get("FATHOM_CACHE") or own).expanduser()

@@ -10,7 +10,6 @@ import dataclasses
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,15 +18,16 @@ from torch import Tensor
 
 from fathom.core.records import FathomError, Setting, digest
 from fathom.core.streams import Streams
+from fathom.core.work import WorkKind
 from fathom.data.cache.features import FeatureImages, features_key, kept_features, standardized
 from fathom.data.dataset import Dataset, Images
 from fathom.data.images import Subset, pixels_sha256
-from fathom.data.splits import train_val_split
 from fathom.learn.task import Paradigm, State, Unlabeled
 from fathom.protocol.checkpoint import FileCheckpointer
 from fathom.protocol.context import WorkerContext
 from fathom.protocol.knn_eval import knn_probe
-from fathom.protocol.split import Ids, Split
+from fathom.protocol.oracle import Oracle
+from fathom.protocol.split import Split, TrainSplit
 from fathom.store.record_store import RecordStore
 
 
@@ -38,43 +38,9 @@ class CacheWarning(UserWarning):
 # ------------------------------------------------------------------------------------------------------- encoders
 
 
-@dataclass(frozen=True, eq=False)
-class TrainSplit:
-    """The train part of a seed's split: what may be learned from before anything is labeled.
-
-    Args:
-        dataset: Its images on the device that trains.
-        train_ids: All samples that may be labeled, sorted.
-        seed: Seed of the split.
-        device: Where tensors are put.
-    """
-
-    dataset: Dataset
-    train_ids: Ids
-    seed: int
-    device: torch.device
-
-    @classmethod
-    def of(cls, context: WorkerContext, dataset: str, seed: int) -> "TrainSplit":
-        """The split of a seed; the same for all regimes."""
-        loaded = context.dataset(dataset)
-        train, _ = train_val_split(loaded, Streams(seed)("split"))
-        return cls(loaded, np.sort(train), seed, context.device)
-
-    def some(self, ids: Ids) -> Subset:
-        """The images of some dataset ids."""
-        return Subset(self.dataset.images, torch.as_tensor(ids, device=self.device))
-
-    @property
-    def unlabeled(self) -> Unlabeled:
-        """The images without labels."""
-        d = self.dataset
-        return Unlabeled(self.some(self.train_ids), d.mean, d.std, d.augment)
-
-
 def prepared_key(dataset: str, preparation: str, seed: int) -> str:
     """Name of the record of what was prepared for a dataset and seed."""
-    return f"shared/prepared/{digest([dataset, preparation, seed], 16)}"
+    return WorkKind.PRETRAIN.record(digest([dataset, preparation, seed], 16))
 
 
 def prepare_state(context: WorkerContext, dataset: str, paradigm: Paradigm, seed: int) -> None:
@@ -91,9 +57,10 @@ def prepare_state(context: WorkerContext, dataset: str, paradigm: Paradigm, seed
         seed,
         _decided(context, dataset, paradigm),
     ]
-    record_store, name = RecordStore(context.data.cache), f"prepared/{digest(decides, 32)}"
-    train_split = TrainSplit.of(context, dataset, seed)
-    checkpointer = context.checkpointer(key, decides, probe=lambda embed: knn_probe(train_split, embed))
+    record_store, name = RecordStore(context.data.cache), f"{WorkKind.PRETRAIN}/{digest(decides, 32)}"
+    train_split = context.train_split(dataset, seed)
+    oracle = Oracle(train_split.dataset.vault)
+    checkpointer = context.checkpointer(key, decides, probe=lambda embed: knn_probe(train_split, oracle, embed))
     with _cache_lock(record_store, name):
         kept = _look_up(record_store, name)
         made, arrays = kept or _prepare(context, paradigm, train_split, checkpointer)
@@ -187,7 +154,7 @@ def state_of(context: WorkerContext, setting: Setting, seed: int) -> State | Non
 
 def features_name(dataset: str, paradigm: Paradigm, seed: int) -> str:
     """Name of the record of a backbone's features; features of an encoder of its own seed are that seed's."""
-    return f"shared/features/{digest([dataset, paradigm.backbone, _seed(paradigm, seed)], 16)}"
+    return WorkKind.FEATURES.record(digest([dataset, paradigm.backbone, _seed(paradigm, seed)], 16))
 
 
 def embed_features(context: WorkerContext, setting: Setting, seed: int) -> None:
@@ -254,7 +221,7 @@ def _kept(
         rest = Subset(images, torch.arange(first, len(images), device=images.device))
         return iter(paradigm.embed(Unlabeled(rest, plain.mean, plain.std, plain.augment), state, context.data))
 
-    checkpointer = context.checkpointer(f"shared/features/{key}", "")
+    checkpointer = context.checkpointer(WorkKind.FEATURES.record(key), "")
 
     def tell(done: int) -> None:
         checkpointer.tell(done, len(images), {})
@@ -269,11 +236,11 @@ def _seed(paradigm: Paradigm, seed: int) -> int:
     return seed if paradigm.preparation else -1
 
 
-def jobs_before(paradigm: Paradigm, dataset: str, seed: int) -> list[tuple[str, str]]:
+def jobs_before(paradigm: Paradigm, dataset: str, seed: int) -> list[tuple[WorkKind, str]]:
     """(kind, name) of the jobs that anything of this dataset, paradigm and seed has to wait for, in order."""
-    found = []
+    found: list[tuple[WorkKind, str]] = []
     if paradigm.preparation:
-        found.append(("prepare", prepared_key(dataset, paradigm.preparation, seed)))
+        found.append((WorkKind.PRETRAIN, prepared_key(dataset, paradigm.preparation, seed)))
     if paradigm.backbone:
-        found.append(("embed", features_name(dataset, paradigm, seed)))
+        found.append((WorkKind.FEATURES, features_name(dataset, paradigm, seed)))
     return found

@@ -6,6 +6,7 @@ from typing import Any
 
 from fathom.core.records import unique
 from fathom.core.text import plural
+from fathom.core.work import WorkKind
 from fathom.store.store import Store
 
 UNKNOWN = "not recorded"
@@ -37,15 +38,15 @@ class EnvironmentSummary:
         return " and ".join([plural(self.rounds, "round"), *shared])
 
 
-def environments(store: Store, kinds: tuple[str, ...]) -> list[EnvironmentSummary]:
+def environments(store: Store, kinds: tuple[WorkKind, ...]) -> list[EnvironmentSummary]:
     """Environments of a store by time; work that names none of them comes last, as `UNKNOWN`.
 
     Args:
         store: The results.
-        kinds: Folders of shared work.
+        kinds: Kinds of shared work.
     """
     rounds = [r.environment for spec in store.study.runs for r in store.rounds(spec)]
-    records = [clock for kind in kinds for _, clock in store.records(f"shared/{kind}").values()]
+    records = [clock for kind in kinds for _, clock in store.records(kind.folder).values()]
     shared = [str(clock["environment"]) for clock in records if "environment" in clock]
     found = []
     for name, (content, clock) in store.records("environments").items():

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fathom.core.records import PROTOCOL, FathomError, LabelRegime, Round, RunSpec, Setting, digest
+from fathom.core.work import WorkKind
 from fathom.results.snapshot import Snapshot
 from fathom.store import atomic_files
 from fathom.store.store import Store
@@ -81,7 +82,7 @@ def _machine(name: str, known: dict[str, Any]) -> dict[str, Any]:
 
 
 def _recipes(store: Store) -> dict[Setting, str]:
-    records = store.records("shared/hparams").values()
+    records = store.records(WorkKind.HP_CHOICE.folder).values()
     return {Setting(c["dataset"], c["regime"], c["paradigm"]): str(c.get("recipe", "study")) for c, _ in records}
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fathom.core.records import PRETRAINING, SEARCH, RunSpec, Setting, digest
+from fathom.core.work import WorkKind
 from fathom.store.store import Store
 
 CHANGES = {"fp32": "in full precision (fp32)", "lr/10": "with a tenth of the learning rate (lr/10)"}
@@ -15,7 +16,7 @@ def retries_of(store: Store, settings: Sequence[Setting]) -> dict[Setting, list[
     found: dict[Setting, list[dict[str, Any]]] = {}
     for setting in settings:
         count = len(store.retries(setting))
-        stem = f"shared/retries/{digest(list(setting), 12)}"
+        stem = WorkKind.RETRIES.record(digest(list(setting), 12))
         records = [store.get(f"{stem}-{number}") for number in range(1, count + 1)]
         if records:
             found[setting] = [record[0] for record in records if record]

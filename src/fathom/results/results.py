@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fathom.core.records import LabelRegime, Setting, before_runs, digest, unique
+from fathom.core.work import SHARED_JOBS, WorkKind
 from fathom.results.classifiers import Classifiers, joined_notes
 from fathom.results.environments import EnvironmentSummary, environments
 from fathom.results.failures import failures_of, retries_of, retry_note
@@ -24,7 +25,6 @@ from fathom.store.store import Store
 if TYPE_CHECKING:
     import pandas as pd
 
-SHARED = ("prepared", "features", "search", "hparams", "first", "ceiling")  # folders of work that runs share
 STEPS = ("train", "predict", "query", "test")
 
 
@@ -142,7 +142,7 @@ class StudyResults:
     @cached_property
     def hparams(self) -> dict[Setting, dict[str, Any]]:
         """Setting -> record of its HP choice."""
-        records = [c for c, _ in self.store.records("shared/hparams").values()]
+        records = [c for c, _ in self.store.records(WorkKind.HP_CHOICE.folder).values()]
         # After a retry of the HP search the records of the earlier attempts stay in the store but no longer count.
         valid = [c for c in records if c.get("retries", []) == before_runs(self.store.retries(_setting(c)))]
         return {_setting(c): c for c in valid}
@@ -158,7 +158,7 @@ class StudyResults:
     @cached_property
     def full_data_records(self) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
         """Name -> (content, clock) of all full-data classifiers."""
-        return self.store.records("shared/ceiling")
+        return self.store.records(WorkKind.FULL_DATA.folder)
 
     def full_data_score(self, setting: Setting) -> float | None:
         """Mean test score of the full-data classifiers, a fraction."""
@@ -177,13 +177,13 @@ class StudyResults:
     @cached_property
     def prepared(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
         """(content, clock) of encoders learned without labels, sorted by dataset, pre-training and seed."""
-        records = self.store.records("shared/prepared").values()
+        records = self.store.records(WorkKind.PRETRAIN.folder).values()
         return sorted(records, key=lambda r: (str(r[0]["dataset"]), str(r[0]["preparation"]), int(r[0]["seed"])))
 
     @cached_property
     def features(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
         """(content, clock) of the features of fixed backbones, sorted by dataset, backbone and seed."""
-        records = self.store.records("shared/features").values()
+        records = self.store.records(WorkKind.FEATURES.folder).values()
         return sorted(records, key=lambda r: (str(r[0]["dataset"]), str(r[0]["backbone"]), int(r[0]["seed"])))
 
     # ----------------------------------------------------------------------------------- classifiers and retries
@@ -261,12 +261,12 @@ class StudyResults:
     @cached_property
     def environments(self) -> list[EnvironmentSummary]:
         """Environments that computed the study."""
-        return environments(self.store, SHARED)
+        return environments(self.store, SHARED_JOBS)
 
     @cached_property
     def seconds(self) -> float:
         """Seconds of all recorded work: rounds and shared work, such as pre-training and HP search."""
-        clocks = [clock for kind in SHARED for _, clock in self.store.records(f"shared/{kind}").values()]
+        clocks = [clock for kind in SHARED_JOBS for _, clock in self.store.records(kind.folder).values()]
         shared = sum(clock.get("seconds", 0.0) for clock in clocks)
         return float(shared + (self.frame["seconds_total"].sum() if "seconds_total" in self.frame else 0.0))
 

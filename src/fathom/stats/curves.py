@@ -1,7 +1,7 @@
-"""Budget curves, the area under them, and what a query method gains over the baseline, paired by seed.
+"""Budget curves, the area under them, and the gain of query methods over the baseline, paired by seed.
 
-Input is the tidy table (`fathom.table`): one row a committed round. A round that is missing or not finite leaves the
-area of its run undefined (NaN); it is never dropped, and a mean over fewer runs than planned says its n.
+The input is the tidy table (`fathom.table`): one row per committed round. A round that is missing or not finite leaves
+the area of its run undefined (NaN); it is never dropped, and a mean over fewer runs than planned carries its n.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,11 +34,11 @@ def aubc(budgets: Sequence[float] | Array, scores: Sequence[float] | Array) -> f
     Raises:
         FathomError: The budgets do not increase, or their number differs from the scores'.
 
-    Source: Zhan et al., 2021, on true budgets; the reference spaces rounds equally whatever was bought in them.
+    Source: Zhan et al., 2021, on true budgets; their code spaces rounds equally, whatever was labeled in them.
     """
     x, y = np.asarray(budgets, dtype=np.float64), np.asarray(scores, dtype=np.float64)
     if x.shape != y.shape or x.ndim != 1:
-        raise FathomError(f"a curve has one score a budget; got {x.shape} budgets and {y.shape} scores")
+        raise FathomError(f"a curve has one score per budget; got {x.shape} budgets and {y.shape} scores")
     if (np.diff(x) <= 0).any():
         raise FathomError(f"the budgets of a curve increase; got {', '.join(f'{b:g}' for b in x)}")
     if len(x) < 2 or not np.isfinite(y).all():
@@ -88,31 +88,32 @@ def budget_curves(frame: "pd.DataFrame", axis: str = "budget", level: float = LE
 def gain_curves(
     frame: "pd.DataFrame", baseline: str, references: References | None = None, level: float = LEVEL
 ) -> "pd.DataFrame":
-    """Mean difference to the baseline, paired by seed, at each round; columns as `budget_curves`, in its units.
+    """Mean difference to the baseline at each round, paired by seed; columns and units as `budget_curves`.
 
-    Seeds that the baseline or the method lacks at a round do not count there; `n` says how many do.
+    A seed that the baseline or the method lacks at a round does not count there; `n` is the number that counts.
     """
     differences = frame.copy()
     if not frame.empty:
         keys = [*SETTING, "seed", "round", "query"]
-        measured = zip(*(frame[name] for name in [*SETTING, "query"]), strict=True)
-        compared = frame.assign(
-            query=[(references or {}).get((Setting(d, r, p), q), baseline) for d, r, p, q in measured]
-        )
+        compared_with = []
+        for dataset, regime, paradigm, query in frame[[*SETTING, "query"]].itertuples(index=False):
+            compared_with.append((references or {}).get((Setting(dataset, regime, paradigm), query), baseline))
+        # The score of the same seed and round under the other query method; NaN where that run lacks the round.
+        other = frame.assign(query=compared_with).set_index(keys).index
         scores = frame.set_index(keys)["score"]
-        differences["score"] = frame["score"].to_numpy() - scores.reindex(compared.set_index(keys).index).to_numpy()
+        differences["score"] = frame["score"].to_numpy() - scores.reindex(other).to_numpy()
         differences = differences[(frame["query"] != baseline) & differences["score"].notna()]
     return budget_curves(differences, level=level)
 
 
 def run_areas(frame: "pd.DataFrame", rounds: Mapping[str, int] | None = None) -> "pd.DataFrame":
-    """One row a run: its area under the budget curve, its first and its final score.
+    """Area under the budget curve, first and final score of each run, one row per run.
 
     The area is the same over paid labels, from which the budget differs by a constant.
 
     Args:
         frame: The tidy table.
-        rounds: Run key -> rounds it was planned to have; by default the most that a run of its setting has.
+        rounds: Run key -> planned rounds; by default the maximum over the runs of its setting.
 
     Returns:
         Columns of `SETTING`, `query`, `seed`, `run`, `rounds`, `planned`, `complete`, `aubc`, `first`, `final`
@@ -142,7 +143,7 @@ def method_means(areas: "pd.DataFrame", level: float = LEVEL) -> "pd.DataFrame":
     """Mean and t-interval over the complete runs of each setting and query method.
 
     Returns:
-        Columns of `SETTING`, `query`, `n` (complete runs), `runs` (all that started), and for each of `aubc` and
+        Columns of `SETTING`, `query`, `n` (complete runs), `runs` (all runs with a round), and for each of `aubc` and
         `final` the mean under its name, `*_low`, `*_high`, `*_sd`.
     """
     import pandas as pd
@@ -163,21 +164,21 @@ def method_means(areas: "pd.DataFrame", level: float = LEVEL) -> "pd.DataFrame":
 def gains(
     areas: "pd.DataFrame", baseline: str, references: References | None = None, level: float = LEVEL
 ) -> "pd.DataFrame":
-    """What each query method gains over the baseline in each setting, paired by seed.
+    """Gain of each query method over the baseline in each setting, paired by seed.
 
     Only seeds that both have completed count. The AUBC alone is tested: the final score is one noisy point of the
     curve, and a second family of tests needs its own correction. P-values are Holm-corrected over a setting's methods.
 
     Args:
         areas: From `run_areas`.
-        baseline: Call-string of the query method to compare with.
-        references: What is compared with another one.
+        baseline: Spec string of the query method to compare with.
+        references: Query methods that are compared with another one.
         level: Coverage of the t-intervals, which are not corrected.
 
     Returns:
-        Columns of `SETTING`, `query`, `reference` (what it is compared with), `n` (pairs), and for each of `aubc` and
-        `final` the mean difference under its name, `*_low` and `*_high`, and `aubc_p`, `aubc_holm`, `aubc_refused`
-        (why there is no p). No row where the reference has no complete run.
+        Columns of `SETTING`, `query`, `reference` (the method it is compared with), `n` (pairs), and for each of `aubc`
+        and `final` the mean difference under its name, `*_low` and `*_high`, and `aubc_p`, `aubc_holm`, `aubc_refused`
+        (the reason for having no p). No row where the reference has no complete run.
     """
     import pandas as pd
 

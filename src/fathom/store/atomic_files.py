@@ -39,13 +39,18 @@ def read_record(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     Raises:
         FileNotFoundError: It is not there.
         DamagedError: It is not what was written.
-        FathomError: It was written by a newer version.
+        FathomError: It was written by a version with another format.
     """
     data = path.read_bytes()
     try:
         record = json.loads(data)
         if record["format"] > FORMAT:
             raise FathomError(f"{path} was written by a newer Fathom: upgrade with pip install -U fathom-al")
+        if record["format"] < FORMAT:
+            raise FathomError(
+                f"{path} was written by an earlier development version (format {record['format']}, expected {FORMAT}): "
+                "run the study again in a new folder"
+            )
         content, clock = record["content"], record["clock"]
         sound = record["sha256"] == digest(content) and record["clock_sha256"] == digest(clock)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -59,7 +64,7 @@ def try_read(path: Path) -> tuple[tuple[dict[str, Any], dict[str, Any]] | None, 
     """((content, clock), "") of a record; (None, "") where it is absent, (None, what is wrong) where it is damaged.
 
     Raises:
-        FathomError: It was written by a newer version.
+        FathomError: It was written by a version with another format.
     """
     try:
         return read_record(path), ""

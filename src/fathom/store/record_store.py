@@ -19,7 +19,7 @@ LOCKS = ".locks"  # folder of locks and marks
 
 
 class RecordStore:
-    """Records by name, such as `shared/hparams/<key>`.
+    """Records by name, such as `shared/hp-choice/<key>`.
 
     Args:
         root: The folder. Nothing is written before the first `put` or `lock`.
@@ -62,7 +62,7 @@ class RecordStore:
         return found
 
     def records(self, kind: str) -> dict[str, Record]:
-        """All sound records of a folder, for example `shared/hparams`: stem -> (content, clock), sorted by stem."""
+        """All sound records of a folder, for example `shared/hp-choice`: stem -> (content, clock), sorted by stem."""
         names = sorted(p.stem for p in (self.root / kind).glob("*.json"))
         found = {name: self.get(f"{kind}/{name}") for name in names}
         return {name: record for name, record in found.items() if record}

@@ -6,8 +6,7 @@
     OUT/runs/<key>/spec.json            what decides the run, and its label regime
     OUT/runs/<key>/round-00.json        one committed round
     OUT/runs/<key>-1/                   the run again, with what its setting's first retry changed
-    OUT/shared/<kind>/<key>.json        work that several runs share: encoder, features, HP search, HP choice, round 0,
-                                        ceiling, retries; HPs that runs search again (retuning, retunes)
+    OUT/shared/<kind>/<key>.json        shared work and retries (see `core.work` for the kinds)
     OUT/failures/<task>-<attempt>.json  what went wrong; a failure is never repaired silently
     OUT/rechecks/<round>-<digest>.json  a round that was computed again: whether it came out the same, where, and when
     OUT/quarantine/                     damaged files whose work was done again
@@ -41,6 +40,7 @@ from fathom.core.records import (
     refusal,
     run_difference,
 )
+from fathom.core.work import WorkKind
 from fathom.store import atomic_files
 from fathom.store.record_store import LOCKS, Record, RecordStore
 
@@ -48,8 +48,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-SHARED = ("prepared", "features", "search", "hparams", "first", "ceiling", "retries", "retuning",
-          "retunes")  # fmt: skip  # kinds of work that runs share; the last two are a run's own
 WORK = ".work"  # folder of what long jobs keep on the way (see `protocol.checkpoint`)
 RECENT = 60.0  # seconds after which a job that says nothing more is not thought to be under way
 
@@ -107,7 +105,7 @@ class Store(RecordStore):
                 raise FathomError(refusal(self.root, self.study.runs, study.runs))
             for spec in removed:  # of a study that was refused before anything was computed
                 self.path(f"runs/{spec.key}/spec").unlink(missing_ok=True)
-            if study != self.study:  # more runs, or another title, baseline or ceiling, which decide no result
+            if study != self.study:  # more runs, or another title, baseline or full-data seeds, which decide no result
                 atomic_files.write(self.path("study"), atomic_files.pack_record(study.to_json(), {}), replace=True)
                 self.__dict__.pop("study", None)
 
@@ -161,13 +159,13 @@ class Store(RecordStore):
 
     def refresh_retries(self) -> bool:
         """Look at retries anew; whether any was declared since they were looked at."""
-        seen = self.__dict__.pop("pinned", {})
+        seen = self.__dict__.pop("cached_retries", {})
         return any(self.retries(Setting(*json.loads(key))) != changes for key, changes in seen.items())
 
     def retries(self, setting: Setting) -> list[str]:
         """What was changed for all runs of a setting after a training of it was not finite, in order.
 
-        As it was when this process first asked (`forget` asks again): a job ends under the form that it began under.
+        As it was when this process first asked (`refresh_retries` asks again), so that a job ends as it began.
         """
         key = json.dumps(setting)
         if key not in self.cached_retries:
@@ -175,7 +173,7 @@ class Store(RecordStore):
         return self.cached_retries[key]
 
     def _retries(self, setting: Setting) -> list[str]:
-        stem = f"shared/retries/{digest(list(setting), 12)}"
+        stem = WorkKind.RETRIES.record(digest(list(setting), 12))
         changes: list[str] = []
         while found := self.get(f"{stem}-{len(changes) + 1}"):
             changes.append(found[0]["change"])
@@ -184,7 +182,7 @@ class Store(RecordStore):
     def retry(self, setting: Setting, number: int, change: str, because: str) -> None:
         """Have all runs of a setting done again with a change; what was done without it stays beside."""
         content = dict(zip(("dataset", "regime", "paradigm"), setting, strict=True))
-        name = f"shared/retries/{digest(list(setting), 12)}-{number}"
+        name = WorkKind.RETRIES.record(f"{digest(list(setting), 12)}-{number}")
         self.put(name, {**content, "number": number, "change": change, "because": because})
         self.cached_retries.pop(json.dumps(setting), None)
 
