@@ -75,7 +75,7 @@ class Classifiers:
         return query != self.baseline and _without_dropout(query) == _without_dropout(self.baseline)
 
     def reference(self, query: str) -> str:
-        """Query method that a method's gain is measured from: its matched control where that was run, else the baseline."""
+        """Query method that a gain is measured from: the matched control where it was run, else the baseline."""
         if not self.crossed(query, self.baseline) or self.is_control(query):
             return self.baseline
         matched = [q for q in self.dropouts if self.is_control(q) and not self.crossed(q, query)]
@@ -154,7 +154,7 @@ def listed(words: list[str]) -> str:
 def joined_notes(notes: Mapping[str, str]) -> str:
     """Notes of several settings (by title) as one text, in which equal notes stand once."""
     stated = {title: note for title, note in notes.items() if note}
-    distinct = unique(stated.values())
+    distinct: list[str] = unique(stated.values())
     if len(distinct) == 1 and len(stated) == len(notes):
         return distinct[0]
     parts = []
