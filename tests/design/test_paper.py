@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from tests.published.paper import roll_out
 
-from fathom.core.machine import Machine
 import fathom
+from fathom.core.machine import Machine
 from fathom.core.records import FathomError
 from fathom.data.dataset import DataRoot
 from fathom.design.study_file import designs, load_study

@@ -165,7 +165,9 @@ def test_what_is_absent_is_refused_before_anything_trains(tmp_path: Path) -> Non
         ('frozen(backbone=encoder, weights="abcdefabcdef")', "no encoder abcdefabcdef"),
     ):
         with pytest.raises(FathomError, match=words):
-            run_study(study(("random",), paradigm=paradigm), tmp_path / "out", workers=0, machine=Machine(data=tmp_path))
+            run_study(
+                study(("random",), paradigm=paradigm), tmp_path / "out", workers=0, machine=Machine(data=tmp_path)
+            )
         assert not list((tmp_path / "out").glob("shared/*/*.json"))
     # and nothing that was refused stands in the way of what is right
     assert run_study(study(("random",)), tmp_path / "out", workers=0).finished

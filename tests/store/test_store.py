@@ -11,6 +11,7 @@ import pytest
 from fathom.core.records import FORMAT, FathomError, LabelRegime, Round, RunSpec, Study
 from fathom.store.atomic_files import DamageWarning, leave_marker, try_read
 from fathom.store.store import Store
+from fathom.store.tables import rounds_table
 
 SPECS = tuple(RunSpec("digits", "low", "standard", query, seed) for seed in (0, 1) for query in ("random", "bald"))
 REGIME = LabelRegime("low", 50, 50, 3, 250)
@@ -59,7 +60,7 @@ def test_rounds_come_back_as_committed(store: Store) -> None:
 def test_table_has_one_row_a_round(store: Store) -> None:
     store.commit(SPECS[0], a_round(0))
     store.commit(SPECS[0], a_round(1, 0.75))
-    table = store.table()
+    table = rounds_table(store)
     assert table["score"].tolist() == [0.5, 0.75]
     assert table["budget"].tolist() == [50, 100]
     assert set(table["query"]) == {"random"}
