@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 # Without byte code caches every process would compile torch anew, which takes seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: quickstart test check docs lock clean
+.PHONY: quickstart test check site package docs tutorial mutants lock clean
 
 quickstart: $(READY)
 	@$(BIN)/fathom run quickstart --out runs/quickstart
@@ -22,15 +22,31 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest tests/test_house.py tests/test_docs.py
+	$(MAKE) --no-print-directory site
+	$(MAKE) --no-print-directory package
+	$(BIN)/python -m pytest tests/test_house.py tests/test_docs.py tests/test_project.py
+
+# The documentation site, build/site/index.html. Warnings are errors; nothing is fetched.
+site: $(READY)
+	@$(BIN)/python -m sphinx -W --keep-going -n -q -d build/doctrees -b html docs build/site
+	@echo "build/site/index.html"
+
+# The sdist and the wheel in build/dist; the wheel is installed into an empty environment and started there.
+package: $(READY)
+	@$(BIN)/python tools/check_package.py
 
 docs: $(READY)
 	$(BIN)/python -m docs.generate
 
+# Runs the tutorial's commands and writes what they print into docs/tutorial.md.
+tutorial: $(READY)
+	$(BIN)/python -m docs.walkthrough
+
 # Pinned versions without registry addresses, for every platform and Python from 3.11 on.
 lock:
-	$(BIN)/python -m uv pip compile pyproject.toml --group test --group check --universal --python-version 3.11 \
+	$(BIN)/python -m uv pip compile pyproject.toml --group test --group check --group docs --group mutants --universal --python-version 3.11 \
 		--no-emit-index-url --no-header --no-annotate --upgrade -q -o requirements.lock
 
 $(READY): requirements.lock pyproject.toml
@@ -42,6 +58,10 @@ $(READY): requirements.lock pyproject.toml
 	  $$uv pip install --quiet --python $(BIN)/python -r requirements.lock && \
 	  $$uv pip install --quiet --python $(BIN)/python --no-deps -e .
 	@touch $@
+
+# A seeded sample of mutants per package, one core, about 40 minutes; resumes where it was stopped.
+mutants: $(READY)
+	@$(BIN)/python -m tools.mutants run
 
 clean:
 	rm -rf $(VENV) build dist

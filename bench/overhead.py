@@ -24,8 +24,8 @@ from typing import Any
 
 import torch
 
-from fathom.core.machine import Machine
 import fathom
+from fathom.core.machine import Machine
 from fathom.core.records import Study
 from fathom.core.work import WorkKind
 from fathom.design.study_file import load_study

@@ -3,10 +3,15 @@
 import re
 from pathlib import Path
 
+import numpy as np
+
 from fathom.core.records import RunSpec, Study
+from fathom.data.dataset import Dataset
+from fathom.data.splits import Ids
+from fathom.protocol.oracle import Oracle
 from fathom.registry.registry import find
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 REGIME = "custom(query_size=10, rounds=3, start=20, val_size=60)"
 PARADIGM = (
     "standard(augmentation=standard, batch_size=32, epoch_size=64, epochs=2, lr=0.1, warmup=0, weight_decay=0.0005)"
@@ -32,6 +37,11 @@ def study(
     regime, paradigm = (str(find(kind, text)[1]) for kind, text in (("regime", regime), ("paradigm", paradigm)))
     runs = tuple(RunSpec(dataset, regime, paradigm, query, seed) for seed in seeds for query in queries)
     return Study("toy", runs, full_data=full_data)
+
+
+def labels_of(dataset: Dataset) -> Ids:
+    """All train labels, through the door that a run takes."""
+    return Oracle(dataset.vault).look(np.arange(len(dataset.labels)))
 
 
 def contents(root: Path) -> dict[str, bytes]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.studies import REGIME, study
+from tests.studies import REGIME, labels_of, study
 
 from fathom.core.records import PROTOCOL, digest
 from fathom.engine.engine import data_root, run_study
@@ -45,7 +45,7 @@ def outcomes(folder: Path) -> dict[str, Any]:
         for spec in toy.runs:
             found["keys"][str(spec)] = spec.key
             split = context.split_of(spec)
-            labels = split.dataset.labels
+            labels = labels_of(split.dataset)
             found["seeds"][f"{dataset} {spec.seed}"] = {
                 "revision": split.dataset.revision,
                 "train": digest(split.train_ids.tolist(), 16),

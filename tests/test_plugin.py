@@ -50,7 +50,7 @@ def test_it_is_listed_without_being_imported(installed: dict[str, str], tmp_path
 def test_it_keeps_the_contract_and_weighs_by_density(installed: dict[str, str], tmp_path: Path) -> None:
     code = """if True:
         import torch
-        from fathom.query.method import build
+        from fathom.query.method import build_query
         from fathom.query.view import PoolView
         from fathom.core.streams import Stream
         from fathom.testing import check_query
@@ -59,7 +59,7 @@ def test_it_keeps_the_contract_and_weighs_by_density(installed: dict[str, str], 
         log_probs = torch.full((4, 1, 2), 0.5).log()
         features = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.9, 0.0], [-1.0, 0.0]])
         view = PoolView(log_probs, features, torch.zeros(0, 0), torch.zeros(0, dtype=torch.long))
-        picked = build("my_al/density-margin").select([view], 4, Stream(0))
+        picked = build_query("my_al/density-margin").select([view], 4, Stream(0))
         print(picked.positions.tolist()[-1], bool((picked.scores.diff() <= 0).all()))
     """
     assert run(code, installed, tmp_path).split() == ["3", "True"]

@@ -12,8 +12,7 @@ from fathom.audit.audit import audit, audit_results, failed
 from fathom.audit.rules import PREDICATES, VERDICTS, Finding, rules
 from fathom.core.records import LabelRegime, digest
 from fathom.design.freeze import decided
-from fathom.report.audit_page import audit_summary
-from fathom.report.page import Page
+from fathom.report.page import Page, audit_summary
 from fathom.results.results import StudyResults
 from fathom.stats.inference import MIN_SEEDS
 from fathom.store.store import Store
@@ -110,12 +109,12 @@ def test_rechecks_and_damage(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("count", "verdict"), [(0, "pass"), (4, "fail"), (None, "unknown")])
 def test_facts_of_leakage(tmp_path: Path, count: int | None, verdict: str) -> None:
-    reading = StudyResults.of(build(tmp_path, SMALL).root)
-    reading.facts["digits"] |= {"groups_across": count, "duplicates_across": count}
-    found = {f.rule.id: f.verdict for f in audit_results(reading)}
+    results = StudyResults.of(build(tmp_path, SMALL).root)
+    results.facts["digits"] |= {"groups_across": count, "duplicates_across": count}
+    found = {f.rule.id: f.verdict for f in audit_results(results)}
     assert (found["groups"], found["duplicates"]) == (verdict, verdict)
-    reading.facts["digits"]["train"] = 10  # ids of made-up queries go further
-    assert {f.rule.id: f.verdict for f in audit_results(reading)}["queried"] == "fail"
+    results.facts["digits"]["train"] = 10  # ids of made-up queries go further
+    assert {f.rule.id: f.verdict for f in audit_results(results)}["queried"] == "fail"
 
 
 def test_roll_out_data_want_a_freeze_that_is_followed(tmp_path: Path) -> None:
@@ -131,9 +130,9 @@ def test_roll_out_data_want_a_freeze_that_is_followed(tmp_path: Path) -> None:
 
 
 def test_the_report_has_the_audit(tmp_path: Path, undrawn: None) -> None:
-    reading = StudyResults.of(build(tmp_path, SMALL).root)
-    html = Page(reading).html()
-    findings = audit_results(reading)
+    results = StudyResults.of(build(tmp_path, SMALL).root)
+    html = Page(results).html()
+    findings = audit_results(results)
     assert '<h2 id="audit">Audit</h2>' in html
     assert audit_summary(findings).startswith("Pitfalls: ")
     assert all(f"{f.rule.title}: {f.verdict}</dt>" in html for f in findings)

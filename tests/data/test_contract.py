@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from tests.data.make import class_folders
+from tests.studies import labels_of
 
 from fathom.core.records import FathomError
 from fathom.data import load
@@ -61,7 +62,7 @@ def unsorted(d):  # type: ignore[no-untyped-def]
 
 
 def in_order(d, order):  # type: ignore[no-untyped-def]
-    return {"images": TensorImages(d.images.take(order)), "labels": d.labels[order.numpy()]}
+    return {"images": TensorImages(d.images.take(order)), "labels": labels_of(d)[order.numpy()]}
 
 
 def twins(d):  # type: ignore[no-untyped-def]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torchvision
 from tests.data.make import root
+from tests.studies import labels_of
 
 from fathom.data import load, sketch_of
 from fathom.data.counts import mixed
@@ -20,7 +21,7 @@ def compare(sketch: Dataset | None, loaded: Dataset, *, counts: bool = True) -> 
                  "num_classes", "source", "notes"):  # fmt: skip
         assert getattr(sketch, name) == getattr(loaded, name), name
     assert sketch.images.size == loaded.images.size
-    for one, other in ((sketch.labels, loaded.labels), (sketch.test_labels, loaded.test_labels)):
+    for one, other in ((labels_of(sketch), labels_of(loaded)), (sketch.test_labels, loaded.test_labels)):
         assert len(one) == len(other)
         assert not counts or np.array_equal(np.bincount(one), np.bincount(other))
 
@@ -55,7 +56,7 @@ def test_mnist_and_fashion(name: str, tmp_path: Path) -> None:
     assert sketch is not None
     folder = tmp_path / ("MNIST" if name == "mnist" else "FashionMNIST") / "raw"
     folder.mkdir(parents=True)
-    for part, labels in (("train", sketch.labels), ("t10k", sketch.test_labels)):
+    for part, labels in (("train", labels_of(sketch)), ("t10k", sketch.test_labels)):
         n = len(labels)
         (folder / f"{part}-images-idx3-ubyte").write_bytes(
             struct.pack(">HBB3I", 0, 8, 3, n, 28, 28) + bytes(n * 28 * 28)
@@ -69,7 +70,7 @@ def test_mnist_and_fashion(name: str, tmp_path: Path) -> None:
 def test_cifar100_has_as_many_of_each_class() -> None:
     sketch = sketch_of("cifar100(train_size=1000)")
     assert sketch is not None
-    assert np.bincount(sketch.labels).tolist() == [10] * 100
+    assert np.bincount(labels_of(sketch)).tolist() == [10] * 100
     assert (len(sketch.test_labels), sketch.val_split, sketch.regimes["high"]["rounds"]) == (10_000, 100, 5)
     assert "only the first 1,000" in sketch.notes[0]
 

@@ -208,7 +208,7 @@ def test_pre_training_is_done_again_for_every_seed_and_setting_that_shares_it(
     assert with_retry == [(0, False), (0, True), (1, True)]
     assert {store.run_name(spec)[-2:] for spec in toy.runs if spec.paradigm.startswith("self-sl")} == {"-1"}
     assert {r.hparams["lr"] for spec in first.runs for r in store.rounds(spec)} == {0.01}, "fine-tuning is as it was"
-    assert all(f["mended"] for f in failures_of(store, {s: store.complete(s) for s in toy.runs}, lambda name: True))
+    assert all(f["resolved"] for f in failures_of(store, {s: store.complete(s) for s in toy.runs}, lambda name: True))
     tried.clear()
     assert run_study(toy, out, workers=0).finished
     assert tried == []

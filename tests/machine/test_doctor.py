@@ -43,11 +43,11 @@ def test_this_machine_as_the_verb_tells_it(tmp_path: Path) -> None:
     assert said["ok"] == (done.returncode == 0) == all(check.state != "fail" for check in found.values())
     assert found["torch"].found == torch.__version__
     assert found["torchvision"].found.startswith(torchvision.__version__)
-    assert (found["data"].state, found["data"].mend) == ("warn", "name it with --data, or --download")
+    assert (found["data"].state, found["data"].fix) == ("warn", "name it with --data, or --download")
     assert "first writer wins" in found["storage: commits"].found
     assert list(tmp_path.iterdir()) == [], "something stayed behind"
     assert {"python", "gpu", "cores", "memory", "cache", "extra timm", "extra ray"} <= set(found)
-    assert all(check.mend for check in found.values() if check.state != "ok")
+    assert all(check.fix for check in found.values() if check.state != "ok")
 
 
 def test_official_files_are_found(tmp_path: Path, probed: Callable[..., dict[str, DoctorCheck]]) -> None:
@@ -57,7 +57,7 @@ def test_official_files_are_found(tmp_path: Path, probed: Callable[..., dict[str
     try:
         assert "cifar10 (digits" in probed(**WELL)["data"].found
         os.environ["FATHOM_DATA"] = str(tmp_path / "no")
-        assert "FATHOM_DATA" in probed(**WELL)["data"].mend
+        assert "FATHOM_DATA" in probed(**WELL)["data"].fix
     finally:
         del os.environ["FATHOM_DATA"]
 
@@ -66,14 +66,14 @@ def test_a_broken_pair_is_told_with_the_command_that_mends_it(probed: Callable[.
     error = "RuntimeError: operator torchvision::nms does not exist"
     check = probed(**{k: v for k, v in WELL.items() if k != "torchvision"}, torchvision_error=error)["torchvision"]
     assert (check.state, error in check.found) == ("fail", True)
-    assert check.mend.startswith('pip install --force-reinstall "torch==2.15.0" torchvision')
+    assert check.fix.startswith('pip install --force-reinstall "torch==2.15.0" torchvision')
 
 
 def test_a_torch_that_does_not_start_is_told(probed: Callable[..., dict[str, DoctorCheck]]) -> None:
     found = probed(torch_error="ImportError: libcudart.so.13: cannot open shared object file")
     assert found["torch"].state == "fail"
     assert "libcudart.so.13" in found["torch"].found
-    assert 'pip install --force-reinstall "torch>=2.11"' in found["torch"].mend
+    assert 'pip install --force-reinstall "torch>=2.11"' in found["torch"].fix
     assert "torchvision" not in found
 
 
@@ -98,7 +98,7 @@ def test_a_gpu_that_torch_cannot_use_is_told(
     check = probed(**(WELL | {"warnings": ["too old (found version 11040)"]} | said))["gpu"]
     assert check.state == state
     assert found in check.found
-    assert mend in check.mend
+    assert mend in check.fix
 
 
 @pytest.mark.parametrize("body", ["import os; os.abort()", "raise SystemExit(3)", "print('no JSON')"])

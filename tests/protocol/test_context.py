@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.studies import labels_of
 
 from fathom.core.records import FathomError, digest
 from fathom.data import load
@@ -32,9 +33,9 @@ def test_exact_duplicates_across_the_splits_are_counted(root: DataRoot, monkeypa
     here = {images.tobytes() for images in digits.images.take(torch.arange(len(digits.images))).numpy()}
     there = digits.test_images.take(torch.arange(len(digits.test_images))).numpy()
     assert facts_of("digits", digits)["duplicates_across"] == sum(image.tobytes() in here for image in there)
-    same = replace(digits, test_images=digits.images, test_labels=digits.labels)
+    same = replace(digits, test_images=digits.images, test_labels=labels_of(digits))
     assert facts_of("digits", same)["duplicates_across"] == len(digits.labels)
-    monkeypatch.setattr("fathom.protocol.context.MOST_PIXELS", 1000)
+    monkeypatch.setattr("fathom.protocol.context.MAX_PIXELS", 1000)
     assert facts_of("digits", same)["duplicates_across"] is None
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.studies import FROZEN, PARADIGM, SELF_SL, SEMI_SL, contents, study
+from tests.studies import FROZEN, PARADIGM, SELF_SL, SEMI_SL, contents, labels_of, study
 
 from fathom.core.machine import Machine
-from fathom.core.records import FathomError, RunSpec
+from fathom.core.records import FathomError, RunSpec, Setting
 from fathom.core.streams import Streams
 from fathom.data.dataset import DataRoot
 from fathom.engine.engine import run_study
@@ -22,8 +22,7 @@ from fathom.protocol.context import WorkerContext
 from fathom.protocol.dropout import dropout_of
 from fathom.protocol.knn_eval import knn_probe, nearest_classes
 from fathom.protocol.oracle import Oracle
-from fathom.protocol.preparation import CacheWarning, TrainSplit, features_of
-from fathom.protocol.tune import chosen
+from fathom.protocol.preparation import CacheWarning, features_of, prepare_state
 from fathom.query.method import build_query as build_method
 from fathom.store.store import Store
 
@@ -78,7 +77,7 @@ def test_core_set_sees_the_encoder_and_badge_the_last_layer() -> None:
 
 def test_features_are_what_the_last_layer_gets(tmp_path: Path) -> None:
     context = lab_of(tmp_path)
-    train_split, split = TrainSplit.of(context, "digits", 0), context.split("digits", study().runs[0].regime, 0)
+    train_split, split = context.train_split("digits", 0), context.split("digits", study().runs[0].regime, 0)
     paradigm, task = context.paradigm(SELF_SL), split.task(split.open()[1])
     state = paradigm.prepare(train_split.unlabeled, Streams(0)("pretrain"), context.data, Checkpointer())
     classifier = paradigm.fit(task, paradigm.grid(task)[0], state, Streams(0))
@@ -105,12 +104,21 @@ def test_an_encoder_is_trained_once_for_all_regimes_heads_and_methods(tmp_path: 
     assert all(any(p.name in job.needs for p in prepared) for job in needing)
 
 
+def test_every_seed_and_recipe_has_an_encoder_of_its_own(tmp_path: Path) -> None:
+    """Nothing that differs between two trainings of an encoder is left out of the name that it is kept under."""
+    context = lab_of(tmp_path)
+    for paradigm, seed in ((SELF_SL, 0), (SELF_SL, 1), (SELF_SL.replace("pretrain_epochs=3", "pretrain_epochs=4"), 0)):
+        prepare_state(context, "digits", context.paradigm(paradigm), seed)
+    encoders = [content["tensors"] for content, _ in context.store.records("shared/prepared").values()]
+    assert len(set(encoders)) == len(encoders) == 3
+
+
 def test_another_study_takes_the_encoder_from_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FATHOM_CACHE", str(tmp_path / "cache"))
     assert run_study(study(("random",), paradigm=SELF_SL), tmp_path / "a", workers=0).finished
     import fathom.learn.paradigms.self_sl as module
 
-    monkeypatch.setattr(module, "pretrain", None)  # nothing can be trained any more
+    monkeypatch.setattr(module, "train_simclr", None)  # nothing can be trained any more
     assert run_study(study(("random", "badge"), paradigm=SELF_SL), tmp_path / "b", workers=0).finished
     records = [Store(tmp_path / name).records("shared/pretrain") for name in "ab"]
     assert records[0] == records[1]
@@ -180,7 +188,7 @@ def test_a_backbone_of_a_kept_encoder_needs_its_name() -> None:
 
 def test_features_are_kept_and_their_change_is_refused(tmp_path: Path) -> None:
     context = lab_of(tmp_path)
-    setting = ("digits", study().runs[0].regime, FROZEN)
+    setting = Setting("digits", study().runs[0].regime, FROZEN)
     featured = features_of(context, setting, 0)
     plain = context.dataset("digits")
     flat = plain.images.take(torch.arange(len(plain.labels))).flatten(1).float()
@@ -212,12 +220,12 @@ def test_pseudo_labels_are_judged_by_the_oracle(tmp_path: Path) -> None:
     spec = store.study.runs[0]
     split = context.split_of(spec)
     _, labeled = split.open()
-    classifier, _ = loop._train(context, spec, split, labeled, 0.0, Streams(0, 0), chosen(context, spec.setting))
+    classifier, _ = loop.ActiveLearningRun.open(context, spec).train(0.0)
     pool = split.pool_ids(labeled.ids)
     chunks = classifier.stream(split.task(labeled).pool, 0, Streams(0)("draws"))
     probs = torch.cat([p.log_probs[:, 0].exp() for p in chunks]).numpy()
     sure = probs.max(1) >= 0.15
-    right = (probs.argmax(1) == split.dataset.labels[pool])[sure].mean()
+    right = (probs.argmax(1) == labels_of(split.dataset)[pool])[sure].mean()
     shown = store.rounds(spec)[0].training
     assert shown["pseudo_rate"] == pytest.approx(sure.mean(), abs=2 / len(pool))  # one may lie on the threshold
     assert shown["pseudo_accuracy"] == pytest.approx(right, abs=0.01)
@@ -246,17 +254,19 @@ def test_nearest_classes_are_those_of_scikit_learn() -> None:
 
 def test_the_probe_sees_train_images_alone_and_bills_nobody(tmp_path: Path) -> None:
     context = lab_of(tmp_path)
-    train_split = TrainSplit.of(context, "digits", 3)
+    train_split = context.train_split("digits", 3)
     asked = []
 
     def embed(images):  # type: ignore[no-untyped-def]
         asked.append(images.ids)
         return images.take(torch.arange(len(images))).flatten(1).float()
 
-    found = knn_probe(train_split, embed)
+    oracle = Oracle(train_split.dataset.vault)
+    found = knn_probe(train_split, oracle, embed)
     assert set(asked[0].tolist()) <= set(train_split.train_ids.tolist())
     assert found["knn_accuracy"] > 0.9, "pixels of digits tell them apart"
-    assert Oracle(train_split.dataset.labels).paid == 0
+    assert oracle.paid == 0
+    assert oracle.looked_at == len(asked[0])
 
 
 # -------------------------------------------------------------------------------------------------------- dropout
@@ -311,13 +321,13 @@ def test_a_plan_counts_encoders_and_features(tmp_path: Path) -> None:
 def test_a_plan_does_not_pretrain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import fathom.learn.paradigms.self_sl as module
 
-    real, epochs = module.pretrain, []
+    real, epochs = module.train_simclr, []
 
     def pretrain(unlabeled, name, how, stream, checkpointer):  # type: ignore[no-untyped-def]
         epochs.append((how.epochs, len(unlabeled.images) <= 1024))
         return real(unlabeled, name, how, stream, checkpointer)
 
-    monkeypatch.setattr(module, "pretrain", pretrain)
+    monkeypatch.setattr(module, "train_simclr", pretrain)
     for paradigm in ("self-sl", "frozen(backbone=simclr)"):
         made = estimate_plan(study(("random",), paradigm=paradigm), workers=1, machine=Machine(data=tmp_path))
         assert made.seconds is not None

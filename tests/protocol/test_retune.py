@@ -44,13 +44,13 @@ def test_another_choice_is_what_the_later_rounds_are_trained_with(
     go(tmp_path / "plain", PARADIGM.replace("lr=0.1", "lr=0.1|0.01, search=1"))
     ((first, _),) = Store.open(tmp_path / "plain").records("shared/hp-choice").values()
     other = {0.1: 0.01, 0.01: 0.1}[first["chosen"]["lr"]]
-    true = module._train
+    true = module._score
 
-    def prefers_the_other(context, spec, split, labeled, number, hparams):  # type: ignore[no-untyped-def]
-        true(context, spec, split, labeled, number, hparams)
+    def prefers_the_other(trainer, spec, labeled, number, hparams):  # type: ignore[no-untyped-def]
+        true(trainer, spec, labeled, number, hparams)
         return 1.0 if hparams["lr"] == other else 0.0
 
-    monkeypatch.setattr(module, "_train", prefers_the_other)
+    monkeypatch.setattr(module, "_score", prefers_the_other)
     go(tmp_path / "other")
     store = Store.open(tmp_path / "other")
     for spec in store.study.runs:
@@ -96,7 +96,7 @@ def test_what_cannot_be_searched_is_refused_and_divergence_is_told(
         go(tmp_path / "late", AGAIN.replace("retune=1", "retune=3"))
     with pytest.raises(FathomError, match="retune must be rounds from 1, each once"):
         go(tmp_path / "negative", AGAIN.replace("retune=1", "retune=1|-2"))
-    monkeypatch.setattr(module, "_train", lambda *_: None)
+    monkeypatch.setattr(module, "_score", lambda *_: None)
     outcome = go(tmp_path / "diverged")
     assert not outcome.finished
     assert {f["error"] for f in outcome.failures} == {NonFiniteError.__name__}

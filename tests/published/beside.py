@@ -6,12 +6,11 @@ from pathlib import Path
 
 from tests.results import synthetic
 
-from fathom.core.records import LabelRegime, Round, RunSpec, Study, unique
+from fathom.core.records import LabelRegime, Round, RunSpec, Setting, Study, unique
 from fathom.published import tables
 from fathom.published.tables import PublishedArea, PublishedRegime
 from fathom.store.store import Store
 
-Setting = tuple[str, str, str]
 SLOPE = 0.2  # from the first to the last round, around the area
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tests.published.beside import as_published, build, cells
 
-from fathom.core.records import RunSpec
+from fathom.core.records import RunSpec, Setting
 from fathom.published import tables
 from fathom.published.claims import CLAIMS, DIPS, Claim, claims
 from fathom.published.evidence import Evidence, published_evidence, study_evidence
@@ -31,7 +31,7 @@ def world(level: Callable[[PublishedArea, int], float], dip: float = 0.0) -> Evi
     """Three seeds of every published cell, as if they had been run."""
     found = Evidence(balanced={name: d.balanced for name, d in tables.datasets().items()})
     for a in EVERY:
-        setting = (a.dataset, a.regime, a.paradigm)
+        setting = Setting(a.dataset, a.regime, a.paradigm)
         found.areas[setting, a.query] = SeedSummary.of({seed: level(a, seed) for seed in range(3)})
         for budget in DIPS.get(a.dataset, ()) if a.regime == "high" else ():
             off = dip if budget == DIPS[a.dataset][1] else 0.0
@@ -63,10 +63,10 @@ def test_what_the_published_numbers_themselves_say(said: list[Claim]) -> None:
 
 def test_badge_never_below_random_does_not_hold_literally(said: list[Claim]) -> None:
     mean, lead, worst = said[2].findings
-    assert worst.note.startswith("6 of 36 cells below, 0 after Holm")
+    assert worst.note.startswith("6 of 36 cells below zero, 0 of them significantly (Holm)")
     assert "isic2019 low standard badge" in worst.note
     assert 100 * worst.effect == pytest.approx(32.04 - 33.76)
-    assert lead.note == "nearest: core-set"
+    assert lead.note == "closest: core-set"
     assert (mean.datasets, mean.settings, mean.seeds) == (5, 36, (3, 3))
 
 
@@ -103,7 +103,7 @@ def test_a_store_is_read_as_evidence(tmp_path: Path) -> None:
     build(tmp_path, [*cells(dataset="cifar10", regime="low"), *low], dip=0.1)
     found = study_evidence(StudyResults.of(tmp_path))
     assert found.balanced == {"cifar10": True, "isic2019": False}  # whatever stands in the call-string
-    setting = ("cifar10", "low", "self-sl")
+    setting = Setting("cifar10", "low", "self-sl")
     area = found.areas[setting, "badge"]
     assert (area.mean, area.sd, area.n) == pytest.approx((0.8282, 0.0016, 3))
     assert found.points[setting, "badge", 50].mean == pytest.approx(0.8282 - 0.1)
@@ -185,10 +185,12 @@ def test_query_sizes_of_our_own_runs(tmp_path: Path) -> None:
 
 def test_nothing_is_claimed_of_nothing() -> None:
     assert {c.verdict for c in claims(Evidence())} == {"not tested"}
-    alone = Evidence({(("d", "low", "standard"), q): SeedSummary.of({0: 0.5, 1: 0.6}) for q in ("random", "badge")})
+    alone = Evidence(
+        {(Setting("d", "low", "standard"), q): SeedSummary.of({0: 0.5, 1: 0.6}) for q in ("random", "badge")}
+    )
     found = claims(alone)
     assert finding(found, 3).verdict == "cannot tell"
-    assert "one data set" in finding(found, 3).note
+    assert "one dataset" in finding(found, 3).note
     text = json.dumps([c.to_json() for c in found], allow_nan=False)
     assert '"verdict": "not tested"' in text
 
@@ -199,12 +201,12 @@ def test_as_published_is() -> None:
     assert (arm.mean, arm.sd) == pytest.approx((area.mean, area.sd))
 
 
-def test_parts_of_a_data_set_are_one_data_set_and_folders_are_told_apart() -> None:
+def test_parts_of_a_dataset_are_one_dataset_and_folders_are_told_apart() -> None:
     values = {
-        (("cifar10", "low", "standard"), "badge"): 0.1,
-        (("cifar10(train_size=1000)", "low", "standard"), "badge"): 0.3,
-        (("folder(path=a)", "low", "standard"), "badge"): 0.4,
-        (("folder(path=b)", "low", "standard"), "badge"): 0.5,
+        (Setting("cifar10", "low", "standard"), "badge"): 0.1,
+        (Setting("cifar10(train_size=1000)", "low", "standard"), "badge"): 0.3,
+        (Setting("folder(path=a)", "low", "standard"), "badge"): 0.4,
+        (Setting("folder(path=b)", "low", "standard"), "badge"): 0.5,
     }
     means = dataset_means(values)
     assert means == pytest.approx({"cifar10": 0.2, "folder(path=a)": 0.4, "folder(path=b)": 0.5})

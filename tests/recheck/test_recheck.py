@@ -273,7 +273,7 @@ def test_the_verb(copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         return int(str(ended.value.code))
 
     assert call() == 0
-    assert "12 of 12 came out as committed; 0 damaged files" in capsys.readouterr().out
+    assert "12 of 12 are equal to what is committed; 0 damaged files" in capsys.readouterr().out
     rewrite(copy, "random", 2, lambda c: c["metrics"].update(accuracy=0.5))
     assert call("--json") == 1
     told = json.loads(capsys.readouterr().out)

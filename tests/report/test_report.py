@@ -242,9 +242,9 @@ def test_a_damaged_round_is_told_and_its_run_counts_as_open(tmp_path: Path) -> N
 
 def test_a_baseline_that_was_not_run_is_told(tmp_path: Path) -> None:
     build(tmp_path, replace(SMALL, baseline="margin"))
-    reading = StudyResults.of(tmp_path)
-    assert "The baseline Margin was not run" in summary(reading)[0]
-    assert "is not among the query methods" in dict(warnings(reading))["No baseline"]
+    results = StudyResults.of(tmp_path)
+    assert "The baseline Margin was not run" in summary(results)[0]
+    assert "is not among the query methods" in dict(warnings(results))["No baseline"]
 
 
 def test_significance_is_claimed_only_where_it_is(tmp_path: Path) -> None:
@@ -342,10 +342,10 @@ def test_a_shared_job_that_succeeded_later_is_made_good(tmp_path: Path) -> None:
     for kind, job in jobs.items():
         content = {"job": job, "what": kind, "kind": kind, "error": "OSError", "message": "the disk was full"}
         store.fail(kind, {**content, "traceback": ""}, {"session": "s", "finished": "2026-11-22T23:00:00+00:00"})
-    reading = StudyResults.of(tmp_path)
-    assert {f["kind"]: f["mended"] for f in reading.failures} == {"full-data": True, "round-0": False, "run": True}
-    assert "1 failed attempt not made good" in dict(warnings(reading))["Failures"]
-    assert Page(report_module.Page(reading).html()).text.count("(later completed)") == 2
+    results = StudyResults.of(tmp_path)
+    assert {f["kind"]: f["resolved"] for f in results.failures} == {"full-data": True, "round-0": False, "run": True}
+    assert "1 failed attempt not made good" in dict(warnings(results))["Failures"]
+    assert Page(report_module.Page(results).html()).text.count("(later completed)") == 2
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -30,7 +30,7 @@ def test_the_rule_is_that_of_the_runs(paradigm: str, query: str) -> None:
     assert dropout_of(paradigm, query) == expected
 
 
-def test_what_is_not_installed_follows_its_call_string_and_the_usual_rule() -> None:
+def test_what_is_not_installed_follows_its_spec_string_and_the_usual_rule() -> None:
     assert dropout_of("not-here", "bald") == 0.5
     assert dropout_of("not-here(dropout=0.1)", "my_al/unknown") == 0.1
     assert dropout_of("standard", "my_al/unknown(dropout=0.4)") == 0.4
@@ -41,12 +41,12 @@ def test_what_is_not_installed_follows_its_call_string_and_the_usual_rule() -> N
 def test_bald_is_measured_against_its_matched_control_where_that_was_run() -> None:
     plain = Classifiers.of("standard", QUERIES, "random")
     assert (plain.reference("bald"), plain.mark("bald"), plain.mark("badge")) == ("random", "†", "")
-    assert "Add random(dropout=0.5) to the study: the matched control of BALD." in plain.note()
+    assert "add random(dropout=0.5) to the study, the matched control of BALD." in plain.note()
     matched = Classifiers.of("standard", (*QUERIES, CONTROL), "random")
     assert (matched.reference("bald"), matched.mark("bald")) == (CONTROL, "‡")
     assert (matched.reference(CONTROL), matched.mark(CONTROL)) == ("random", "†")
-    assert "‡ Gains of BALD are measured against Random (dropout=0.5), the matched control." in matched.note()
-    assert "Add" not in matched.note()
+    assert "‡ Gains of BALD are measured from Random (dropout=0.5), the matched control." in matched.note()
+    assert "add" not in matched.note()
     other = Classifiers.of("standard", (*QUERIES, "random(dropout=0.2)"), "random")
     assert other.reference("bald") == "random"  # another dropout is another classifier
     assert "3 classifiers" in other.note()
@@ -81,17 +81,17 @@ def test_the_note_stands_beside_every_comparison(tmp_path: Path) -> None:
 def test_gains_and_savings_of_bald_are_those_over_the_control(tmp_path: Path) -> None:
     effect = {"random": 0.0, CONTROL: -0.1, "bald": -0.05, "badge": 0.02}
     build(tmp_path, replace(SMALL, queries=tuple(effect), effect=effect.__getitem__, noise=0.001))
-    reading = StudyResults.of(tmp_path)
-    gains = reading.gains.set_index("query")
-    areas = reading.areas.pivot(index="seed", columns="query", values="aubc")
+    results = StudyResults.of(tmp_path)
+    gains = results.gains.set_index("query")
+    areas = results.areas.pivot(index="seed", columns="query", values="aubc")
     assert gains.loc["bald", "aubc"] == pytest.approx((areas["bald"] - areas[CONTROL]).mean())
     assert gains.loc["bald", "aubc"] > 0 > gains.loc[CONTROL, "aubc"]
     assert gains["reference"].to_dict() == {"bald": CONTROL, CONTROL: "random", "badge": "random"}
-    (setting,) = reading.classifiers
-    assert [s.saving > 0 for s in reading.savings[(setting, "bald")] if s.share == 0.9] == [True]
-    told = summary(reading)[0]
+    (setting,) = results.classifiers
+    assert [s.saving > 0 for s in results.savings[(setting, "bald")] if s.share == 0.9] == [True]
+    told = summary(results)[0]
     assert told.startswith("BALD‡ gained the most over Random")
-    assert "Measured against the matched control" in told
+    assert "Measured from the matched control" in told
     assert "Random (dropout=0.5) gained" not in told
-    assert "picked out of 2" in told  # the control does not vie
-    assert "measured against Random (dropout=0.5)" in dict(warnings(reading))["Two classifiers"]
+    assert "the best of 2 methods" in told  # the control is not ranked
+    assert "measured from Random (dropout=0.5)" in dict(warnings(results))["Two classifiers"]

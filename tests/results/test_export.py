@@ -73,7 +73,7 @@ def test_it_is_small(out: Path, tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_too_large_is_told(out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "CAP", 1000)
+    monkeypatch.setattr(module, "CAP", 1000)
     with pytest.warns(module.LargeResultsWarning, match="should keep files up to"):
         assert export(out, tmp_path / "a.parquet").is_file()
 

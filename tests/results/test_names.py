@@ -3,6 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fathom.core.records import Setting
 from fathom.registry.spec_string import SpecString
 from fathom.results.names import Names, short_names
 
@@ -53,9 +54,9 @@ def test_names_stay_distinct_and_in_order(texts: list[str]) -> None:
 
 
 def test_a_setting_is_told_by_what_differs() -> None:
-    one, two = ("digits", "low(rounds=8)", LONG), ("digits-lt", "low(rounds=8)", LONG)
+    one, two = Setting("digits", "low(rounds=8)", LONG), Setting("digits-lt", "low(rounds=8)", LONG)
     names = Names.of([one, two])
     assert names.title(one) == "digits · low · standard"
     assert names.brief(two) == "digits-lt"
-    assert Names.of([one, ("digits", "mid", LONG)]).brief(one) == "digits, low"
-    assert names.title(("other(a=1)", "low(rounds=8)", LONG)) == "other(a=1) · low · standard"
+    assert Names.of([one, Setting("digits", "mid", LONG)]).brief(one) == "digits, low"
+    assert names.title(Setting("other(a=1)", "low(rounds=8)", LONG)) == "other(a=1) · low · standard"

@@ -36,7 +36,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 @pytest.fixture(scope="module")
-def reading(store: Store) -> StudyResults:
+def results(store: Store) -> StudyResults:
     return StudyResults.of(store.root)
 
 
@@ -47,23 +47,23 @@ def area(frame: pd.DataFrame, paradigm: str, query: str, seed: int, budgets: lis
     return float(sum((scores[1:] + scores[:-1]) / 2 * np.diff(budgets)) / (budgets[-1] - budgets[0]))
 
 
-def test_one_group_holds_all_that_begin_alike(reading: StudyResults) -> None:
-    (group,) = paradigm_groups(reading)
+def test_one_group_holds_all_that_begin_alike(results: StudyResults) -> None:
+    (group,) = paradigm_groups(results)
     assert (group.title, group.start, group.val_size) == ("digits · low", 50, 250)
     assert list(group.members.values()) == ["standard", "self-sl", "semi-sl", "frozen"]
     assert {s[2] for s in group.reference.values()} == {STANDARD}
-    assert apart(reading) == []
+    assert apart(results) == []
 
 
 @pytest.mark.parametrize(("paradigm", "budgets"), [(SELF, list(range(50, 226, 25))), (SEMI, COMMON)])
 def test_a_paradigm_is_paired_by_seed_at_the_budgets_that_both_have(
-    reading: StudyResults, paradigm: str, budgets: list[int]
+    results: StudyResults, paradigm: str, budgets: list[int]
 ) -> None:
-    (group,) = paradigm_groups(reading)
-    pair = compare_paradigms(reading, group, next(arm for arm in group.members if arm[2] == paradigm))
+    (group,) = paradigm_groups(results)
+    pair = compare_paradigms(results, group, next(arm for arm in group.members if arm[2] == paradigm))
     assert pair is not None
     assert pair.budgets == budgets
-    frame = reading.frame
+    frame = results.frame
     differences = [
         area(frame, paradigm, "random", seed, budgets) - area(frame, STANDARD, "random", seed, budgets)
         for seed in range(3)
@@ -79,14 +79,14 @@ def test_a_paradigm_is_paired_by_seed_at_the_budgets_that_both_have(
     assert 0 < pair.saving.saving < 1
 
 
-def test_the_verdict_is_the_paired_difference_of_the_two_best_choices(reading: StudyResults) -> None:
-    (verdict,) = verdicts(reading)
+def test_the_verdict_is_the_paired_difference_of_the_two_best_choices(results: StudyResults) -> None:
+    (verdict,) = verdicts(results)
     (choice,) = verdict.choices
     assert choice.budgets == COMMON
     assert (choice.paradigm and choice.paradigm[2], choice.query) == (SELF, "badge")
-    base = np.array([area(reading.frame, STANDARD, "random", seed, COMMON) for seed in range(3)])
-    by_paradigm = np.array([area(reading.frame, SELF, "random", seed, COMMON) for seed in range(3)]) - base
-    by_query = np.array([area(reading.frame, STANDARD, "badge", seed, COMMON) for seed in range(3)]) - base
+    base = np.array([area(results.frame, STANDARD, "random", seed, COMMON) for seed in range(3)])
+    by_paradigm = np.array([area(results.frame, SELF, "random", seed, COMMON) for seed in range(3)]) - base
+    by_query = np.array([area(results.frame, STANDARD, "badge", seed, COMMON) for seed in range(3)]) - base
     band = t_interval(by_paradigm - by_query)
     found = verdict.difference
     assert (found.mean, found.low, found.high, found.n) == pytest.approx((band.mean, band.low, band.high, 3))
@@ -94,8 +94,8 @@ def test_the_verdict_is_the_paired_difference_of_the_two_best_choices(reading: S
     assert verdict.query.mean == pytest.approx(by_query.mean())
 
 
-def test_the_table_says_what_the_pairs_say(reading: StudyResults, undrawn: None) -> None:
-    page = report_module.Page(reading)
+def test_the_table_says_what_the_pairs_say(results: StudyResults, undrawn: None) -> None:
+    page = report_module.Page(results)
     text = Page(page.html()).text
     table = next(table for table in page.tables if table.name == "paradigms-00")
     rows = {row[0].text: {name: cell.text for name, cell in zip(table.columns, row, strict=True)} for row in table.rows}
@@ -103,11 +103,11 @@ def test_the_table_says_what_the_pairs_say(reading: StudyResults, undrawn: None)
     assert rows["semi-sl"]["Budgets"] == "3 of 4"
     assert rows["frozen"]["Budgets"] == "8"
     assert all(rows[arm]["Best method"] == "BADGE" for arm in rows)
-    (group,) = paradigm_groups(reading)
+    (group,) = paradigm_groups(results)
     for arm, name in group.members.items():
-        gains = reading.gains[(reading.gains["paradigm"] == arm[2]) & (reading.gains["query"] == "badge")]
+        gains = results.gains[(results.gains["paradigm"] == arm[2]) & (results.gains["query"] == "badge")]
         assert rows[name]["AL gain"].startswith(f"{100 * gains['aubc'].item():+.1f} [".replace("-", "\u2212"))
-        if pair := compare_paradigms(reading, group, arm):
+        if pair := compare_paradigms(results, group, arm):
             assert rows[name]["Paradigm gain"].startswith(f"{100 * pair.row['aubc']:+.1f} [".replace("-", "\u2212"))
     assert "compared only at the budgets that both have" in table.note
     assert "semi-sl: 50, 125 and 200" in table.note
@@ -129,23 +129,23 @@ def test_what_is_said_follows_the_interval(tmp_path: Path, levels: dict[str, flo
     plan = four({STANDARD: -0.3} | {SELF: -0.3 + levels[SELF]}, paradigms=(STANDARD, SELF), noise=0.006)
     gain = {"random": 0.0, "badge": effect}
     build(tmp_path, replace(plan, queries=tuple(gain), effect=gain.__getitem__, rounds=4, classes=CLASSES[:3]))
-    reading = StudyResults.of(tmp_path)
-    (verdict,) = verdicts(reading)
-    said = verdict_words(reading, verdict)
+    results = StudyResults.of(tmp_path)
+    (verdict,) = verdicts(results)
+    said = verdict_words(results, verdict)
     assert said.startswith(f"On digits {told}: ")
-    assert summary(reading)[0].startswith(said)
+    assert summary(results)[0].startswith(said)
     low, high = verdict.difference.low, verdict.difference.high
     assert ("cannot" in told or "neither" in told) == (low <= 0 <= high)
     if "neither" in told:
         assert verdict.paradigm.mean == verdict.query.mean == 0
-        assert verdict_details(reading, verdict).count("no other was better") == 2
+        assert verdict_details(results, verdict).count("no other was better") == 2
 
 
 def test_one_seed_cannot_tell(tmp_path: Path) -> None:
     build(tmp_path, small(seeds=1))
-    reading = StudyResults.of(tmp_path)
-    assert "one seed cannot tell" in summary(reading)[0]
-    assert "(no interval)" in summary(reading)[0]
+    results = StudyResults.of(tmp_path)
+    assert "one seed cannot tell" in summary(results)[0]
+    assert "(no interval)" in summary(results)[0]
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -154,10 +154,10 @@ def test_other_starts_are_never_compared(tmp_path: Path) -> None:
     checked = LabelRegime("low(val_size=100)", start=50, query_size=25, rounds=8, val_size=100)
     plan = small(paradigms=(STANDARD, SELF, FROZEN), regimes={SELF: other, FROZEN: checked})
     build(tmp_path, plan)
-    reading = StudyResults.of(tmp_path)
-    assert paradigm_groups(reading) == []
-    assert verdicts(reading) == []
-    assert len(apart(reading)) == 3
+    results = StudyResults.of(tmp_path)
+    assert paradigm_groups(results) == []
+    assert verdicts(results) == []
+    assert len(apart(results)) == 3
     page, tables = made(tmp_path)
     assert "Not compared, because no other paradigm begins with as many labels and validation labels" in page.text
     assert "low(start=60) · self-sl (60 labels, 250 for validation)" in page.text
@@ -170,7 +170,7 @@ def test_one_paradigm_looks_as_before(tmp_path: Path) -> None:
     page, tables = made(tmp_path)
     assert {"paradigms", "training"}.isdisjoint(attributes.get("id") for _, attributes in page.tags)
     assert "On digits" not in page.text
-    assert {"ground-times", "encoders", "backbones"}.isdisjoint(tables)
+    assert {"preparation-times", "encoders", "backbones"}.isdisjoint(tables)
 
 
 def test_runs_that_are_not_complete_make_no_pair(tmp_path: Path) -> None:
@@ -178,28 +178,28 @@ def test_runs_that_are_not_complete_make_no_pair(tmp_path: Path) -> None:
         return 2 if (spec.paradigm, spec.query, spec.seed) == (SELF, "random", 1) else None  # type: ignore[attr-defined]
 
     build(tmp_path, small(paradigms=(STANDARD, SELF), stop=stop))
-    reading = StudyResults.of(tmp_path)
-    (group,) = paradigm_groups(reading)
-    pair = compare_paradigms(reading, group, next(arm for arm in group.members if arm[2] == SELF))
+    results = StudyResults.of(tmp_path)
+    (group,) = paradigm_groups(results)
+    pair = compare_paradigms(results, group, next(arm for arm in group.members if arm[2] == SELF))
     assert pair is not None
     assert (pair.row["n"], len(pair.budgets)) == (2, 8)
-    (verdict,) = verdicts(reading)
+    (verdict,) = verdicts(results)
     assert verdict.choices[0].seeds == [0, 2]
 
 
 def test_a_paradigm_that_has_not_begun_or_has_no_baseline_is_no_arm_of_a_verdict(tmp_path: Path) -> None:
     build(tmp_path / "open", small(stop=lambda spec: 0 if spec.paradigm == FROZEN else None))
-    reading = StudyResults.of(tmp_path / "open")
-    assert [arm[2] for arm in paradigm_groups(reading)[0].members] == [STANDARD, SELF, SEMI]
-    assert len(verdicts(reading)) == 1
+    results = StudyResults.of(tmp_path / "open")
+    assert [arm[2] for arm in paradigm_groups(results)[0].members] == [STANDARD, SELF, SEMI]
+    assert len(verdicts(results)) == 1
     build(tmp_path / "none", small(baseline="margin"))
     assert verdicts(StudyResults.of(tmp_path / "none")) == []
 
 
 def test_without_standard_the_first_paradigm_is_the_reference(tmp_path: Path, undrawn: None) -> None:
     build(tmp_path, small(paradigms=(SELF, FROZEN)))
-    reading = StudyResults.of(tmp_path)
-    assert {s[2] for s in paradigm_groups(reading)[0].reference.values()} == {SELF}
+    results = StudyResults.of(tmp_path)
+    assert {s[2] for s in paradigm_groups(results)[0].reference.values()} == {SELF}
     _, tables = made(tmp_path)
     assert "Reference is self-sl, as standard was not run here." in tables["paradigms-00"].note
 
@@ -214,8 +214,8 @@ def test_a_paradigm_in_two_regimes_is_told_apart_and_each_has_the_reference_of_i
         store.begin_run(spec, WIDE)
         for record in rounds_of(spec, WIDE, plan):
             store.commit(spec, record)
-    reading = StudyResults.of(tmp_path)
-    (group,) = paradigm_groups(reading)
+    results = StudyResults.of(tmp_path)
+    (group,) = paradigm_groups(results)
     narrow = "low(query_size=25)"
     assert list(group.members.values()) == [
         f"standard, {narrow}",
@@ -224,9 +224,9 @@ def test_a_paradigm_in_two_regimes_is_told_apart_and_each_has_the_reference_of_i
         f"self-sl, {WIDE.name}",
     ]
     assert all(arm[1] == reference[1] and reference[2] == STANDARD for arm, reference in group.reference.items())
-    pairs = [compare_paradigms(reading, group, arm) for arm in group.members]
+    pairs = [compare_paradigms(results, group, arm) for arm in group.members]
     assert [pair and len(pair.budgets) for pair in pairs] == [None, 8, None, 4]
-    note = paradigm_table(reading, group, "p").note
+    note = paradigm_table(results, group, "p").note
     assert f"Compared: self-sl, {narrow} against standard, {narrow}, self-sl, {WIDE.name} against standard" in note
 
 
@@ -239,10 +239,10 @@ def test_strokes_are_those_of_the_study_and_others_differ() -> None:
     assert len({(repr(stroke.line), stroke.marker) for stroke in found.values()}) == 4
 
 
-def test_the_panel_has_every_curve_in_the_color_of_its_method(reading: StudyResults) -> None:
+def test_the_panel_has_every_curve_in_the_color_of_its_method(results: StudyResults) -> None:
     curves = {
-        s[2]: budget_curves(reading.frame[reading.frame["paradigm"] == s[2]])
-        for s in paradigm_groups(reading)[0].members
+        s[2]: budget_curves(results.frame[results.frame["paradigm"] == s[2]])
+        for s in paradigm_groups(results)[0].members
     }
     own = method_styles(["random", "badge"])
     drawn = arms_figure("p", curves, line_styles({p: p for p in LEVELS}), own, "accuracy", {STANDARD: 0.97, SELF: 0.98})

@@ -16,7 +16,7 @@ from fathom.report.paradigm_section import HIDDEN
 from fathom.report.report import report
 from fathom.report.style import method_styles
 from fathom.report.tables import ReportTable
-from fathom.report.training_tables import backbone_table, encoder_table, ground_table, guess_table
+from fathom.report.training_tables import backbone_table, encoder_table, guess_table, preparation_table
 from fathom.results.results import StudyResults
 from fathom.results.training import guesses, probes
 from fathom.store.store import Store
@@ -30,7 +30,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 @pytest.fixture(scope="module")
-def reading(store: Store) -> StudyResults:
+def results(store: Store) -> StudyResults:
     return StudyResults.of(store.root)
 
 
@@ -39,12 +39,12 @@ def column(table: ReportTable | None, name: str) -> list[str]:
     return [row[table.columns.index(name)].text for row in table.rows]
 
 
-def test_encoders_are_shown_with_their_last_point(reading: StudyResults) -> None:
-    (probe,) = probes(reading)
+def test_encoders_are_shown_with_their_last_point(results: StudyResults) -> None:
+    (probe,) = probes(results)
     assert (probe.dataset, probe.preparation, probe.watched) == ("digits", SIMCLR, [0, 1, 2])
     epochs, accuracy = probe.curve(1)
     assert epochs == [50.0 * i for i in range(1, 21)]
-    table = encoder_table(reading, [probe])
+    table = encoder_table(results, [probe])
     assert column(table, "Seed") == ["0", "1", "2"]
     assert column(table, "Epochs") == ["1000"] * 3
     assert column(table, "kNN accuracy")[1] == f"{100 * accuracy[-1]:.1f} %"
@@ -59,17 +59,17 @@ def test_an_encoder_that_was_fetched_has_no_curve(tmp_path: Path) -> None:
     store = build(tmp_path, replace(PLAN, paradigms=(STANDARD,), classes=CLASSES[:3]))
     content = {"dataset": "digits", "preparation": "encoder(sha256=ab)", "seed": 0, "curve": [], "tensors": "ab" * 32}
     store.put("shared/pretrain/0", content, {"seconds": 1.0, "environment": "abc"})
-    reading = StudyResults.of(tmp_path)
-    (probe,) = probes(reading)
+    results = StudyResults.of(tmp_path)
+    (probe,) = probes(results)
     assert probe.watched == []
-    assert column(encoder_table(reading, [probe]), "kNN accuracy") == ["\u2013"]
+    assert column(encoder_table(results, [probe]), "kNN accuracy") == ["\u2013"]
     text = made(tmp_path)[0].text
     assert "Encoders learned without labels" in text
     assert HIDDEN not in text  # nothing hidden was looked at
 
 
-def test_backbones_have_their_facts(reading: StudyResults) -> None:
-    table = backbone_table(reading)
+def test_backbones_have_their_facts(results: StudyResults) -> None:
+    table = backbone_table(results)
     assert table is not None
     told = {name: column(table, name)[0] for name in table.columns}
     assert told["Backbone"] == "MobileNetV2"
@@ -84,14 +84,14 @@ def test_backbones_have_their_facts(reading: StudyResults) -> None:
     assert table.rows[0][1].title == BACKBONE
 
 
-def test_guesses_are_those_of_the_rounds(store: Store, reading: StudyResults) -> None:
-    (own,) = guesses(reading)
+def test_guesses_are_those_of_the_rounds(store: Store, results: StudyResults) -> None:
+    (own,) = guesses(results)
     assert (own.setting[2], own.query, own.threshold) == (SEMI, "random", 0.95)
     specs = [spec for spec in store.study.runs if spec.paradigm == SEMI and spec.query == "badge"]
     expected = [np.mean([training(s, n)["pseudo_accuracy"] for s in specs]) for n in range(4)]
     curves = own.curves("pseudo_accuracy")
     assert curves[curves["query"] == "badge"]["mean"].to_numpy() == pytest.approx(np.array(expected))
-    table = guess_table(reading, own, "g")
+    table = guess_table(results, own, "g")
     assert column(table, "Method") == ["Random", "BADGE"]
     assert column(table, "Labels") == ["275", "275"]
     assert column(table, "Their accuracy")[1].startswith(f"{100 * expected[-1]:.1f} ±")
@@ -99,8 +99,8 @@ def test_guesses_are_those_of_the_rounds(store: Store, reading: StudyResults) ->
     assert "at least 0.95 sure" in table.caption
 
 
-def test_mask_rates_and_marginals_are_means_over_seeds(store: Store, reading: StudyResults) -> None:
-    (own,) = guesses(reading)
+def test_mask_rates_and_marginals_are_means_over_seeds(store: Store, results: StudyResults) -> None:
+    (own,) = guesses(results)
     rates = own.mask_rates()
     assert [budget for budget, _, _ in rates] == [50, 125, 200, 275]
     assert rates[3][1][-1] == 200  # epochs
@@ -125,30 +125,30 @@ def odd(spec: RunSpec, number: int) -> dict[str, object]:
 @pytest.mark.usefixtures("undrawn")
 def test_what_is_odd_or_missing_is_left_out(tmp_path: Path) -> None:
     build(tmp_path, replace(PLAN, training=odd, classes=CLASSES[:3]))
-    reading = StudyResults.of(tmp_path)
-    (own,) = guesses(reading)
+    results = StudyResults.of(tmp_path)
+    (own,) = guesses(results)
     assert own.setting[2] == SEMI
     assert own.mask_rates() == []
     assert own.marginals() is None
     assert own.curves("pseudo_accuracy").empty
-    assert column(guess_table(reading, own, "g"), "Their accuracy") == ["\u2013", "\u2013"]
+    assert column(guess_table(results, own, "g"), "Their accuracy") == ["\u2013", "\u2013"]
     page, tables = made(tmp_path)
     assert "guesses-00" in tables
     assert "nan" not in page.text.lower().split()
 
 
-def test_the_time_of_what_runs_share_is_told_and_counted(reading: StudyResults, tmp_path: Path) -> None:
-    table = ground_table(reading)
+def test_the_time_of_what_runs_share_is_told_and_counted(results: StudyResults, tmp_path: Path) -> None:
+    table = preparation_table(results)
     assert column(table, "What") == ["pre-training", "features"]
     assert column(table, "Times") == ["3", "1"]
     assert table is not None
     assert [row[-1].value for row in table.rows] == pytest.approx([16203.0, 75.0])
     build(tmp_path, PLAN)
     without = StudyResults.of(tmp_path)
-    assert reading.seconds - without.seconds == pytest.approx(16278.0)
-    assert ground_table(without) is None
+    assert results.seconds - without.seconds == pytest.approx(16278.0)
+    assert preparation_table(without) is None
     assert (
-        sum(e.shared for e in reading.environments) - sum(e.shared for e in without.environments) == 4
+        sum(e.shared for e in results.environments) - sum(e.shared for e in without.environments) == 4
     )  # encoders and features are work of an environment too
 
 
@@ -180,4 +180,4 @@ def test_the_whole_report_is_small_and_says_who_saw_hidden_labels(
     assert "Pseudo-labels: digits · low(query_size=75, rounds=4) · semi-sl" in text
     names = {p.stem for p in (path.parent / "figures").glob("*.svg")}
     assert {"paradigms-00", "encoder-00", "guesses-00-mask", "guesses-00-classes", "guesses-00-pseudo-rate"} <= names
-    assert {"encoders", "backbones", "ground-times"} <= {p.stem for p in (path.parent / "tables").glob("*.tex")}
+    assert {"encoders", "backbones", "preparation-times"} <= {p.stem for p in (path.parent / "tables").glob("*.tex")}

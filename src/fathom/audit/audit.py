@@ -19,9 +19,9 @@ def audit(out: str | Path) -> list[Finding]:
     return audit_results(StudyResults.of(out))
 
 
-def audit_results(reading: StudyResults) -> list[Finding]:
+def audit_results(results: StudyResults) -> list[Finding]:
     """The same of a store that was read already."""
-    return [Finding(rule, *PREDICATES[rule.id](reading)) for rule in rules().values()]
+    return [Finding(rule, *PREDICATES[rule.id](results)) for rule in rules().values()]
 
 
 def failed(findings: Sequence[Finding]) -> bool:

@@ -77,7 +77,7 @@ def design(r: StudyResults) -> Answer:
 def failures(r: StudyResults) -> Answer:
     """Failed attempts, and what became of them."""
     again = f"; {plural(len(r.retries), 'setting')} done again for all methods alike" if r.retries else ""
-    lost = [f for f in r.failures if not f["mended"]]
+    unresolved = [f for f in r.failures if not f["resolved"]]
     told = f"{plural(len(r.failures), 'failed attempt')}, {len(lost)} not made good{again}"
     if not lost:
         return "pass", told

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from fathom.audit.rules import Verdict, predicate
 from fathom.core.records import LabelRegime, Setting, unique
 from fathom.core.text import plural
+from fathom.design.freeze import ROLL_OUT, role_of
 from fathom.results.classifiers import listed
 from fathom.results.results import StudyResults
 from fathom.results.roles import FOLLOWED, roll_out_words
@@ -25,7 +26,7 @@ def short(r: StudyResults, datasets: Iterable[str]) -> list[str]:
 
 def rolled_out(r: StudyResults) -> list[str]:
     """The data sets of role roll-out that a round is committed on."""
-    return [d for d in unique(s[0] for s in begun(r)) if r.facts.get(d, {}).get("role") == "roll-out"]
+    return [d for d in unique(s.dataset for s in begun(r)) if role_of(d, r.facts) == ROLL_OUT]
 
 
 @predicate("P1")

@@ -15,7 +15,7 @@ class Machine:
         cache: Folder of decoded images, features and encoders [default: FATHOM_CACHE, else in the folder of datasets].
         download: Download datasets and weights that are absent.
         device: auto, cpu, cuda or cuda:N.
-        threads: CPU threads per worker. On the CPU their number changes the numbers.
+        threads: CPU threads per worker. Results computed on the CPU depend on it.
         fast: On CUDA, use the fastest kernels instead of deterministic ones. Two runs then differ like two seeds.
         plugins: Python files that register your query methods, datasets or paradigms.
     """

@@ -1,7 +1,7 @@
-"""Which images are for testing, for validation and for the pool, and which are labeled first (paper Sec. 3).
+"""Splits into test, validation and pool, and the labels of the start (paper Sec. 3).
 
-Ids are indices of the dataset's train images. Every draw comes from a stream that is given, over an order that is fixed
-by content, so nothing here depends on a file system, a locale, a transform or what was drawn before.
+Ids are indices of the dataset's train images. Every draw uses a given stream and an order that is fixed by content, so
+nothing here depends on a file system, a locale, a transform or earlier draws.
 """
 
 from typing import Any
@@ -11,19 +11,20 @@ import numpy as np
 from fathom.core.records import FathomError, LabelRegime
 from fathom.core.streams import Stream
 from fathom.data.dataset import Dataset
+from fathom.data.vault import LabelVault, ranks_within_class
 
 Ids = np.ndarray[Any, np.dtype[np.int64]]
 
-START_FLOOR = 5  # imbalanced data: labels of each class that a starting set holds before the rest is drawn at random
-VAL_FLOOR = 25  # the same for the validation set
+START_FLOOR = 5  # imbalanced data: labels per class in a starting set before the rest is drawn at random
+VAL_FLOOR = 25  # imbalanced data: labels per class in a validation set before the rest is drawn at random
 TEST_STREAM = Stream(0, ("test",))  # test splits are the same for all seeds of all runs
 
 
 def train_val_split(dataset: Dataset, stream: Stream) -> tuple[Ids, Ids]:
     """Split the train images at random into the train part (the first pool) and the held-out validation part.
 
-    Groups are never parted: they are taken in random order as long as they fit into `val_split`, and one more goes over
-    it where that comes closer. Then, where the dataset is long-tailed, the train part alone is thinned.
+    Groups are never split: they are taken in random order as long as they fit into `val_split`, and one more if that
+    comes closer to it. Then, if the dataset is long-tailed, the train part alone is thinned.
 
     Args:
         dataset: The dataset; `val_split` images are held out.
@@ -36,8 +37,8 @@ def train_val_split(dataset: Dataset, stream: Stream) -> tuple[Ids, Ids]:
         FathomError: The groups leave one side empty.
 
     Source: Lüth et al. 2023, Sec. 3 and study code (split by the run's seed). Groups are ours: images of one lesion on
-        two sides would make the validation score, and so the choice of HPs, too good. The thinning has a stream of its
-        own; in the study's code it depended on the transform.
+        both sides would make the validation score, and so the choice of HPs, optimistic. The thinning has its own
+        stream; in the study's code it depended on the transform.
     """
     n = len(dataset.labels)
     order = stream.numpy().permutation(n).astype(np.int64)
@@ -49,10 +50,10 @@ def train_val_split(dataset: Dataset, stream: Stream) -> tuple[Ids, Ids]:
     if not len(train) or not len(val):
         raise FathomError(
             f"dataset {dataset.name}: its groups leave {len(train)} train and {len(val)} validation images; expected "
-            "both sides to have some. Give more and smaller groups"
+            "images on both sides. Use more and smaller groups"
         )
     if dataset.long_tail is not None:
-        train = _thin(train, dataset.labels, dataset.num_classes, dataset.long_tail, stream.at("long-tail"))
+        train = _thin(train, dataset, dataset.long_tail, stream.at("long-tail"))
     return train, val
 
 
@@ -79,13 +80,13 @@ def starting_set(dataset: Dataset, train_ids: Ids, regime: LabelRegime, stream: 
     Source: Lüth et al. 2023, Sec. 3, and study code (5 of each class).
     """
     floor, cap = _start_shape(dataset, regime.start)
-    return _draw(dataset.labels, train_ids, regime.start, floor, cap, stream)
+    return _draw(dataset.vault, train_ids, regime.start, floor, cap, stream)
 
 
 def validation_set(dataset: Dataset, val_ids: Ids, regime: LabelRegime, stream: Stream) -> Ids:
     """Choose the labeled validation set among the held-out images.
 
-    All of them where the regime asks for as many. Balanced held-out images (a balanced dataset, or a long tail, which
+    All of them if the regime asks for that many. Balanced held-out images (a balanced dataset, or a long tail, which
     only thins the train part): the first n/C of each class in the order of the split. Imbalanced: 25 of each class
     (n/C where that is fewer, all where fewer are held out), the rest uniformly at random.
 
@@ -100,14 +101,14 @@ def validation_set(dataset: Dataset, val_ids: Ids, regime: LabelRegime, stream: 
     if regime.val_size == len(val_ids):
         return val_ids.copy()
     floor, cap = _val_shape(dataset, regime.val_size)
-    return _draw(dataset.labels, val_ids, regime.val_size, floor, cap, stream if cap is None else None)
+    return _draw(dataset.vault, val_ids, regime.val_size, floor, cap, stream if cap is None else None)
 
 
 def fixed_test_split(labels: Ids, fraction: float, groups: Ids | None = None) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Choose a fixed test split, stratified by class, the same for every seed; True marks test images.
+    """Choose a fixed test split, stratified by class and equal for all seeds; True marks test images.
 
-    Without groups, round(fraction x n_c) images of each class, but at least one is left for training. With groups,
-    whole groups in random order, each where it brings the classes' counts nearer to that.
+    Without groups: round(fraction x n_c) images of each class, but at least one is left for training. With groups:
+    whole groups in random order, each if it brings the counts per class nearer to that.
 
     Args:
         labels: Classes, 0 to c - 1.
@@ -120,7 +121,7 @@ def fixed_test_split(labels: Ids, fraction: float, groups: Ids | None = None) ->
     generator = TEST_STREAM.numpy()
     if groups is None:
         order = generator.permutation(len(labels))
-        chosen[order[_ranks(labels[order]) < wanted[labels[order]]]] = True
+        chosen[order[ranks_within_class(labels[order]) < wanted[labels[order]]]] = True
         return chosen
     have = np.zeros_like(wanted)
     members = _members(groups)
@@ -164,21 +165,22 @@ def _val_shape(dataset: Dataset, size: int) -> tuple[int, int | None]:
     return min(VAL_FLOOR, share), None
 
 
-def _draw(labels: Ids, ids: Ids, size: int, floor: int, cap: int | None, stream: Stream | None) -> Ids:
-    """`floor` ids of each class, and others (to `cap` of a class) up to `size`: at random, or the first without stream.
+def _draw(vault: LabelVault, ids: Ids, size: int, floor: int, cap: int | None, stream: Stream | None) -> Ids:
+    """Draw `floor` ids of each class, and others (at most `cap` per class) up to `size`; the first without a stream.
 
-    The others are drawn from an order of their own. In one order for both, those of a class that come after its first
-    few come late: rare classes, which wait longest for their first few, would be drawn too seldom.
+    The others are drawn from a second order. In the order of the first draw, the ids of a class that are left come
+    after its first `floor` ones: those of rare classes, whose first ones come late, would be drawn too seldom.
     """
     order = ids if stream is None else stream.numpy().permutation(ids)
-    ranks = _ranks(labels[order])
-    sure = order[ranks < floor]
-    others = order[(ranks >= floor) & (ranks < (len(ids) if cap is None else cap))]
+    in_floor = vault.first_per_class(order, floor)
+    sure, others = order[in_floor], order[~in_floor & vault.first_per_class(order, len(ids) if cap is None else cap)]
     if stream is not None:
         others = stream.at("others").numpy().permutation(others)
     drawn: Ids = np.concatenate([sure, others[: max(0, size - len(sure))]])
     if len(drawn) != size:
-        raise FathomError(f"{size} images were asked for, {len(drawn)} can be drawn; check_regime says what fits")
+        raise FathomError(
+            f"expected {size} images, only {len(drawn)} can be drawn; check_regime gives the sizes that fit"
+        )
     return drawn
 
 
@@ -191,17 +193,8 @@ def _largest(counts: Ids, size: int, shape: Any, *, strict: bool) -> int:
     return 0
 
 
-def _ranks(labels: Ids) -> Ids:
-    """For each position, how many of the same class come before it."""
-    order = np.argsort(labels, kind="stable")
-    starts = np.searchsorted(labels[order], labels[order])
-    ranks = np.empty(len(labels), np.int64)
-    ranks[order] = np.arange(len(labels)) - starts
-    return ranks
-
-
 def _members(groups: Ids) -> list[Ids]:
-    """The positions of each group, groups in order of their first member: the numbering does not matter."""
+    """The positions of each group, groups in order of their first member, so that their numbering does not matter."""
     _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
     by_group = np.split(np.argsort(inverse, kind="stable"), np.cumsum(np.bincount(inverse))[:-1])
     return [by_group[g] for g in np.argsort(first)]
@@ -223,10 +216,10 @@ def _hold_out_groups(groups: Ids, size: int, stream: Stream) -> np.ndarray[Any, 
     return held_out
 
 
-def _thin(train: Ids, labels: Ids, num_classes: int, rho: float, stream: Stream) -> Ids:
+def _thin(train: Ids, dataset: Dataset, rho: float, stream: Stream) -> Ids:
     """Keep the long-tail counts of each class at random (all of a class that has fewer), in the order of the split."""
-    wanted = np.array(long_tail_counts(len(train), num_classes, rho))
+    wanted = np.array(long_tail_counts(len(train), dataset.num_classes, rho))
     order = stream.numpy().permutation(len(train))
-    ranks = np.empty(len(train), np.int64)
-    ranks[order] = _ranks(labels[train[order]])
-    return train[ranks < wanted[labels[train]]]
+    kept = np.empty(len(train), bool)
+    kept[order] = dataset.vault.first_per_class(train[order], wanted)
+    return train[kept]

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from fathom.core.html import html_table
 from fathom.core.work import SHARED_JOBS, WorkKind
 from fathom.engine.jobs import Job
 from fathom.engine.signals import SignalNoticed
@@ -45,6 +46,13 @@ class StudyOutcome:
     @property
     def finished(self) -> bool:
         return self.complete == self.runs and self.committed == self.trainings
+
+    def _repr_html_(self) -> str:
+        counts = [("runs complete", f"{self.complete} of {self.runs}")]
+        counts.append(("trainings committed", f"{self.committed} of {self.trainings}"))
+        return html_table(
+            [*counts, *(("failed", f"{f['what']}: {f['message']}") for f in self.failures)], caption=self.out
+        )
 
 
 @dataclass

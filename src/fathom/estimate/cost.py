@@ -11,7 +11,6 @@ from fathom.engine.jobs import Job
 from fathom.estimate.throughput import Throughput, speed_name
 from fathom.protocol.context import WorkerContext
 from fathom.protocol.dropout import dropout_of
-from fathom.protocol.preparation import TrainSplit
 from fathom.query.method import build_query as build_method
 from fathom.registry.spec_string import parse
 from fathom.store.store import Store
@@ -81,9 +80,7 @@ def seconds_of(context: WorkerContext, job: Job, speeds: dict[str, Throughput]) 
     paradigm, split = context.paradigm(job.setting.paradigm), context.split_at(job.setting, max(job.seed, 0))
     speed, regime, d = speeds[speed_name(job.setting)], split.regime, split.dataset
     if job.kind == WorkKind.PRETRAIN:
-        return (
-            paradigm.pretraining_images(TrainSplit.of(context, job.setting.dataset, job.seed).unlabeled) / speed.prepare
-        )
+        return paradigm.pretraining_images(context.train_split(job.setting.dataset, job.seed).unlabeled) / speed.prepare
     if job.kind == WorkKind.FEATURES:
         return (len(d.labels) + len(d.test_labels)) / speed.embed
     validation_images = paradigm.validation_images(len(split.val_ids))

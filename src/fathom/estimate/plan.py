@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from fathom.core.durations import duration
+from fathom.core.html import html_table
 from fathom.core.machine import Machine
 from fathom.core.records import FathomError, Study, unique
 from fathom.core.work import WorkKind
@@ -106,6 +107,9 @@ class Plan:
             rows += [(f"  {axis} {name}", f"{row['experiments']} runs, {row['trainings_shared']} trainings "
                       f"({row['trainings']})") for name, row in names.items() if len(names) > 1]  # fmt: skip
         return rows + self.proof_lines + [("note", note) for note in self.notes]
+
+    def _repr_html_(self) -> str:
+        return html_table(self.lines(), caption=self.study)
 
 
 def estimate_plan(

@@ -12,7 +12,6 @@ from fathom.data.cache.features import FeatureImages
 from fathom.data.images import Subset
 from fathom.learn.task import Checkpointer, Paradigm, State, Task, Unlabeled
 from fathom.protocol.context import WorkerContext
-from fathom.protocol.preparation import TrainSplit
 from fathom.protocol.split import Split
 from fathom.protocol.tune import grid_of
 
@@ -59,7 +58,7 @@ def measure_speeds(context: WorkerContext, settings: Iterable[Setting]) -> dict[
 def _measure(context: WorkerContext, setting: Setting, images: int) -> Throughput:
     """Train for a moment and predict some of the pool."""
     split, short = context.split_at(setting, 0), context.paradigm(setting.paradigm).benchmark_copy(images)
-    unlabeled = TrainSplit.of(context, setting.dataset, 0).unlabeled
+    unlabeled = context.train_split(setting.dataset, 0).unlabeled
     first = torch.arange(min(images, len(unlabeled.images)), device=context.device)
     unlabeled = replace(unlabeled, images=Subset(split.dataset.images, split.tensor(split.train_ids)[first]))
     asked = time.perf_counter()

@@ -65,19 +65,21 @@ class DoctorCheck:
         name: What was looked at.
         state: `ok`, `warn` or `fail`.
         found: What was found.
-        mend: What to do; empty where nothing need be.
+        fix: What to do; empty where nothing need be.
     """
 
     name: str
     state: str
     found: str
-    mend: str = ""
+    fix: str = ""
 
 
-def examine(data: str | Path | None = None, out: str | Path = ".") -> list[DoctorCheck]:
-    """Look at this machine, the data and the folder for results. Nothing is changed, and nothing stays behind."""
+def examine(
+    data: str | Path | None = None, out: str | Path = ".", cache: str | Path | None = None
+) -> list[DoctorCheck]:
+    """Check this machine, the data, the cache and the folder for results. Nothing is changed, no file stays behind."""
     probed = probe()
-    checks = [_python(), *_packages(), *_torch(probed), _gpu(probed), _cores(probed), _memory(), *_data(data)]
+    checks = [_python(), *_packages(), *_torch(probed), _gpu(probed), _cores(probed), _memory(), *_data(data, cache)]
     checks += [DoctorCheck(f"storage: {name}", *rest) for name, *rest in try_storage(Path(out))]
     return checks + [_extra(name, use) for name, use in EXTRAS.items()]
 
@@ -161,8 +163,8 @@ def _gpu(probed: dict[str, Any]) -> DoctorCheck:
         text = f"driver {driver} is here, but this torch is built for the CPU alone"
         return DoctorCheck("gpu", "warn", text, "uv pip install --torch-backend=auto --reinstall torch torchvision")
     reason = (probed.get("warnings") or ["torch sees none"])[0].splitlines()[0]
-    mend = f"renew the driver, or install a torch built for an older CUDA than {probed['build']} (--torch-backend=auto)"
-    return DoctorCheck("gpu", "warn", f"driver {driver} does not go with CUDA {probed['build']}: {reason}", mend)
+    fix = f"renew the driver, or install a torch built for an older CUDA than {probed['build']} (--torch-backend=auto)"
+    return DoctorCheck("gpu", "warn", f"driver {driver} does not go with CUDA {probed['build']}: {reason}", fix)
 
 
 def _driver() -> str:
@@ -209,8 +211,8 @@ def _cgroup(name: str) -> list[str]:
         return []
 
 
-def _data(data: str | Path | None) -> Iterator[DoctorCheck]:
-    path, cache = data_folders(data)
+def _data(data: str | Path | None, cache: str | Path | None) -> Iterator[DoctorCheck]:
+    path, folder = data_folders(data, cache)
     if path.is_dir():
         found = [name for name, patterns in FILES.items() if all(any(path.glob(p)) for p in patterns)]
         text = f"{path}: {', '.join(found) or 'no official files that we know'} (digits are built in)"
@@ -218,15 +220,15 @@ def _data(data: str | Path | None) -> Iterator[DoctorCheck]:
             "data", "ok" if found else "warn", text, "" if found else "name it with --data, or --download"
         )
     else:
-        mend = "name it with --data or FATHOM_DATA, or have it made by fathom run --download; digits need none"
-        yield DoctorCheck("data", "warn", f"{path} is not there", mend)
-    there = nearest(cache)
+        fix = "name it with --data or FATHOM_DATA, or have it made by fathom run --download; digits need none"
+        yield DoctorCheck("data", "warn", f"{path} is not there", fix)
+    there = nearest(folder)
     free = shutil.disk_usage(there).free / 2**30
     if os.access(there, os.W_OK):
-        few = free < 10
-        yield DoctorCheck("cache", "warn" if few else "ok", f"{cache}, {free:.1f} GiB free", "make room" if few else "")
+        state, fix = ("warn", "make room") if free < 10 else ("ok", "")
+        yield DoctorCheck("cache", state, f"{folder}, {free:.1f} GiB free", fix)
     else:
-        yield DoctorCheck("cache", "fail", f"{cache} cannot be written", "name another folder with FATHOM_CACHE")
+        yield DoctorCheck("cache", "fail", f"{folder} cannot be written", "name another folder with FATHOM_CACHE")
 
 
 def _version(name: str) -> str:

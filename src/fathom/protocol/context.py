@@ -18,7 +18,7 @@ from fathom.data.sketch import BlankImages
 from fathom.learn import build_paradigm as build_paradigm
 from fathom.learn.task import Paradigm
 from fathom.protocol.checkpoint import FeatureProbe, FileCheckpointer, ProgressCallback
-from fathom.protocol.split import Split
+from fathom.protocol.split import Split, TrainSplit
 from fathom.registry.spec_string import parse
 from fathom.store.store import Store
 
@@ -117,7 +117,12 @@ class WorkerContext:
             self._splits[key] = Split.draw(loaded, build_regime(regime, loaded, name), seed, self.device)
         return self._splits[key]
 
+    def train_split(self, dataset: str, seed: int) -> TrainSplit:
+        """Train part of a seed's split, which all regimes share."""
+        return TrainSplit.draw(self.dataset(dataset), seed, self.device)
+
     def split_of(self, spec: RunSpec) -> Split:
+        """Split of a run."""
         return self.split_at(spec.setting, spec.seed)
 
     def split_at(self, setting: Setting, seed: int) -> Split:
@@ -154,7 +159,7 @@ def facts_of(text: str, d: Dataset) -> dict[str, Any]:
         "train": len(d.labels),
         "test": len(d.test_labels),
         "val_split": d.val_split,
-        "class_counts": np.bincount(d.labels, minlength=c).tolist(),
+        "class_counts": d.vault.class_counts(c).tolist(),
         "test_class_counts": np.bincount(d.test_labels, minlength=c).tolist(),
         "size": list(d.images.size),
         "source": d.source,

@@ -1,4 +1,4 @@
-"""What the harness adds to what a paradigm shows of its training: what only the holder of the labels can measure."""
+"""Diagnostics of a round's training: those of the paradigm, and those that need the hidden labels."""
 
 import json
 from typing import Any
@@ -17,7 +17,7 @@ ENGINE = "step"  # how the engine did its steps, which decides no number
 
 
 def public_diagnostics(classifier: Classifier) -> dict[str, Any]:
-    """What a classifier shows of its training, without how the engine did its steps.
+    """Diagnostics of a classifier's training, without how the engine did its steps.
 
     Raises:
         FathomError: It is not plain JSON.
@@ -26,20 +26,25 @@ def public_diagnostics(classifier: Classifier) -> dict[str, Any]:
     try:
         json.dumps(found, allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise FathomError(f"what a classifier shows of its training must be plain JSON without NaN: {error}") from None
+        raise FathomError(f"diagnostics of a classifier must be plain JSON without NaN: {error}") from None
     return found
 
 
 def engine_of(classifier: Classifier) -> str:
-    """How the engine did its steps: `captured`, or `eager: ` and why; empty on a CPU, where there is one way."""
+    """How training steps were done: `captured`, or `eager: ` and the reason; empty on a CPU, where all are eager."""
     return str(getattr(classifier, "diagnostics", {}).get(ENGINE, ""))
 
 
-def diagnostics(split: Split, classifier: Classifier, labeled: Labeled, dropout: float) -> dict[str, Any]:
-    """What the classifier shows of its training; where it names a `threshold`, how right its pseudo-labels are.
+def diagnostics(
+    split: Split, classifier: Classifier, labeled: Labeled, oracle: Oracle, dropout: float
+) -> dict[str, Any]:
+    """Diagnostics of the classifier's training; where it names a `threshold`, also how good its pseudo-labels are.
 
-    `pseudo_rate`: share of the pool that the classifier is at least that sure of. `pseudo_accuracy`: share of these
-    that it is right about, None where it is sure of nothing. The hidden labels are looked at for the report alone.
+    The hidden labels are looked at for the report alone, so they are not part of the run's bill.
+
+    Returns:
+        The classifier's own diagnostics, with `pseudo_rate`: share of the pool with a confidence of at least the
+        threshold, in [0, 1]; and `pseudo_accuracy`: share of these with the right class, None where there are none.
     """
     found = public_diagnostics(classifier)
     pool = split.pool_ids(labeled.ids)
@@ -50,6 +55,6 @@ def diagnostics(split: Split, classifier: Classifier, labeled: Labeled, dropout:
     probs = torch.cat([p.log_probs.exp().mean(1) for p in chunks])
     sure, guessed = probs.max(1)
     chosen = (sure >= found["threshold"]).cpu().numpy()
-    oracle, classes = Oracle(split.dataset.labels), guessed.cpu().numpy()
+    classes = guessed.cpu().numpy()
     right = oracle.agreement(pool[chosen], classes[chosen]) if chosen.any() else None
     return found | {"pseudo_rate": float(chosen.mean()), "pseudo_accuracy": right}

@@ -1,8 +1,8 @@
 """The active-learning loop of the paper, Sec. 2.1 and 3.
 
 A run trains from scratch on the labeled set, restores the best validation epoch, tests, predicts the pool, queries,
-has the picks labeled by the oracle, and commits the round; then again, until the regime's last round. What is labeled
-after some rounds follows from the committed rounds alone, so a run goes on wherever it stopped.
+has the picks labeled by the oracle, and commits the round; it repeats this until the regime's last round. What is
+labeled after some rounds follows from the committed rounds alone, so a run can be resumed after any of them.
 """
 
 import time
@@ -26,17 +26,18 @@ from fathom.protocol.dropout import base_dropout, dropout_of, prediction_draws
 from fathom.protocol.metrics import measure
 from fathom.protocol.oracle import Labeled, Oracle
 from fathom.protocol.pool_query import PoolQuery
-from fathom.protocol.preparation import state_of, with_features
+from fathom.protocol.preparation import with_features
 from fathom.protocol.retune import retune
 from fathom.protocol.split import Split
+from fathom.protocol.trainer import Trainer
 from fathom.protocol.tune import chosen
-from fathom.query.method import build_query as build_method
+from fathom.query.method import build_query
 
 
 def run_rounds(
     context: WorkerContext, spec: RunSpec, after_round: Callable[[Round], None] = lambda record: None
 ) -> None:
-    """Do the rounds of a run that are not committed yet."""
+    """Do and commit the rounds of a run that are not committed yet."""
     al_run = ActiveLearningRun.open(context, spec, context.store.rounds(spec))
     while al_run.number < al_run.split.regime.rounds:
         record, checkpointer = al_run.round()
@@ -47,16 +48,16 @@ def run_rounds(
 
 @dataclass
 class ActiveLearningRun:
-    """A run at one of its rounds: what is labeled and paid for so far.
+    """A run before one of its rounds: what is labeled and paid for so far.
 
     Args:
-        lab: What it is computed with.
-        spec: What decides it.
-        split: Its split, as its paradigm sees it.
-        oracle: The holder of labels, with this run's bill.
-        labeled: The samples that have labels.
-        hparams: Those of the last round; the setting's choice, unless the run searches them again.
-        number: The round that comes next.
+        context: The worker's open store, device and datasets.
+        spec: The run.
+        split: Its split as its paradigm sees it.
+        oracle: The run's one oracle, with its bill.
+        labeled: The labels bought so far.
+        hparams: HPs of the last round; the setting's choice, unless the run searches them again.
+        number: The next round.
     """
 
     context: WorkerContext
@@ -69,7 +70,7 @@ class ActiveLearningRun:
 
     @classmethod
     def open(cls, context: WorkerContext, spec: RunSpec, committed: Sequence[Round] = ()) -> "ActiveLearningRun":
-        """A run after some committed rounds: what they queried is all that decides how it goes on."""
+        """Resume a run after its committed rounds; what they queried is all that decides the rounds that follow."""
         split = with_features(context, spec.setting, context.split_of(spec))
         hparams = committed[-1].hparams if committed else chosen(context, spec.setting)
         al_run = cls(context, spec, split, *split.open(), hparams, number=len(committed))
@@ -77,23 +78,33 @@ class ActiveLearningRun:
             al_run.labeled.add(record.queried, al_run.oracle.label(record.queried))
         return al_run
 
+    @property
+    def trainer(self) -> Trainer:
+        """Trainer of the run's setting on its split."""
+        return Trainer(self.context, self.spec.setting, self.split)
+
     def round(self) -> tuple[Round, FileCheckpointer]:
-        """Do the next round; its journal is to be closed when it is committed."""
-        spec, split, labeled = self.spec, self.split, self.labeled
-        method = build_method(spec.query)
-        dropout = dropout_of(self.context.paradigm(spec.paradigm), method)
-        clock, streams = Clock(), Streams(spec.seed, self.number)
+        """Do the next round.
+
+        Returns:
+            The round, and the checkpointer to close when the round is committed.
+        """
+        split, labeled = self.split, self.labeled
+        method = build_query(self.spec.query)
+        dropout = dropout_of(self.trainer.paradigm, method)
+        clock, streams = Clock(), Streams(self.spec.seed, self.number)
         with clock("train"):
-            self.hparams = retune(self.context, spec, split, labeled, self.number) or self.hparams
-            classifier, checkpointer = _train(self.context, spec, split, labeled, dropout, streams, self.hparams)
+            self.hparams = retune(self.trainer, self.spec, labeled, self.number) or self.hparams
+            classifier, checkpointer = self.train(dropout)
         with clock("test"):
             metrics, recalls = test(split, classifier, dropout)
-            training = diagnostics(split, classifier, labeled, dropout)  # before the query takes its pick of the pool
+            # Pseudo-labels are judged on this round's pool, so before the query takes its picks out of it.
+            training = diagnostics(split, classifier, labeled, self.oracle, dropout)
         budget, paid, labeled_classes = len(labeled), self.oracle.paid, labeled.count(split.dataset.num_classes)
         queried: list[int] = []
         scores: list[float] | None = None
         notes: list[str] = []
-        if self.number + 1 < split.regime.rounds:  # nothing is asked after the last round
+        if self.number + 1 < split.regime.rounds:  # no round would train on what the last one queried
             queried, scores, notes = PoolQuery(split, classifier, dropout, method, labeled, streams, clock).select()
         classes = self.oracle.label(queried)
         labeled.add(queried, classes)
@@ -118,15 +129,42 @@ class ActiveLearningRun:
         self.number += 1
         return record, checkpointer
 
+    def train(self, dropout: float) -> tuple[Classifier, FileCheckpointer]:
+        """Train this round's classifier, or restore the one of round 0 that all methods of the seed share."""
+        if self.number == 0:
+            return self._shared_round_0(dropout)
+        job = f"{self.context.store.run_name(self.spec)}/round-{self.number:02d}"
+        checkpointer = self.trainer.checkpointer(job, self.labeled, dropout, self.hparams)
+        streams = Streams(self.spec.seed, self.number)
+        return self.trainer.fit(self.labeled, streams, dropout, self.hparams, checkpointer), checkpointer
+
+    def _shared_round_0(self, dropout: float) -> tuple[Classifier, FileCheckpointer]:
+        context, spec = self.context, self.spec
+        key = round_0_key(context, spec.setting, spec.seed, dropout)
+        while True:
+            found = context.store.get(key)
+            arrays = context.store.get_tensors(key, found[0]["tensors"]) if found else None
+            if found is not None and arrays is not None:
+                break
+            train_round_0(context, spec.setting, spec.seed, dropout)
+        state = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+        # The classifier must predict in the precision that it was trained in, which a retry may have changed.
+        precise = {name: str(value) for name, value in chosen(context, spec.setting).items() if name == "precision"}
+        task = self.split.task(self.labeled)
+        classifier = self.trainer.paradigm.restore(task, state, dropout=dropout, **precise)
+        classifier.val_score = found[0]["val_score"]
+        classifier.diagnostics = found[0].get("diagnostics", {})
+        return classifier, context.checkpointer(key, "")
+
 
 def test(split: Split, classifier: Classifier, dropout: float) -> tuple[dict[str, float], list[float | None]]:
-    """Metrics on the fixed test split (see `metrics.measure`)."""
+    """Measure a classifier on the fixed test split (see `metrics.measure`)."""
     masks = Streams(split.seed)("draws")
     chunks = classifier.stream(split.dataset.test_images, prediction_draws(dropout), masks)
     return measure(torch.cat([p.log_probs for p in chunks]), split.test_labels)
 
 
-# ------------------------------------------------------------------------------------------------------- train
+# --------------------------------------------------------------------------------------- trainings that runs share
 
 
 def round_0_key(context: WorkerContext, setting: Setting, seed: int, dropout: float) -> str:
@@ -135,31 +173,18 @@ def round_0_key(context: WorkerContext, setting: Setting, seed: int, dropout: fl
 
 
 def train_round_0(context: WorkerContext, setting: Setting, seed: int, dropout: float) -> None:
-    """Train the round-0 classifier once, and keep it for all query methods of the seed."""
+    """Train the round-0 classifier once, and store it for all query methods of the seed."""
     began = time.perf_counter()
-    split, key = (
-        with_features(context, setting, context.split_at(setting, seed)),
-        round_0_key(context, setting, seed, dropout),
-    )
-    hparams = chosen(context, setting)
-    classifier, checkpointer = _fit(context, setting, split, split.open()[1], Streams(seed, 0), dropout, key, hparams)
+    trainer, key = Trainer.open(context, setting, seed), round_0_key(context, setting, seed, dropout)
+    hparams, (_, labeled) = chosen(context, setting), trainer.split.open()
+    checkpointer = trainer.checkpointer(key, labeled, dropout, hparams)
+    classifier = trainer.fit(labeled, Streams(seed, 0), dropout, hparams, checkpointer)
     arrays = {name: tensor.cpu().numpy() for name, tensor in classifier.state().items()}
-    content = {
-        "dataset": setting.dataset,
-        "regime": setting.regime,
-        "paradigm": setting.paradigm,
-        "seed": seed,
-        "dropout": dropout,
-    }
+    content = {**setting._asdict(), "seed": seed, "dropout": dropout}
     content |= {"val_score": classifier.val_score, "tensors": context.store.put_tensors(key, arrays)}
     if stated := public_diagnostics(classifier):
         content["diagnostics"] = stated
-    clock = {
-        "seconds": time.perf_counter() - began,
-        "environment": context.environment,
-        "engine": engine_of(classifier),
-    }
-    context.store.put(key, content, clock)
+    trainer.commit(key, content, began, engine=engine_of(classifier))
     checkpointer.close()
 
 
@@ -169,63 +194,16 @@ def full_data_key(context: WorkerContext, setting: Setting, seed: int) -> str:
 
 
 def train_full_data(context: WorkerContext, setting: Setting, seed: int) -> None:
-    """Train on every label of the train part: what the best possible budget could reach with the setting's HPs."""
+    """Train on every label of the train part with the setting's HPs: the score that no budget is expected to exceed."""
     began = time.perf_counter()
-    split, key = with_features(context, setting, context.split_at(setting, seed)), full_data_key(context, setting, seed)
-    oracle, _ = split.open()
-    everything = Labeled(split.train_ids.tolist(), oracle.label(split.train_ids).tolist())
-    dropout = base_dropout(context.paradigm(setting.paradigm))
-    streams, hparams = Streams(seed, split.regime.rounds), chosen(context, setting)
-    classifier, checkpointer = _fit(context, setting, split, everything, streams, dropout, key, hparams)
+    trainer, key = Trainer.open(context, setting, seed), full_data_key(context, setting, seed)
+    split, dropout, hparams = trainer.split, base_dropout(trainer.paradigm), chosen(context, setting)
+    oracle, labeled = split.open()
+    everything = Labeled(split.train_ids.tolist(), oracle.label(split.train_ids).tolist(), labeled.val_labels)
+    checkpointer = trainer.checkpointer(key, everything, dropout, hparams)
+    # The streams are those of the round after the last one, so that no round of a run shares its draws.
+    classifier = trainer.fit(everything, Streams(seed, split.regime.rounds), dropout, hparams, checkpointer)
     metrics, recalls = test(split, classifier, dropout)
-    content = {"dataset": setting.dataset, "regime": setting.regime, "paradigm": setting.paradigm, "seed": seed}
-    content |= {"budget": len(everything), "hparams": hparams, "metrics": metrics, "recalls": recalls}
-    clock = {"seconds": time.perf_counter() - began, "environment": context.environment}
-    context.store.put(key, content, clock)
+    content = {**setting._asdict(), "seed": seed, "budget": len(everything)}
+    trainer.commit(key, content | {"hparams": hparams, "metrics": metrics, "recalls": recalls}, began)
     checkpointer.close()
-
-
-def _train(
-    context: WorkerContext,
-    spec: RunSpec,
-    split: Split,
-    labeled: Labeled,
-    dropout: float,
-    streams: Streams,
-    hparams: dict[str, Any],
-) -> tuple[Classifier, FileCheckpointer]:
-    """This round's classifier; that of round 0 is the one that the methods of the seed share."""
-    if streams.round:
-        what = f"{context.store.run_name(spec)}/round-{streams.round:02d}"
-        return _fit(context, spec.setting, split, labeled, streams, dropout, what, hparams)
-    key = round_0_key(context, spec.setting, spec.seed, dropout)
-    found = context.store.get(key)
-    arrays = context.store.get_tensors(key, found[0]["tensors"]) if found else None
-    if found is None or arrays is None:
-        train_round_0(context, spec.setting, spec.seed, dropout)
-        return _train(context, spec, split, labeled, dropout, streams, hparams)
-    state = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
-    precise = {name: str(value) for name, value in chosen(context, spec.setting).items() if name == "precision"}
-    classifier = context.paradigm(spec.paradigm).restore(split.task(labeled), state, dropout=dropout, **precise)
-    classifier.val_score = found[0]["val_score"]
-    classifier.diagnostics = found[0].get("diagnostics", {})
-    return classifier, context.checkpointer(key, "")
-
-
-def _fit(
-    context: WorkerContext,
-    setting: Setting,
-    split: Split,
-    labeled: Labeled,
-    streams: Streams,
-    dropout: float,
-    what: str,
-    hparams: dict[str, Any],
-) -> tuple[Classifier, FileCheckpointer]:
-    """Train, or go on with a training that was killed; the journal is closed when its result is committed."""
-    paradigm, task = context.paradigm(setting.paradigm), split.task(labeled)
-    checkpointer = context.checkpointer(what, [hparams, dropout, labeled.ids])
-    state = state_of(context, setting, split.seed)
-    return paradigm.fit(
-        task, hparams, state, streams, dropout=dropout, checkpointer=checkpointer.restricted()
-    ), checkpointer

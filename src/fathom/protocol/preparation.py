@@ -10,7 +10,6 @@ import dataclasses
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,12 +22,12 @@ from fathom.core.work import WorkKind
 from fathom.data.cache.features import FeatureImages, features_key, kept_features, standardized
 from fathom.data.dataset import Dataset, Images
 from fathom.data.images import Subset, pixels_sha256
-from fathom.data.splits import train_val_split
 from fathom.learn.task import Paradigm, State, Unlabeled
 from fathom.protocol.checkpoint import FileCheckpointer
 from fathom.protocol.context import WorkerContext
 from fathom.protocol.knn_eval import knn_probe
-from fathom.protocol.split import Ids, Split
+from fathom.protocol.oracle import Oracle
+from fathom.protocol.split import Split, TrainSplit
 from fathom.store.record_store import RecordStore
 
 
@@ -37,40 +36,6 @@ class CacheWarning(UserWarning):
 
 
 # ------------------------------------------------------------------------------------------------------- encoders
-
-
-@dataclass(frozen=True, eq=False)
-class TrainSplit:
-    """The train part of a seed's split: what may be learned from before anything is labeled.
-
-    Args:
-        dataset: Its images on the device that trains.
-        train_ids: All samples that may be labeled, sorted.
-        seed: Seed of the split.
-        device: Where tensors are put.
-    """
-
-    dataset: Dataset
-    train_ids: Ids
-    seed: int
-    device: torch.device
-
-    @classmethod
-    def of(cls, context: WorkerContext, dataset: str, seed: int) -> "TrainSplit":
-        """The split of a seed; the same for all regimes."""
-        loaded = context.dataset(dataset)
-        train, _ = train_val_split(loaded, Streams(seed)("split"))
-        return cls(loaded, np.sort(train), seed, context.device)
-
-    def some(self, ids: Ids) -> Subset:
-        """The images of some dataset ids."""
-        return Subset(self.dataset.images, torch.as_tensor(ids, device=self.device))
-
-    @property
-    def unlabeled(self) -> Unlabeled:
-        """The images without labels."""
-        d = self.dataset
-        return Unlabeled(self.some(self.train_ids), d.mean, d.std, d.augment)
 
 
 def prepared_key(dataset: str, preparation: str, seed: int) -> str:
@@ -93,8 +58,9 @@ def prepare_state(context: WorkerContext, dataset: str, paradigm: Paradigm, seed
         _decided(context, dataset, paradigm),
     ]
     record_store, name = RecordStore(context.data.cache), f"{WorkKind.PRETRAIN}/{digest(decides, 32)}"
-    train_split = TrainSplit.of(context, dataset, seed)
-    checkpointer = context.checkpointer(key, decides, probe=lambda embed: knn_probe(train_split, embed))
+    train_split = context.train_split(dataset, seed)
+    oracle = Oracle(train_split.dataset.vault)
+    checkpointer = context.checkpointer(key, decides, probe=lambda embed: knn_probe(train_split, oracle, embed))
     with _cache_lock(record_store, name):
         kept = _look_up(record_store, name)
         made, arrays = kept or _prepare(context, paradigm, train_split, checkpointer)

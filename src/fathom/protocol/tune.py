@@ -8,7 +8,6 @@ Source: paper Sec. 2.3 (P4) and Sec. 3, "Hyperparameter selection".
 """
 
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,8 +16,7 @@ from fathom.core.streams import Streams
 from fathom.core.work import WorkKind
 from fathom.learn.task import Paradigm
 from fathom.protocol.context import WorkerContext
-from fathom.protocol.dropout import base_dropout
-from fathom.protocol.preparation import state_of, with_features
+from fathom.protocol.trainer import Trainer
 
 
 def search_key(context: WorkerContext, setting: Setting, hparams: dict[str, Any], seed: int) -> str:
@@ -41,29 +39,11 @@ def grid_of(context: WorkerContext, setting: Setting) -> list[dict[str, Any]]:
 
 
 def train_candidate(context: WorkerContext, setting: Setting, hparams: dict[str, Any], seed: int) -> None:
-    """Train one entry of the grid on one starting set and commit its validation score.
-
-    An entry that diverges is an outcome of the search, not a failure of the study: it is stored without a score.
-    """
-    began = time.perf_counter()
-    split, paradigm = (
-        with_features(context, setting, context.split_at(setting, seed)),
-        context.paradigm(setting.paradigm),
-    )
-    task, key = split.task(split.open()[1]), search_key(context, setting, hparams, seed)
-    checkpointer = context.checkpointer(key, "")
-    content = {**_named(setting), "hparams": hparams, "seed": seed, "val_score": None, "failure": ""}
-    try:
-        state, dropout = state_of(context, setting, seed), base_dropout(paradigm)
-        fitted = paradigm.fit(
-            task, hparams, state, Streams(seed), dropout=dropout, checkpointer=checkpointer.restricted()
-        )
-        content["val_score"] = fitted.val_score
-    except NonFiniteError as error:
-        content["failure"] = str(error)
-    clock = {"seconds": time.perf_counter() - began, "environment": context.environment}
-    context.store.put(key, content, clock)
-    checkpointer.close()
+    """Train one entry of the grid on one starting set, and commit its validation score (see `Trainer`)."""
+    trainer = Trainer.open(context, setting, seed)
+    facts = {**setting._asdict(), "hparams": hparams, "seed": seed}
+    name, (_, labeled) = search_key(context, setting, hparams, seed), trainer.split.open()
+    trainer.train_candidate(name, facts, labeled, Streams(seed), hparams)
 
 
 def choose_hparams(context: WorkerContext, setting: Setting) -> None:
@@ -87,7 +67,7 @@ def choose_hparams(context: WorkerContext, setting: Setting) -> None:
         )
     best = next(row for row in table if not seeds or row["mean"] == max(means))
     metric = context.dataset(setting.dataset).metric
-    content = {**_named(setting), "seeds": seeds, "metric": metric, "recipe": paradigm.recipe_name}
+    content = {**setting._asdict(), "seeds": seeds, "metric": metric, "recipe": paradigm.recipe_name}
     if changes := before_runs(context.store.retries(setting)):
         content["retries"] = changes
     context.store.put(choice_key(context, setting), content | {"table": table, "chosen": best["hparams"]})
@@ -130,7 +110,3 @@ def retried(hparams: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
     for change in changes:
         hparams = RETRIES[change](dict(hparams))
     return dict(hparams)
-
-
-def _named(setting: Setting) -> dict[str, Any]:
-    return dict(zip(("dataset", "regime", "paradigm"), setting, strict=True))

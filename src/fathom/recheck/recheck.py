@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fathom.core.html import html_table
 from fathom.core.machine import Machine
 from fathom.core.records import FathomError
 from fathom.engine.engine import data_root, worker_machine
@@ -42,6 +43,12 @@ class Rechecked:
     def sound(self) -> bool:
         """Whether every outcome equals the committed result, and nothing is damaged."""
         return not self.damaged and all(outcome.same for outcome in self.outcomes)
+
+    def _repr_html_(self) -> str:
+        rows = [(o.what, "equal" if o.same else "differs", "; ".join(o.differences)) for o in self.outcomes]
+        return html_table(
+            [*rows, *((text, "damaged", "") for text in self.damaged)], ("round", "outcome", "differences")
+        )
 
     def to_json(self) -> dict[str, Any]:
         """JSON-plain values."""

@@ -15,7 +15,8 @@ from typing import Any
 from fathom.core.records import FathomError
 from fathom.registry.spec_string import NAME, Value, spell
 
-KINDS = ("dataset", "regime", "paradigm", "query")
+KINDS = ("dataset", "regime", "paradigm", "query", "backbone")
+DECORATORS = {"score": "query", "selection": "query"} | {kind: kind for kind in KINDS if kind != "query"}
 
 # What a call-string may set for every query method, on top of the method's own parameters (see `query.method`).
 QUERY_PARAMETERS: dict[str, dict[str, Value]] = {
@@ -121,21 +122,22 @@ def scan(module: str, path: Path, prefix: str) -> list[Entry]:
 
 
 def _decorators(node: ast.FunctionDef | ast.ClassDef, path: Path) -> Iterable[tuple[str, str, dict[str, Any]]]:
-    kinds = {"score": "query", "selection": "query", "dataset": "dataset", "regime": "regime", "paradigm": "paradigm"}
     for call in node.decorator_list:
         if not isinstance(call, ast.Call):
             continue
         word = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-        if word not in kinds or not call.args:
+        if word not in DECORATORS or not call.args:
             continue
         try:
             name = ast.literal_eval(call.args[0])
             options = {k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg}
         except ValueError as error:
             raise FathomError(f"{path}:{node.lineno}: the arguments of @{word} must be plain values") from error
-        if not isinstance(name, str) or not re.fullmatch(NAME, name):
+        kind = DECORATORS[word]
+        # Models are named with underscores where they come from; everything else is kebab-case.
+        if not isinstance(name, str) or not re.fullmatch(NAME, name.replace("_", "-") if kind == "backbone" else name):
             raise FathomError(f"{path}:{node.lineno}: {name!r} is not a kebab-case name")
-        yield kinds[word], name, ({"method": word, **options} if kinds[word] == "query" else options)
+        yield kind, name, ({"method": word, **options} if kind == "query" else options)
 
 
 def _parameters(node: ast.FunctionDef | ast.ClassDef, options: dict[str, Any], path: Path) -> dict[str, Value]:

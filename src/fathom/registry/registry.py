@@ -1,6 +1,7 @@
 """Names and call-strings -> the functions behind them.
 
-A member is a function or class with one of the decorators `score`, `selection`, `dataset`, `regime`, `paradigm`.
+A member is a function or class with one of the decorators `score`, `selection`, `dataset`, `regime`,
+`paradigm`, `backbone`.
 Members are found by reading the source of the folders that the entry points of group `fathom` name, so a list of all
 names and parameters needs no import of torch, and a new file needs no edit elsewhere. Built-ins and visitors' packages
 come in through the same door; a visitor's names carry the name of its entry point: `my_al/margin`.
@@ -78,6 +79,18 @@ def regime(name: str) -> Callable[[T], T]:
 def paradigm(name: str) -> Callable[[T], T]:
     """Register a training paradigm: a frozen dataclass whose fields are its parameters (see `learn.task.Paradigm`)."""
     return _mark("paradigm", name)
+
+
+def backbone(name: str, *, models: bool = False, weights: bool = True, resizes: bool = True) -> Callable[[T], T]:
+    """Register a backbone of `frozen`: `def f(request: BackboneRequest) -> BackboneInfo` (see `learn.features`).
+
+    Args:
+        name: Lower-case name; underscores are allowed.
+        models: It offers several models, `NAME:MODEL`.
+        weights: It reads a file of weights; if not, `weights` must be left out.
+        resizes: It resizes images to `size`; if not, `size` must be left out.
+    """
+    return _mark("backbone", name, models=models, weights=weights, resizes=resizes)
 
 
 def _mark(kind: str, name: str, **options: Any) -> Callable[[T], T]:

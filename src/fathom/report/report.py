@@ -1,4 +1,4 @@
-"""The report of a study: one HTML file that needs nothing else; beside it its numbers, figures and LaTeX tables."""
+"""Report of a study: one self-contained HTML file, with its numbers, figures and LaTeX tables as further files."""
 
 import os
 from io import BytesIO
@@ -11,22 +11,22 @@ from fathom.results.results import StudyResults
 
 
 def report(out: str | Path) -> Path:
-    """Write the report of the study in folder `out`, complete or not.
+    """Write the report of the study in folder `out`; the study may be incomplete.
 
     Writes `OUT/report/report.html`, `results.csv`, `results.parquet`, `figures/*.svg` and `.pdf`, `tables/*.tex`.
 
     Returns:
-        The path of the HTML file.
+        Path of the HTML file.
 
     Raises:
-        FathomError: `out` holds no study, or cannot be written to.
+        FathomError: `out` holds no study, or the report cannot be written.
     """
-    reading = StudyResults.of(out)
-    page = Page(reading)
+    results = StudyResults.of(out)
+    page = Page(results)
     folder = Path(out) / "report"
     html = page.html()
     files: dict[str, bytes] = {"report.html": html.encode()}
-    files |= {"results.csv": _csv(reading), "results.parquet": _parquet(reading)}
+    files |= {"results.csv": _csv(results), "results.parquet": _parquet(results)}
     for drawing in page.drawings:
         files |= {f"figures/{drawing.name}.svg": drawing.svg, f"figures/{drawing.name}.pdf": drawing.pdf()}
     files |= {f"tables/{table.name}.tex": latex(table).encode() for table in page.tables}
@@ -35,10 +35,10 @@ def report(out: str | Path) -> Path:
             _write(folder / name, data)
         for path in [*(folder / "figures").glob("*"), *(folder / "tables").glob("*")]:
             if path.relative_to(folder).as_posix() not in files:
-                path.unlink()  # of an earlier report, of settings that are no longer there
+                path.unlink()  # left by an earlier report, for a setting that is no longer in the study
     except OSError as error:
         raise FathomError(
-            f"cannot write the report to {folder}: {error.strerror}. Make room or give permission"
+            f"cannot write the report to {folder}: {error.strerror}. Free disk space or check the permissions"
         ) from error
     return folder / "report.html"
 
@@ -57,7 +57,7 @@ def _parquet(r: StudyResults) -> bytes:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a file whole: a reader sees the old report or the new one."""
+    """Replace a file at once, so that a reader sees either the old report or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
     try:

@@ -19,52 +19,52 @@ from fathom.stats.inference import MIN_SEEDS, minimum_p, t_interval
 from fathom.stats.penalty import Penalty
 
 
-def summary(reading: StudyResults) -> list[str]:
+def summary(results: StudyResults) -> list[str]:
     """The sentences at the head of the report, a paragraph a training paradigm."""
-    if reading.frame.empty:
+    if results.frame.empty:
         return ["No round is committed yet, so there is nothing to compare."]
-    gains = _ranked_gains(reading)
+    gains = _ranked_gains(results)
     if gains.empty:
-        return [_no_gains(reading)]
+        return [_no_gains(results)]
     paragraphs, paradigms = [], unique(gains["paradigm"])
-    for role in (both := roles(reading)):
-        held = gains[[role_of(reading, dataset) == role for dataset in gains["dataset"]]]
+    for role in (both := roles(results)):
+        held = gains[[role_of(results, dataset) == role for dataset in gains["dataset"]]]
         for paradigm in unique(held["paradigm"]):
             on = [f"On {role} data"] if len(both) > 1 else []
-            named = [*on, f"with {reading.names.paradigm[paradigm]}"] if len(paradigms) > 1 else on
+            named = [*on, f"with {results.names.paradigm[paradigm]}"] if len(paradigms) > 1 else on
             text = ", ".join(named)
             head = f"{text[0].upper()}{text[1:]}: " if text else ""
-            paragraphs.append(head + _of_paradigm(reading, held[held["paradigm"] == paradigm]))
-    told = [" ".join([text, *_marked(text)]) for text in (verdict_words(reading, v) for v in verdicts(reading))]
-    return [*told, *paragraphs, _caveat(reading, gains)]
+            paragraphs.append(head + _of_paradigm(results, held[held["paradigm"] == paradigm]))
+    told = [" ".join([text, *_marked(text)]) for text in (verdict_words(results, v) for v in verdicts(results))]
+    return [*told, *paragraphs, _caveat(results, gains)]
 
 
-def _ranked_gains(reading: StudyResults) -> Any:
+def _ranked_gains(results: StudyResults) -> Any:
     """The gains that a verdict is given on, with the `label` and `mark` of each method.
 
     The baseline with another classifier is no query method of its own: its gain is one of the classifier.
     """
-    gains = reading.gains
+    gains = results.gains
     if gains.empty:
         return gains
     settings = zip(gains["dataset"], gains["regime"], gains["paradigm"], gains["query"], strict=True)
-    own = [(reading.classifiers[Setting(d, r, p)], q) for d, r, p, q in settings]
+    own = [(results.classifiers[Setting(d, r, p)], q) for d, r, p, q in settings]
     gains = gains.assign(told=[label(q) + c.mark(q) for c, q in own], control=[c.is_control(q) for c, q in own])
     gains = gains[gains["n"] > 0]
     return gains[~gains["control"]] if not gains["control"].all() else gains
 
 
-def _no_gains(reading: StudyResults) -> str:
-    base = label(reading.baseline)
-    if reading.baseline not in reading.queries:
+def _no_gains(results: StudyResults) -> str:
+    base = label(results.baseline)
+    if results.baseline not in results.queries:
         return f"The baseline {base} was not run, so gains cannot be measured; curves and areas stand alone."
-    if len(reading.queries) == 1:
+    if len(results.queries) == 1:
         return f"Only {base} was run; there is nothing to compare it with."
     return f"No seed is complete for both {base} and another method yet, so there is no gain to speak of."
 
 
-def _of_paradigm(reading: StudyResults, part: Any) -> str:
-    base = label(reading.baseline)
+def _of_paradigm(results: StudyResults, part: Any) -> str:
+    base = label(results.baseline)
     settings = len(part.groupby(["dataset", "regime"], sort=False))
     ranked, left = _ranked(part)
     mean = ranked.groupby("query", sort=False)["aubc"].mean().sort_values(ascending=False, kind="stable")
@@ -74,7 +74,7 @@ def _of_paradigm(reading: StudyResults, part: Any) -> str:
     else:
         first = f"No method gained over {base} on average; nearest was {_label(part, best)}: "
         first += _amount(part[part["query"] == best], settings)
-    sentences = [first + _after_the_fact(len(mean)), *left, *_signs(part, base, settings), *_reach(reading, part)]
+    sentences = [first + _after_the_fact(len(mean)), *left, *_signs(part, base, settings), *_reach(results, part)]
     return " ".join([*sentences, *_marked(" ".join(sentences))])
 
 
@@ -134,23 +134,23 @@ def _signs(part: Any, base: str, settings: int) -> Iterator[str]:
         yield f"No interval excludes zero: none of these differences can be told from {base} here."
 
 
-def _reach(reading: StudyResults, part: Any) -> Iterator[str]:
+def _reach(results: StudyResults, part: Any) -> Iterator[str]:
     """How far the baseline's last budget is from the full-data classifier, where there is one setting to say it of."""
-    settings = unique(zip(part["dataset"], part["regime"], part["paradigm"], strict=True))
-    full_data = reading.full_data_score(settings[0]) if len(settings) == 1 else None
-    regime = reading.regime(settings[0])
+    settings = unique(map(Setting, part["dataset"], part["regime"], part["paradigm"]))
+    full_data = results.full_data_score(settings[0]) if len(settings) == 1 else None
+    regime = results.regime(settings[0])
     if full_data is None or regime is None:
         return
-    final = reading.means[reading.means["query"] == reading.baseline]["final"]
-    metric = reading.metric(settings[0]).replace("_", " ")
+    final = results.means[results.means["query"] == results.baseline]["final"]
+    metric = results.metric(settings[0]).replace("_", " ")
     if len(final) == 1 and np.isfinite(final.iloc[0]):
         yield (
-            f"At {regime.final} labels {label(reading.baseline)} reaches {number(100 * final.iloc[0])} % {metric}; "
+            f"At {regime.final} labels {label(results.baseline)} reaches {number(100 * final.iloc[0])} % {metric}; "
             f"with all labels the same training reaches {number(100 * full_data)} %."
         )
 
 
-def _caveat(reading: StudyResults, gains: Any) -> str:
+def _caveat(results: StudyResults, gains: Any) -> str:
     """What these runs cannot carry."""
     fewest = int(gains["n"].min())
     if fewest < 2:
@@ -165,16 +165,16 @@ def _caveat(reading: StudyResults, gains: Any) -> str:
     tested = f"Tested by paired t with Holm's correction over the methods of each setting ({fewest} seeds or more), "
     if passed.empty:
         return tested + "no gain or loss in AUBC is significant at .05."
-    told = [f"{r['told']} on {_where(reading, r)} ({gain(r['aubc'], np.nan, np.nan)} points, "
+    told = [f"{r['told']} on {_where(results, r)} ({gain(r['aubc'], np.nan, np.nan)} points, "
             f"p {_equals(p_value(r['aubc_holm'], fewest))})" for r in passed.head(6).to_dict("records")]  # fmt: skip
     more = f" and {len(passed) - 6} more" if len(passed) > 6 else ""
-    return tested + f"these differ from {label(reading.baseline)} at .05: {listed(told)}{more}."
+    return tested + f"these differ from {label(results.baseline)} at .05: {listed(told)}{more}."
 
 
-def _where(reading: StudyResults, row: Any) -> str:
+def _where(results: StudyResults, row: Any) -> str:
     """Dataset and regime of a row; the paradigm too where the study has several."""
-    dataset, regime, paradigm = reading.names.parts(Setting(row["dataset"], row["regime"], row["paradigm"]))
-    return ", ".join([dataset, regime, *([paradigm] if len(reading.names.paradigm) > 1 else [])])
+    dataset, regime, paradigm = results.names.parts(Setting(row["dataset"], row["regime"], row["paradigm"]))
+    return ", ".join([dataset, regime, *([paradigm] if len(results.names.paradigm) > 1 else [])])
 
 
 def _equals(text: str) -> str:
@@ -184,45 +184,45 @@ def _equals(text: str) -> str:
 # ------------------------------------------------------------------------------------------------------- warnings
 
 
-def warnings(reading: StudyResults) -> list[tuple[str, str]]:
+def warnings(results: StudyResults) -> list[tuple[str, str]]:
     """(title, text) of what must be known before a number is read."""
-    found = [said] if (said := roll_out_words(reading)) else []
-    for recipe, settings in reading.shortened.items():
+    found = [said] if (said := roll_out_words(results)) else []
+    for recipe, settings in results.shortened.items():
         where = (
             "all settings"
-            if len(settings) == len(reading.hparams)
-            else listed([reading.names.title(s) for s in settings])
+            if len(settings) == len(results.hparams)
+            else listed([results.names.title(s) for s in settings])
         )
         if recipe.startswith("ours"):
             found.append(("Not in the published study", f"{recipe} ({where})."))
         else:
             found.append(("Shortened recipe", f"{recipe} ({where}). Not for claims about the published setting."))
-    unfinished = sum(not r.complete for r in reading.runs)
+    unfinished = sum(not r.complete for r in results.runs)
     if unfinished:
         text = (
-            f"{unfinished} of {len(reading.runs)} runs are not complete. Means cover the complete runs and say their n."
+            f"{unfinished} of {len(results.runs)} runs are not complete. Means cover the complete runs and say their n."
         )
         found.append(("Incomplete", text))
-    standing = [f for f in reading.failures if not f["mended"]]
+    standing = [f for f in results.failures if not f["resolved"]]
     if standing:
         found.append(("Failures", f"{plural(len(standing), 'failed attempt')} not made good since; see below."))
-    if reading.baseline not in reading.queries:
-        found.append(("No baseline", f"The baseline {reading.baseline} is not among the query methods of this study."))
-    if mixed := mixed_words(reading.environments):
+    if results.baseline not in results.queries:
+        found.append(("No baseline", f"The baseline {results.baseline} is not among the query methods of this study."))
+    if mixed := mixed_words(results.environments):
         found.append(("Mixed environments", f"{mixed} See “How it was computed”."))
-    if damaged := len(reading.damage):
+    if damaged := len(results.damage):
         text = f"{plural(damaged, 'damaged file')} left out; run the study again to redo the work."
         found.append(("Damage", text))
-    if again := reading.retry_notes(reading.store.study.settings):
+    if again := results.retry_notes(results.store.study.settings):
         found.append(("Done again", f"{again} The failures, and what had been done before, are listed below."))
-    if note := joined_notes({reading.names.title(s): c.note() for s, c in reading.classifiers.items()}):
+    if note := joined_notes({results.names.title(s): c.note() for s, c in results.classifiers.items()}):
         found.append(("Two classifiers", note.replace(f"{CROSSED} Two classifiers: d", f"{CROSSED} D")))
     return found
 
 
-def setting_facts(reading: StudyResults, setting: Setting) -> str:
+def setting_facts(results: StudyResults, setting: Setting) -> str:
     """One line on a setting: budgets, labels, test set."""
-    facts, regime = reading.facts.get(setting.dataset), reading.regime(setting)
+    facts, regime = results.facts.get(setting.dataset), results.regime(setting)
     parts = []
     if regime:
         parts.append(f"{regime.start} labels at the start, {regime.query_size} a query, {regime.rounds} rounds")
@@ -231,9 +231,9 @@ def setting_facts(reading: StudyResults, setting: Setting) -> str:
     if facts:
         images = f"{facts['train']:,} train and {facts['test']:,} test images".replace(",", "\u202f")
         parts.append(f"{images}, {len(facts['class_names'])} classes")
-    scores = reading.full_data(setting)
+    scores = results.full_data(setting)
     if scores:
-        values = [r["metrics"][reading.metric(setting)] for r in scores]
+        values = [r["metrics"][results.metric(setting)] for r in scores]
         band = t_interval(values)
         text = percent(band.mean, band.low, band.high)
         parts.append(f"full data ({scores[0]['budget']:,} labels): {text} %".replace(",", "\u202f"))

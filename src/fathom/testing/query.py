@@ -61,17 +61,17 @@ class _Case:
 
 def _cases(method: QueryMethod, device: torch.device) -> Iterator[_Case]:
     def case(
-        name: str, size: int, n: int = 40, c: int = 4, m: int = 10, sharp: float = 1.0, alike: bool = False,
-        flat: bool = False, dtype: torch.dtype = torch.float32,
+        name: str, size: int, n: int = 40, c: int = 4, m: int = 10, sharp: float = 1.0, equal: str = "",
+        dtype: torch.dtype = torch.float32,
     ) -> _Case:  # fmt: skip
         draws = max(1, method.draws) if method.predictions else 0
         rng = torch.Generator().manual_seed(n + 1000 * c + m)
         logits = torch.randn(n, draws, c, generator=rng)
         features = torch.randn(n, 6, generator=rng)
         labeled = torch.randn(m, 6, generator=rng)
-        if alike:
+        if equal == "samples":
             logits, features = logits[:1].expand_as(logits), features[:1].expand_as(features)
-        if flat:
+        if equal == "features":
             features, labeled = torch.zeros_like(features), torch.zeros_like(labeled)
         view = PoolView(
             log_probs=(sharp * logits).log_softmax(2).to(device, dtype).clone(),
@@ -87,9 +87,9 @@ def _cases(method: QueryMethod, device: torch.device) -> Iterator[_Case]:
     yield case("the whole pool queried", 9, n=9)
     yield case("two classes", 6, c=2)
     yield case("a hundred classes", 3, n=24, c=100)
-    yield case("all samples alike", 10, alike=True)
+    yield case("all samples equal", 10, equal="samples")
     yield case("certain predictions", 10, sharp=1e4)
-    yield case("features of zero", 6, flat=True)
+    yield case("features of zero", 6, equal="features")
     yield case("double precision", 6, dtype=torch.float64)
 
 

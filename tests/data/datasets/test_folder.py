@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.data.make import class_folders, root, save
+from tests.studies import labels_of
 
 from fathom.core.records import FathomError
 from fathom.core.streams import Streams
@@ -58,14 +59,14 @@ def test_a_folder_of_classes(tmp_path):
     assert (pets.metric, pets.balanced, pets.augment, pets.images.size) == ("accuracy", True, "cifar", (32, 32))
     assert pets.name == f"folder(path={path})"
     for i, name in enumerate(pets.ids):
-        assert name.split("/")[0] == pets.class_names[pets.labels[i]]
+        assert name.split("/")[0] == pets.class_names[labels_of(pets)[i]]
         assert np.array_equal(pets.images.take(torch.tensor([i]))[0].numpy(), decode(path / name, (32, 32)))
     assert any("size=auto: images are 32 x 32" in note for note in pets.notes)
 
 
 def test_the_order_tells_nothing_about_the_class(tmp_path):
     pets = folder(class_folders(tmp_path / "pets", {"cat": 40, "dog": 40}))
-    changes = (np.diff(pets.labels) != 0).sum()
+    changes = (np.diff(labels_of(pets)) != 0).sum()
     assert changes > 15  # sorted by class there would be 1
 
 
@@ -196,7 +197,7 @@ def test_the_file_system_s_order_does_not_matter(tmp_path):
             form = "NFD" if seed == 2 else "NFC"  # as some file systems spell accents
             save(path / unicodedata.normalize(form, names[i]), seed=i, width=12, height=12)
         pets = folder(path)
-        seen.append((pets.ids, pets.class_names, pets.revision, pets.labels.tolist()))
+        seen.append((pets.ids, pets.class_names, pets.revision, labels_of(pets).tolist()))
     assert seen[0] == seen[1] == seen[2]
     assert seen[0][1] == ("Zebra", "apple", "Äpfel")  # bytes decide, no language
 
@@ -242,7 +243,7 @@ def test_a_table(tmp_path):
     data = table(image_table(tmp_path, 16))
     assert data.class_names == ("a", "b")
     assert (len(data.labels), len(data.test_labels)) == (12, 4)
-    assert all("ab"[int(n[7:9]) % 2] == data.class_names[c] for n, c in zip(data.ids, data.labels, strict=True))
+    assert all("ab"[int(n[7:9]) % 2] == data.class_names[c] for n, c in zip(data.ids, labels_of(data), strict=True))
     assert data.groups is None
 
 
@@ -400,5 +401,5 @@ def test_lesions_of_real_skin_images_stay_together(real_data, tmp_path):
         assert not {lesion[data.ids[i]] for i in train} & {lesion[data.ids[i]] for i in val}
         assert len(val) == data.val_split  # single images fill what lesions leave
         fitting = build_regime("custom(start=7, query_size=20, rounds=3, val_size=50)", data)
-        if np.bincount(data.labels[train], minlength=data.num_classes).min() >= 1:
+        if np.bincount(labels_of(data)[train], minlength=data.num_classes).min() >= 1:
             check_regime(data, fitting, train, val)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from tests.data.make import photo, root
+from tests.studies import labels_of
 
 from fathom.core.records import FathomError
 from fathom.core.streams import Streams
@@ -68,7 +69,7 @@ def test_the_official_files_make_a_roll_out_dataset(tmp_path):
     truth = {
         line.split(",")[0]: line.split(",")[1:].index("1.0") for line in (base / TRUTH).read_text().splitlines()[1:]
     }
-    assert [truth[name] for name in isic.ids] == isic.labels.tolist()
+    assert [truth[name] for name in isic.ids] == labels_of(isic).tolist()
     for i in (0, len(isic.ids) - 1):
         with Image.open(base / INPUT / f"{isic.ids[i]}.jpg") as image:
             expected = np.asarray(image.resize((16, 16), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
@@ -272,7 +273,7 @@ def test_the_real_tables_have_the_published_counts(ham):
     assert np.bincount(table.labels[test]).tolist() == list(LESION_TEST)
     sketch = _sketch(split="lesion")
     assert np.bincount(sketch.test_labels).tolist() == list(LESION_TEST)
-    assert np.bincount(sketch.labels).tolist() == np.bincount(table.labels[~test]).tolist()
+    assert np.bincount(labels_of(sketch)).tolist() == np.bincount(table.labels[~test]).tolist()
     assert sketch.val_split == int(0.2 * (~test).sum())
     share = np.bincount(table.labels[test]) / np.array(COUNTS)
     assert np.all(np.abs(share - 0.25) < 0.01)

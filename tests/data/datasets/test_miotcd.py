@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from tests.data.make import photo, root
+from tests.studies import labels_of
 
 from fathom.core.records import FathomError
 from fathom.core.streams import Streams
@@ -68,7 +69,7 @@ def test_the_official_layout_makes_a_roll_out_dataset(tmp_path):
     test = np.random.default_rng(12345).choice(66, 16, replace=False).tolist()
     train = [i for i in range(66) if i not in test]
     assert list(mio.ids) == [files[i] for i in train]
-    assert [CLASSES[c] for c in mio.labels] == [files[i].split("/")[0] for i in train]
+    assert [CLASSES[c] for c in labels_of(mio)] == [files[i].split("/")[0] for i in train]
     for i in (0, 49):  # as published: the short side to 256 (here 16), then the middle 224 (here 14), up to a pixel
         with Image.open(place / mio.ids[i]) as image:
             w, h = image.size

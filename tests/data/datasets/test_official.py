@@ -13,6 +13,7 @@ import torch
 import torchvision
 from sklearn.datasets import load_digits
 from tests.data.make import root
+from tests.studies import labels_of
 
 from fathom.core.records import FathomError
 from fathom.core.streams import Streams
@@ -30,7 +31,7 @@ def test_digits_are_those_of_scikit_learn(tmp_path):
     assert len(digits.labels) + len(digits.test_labels) == 1797
     pixels = torch.cat([digits.images.take(torch.arange(1438)), digits.test_images.take(torch.arange(359))])
     key = [image.tobytes() for image in (pixels[:, 0].numpy() / 255 * 16).round().astype(np.uint8)]
-    labels = dict(zip(key, [*digits.labels, *digits.test_labels], strict=True))
+    labels = dict(zip(key, [*labels_of(digits), *digits.test_labels], strict=True))
     for image, label in zip(source.images.astype(np.uint8), source.target, strict=True):
         assert labels[image.tobytes()] == label
     assert pixels.max() == 255
@@ -55,7 +56,8 @@ def test_the_low_regime_fits_the_digits(tmp_path, name, pool):
         train, val = train_val_split(digits, Streams(seed)("split"))
         check_regime(digits, low, train, val)
         assert pool[0] <= len(train) <= pool[1]
-        assert np.bincount(digits.labels[starting_set(digits, train, low, Streams(seed)("start"))]).tolist() == [5] * 10
+        start = starting_set(digits, train, low, Streams(seed)("start"))
+        assert np.bincount(labels_of(digits)[start]).tolist() == [5] * 10
 
 
 @pytest.mark.parametrize("text", ["digits-lt(rho=0.5)", "cifar10-lt(rho=0, train_size=500, test_size=100)"])
@@ -97,7 +99,7 @@ def official_mnist(folder, monkeypatch, name="MNIST", packed=True):
 def test_mnist_reads_official_files(tmp_path, monkeypatch, packed):
     arrays = official_mnist(tmp_path, monkeypatch, packed=packed)
     mnist = load("mnist", root(tmp_path))
-    assert np.array_equal(mnist.labels, arrays["train"][1])
+    assert np.array_equal(labels_of(mnist), arrays["train"][1])
     assert np.array_equal(mnist.test_labels, arrays["t10k"][1])
     taken = mnist.images.take(torch.tensor([0, 59_999]))
     assert np.array_equal(taken[:, 1].numpy(), arrays["train"][0][[0, 59_999]])
@@ -134,7 +136,7 @@ def test_mnist_download_replaces_what_is_damaged(tmp_path, monkeypatch):
 
     monkeypatch.setattr("torchvision.datasets.utils.download_url", copy)
     mnist = load("mnist", DataRoot(tmp_path, tmp_path / "cache", download=True, quiet=True))
-    assert np.array_equal(mnist.labels, arrays["train"][1])
+    assert np.array_equal(labels_of(mnist), arrays["train"][1])
     assert len(set(fetched)) == 4
 
 
@@ -144,7 +146,7 @@ def test_fashion_mnist(real_data, tmp_path):
     for file in real_data.glob("tier*/fashion_mnist/*.gz"):
         (raw / file.name).symlink_to(file)
     fashion = load("fashion-mnist", root(tmp_path))
-    assert np.bincount(fashion.labels).tolist() == [6000] * 10
+    assert np.bincount(labels_of(fashion)).tolist() == [6000] * 10
     assert np.bincount(fashion.test_labels).tolist() == [1000] * 10
     pixels = fashion.images.pixels[:, 0].float() / 255
     assert fashion.mean[0] == pytest.approx(float(pixels.mean()), abs=1e-4)
@@ -182,7 +184,7 @@ def test_cifar100_takes_the_fine_labels(tmp_path, monkeypatch):
     truth = official_cifar(tmp_path, monkeypatch, "cifar100", 10_000)
     taken = load("cifar100(train_size=3000, test_size=500)", root(tmp_path))
     data, labels = truth["train"]
-    assert taken.labels.tolist() == labels[:3000]
+    assert labels_of(taken).tolist() == labels[:3000]
     assert np.array_equal(taken.images.pixels.reshape(3000, -1).numpy(), data[:3000])
     assert taken.num_classes == 100
     assert taken.val_split == 300
@@ -290,10 +292,10 @@ def real_cifar10(real_data, tmp_path_factory):
 def test_cifar10(real_cifar10):
     folder = real_cifar10
     cifar = load("cifar10", root(folder))
-    assert np.bincount(cifar.labels).tolist() == [5000] * 10
+    assert np.bincount(labels_of(cifar)).tolist() == [5000] * 10
     assert " ".join(cifar.class_names) == "airplane automobile bird cat deer dog frog horse ship truck"
     for images, labels, train in (
-        (cifar.images, cifar.labels, True),
+        (cifar.images, labels_of(cifar), True),
         (cifar.test_images, cifar.test_labels, False),
     ):
         official = torchvision.datasets.CIFAR10(root=folder, train=train)
@@ -306,7 +308,7 @@ def test_cifar10(real_cifar10):
 def test_cifar10_lt(real_cifar10):
     long_tail = load("cifar10-lt(rho=50)", root(real_cifar10))
     train, val = train_val_split(long_tail, Streams(3)("split"))
-    counts = np.bincount(long_tail.labels[train])
+    counts = np.bincount(labels_of(long_tail)[train])
     assert counts[1:].tolist() == [2913, 1886, 1221, 790, 512, 331, 214, 139, 90]
     assert 4400 < counts[0] <= 4500  # the random split may leave class 0 fewer than its nominal 4,500
     for name, size in (("low", 250), ("mid", 1250), ("high", 5000)):
@@ -315,6 +317,6 @@ def test_cifar10_lt(real_cifar10):
         chosen = validation_set(long_tail, val, regime, Streams(3)("validation"))
         assert len(chosen) == size
         if size < 5000:  # validation stays balanced
-            assert np.bincount(long_tail.labels[chosen]).tolist() == [size // 10] * 10
+            assert np.bincount(labels_of(long_tail)[chosen]).tolist() == [size // 10] * 10
         start = starting_set(long_tail, train, regime, Streams(3)("start"))
-        assert np.bincount(long_tail.labels[start]).min() >= 5
+        assert np.bincount(labels_of(long_tail)[start]).min() >= 5

@@ -13,9 +13,8 @@ from tests.learn.tasks import Pixels
 from torch import nn
 
 from fathom.core.records import FathomError
-from fathom.learn.features import zoo
-from fathom.learn.features.backbones import Backbone, find_backbone
-from fathom.learn.features.mobilenet import BLOCKS, LOGITS, load_mobilenet
+from fathom.learn.features.backbone import Backbone, find_backbone
+from fathom.learn.features.backbones.mobilenet import BLOCKS, load_mobilenet
 
 
 @dataclass
@@ -128,7 +127,7 @@ def tiny_mobilenet(path: Path) -> dict[str, np.ndarray]:
             width, block = 4 + stage, block + 1
             add(f"{name}/project", width, wide, 1)
     add("Conv_1", 24, width, 1)
-    add(LOGITS, 5, 24, 1)
+    add("Logits/Conv2d_1c_1x1", 5, 24, 1)
     arrays["order"] = np.array([k.removesuffix(".wq") for k in arrays if k.endswith(".wq")])
     np.savez(path, **arrays)
     return arrays
@@ -419,7 +418,7 @@ def test_mistakes_are_told_with_what_to_do(tmp_path: Path, name: str, weights: s
 def test_without_timm_the_other_backbones_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(FathomError, match=r"pip install 'fathom-al\[timm\]'.*torchvision:NAME"):
-        zoo.timm_source("resnet18", None, False, 0, RecordStore(tmp_path))
+        find_backbone("resnet18", "", 0, RecordStore(tmp_path))
 
 
 def test_a_file_that_is_no_safetensors_is_refused(tmp_path: Path) -> None:
@@ -428,3 +427,38 @@ def test_a_file_that_is_no_safetensors_is_refused(tmp_path: Path) -> None:
     for name in ("test_resnet", "torchvision:resnet18"):
         with pytest.raises(FathomError, match=r"safetensors|cannot be built"):
             find_backbone(name, "w.safetensors", 32, RecordStore(tmp_path)).load()
+
+
+PLUGIN = '''
+import torch
+import fathom
+from fathom.learn.features.backbone import BackboneInfo
+
+
+@fathom.backbone("brightness", models=True, weights=False, resizes=False)
+def brightness(request):
+    """Mean of each channel, times a factor."""
+    def embed(images):
+        ids = torch.arange(len(images))
+        yield images.take(ids).float().mean((2, 3)) * float(request.model)
+    return BackboneInfo({"backbone": request.name}, lambda: embed)
+'''
+
+
+def test_a_plug_in_adds_a_backbone_by_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fathom.learn.builder import build_paradigm
+    from fathom.registry import registry
+
+    monkeypatch.setattr(registry, "_files", {})
+    (tmp_path / "my_features.py").write_text(PLUGIN)
+    registry.add_file(tmp_path / "my_features.py")
+    try:
+        x = pictures()
+        expected = x.float().mean((2, 3)) * 2
+        assert torch.equal(features_of("my_features/brightness:2", "", 0, x, tmp_path), expected)
+        with pytest.raises(FathomError, match="reads no file"):
+            build_paradigm("frozen(backbone=my_features/brightness:2, weights=w.npz)")
+        with pytest.raises(FathomError, match="my_features/brightness:NAME"):
+            find_backbone("resnet_18", "", 0, RecordStore(tmp_path))
+    finally:
+        registry.index.cache_clear()

@@ -87,6 +87,18 @@ def test_the_loss_is_the_published_formula(seed: int, b: int, mu: int, c: int, t
     assert float(got) == pytest.approx(supervised + lambda_u * unlabeled / (mu * b), rel=1e-5)
 
 
+@pytest.mark.parametrize(("temperature", "confidence"), [(1.0, 0.88079708), (0.5, 0.98201379), (2.0, 0.73105858)])
+def test_the_temperature_divides_the_logits_that_confidence_is_read_from(temperature: float, confidence: float):
+    """1 / (1 + exp(-2 / T)) for two classes that are 2 apart; what is learned from is the same likeliest class."""
+    made = objective(noise(4, 1, 5), temperature=temperature)
+    assert made.pseudo_label(torch.tensor([[1.0, 3.0]]))[0, 1].item() == pytest.approx(confidence, abs=1e-6)
+    task = dataclasses.replace(noise(1, 1, 5), labels=torch.tensor([0]), num_classes=2)
+    logits = torch.tensor([[5.0, 0.0], [1.0, 3.0], [0.0, 0.0]])  # labeled, weak, strong
+    supervised, learned = math.log(1 + math.exp(-5)), math.log(2) if confidence >= 0.95 else 0.0
+    loss = told(logits, task.labels, task, 1, mu=1, threshold=0.95, temperature=temperature)
+    assert float(loss) == pytest.approx(supervised + learned, abs=1e-6)
+
+
 def test_no_gradient_flows_through_the_guesses():
     logits = random_logits(4 + 2 * 12, 10).requires_grad_()
     told(logits, torch.arange(4), noise(4, 1, 5), 4, threshold=0.3, alignment="uniform").backward()
@@ -107,7 +119,7 @@ def test_alignment_is_that_of_remixmatch_step_for_step():
         memory: list[np.ndarray] = []
         for step in range(MEMORY + 12):
             logits = random_logits(12, 4, step).double()
-            got = made.guess(logits.float()).double().numpy()
+            got = made.pseudo_label(logits.float()).double().numpy()
             p = softmax(logits.numpy())
             memory = [*memory, p.mean(0)][-MEMORY:]
             scaled = p * (target + 1e-6) / (np.mean(memory, 0) + 1e-6)
@@ -119,7 +131,7 @@ def test_alignment_is_that_of_remixmatch_step_for_step():
 def test_off_leaves_the_guesses_alone():
     made = objective(noise(4, 1, 5))
     logits = random_logits(12, 10)
-    assert torch.equal(made.guess(logits), logits.softmax(1))
+    assert torch.equal(made.pseudo_label(logits), logits.softmax(1))
     assert made.target is None
 
 
@@ -143,7 +155,7 @@ def test_alignment_moves_biased_guesses_to_the_target():
     task = dataclasses.replace(noise(6, 1, 5), labels=torch.tensor([0, 1, 1, 2, 2, 2]), num_classes=3)
     found, right = {}, {}
     for alignment in ("off", "uniform", "labeled"):
-        guesses = objective(task, alignment=alignment).guess(logits)
+        guesses = objective(task, alignment=alignment).pseudo_label(logits)
         found[alignment] = guesses.mean(0)
         right[alignment] = float((guesses.argmax(1) == truth).double().mean())
     assert found["off"][0] > 0.6

@@ -134,7 +134,8 @@ def test_features_that_float16_cannot_tell_apart_are_refused(
 @pytest.mark.parametrize("backbone", ["torchvision:resnet18, weights=random, size=32", "simclr, pretrain=short"])
 def test_features_kept_in_full_are_computed_in_full(backbone: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the device is faster with less, only features that are kept in less are computed in less."""
-    from fathom.learn.features import backbones, encoded
+    from fathom.learn.features import backbone as module
+    from fathom.learn.features import encoded
     from fathom.learn.network import build_network
     from fathom.learn.predict import autocast
 
@@ -144,7 +145,7 @@ def test_features_kept_in_full_are_computed_in_full(backbone: str, monkeypatch: 
         asked.append(precision)
         return autocast(device, precision)
 
-    monkeypatch.setattr(backbones, "autocast", told)
+    monkeypatch.setattr(module, "autocast", told)
     monkeypatch.setattr(encoded, "autocast", told)
     plain, _ = digits(2)
     unlabeled = Unlabeled(plain.images, plain.mean, plain.std, plain.augment)
@@ -180,7 +181,7 @@ def test_an_encoder_of_ours_is_prepared_and_embeds() -> None:
     assert whole.shape == (200, 128)
     torch.testing.assert_close(whole[150:], rest)
     assert paradigm.facts(RecordStore())["weights"].startswith("simclr(")
-    with pytest.raises(FathomError, match="encoder that was prepared"):
+    with pytest.raises(FathomError, match="needs the pre-trained encoder"):
         list(paradigm.embed(everything, None, RecordStore()))
 
 

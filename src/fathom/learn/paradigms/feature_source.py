@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fathom.core.records import FathomError
 from fathom.core.streams import Stream
-from fathom.learn.features.backbones import Backbone, find_backbone
+from fathom.learn.features.backbone import Backbone, backbone_entry, find_backbone
 from fathom.learn.features.encoded import encode
 from fathom.learn.features.encoders import check_name
 from fathom.learn.paradigms.recipe import expect, expect_word
@@ -48,9 +48,11 @@ class FeatureSource:
         expect(self.size >= 0, "frozen", "size", "0 or a number of pixels", self.size)
         expect_word("frozen", "dtype", self.dtype, tuple(DTYPES))
         expect_word("frozen", "pretrain", self.pretrain, ("study", "short"))
-        if self.name in ("pixels", "simclr"):
+        encoder = self.name in ENCODERS
+        options = {} if encoder else backbone_entry(self.name)[0].options
+        if self.name == "simclr" or not options.get("weights", True):
             expect(not self.weights, "frozen", "weights", f"left out, as {self.name} reads no file", self.weights)
-        if self.name in ("pixels", "features", *ENCODERS):
+        if encoder or not options.get("resizes", True):
             expect(not self.size, "frozen", "size", f"left out, as {self.name} resizes nothing", self.size)
         if self.name == "encoder":
             check_name(self.weights)

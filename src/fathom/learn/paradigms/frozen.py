@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fathom.core.records import FathomError
 from fathom.core.streams import Stream, Streams
-from fathom.learn.features.backbones import RANDOM
+from fathom.learn.features.backbone import RANDOM
 from fathom.learn.network import Network, initialize
 from fathom.learn.objectives.supervised import train
 from fathom.learn.paradigms import recipe

@@ -6,6 +6,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
+from fathom.core.augmentations import AUGMENTATIONS
 from fathom.core.records import FathomError
 from fathom.core.streams import Stream, Streams
 from fathom.learn.augment.families import Augmentation
@@ -19,7 +20,6 @@ from fathom.learn.training.fit import Optimization, fit, validation
 from fathom.registry.registry import paradigm
 
 VIEWS = ("standard", "fixmatch-weak", "fixmatch-strong")  # of labeled images, weak, strong
-LARGE_FAMILIES = ("isic", "imagenet")  # trained with a warm-up
 SHOWN = 50  # points of the mask rate's curve that a round keeps
 
 # What `recipe=short` changes, where a field still has the study's value.
@@ -226,7 +226,7 @@ class SemiSL(recipe.NoPretraining, recipe.NoBackbone):
         """Epochs of warm-up; the study's where there are epochs enough."""
         if self.warmup >= 0:
             return self.warmup
-        return min(3, self.epochs - 1) if family in LARGE_FAMILIES else 0
+        return min(3, self.epochs - 1) if AUGMENTATIONS[family].large else 0
 
     def _build(self, task: Task, augmentation: Augmentation, dropout: float, stream: Stream) -> Network:
         size = augmentation.output_size(task.images.size)

@@ -1,0 +1,91 @@
+"""Training of a setting's classifiers: of the rounds, on full data, and of the candidates of an HP search."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from fathom.core.records import NonFiniteError, Setting
+from fathom.core.streams import Streams
+from fathom.learn.task import Classifier, Paradigm
+from fathom.protocol.checkpoint import FileCheckpointer
+from fathom.protocol.context import WorkerContext
+from fathom.protocol.dropout import base_dropout
+from fathom.protocol.oracle import Labeled
+from fathom.protocol.preparation import state_of, with_features
+from fathom.protocol.split import Split
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Trains the paradigm of a setting on a split.
+
+    Args:
+        context: The worker's open store, device and datasets.
+        setting: Dataset, regime and paradigm.
+        split: The split as the paradigm sees it: with features in place of images if it has a backbone.
+    """
+
+    context: WorkerContext
+    setting: Setting
+    split: Split
+
+    @classmethod
+    def open(cls, context: WorkerContext, setting: Setting, seed: int) -> "Trainer":
+        """Trainer on the split of a seed."""
+        return cls(context, setting, with_features(context, setting, context.split_at(setting, seed)))
+
+    @property
+    def paradigm(self) -> Paradigm:
+        """The setting's paradigm."""
+        return self.context.paradigm(self.setting.paradigm)
+
+    def checkpointer(self, job: str, labeled: Labeled, dropout: float, hparams: dict[str, Any]) -> FileCheckpointer:
+        """Checkpointer of one training, named by all that decides it; close it when the result is committed."""
+        return self.context.checkpointer(job, [hparams, dropout, labeled.ids])
+
+    def fit(
+        self,
+        labeled: Labeled,
+        streams: Streams,
+        dropout: float,
+        hparams: dict[str, Any],
+        checkpointer: FileCheckpointer,
+    ) -> Classifier:
+        """Train on what is labeled, or resume a training that was interrupted.
+
+        Raises:
+            NonFiniteError: A loss, weight or buffer is not finite.
+        """
+        task = self.split.task(labeled)
+        state = state_of(self.context, self.setting, self.split.seed)
+        return self.paradigm.fit(task, hparams, state, streams, dropout=dropout, checkpointer=checkpointer.restricted())
+
+    def train_candidate(
+        self, name: str, facts: dict[str, Any], labeled: Labeled, streams: Streams, hparams: dict[str, Any]
+    ) -> None:
+        """Train one candidate of an HP search, and commit its validation score as a record.
+
+        A candidate that diverges is an outcome of the search, not a failure of the study: its record has the failure
+        and no score.
+
+        Args:
+            name: Name of the record.
+            facts: Further content of the record.
+            labeled: The samples to train on.
+            streams: Streams of the training.
+            hparams: HPs to train with.
+        """
+        began, dropout = time.perf_counter(), base_dropout(self.paradigm)
+        checkpointer = self.checkpointer(name, labeled, dropout, hparams)
+        content = {**facts, "val_score": None, "failure": ""}
+        try:
+            content["val_score"] = self.fit(labeled, streams, dropout, hparams, checkpointer).val_score
+        except NonFiniteError as error:
+            content["failure"] = str(error)
+        self.commit(name, content, began)
+        checkpointer.close()
+
+    def commit(self, name: str, content: dict[str, Any], began: float, **clock: Any) -> None:
+        """Put a record into the store, with the seconds since `began` and the environment beside it."""
+        seconds = time.perf_counter() - began
+        self.context.store.put(name, content, {"seconds": seconds, "environment": self.context.environment, **clock})
