@@ -169,15 +169,15 @@ def test_a_worker_that_sees_another_folder_is_refused(two_nodes: tuple[Any, list
     from fathom.engine.ray_task import do_job
 
     assert run_study(study(("random",)), tmp_path / "out", workers=0).finished
-    told = {"out": str(tmp_path / "out"), "data": "d", "cache": str(tmp_path), "download": False, "device": "cpu"}
-    told |= {"threads": 1, "fast": False, "environment": "", "retries": {}, "session": "s", "plugins": [], "jobs": []}
+    told = {"out": str(tmp_path / "out"), "machine": Machine(cache=tmp_path, device="cpu").to_json(), "session": "s"}
+    told |= {"environment": "", "retries": {}, "jobs": []}
     job = {"kind": "run", "name": "runs/x", "setting": ["a", "b", "c"], "seed": 0, "needs": []}
     with pytest.raises(FathomError, match="finds another study"):
         do_job(json.dumps({**told, "study": "0" * 64}), json.dumps(job))
     shutil.rmtree(tmp_path / "out")
     with pytest.raises(FathomError, match=r"does not see .*out.*shared storage"):
         do_job(json.dumps({**told, "study": ""}), json.dumps(job))
-    assert Job(**{**job, "setting": ("a", "b", "c"), "needs": ()}).seed == 0
+    assert Job.from_json(job).seed == 0
 
 
 @pytest.mark.parametrize(

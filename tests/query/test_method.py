@@ -121,6 +121,13 @@ def test_strata_are_the_predicted_classes_of_the_mean() -> None:
     assert predicted[plain.positions].bincount(minlength=4).tolist() != [10] * 4
 
 
+def test_the_highest_scores_are_taken_unless_something_else_is_asked_for() -> None:
+    view = pool(n=60)
+    scores = view.log_probs[:, 0, 0]
+    picks = method(lambda view: view.log_probs[:, 0, 0], kind="score").select([view], 5, Stream(0))
+    assert picks.positions.tolist() == scores.argsort(descending=True)[:5].tolist()
+
+
 def test_a_score_keeps_no_chunk() -> None:
     """A pool of millions streams through: each chunk is gone when the next but one comes."""
     alive: list[weakref.ref[PoolView]] = []

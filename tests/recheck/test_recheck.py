@@ -23,7 +23,7 @@ from fathom.store.store import Store
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study with an HP search, dropout, scores and selections, a ceiling."""
+    """A study with an HP search, dropout, scores and selections, full data."""
     out = tmp_path_factory.mktemp("recheck") / "out"
     made = study(("random", "entropy", "bald", "badge"), (0,), paradigm=SEARCHING, full_data=1)
     assert run_study(made, out, workers=0).finished
@@ -142,7 +142,7 @@ def test_another_pick_is_caught_where_it_was_made(copy: Path) -> None:
     assert any("queried: 1 of 10 differ" in text for text in told[f"{spec_of(copy, 'badge')}, round 1"])
 
 
-def test_a_changed_search_and_ceiling_are_caught(copy: Path) -> None:
+def test_a_changed_search_and_full_data_are_caught(copy: Path) -> None:
     for kind in ("hp-search", "full-data"):
         path = next((copy / f"shared/{kind}").glob("*.json"))
         content, clock = atomic_files.read_record(path)

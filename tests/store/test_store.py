@@ -4,13 +4,14 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from fathom.core.records import FORMAT, FathomError, LabelRegime, Round, RunSpec, Study
 from fathom.store.atomic_files import DamageWarning, leave_marker, try_read
-from fathom.store.store import Store
+from fathom.store.store import Store, read_rounds
 
 SPECS = tuple(RunSpec("digits", "low", "standard", query, seed) for seed in (0, 1) for query in ("random", "bald"))
 REGIME = LabelRegime("low", 50, 50, 3, 250)
@@ -76,6 +77,7 @@ def test_table_has_one_row_a_round(store: Store) -> None:
     assert table["score"].tolist() == [0.5, 0.75]
     assert table["budget"].tolist() == [50, 100]
     assert set(table["query"]) == {"random"}
+    assert read_rounds(store.root).equals(table)
 
 
 def test_the_score_of_a_table_is_the_metric_of_the_dataset(store: Store) -> None:
@@ -451,6 +453,20 @@ def test_files_have_the_permissions_of_the_umask(store: Store) -> None:
     finally:
         os.umask(before)
     assert (store.root / "shared/open.json").stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.filterwarnings("ignore::fathom.store.atomic_files.DamageWarning")
+def test_who_moves_a_damaged_record_waits_for_others_that_move_something(store: Store) -> None:
+    store.put("shared/x", {"value": 1})
+    path = store.path("shared/x")
+    path.write_bytes(b"damaged")
+    mover = threading.Thread(target=store.quarantine, args=("shared/x", lambda: "damaged" if path.exists() else ""))
+    with store.lock("quarantine"):
+        mover.start()
+        mover.join(0.5)
+        assert path.exists()
+    mover.join(20)
+    assert not path.exists()
 
 
 def test_many_writers_one_wins(store: Store) -> None:

@@ -1,8 +1,9 @@
 """Where a study runs and how: two records, passed whole from the command line and the API to the engine."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,17 @@ class Machine:
     threads: int = 1
     fast: bool = False
     plugins: tuple[Path, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-plain fields, for the orders of worker processes."""
+        folders = {name: path and str(path) for name, path in (("data", self.data), ("cache", self.cache))}
+        return {**asdict(self), **folders, "plugins": [str(path) for path in self.plugins]}
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "Machine":
+        """The machine that `to_json` wrote."""
+        folders = {name: fields[name] and Path(fields[name]) for name in ("data", "cache")}
+        return cls(**{**fields, **folders, "plugins": tuple(map(Path, fields["plugins"]))})
 
 
 @dataclass(frozen=True)

@@ -135,13 +135,16 @@ class Subset:
         return self.images.take(self.ids[ids.to(self.ids.device)])
 
     def to(self, device: torch.device) -> "Subset | TensorImages":
-        """The same images taken on `device`: the whole set moved where it fits, else the subset alone, else copied
-        batch by batch. Move the set before taking subsets of it: subsets of a moved set share its memory."""
+        """Images that are taken on `device`.
+
+        The whole set is moved where it fits, else the subset alone; else each batch is copied. Move a set before taking
+        subsets of it: subsets of a moved set share its memory.
+        """
         device = indexed(device)
         moved = self.images.to(device)
         resident = _held(moved) == device
         nbytes = len(self) * 3 * self.size[0] * self.size[1]
-        features = self.size[0] == 1  # no pixels; they are read as they are used
+        features = self.size[0] == 1  # no pixels: they are read from their map batch by batch
         if not (features or resident) and device.type != "cpu" and fits(nbytes, device):
             return TensorImages(_gather(self, device))
         subset = Subset(moved, self.ids)
@@ -150,7 +153,7 @@ class Subset:
 
 
 def pixels_sha256(images: Images) -> str:
-    """SHA-256 of all pixels in order, hexadecimal; the same for the same images wherever they are held."""
+    """SHA-256 of all pixels in order, hexadecimal; it does not depend on where they are stored."""
     known = getattr(images, "sha256", None)
     if isinstance(known, str):
         return known
@@ -168,7 +171,7 @@ def channel_statistics(images: Images) -> tuple[tuple[float, float, float], tupl
     total, squares = np.zeros(3), np.zeros(3)
     for ids in chunks(images):
         batch = images.take(ids).cpu()
-        for c in range(3):
+        for c in range(3):  # by histograms: integers below 2**53 are exact in float64, whatever the chunks
             counts = np.bincount(batch[:, c].reshape(-1).numpy(), minlength=256).astype(np.float64)
             total[c] += counts @ np.arange(256)
             squares[c] += counts @ np.arange(256.0) ** 2

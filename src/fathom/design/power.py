@@ -16,8 +16,8 @@ from fathom.stats.inference import ALPHA, critical_t, minimum_p
 
 WANTED = 0.8
 MOST_SEEDS = 10_000
-# The published AUBCs (Lüth et al., 2023; final study, three seeds a cell) have a median standard deviation over seeds
-# of .0064; the difference of two methods then has sqrt(2) times that if they share nothing but the seed's number.
+# The published AUBCs (Lüth et al., 2023; final study, three seeds per cell) have a median standard deviation over seeds
+# of .0064; the difference of two methods then has sqrt(2) times that, if they share nothing but the number of the seed.
 # Pairing makes it smaller, so this is on the safe side.
 SD = 0.009
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from fathom.core.records import LabelRegime, RunSpec, Setting
 from fathom.core.work import WorkKind
-from fathom.engine.jobs import Job, trainings
+from fathom.engine.jobs import Job
 from fathom.estimate.throughput import Throughput, speed_name
 from fathom.protocol.context import WorkerContext
 from fathom.protocol.dropout import dropout_of
@@ -69,7 +69,7 @@ def by_axis(specs: Iterable[RunSpec], jobs: Iterable[Job], store: Store) -> dict
         add(spec.setting, experiments=1, trainings=regime.rounds if regime else 0)
     for job in jobs:
         if job.kind in (WorkKind.ROUND_0, WorkKind.RUN):
-            add(job.setting, trainings_shared=trainings(job, store) - job.retunings)
+            add(job.setting, trainings_shared=job.trainings(store) - job.retunings)
     return found
 
 

@@ -14,7 +14,6 @@ from fathom.core.machine import Machine
 from fathom.core.records import FathomError, Study, unique
 from fathom.core.work import WorkKind
 from fathom.engine.engine import data_root, default_workers
-from fathom.engine.jobs import trainings
 from fathom.engine.preflight import prepare
 from fathom.estimate.cost import by_axis, kept_bytes, labels_of, memory_bytes, run_bytes, seconds_of
 from fathom.estimate.profile import load_profile, write_profile
@@ -168,7 +167,7 @@ def estimate_plan(
         study=study.name,
         experiments=len(study.runs),
         trainings=sum(regime.rounds for regime in regimes.values()),
-        trainings_shared=sum(trainings(j, store) for j in jobs if j.kind in (WorkKind.ROUND_0, WorkKind.RUN)) - again,
+        trainings_shared=sum(j.trainings(store) for j in jobs if j.kind in (WorkKind.ROUND_0, WorkKind.RUN)) - again,
         trainings_search=work[WorkKind.HP_SEARCH],
         trainings_retune=again,
         trainings_full_data=work[WorkKind.FULL_DATA],

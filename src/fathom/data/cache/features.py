@@ -24,7 +24,7 @@ class FeatureImages:
         sha256: Digest of the file, where there is one.
         mean, std: Of each dimension, over all images; computed where not given.
         standard: What `take` subtracts and divides by; None to give the values as they are.
-        mapped: Whether the values are a memory map, which is read in its own order.
+        mapped: True for a memory map, which is read in the order of the file.
     """
 
     def __init__(
@@ -108,6 +108,9 @@ def features_key(images: str, backbone: str, facts: Mapping[str, Any]) -> str:
         images: Digest of the pixels (`data.images.pixels_sha256`).
         backbone: `Paradigm.backbone`, which names the kind of float too.
         facts: `Paradigm.facts`, and everything else that decides the numbers.
+
+    The path of the weights is part of `backbone`, so the same weights under another path are embedded again. Their
+    SHA-256 in `facts` would be enough; the key stays as it is, because every cached file is named by it.
     """
     return digest({"images": images, "backbone": backbone, "facts": dict(facts)}, 32)
 
@@ -126,7 +129,7 @@ def kept_features(
     Args:
         key: `features_key`.
         count: n, images.
-        make: Gives the features from an image on, in order, in chunks [b, d] of float16 or float32, as they are kept.
+        make: Gives the features from an image on, in order, in chunks [b, d] of float16 or float32, as they are stored.
             A killed process resumes where a chunk began, so that chunks of one size give the same bytes.
         cache_dir: Folder; made where absent.
         tell: Called with the number of images done, after every chunk.

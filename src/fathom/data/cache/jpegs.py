@@ -20,18 +20,8 @@ from PIL import Image
 from torch import Tensor
 
 from fathom.core.records import FathomError, digest
-from fathom.data.cache.cache_file import (
-    GIB,
-    HEADER,
-    MEMORY_LIMIT,
-    cache_errors,
-    expect_room,
-    locked,
-    read_header,
-    renamed,
-    warn_of_damage,
-    write_header,
-)
+from fathom.data.cache import cache_file
+from fathom.data.cache.cache_file import GIB, HEADER, MEMORY_LIMIT
 from fathom.data.cache.pixels import attempt, decode_files, readable
 from fathom.data.files.decode import RULE, Source, decode
 from fathom.data.images import MappedImages, TensorImages, check_ids, fits, indexed, put
@@ -148,7 +138,7 @@ def keep(
         return decode_files(files, size, cache_dir, fit=fit, quiet=quiet, memory_limit=memory_limit, contents=contents)
     key = digest({"files": contents, "rule": RULE, "size": list(size), "fit": fit, "jpeg": QUALITY}, 32)
     path = cache_dir / f"{key}.jpegs"
-    with cache_errors(cache_dir, "decoded images"), locked(cache_dir, key):
+    with cache_file.cache_errors(cache_dir, "decoded images"), cache_file.locked(cache_dir, key):
         known = _valid(path, len(files), size)
         if known is not None and path.stat().st_size > budget * GIB:
             raise _too_large(len(files), len(files), size, budget)
@@ -167,14 +157,14 @@ def _write(
     crcs = np.zeros(len(files), "<u4")
     total = hashlib.sha256()
     at = HEADER
-    with renamed(path) as file:
+    with cache_file.renamed(path) as file:
         file.seek(HEADER)
         encoded = attempt(lambda source: _encode(source, size, fit), files, "decoding images", quiet)
         for i, data in enumerate(readable(encoded, files)):
             if at + len(data) + 12 * len(files) > budget * GIB:  # with the table, 8 + 4 bytes per image
                 raise _too_large(i, len(files), size, budget)
             if i % 4096 == 0:  # the size of all JPEGs is not known before they are encoded
-                expect_room(path.parent, 4096 * 2**16, "the next 4,096 images")
+                cache_file.expect_room(path.parent, 4096 * 2**16, "the next 4,096 images")
             starts[i], crcs[i] = at, zlib.crc32(data)
             total.update(data)
             file.write(data)
@@ -182,7 +172,7 @@ def _write(
         starts[-1] = at
         file.write(starts.tobytes() + crcs.tobytes())
         header = {"images": len(files), "size": list(size), "table": at, "sha256": total.hexdigest()}
-        write_header(file, header)
+        cache_file.write_header(file, header)
     return at, total.hexdigest()
 
 
@@ -198,11 +188,11 @@ def _valid(path: Path, n: int, size: tuple[int, int]) -> tuple[int, str] | None:
     if not path.is_file():
         return None
     with path.open("rb") as file:
-        header = read_header(file)
+        header = cache_file.read_header(file)
     complete = path.stat().st_size == header.get("table", 0) + 12 * n + 8
     if complete and header.get("images") == n and header.get("size") == list(size):
         return int(header["table"]), str(header["sha256"])
-    warn_of_damage(path)
+    cache_file.warn_of_damage(path)
     return None
 
 

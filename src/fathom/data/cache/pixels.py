@@ -19,18 +19,8 @@ from rich.console import Console
 from rich.progress import track
 
 from fathom.core.records import FathomError, canonical, digest
-from fathom.data.cache.cache_file import (
-    HEADER,
-    MEMORY_LIMIT,
-    cache_errors,
-    expect_room,
-    locked,
-    read_header,
-    renamed,
-    sha256_of_rest,
-    warn_of_damage,
-    write_header,
-)
+from fathom.data.cache import cache_file
+from fathom.data.cache.cache_file import HEADER, MEMORY_LIMIT
 from fathom.data.files.decode import FITS, RULE, Source, UnreadableError, decode, pillow_quiet
 from fathom.data.images import MappedImages, TensorImages
 
@@ -74,11 +64,11 @@ def decode_files(
             f"expected at least one file and a size of 1 pixel or more, got {len(paths)} files, size {size}"
         )
     shape = (len(paths), 3, *size)
-    with cache_errors(cache_dir, "decoded images"):
+    with cache_file.cache_errors(cache_dir, "decoded images"):
         hashes = contents or content_hashes([p for p in paths if isinstance(p, Path)], cache_dir, quiet=quiet)
         key = digest({"files": hashes, "rule": RULE, "size": list(size), "fit": fit}, 32)
         target = cache_dir / f"{key}.pixels"
-        with locked(cache_dir, key):
+        with cache_file.locked(cache_dir, key):
             sha256 = _valid(target, shape) or _write(target, shape, paths, fit, quiet)
     pixels = np.memmap(target, np.uint8, "r", offset=HEADER, shape=shape)
     if pixels.nbytes > memory_limit:
@@ -109,9 +99,9 @@ def content_hashes(paths: Sequence[Path], cache_dir: Path, *, quiet: bool = Fals
 
     hashes = each(one, [p.absolute() for p in paths], "reading files", quiet)
     if new:
-        with locked(cache_dir, "content-hashes"):
+        with cache_file.locked(cache_dir, "content-hashes"):
             merged = read_index(index) | new  # another process may have added hashes in the meantime
-            with renamed(index) as file:
+            with cache_file.renamed(index) as file:
                 file.write(canonical(merged).encode())
     return hashes
 
@@ -173,18 +163,18 @@ def _valid(path: Path, shape: tuple[int, ...]) -> str:
     if not path.is_file():
         return ""
     with path.open("rb") as file:
-        header = read_header(file)
+        header = cache_file.read_header(file)
         complete = path.stat().st_size == HEADER + int(np.prod(shape)) and header.get("shape") == list(shape)
-        if complete and sha256_of_rest(file) == header.get("sha256"):
+        if complete and cache_file.sha256_of_rest(file) == header.get("sha256"):
             return str(header["sha256"])
-    warn_of_damage(path)
+    cache_file.warn_of_damage(path)
     return ""
 
 
 def _write(path: Path, shape: tuple[int, ...], paths: Sequence[Source], fit: str, quiet: bool) -> str:
-    expect_room(path.parent, HEADER + int(np.prod(shape)), "decoded images")
+    cache_file.expect_room(path.parent, HEADER + int(np.prod(shape)), "decoded images")
     size = (shape[2], shape[3])
-    with renamed(path) as file:
+    with cache_file.renamed(path) as file:
         file.seek(HEADER)
         total = hashlib.sha256()
         # The pixels are written as they come, so that a set larger than memory can be decoded.
@@ -192,7 +182,7 @@ def _write(path: Path, shape: tuple[int, ...], paths: Sequence[Source], fit: str
         for pixels in readable(decoded, paths):
             total.update(pixels.data)
             file.write(pixels.data)
-        write_header(file, {"shape": list(shape), "rule": RULE, "fit": fit, "sha256": total.hexdigest()})
+        cache_file.write_header(file, {"shape": list(shape), "rule": RULE, "fit": fit, "sha256": total.hexdigest()})
     return total.hexdigest()
 
 
@@ -210,4 +200,4 @@ def read_index(path: Path) -> dict[str, list[Any]]:
 
 def _sha256_file(path: Path) -> str:
     with path.open("rb") as file:
-        return sha256_of_rest(file)
+        return cache_file.sha256_of_rest(file)

@@ -79,7 +79,7 @@ def crop(
         size: (height, width) of the window.
         mirrored: Which images to flip left to right first (boolean).
         upended: Which images to flip upside down first (boolean).
-        reflect: Whether padding mirrors the image about its edge pixel (else it is black).
+        reflect: Padding mirrors the image about its edge pixel (else it is black).
     """
     h, w = x.shape[2:]
     rows = corner[:, :1] + torch.arange(size[0], device=x.device)

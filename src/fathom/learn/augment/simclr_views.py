@@ -35,9 +35,9 @@ class Views:
         family: Of `core.augmentations`.
         jitter: Strength s of the color jitter, in [0, 1.25]: (0.8 s, 0.8 s, 0.8 s, 0.2 s) for brightness, contrast,
             saturation, hue; for `digits` of brightness and contrast alone.
-        blur: Whether half of the views are blurred.
+        blur: Blur half of the views.
         mean, std: Channel statistics, in [0, 1].
-        device: Where the images are.
+        device: Device of the images.
 
     Raises:
         FathomError: Unknown family, or a strength out of range.
@@ -67,7 +67,7 @@ class Views:
         Args:
             x: Images.
             generator: On their device: parameters of each image.
-            host: On the CPU: the order of the jitter's operations, so that nobody waits for the device.
+            host: On the CPU: the order of the jitter's operations, which a GPU could give only with a synchronization.
         """
         views = torch.cat([self._view(x, generator, host) for _ in range(2)])
         views = views.contiguous(memory_format=torch.channels_last)
