@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 # Without byte code caches every process would compile torch anew, which takes seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: quickstart test check site package docs tutorial lock clean
+.PHONY: quickstart test check site package docs tutorial mutants lock clean
 
 quickstart: $(READY)
 	@$(BIN)/fathom run quickstart --out runs/quickstart
@@ -46,7 +46,7 @@ tutorial: $(READY)
 
 # Pinned versions without registry addresses, for every platform and Python from 3.11 on.
 lock:
-	$(BIN)/python -m uv pip compile pyproject.toml --group test --group check --group docs --universal --python-version 3.11 \
+	$(BIN)/python -m uv pip compile pyproject.toml --group test --group check --group docs --group mutants --universal --python-version 3.11 \
 		--no-emit-index-url --no-header --no-annotate --upgrade -q -o requirements.lock
 
 $(READY): requirements.lock pyproject.toml
@@ -58,6 +58,10 @@ $(READY): requirements.lock pyproject.toml
 	  $$uv pip install --quiet --python $(BIN)/python -r requirements.lock && \
 	  $$uv pip install --quiet --python $(BIN)/python --no-deps -e .
 	@touch $@
+
+# A seeded sample of mutants per package, one core, about 40 minutes; resumes where it was stopped.
+mutants: $(READY)
+	@$(BIN)/python -m tools.mutants run
 
 clean:
 	rm -rf $(VENV) build dist

@@ -57,3 +57,17 @@ def cifar10(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("needs all of CIFAR-10 in ../shared/data")
     unpack_data._cifar("cifar10", folder)
     return folder
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages without drawings, for tests of their words: drawing takes most of a page's time."""
+    from matplotlib.figure import Figure
+
+    from fathom.report import figures, paradigm_figures
+    from fathom.report.drawing import Drawing
+
+    for module in (figures, paradigm_figures):
+        for name in (name for name in vars(module) if name.endswith("_figure")):
+            empty = Drawing(name, b"", "<svg></svg>", "", Figure())
+            monkeypatch.setattr(module, name, lambda stem, *rest, empty=empty: empty)

@@ -1,6 +1,7 @@
 """Every verb as a user types it: what it prints, its exit status, and one clear message for each mistake."""
 
 import contextlib
+import importlib
 import io
 import json
 import os
@@ -57,7 +58,7 @@ def late(view, size, stream):
 
 
 class Said(NamedTuple):
-    """What a call of the command said."""
+    """Output of one call of the command."""
 
     status: int
     out: str
@@ -169,7 +170,7 @@ def test_show_a_study() -> None:
     assert len(shown["runs"]) == 66
     assert len({run["key"] for run in shown["runs"]}) == 66
     said = call("show", "quickstart").out
-    assert "66 runs. What they cost: fathom plan quickstart" in said
+    assert "66 runs. Estimate what they need: fathom plan quickstart" in said
     assert "random, entropy, bald, core-set, badge" in said
 
 
@@ -315,11 +316,11 @@ def test_ctrl_c_before_training_says_what_is_safe(
     monkeypatch.setattr("fathom.engine.engine.find_device", interrupt)
     said = call("run", path, "--out", out)
     assert (said.status, said.out) == (130, "")
-    again = f"To go on, type the same command again:\n  fathom run {path} --out {out}\n"
-    assert said.err.endswith(f"Stopped. 6 rounds are safe in {out}. {again}")
+    again = f"Run the same command again to resume:\n  fathom run {path} --out {out}\n"
+    assert said.err.endswith(f"Stopped. 6 rounds are committed in {out}. {again}")
     said = call("run", path, "--out", "new", "--quiet")
     assert said.status == 130
-    assert said.err.startswith("Stopped. No round is committed in new. To go on, type the same command again:\n")
+    assert said.err.startswith("Stopped. 0 rounds are committed in new. Run the same command again to resume:\n")
 
 
 @pytest.mark.parametrize("verb", ["run", "report"])
@@ -327,12 +328,12 @@ def test_ctrl_c_while_the_report_is_written_says_how_to_write_it(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:
     path, out = toml(tmp_path / "tiny.toml"), shutil.copytree(finished, tmp_path / "out")
-    monkeypatch.setattr("fathom.report.report.report", interrupt)
+    monkeypatch.setattr(importlib.import_module("fathom.report.report"), "report", interrupt)
     words = ("run", path, "--out", out, "--workers", 0) if verb == "run" else ("report", out)
     said = call(*words)
     assert said.status == 130
-    assert said.err.endswith(f"Stopped. All rounds are safe in {out}; this writes the report:\n  fathom report {out}\n")
-    assert ("6 of 6 trainings" in said.out) == (verb == "run")  # told before the report is begun
+    assert said.err.endswith(f"Stopped. All rounds are kept in {out}. Write the report with:\n  fathom report {out}\n")
+    assert ("6 of 6 trainings" in said.out) == (verb == "run")  # printed before the report is written
 
 
 def test_ctrl_c_elsewhere_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -349,7 +350,7 @@ def test_status(finished: Path) -> None:
     assert [(run["query"], run["rounds"], run["of"]) for run in shown["runs"]] == [("random", 3, 3), ("entropy", 3, 3)]
     shared = {kind: count for kind, count in shown["shared"].items() if count}
     assert shared == {"hp-choice": 1, "round-0": 1, "full-data": 1}
-    assert shown["under_way"] == []
+    assert shown["in_progress"] == []
     assert shown["failures"] == []
     tasks = shown["tasks"]
     assert tasks["kinds"]["run"] == {"done": 2, "running": 0, "waiting": 0, "blocked": 0, "failed": 0}
@@ -365,8 +366,8 @@ def test_status_of_a_study_half_done(finished: Path, tmp_path: Path) -> None:
     assert shown["tasks"]["seconds_left"] > 0
     said = call("status", out).out
     assert "1 of 2 runs complete" in said
-    assert "5 of 6 trainings, one worker does" in said
-    assert "left with 1 at work; nobody is at work now" in said
+    assert "5 of 6 trainings, " in said
+    assert "left with 1 worker; no worker runs now" in said
     (out / "jobs.json").unlink()  # as in a store of an older version
     assert parsed("status", out)["tasks"] is None
 
@@ -497,7 +498,7 @@ def mistake(said: Said, *words: str) -> None:
 @pytest.mark.parametrize(("words", "expected"), [
     ("run quikstart", ("unknown study 'quikstart'", "Did you mean 'quickstart'?")),
     ("plan quikstart", ("unknown study 'quikstart'", "Did you mean 'quickstart'?")),
-    ("show entropi", ("nothing called 'entropi'", "Did you mean 'entropy'?")),
+    ("show entropi", ("nothing is called 'entropi'", "Did you mean 'entropy'?")),
     ("run absent.toml", ("no study file absent.toml",)),
     ("show absent.toml", ("no study file absent.toml",)),
     ("frobnicate", ('Unknown command "frobnicate"', "check-data")),

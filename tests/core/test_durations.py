@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from fathom.core.durations import duration
-from fathom.core.progress import bar
+from fathom.core.progress import progress_bar
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,8 @@ def test_time_left_is_written_the_same_way(monkeypatch: pytest.MonkeyPatch) -> N
     clock = iter([0.0, 0.0, 60.0, 60.0])
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     out = io.StringIO()
-    with bar("study", Console(file=out, force_terminal=False, width=200)) as tell:
-        tell(0, 10)
-        tell(2, 9)
+    with progress_bar("study", console=Console(file=out, force_terminal=False, width=200)) as show:
+        assert show is not None
+        show(0, 10)
+        show(2, 9)
     assert f"study: 2 of 9 trainings 2.0/min, {duration(210)} left" in out.getvalue()

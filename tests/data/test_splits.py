@@ -199,6 +199,12 @@ def test_fixed_test_split_is_stratified(labels, fraction):
     assert np.array_equal(test, fixed_test_split(labels, fraction))
 
 
+def test_a_fixed_test_split_leaves_one_image_of_every_class_for_training():
+    labels = np.repeat([0, 1, 2], [1, 2, 3])
+    test = fixed_test_split(labels, 0.9)
+    assert [int((~test[labels == c]).sum()) for c in range(3)] == [1, 1, 1]
+
+
 def test_fixed_test_split_keeps_groups_whole_and_nearly_stratified():
     generator = np.random.default_rng(3)
     groups = np.repeat(np.arange(400), generator.integers(1, 6, 400))

@@ -9,8 +9,8 @@ from tests.cli.test_cli import call, parsed
 from tests.results.synthetic import Plan, build
 from tests.studies import PARADIGM, REGIME, SEARCHING, study
 
-from fathom.core.records import FathomError, RunSpec, Study
-from fathom.design.freeze import decided, freeze, load_freeze, role_of
+from fathom.core.records import PROTOCOL, FathomError, RunSpec, Study
+from fathom.design.freeze import decided, follow, freeze, load_freeze, role_of
 from fathom.design.study_file import load_study
 from fathom.engine.engine import run_study
 from fathom.registry import registry
@@ -75,7 +75,7 @@ def test_a_roll_out_follows_what_was_frozen(tmp_path: Path) -> None:
     assert Store.open(tmp_path / "out").study == loaded
     (said,) = [text for title, text in warnings(StudyResults.of(tmp_path / "out")) if title == "Roll-out"]
     assert kept["hash"] in said
-    assert "follows the freeze" in said
+    assert "follow the freeze" in said
 
 
 def test_results_that_are_older_than_the_freeze_are_no_roll_out(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_results_that_are_older_than_the_freeze_are_no_roll_out(tmp_path: Path) 
     titles = dict(warnings(StudyResults.of(tmp_path / "late")))
     assert "younger than the first result" in titles["Not a roll-out"]
     build(tmp_path / "none", plan)
-    assert "no freeze says" in dict(warnings(StudyResults.of(tmp_path / "none")))["Not a roll-out"]
+    assert "names no freeze" in dict(warnings(StudyResults.of(tmp_path / "none")))["Not a roll-out"]
     page = report(tmp_path / "none").read_text()
     assert page.index("Not a roll-out") < page.index('<dl class="facts">')
 
@@ -141,6 +141,24 @@ def test_hps_out_of_the_frozen_grid_are_the_frozen_paradigm(tmp_path: Path) -> N
         load_study(rolled(tmp_path / "out.toml", paradigms=[cached_retries.replace("0.01", "0.5")]), freeze=kept)
 
 
+def test_a_wider_grid_than_was_frozen_is_refused(tmp_path: Path) -> None:
+    kept = freeze(study(paradigm=SEARCHING))
+    wider = SEARCHING.replace("lr=0.1|0.01", "lr=0.1|0.01|0.5")  # the frozen grid and one more
+    overlapping = SEARCHING.replace("lr=0.1|0.01", "lr=0.01|0.5")
+    for number, paradigm in enumerate((wider, overlapping)):
+        with pytest.raises(FathomError, match="departs"):
+            load_study(rolled(tmp_path / f"{number}.toml", paradigms=[paradigm]), freeze=kept)
+
+
+def test_a_freeze_of_another_protocol_is_refused(tmp_path: Path) -> None:
+    kept = load_freeze(freeze(study()))
+    held_out = study(dataset="own/held-out")
+    assert follow(held_out, kept).freeze == kept
+    with pytest.raises(FathomError, match=rf"protocol {PROTOCOL}; frozen: {PROTOCOL + 1}"):
+        follow(held_out, kept | {"protocol": PROTOCOL + 1})
+    assert follow(study(), kept | {"protocol": PROTOCOL + 1})  # nothing of it is roll-out data
+
+
 def test_a_freeze_of_results_stands_for_them(tmp_path: Path) -> None:
     store = build(tmp_path / "dev", Plan(datasets=("digits",), paradigms=("standard(recipe=short)",)))
     kept = load_freeze(freeze(store.study, tmp_path / "dev.json", store=store))
@@ -156,29 +174,35 @@ def test_roll_out_data_are_not_frozen(tmp_path: Path) -> None:
     with pytest.raises(FathomError, match="own/held-out"):
         freeze(study(dataset="own/held-out"))
     held = build(tmp_path / "out", Plan(datasets=("digits",), held_out=("digits",)))
-    assert (role_of("digits"), role_of("digits", held)) == ("development", "roll-out")
-    with pytest.raises(FathomError, match="roll-out data sets"):
+    assert (role_of("digits"), role_of("digits", held.facts())) == ("development", "roll-out")
+    with pytest.raises(FathomError, match="roll-out datasets"):
         freeze(held.study, store=held)
 
 
 def test_a_freeze_is_never_changed(tmp_path: Path) -> None:
     path = freeze(study())
     before = path.read_bytes()
-    with pytest.raises(FathomError, match="says something else"):
+    with pytest.raises(FathomError, match="exists with other content"):
         freeze(study(("random", "margin")))
     assert path.read_bytes() == before
 
 
 def test_what_is_no_freeze_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FathomError, match="is not there"):
+    with pytest.raises(FathomError, match="does not exist"):
         load_freeze(tmp_path / "none.json")
     path = freeze(study())
     path.write_bytes(path.read_bytes().replace(b"entropy", b"margins"))
     with pytest.raises(FathomError, match="damaged"):
         load_freeze(path)
     build(tmp_path / "store", Plan(datasets=("digits",), seeds=1))
-    with pytest.raises(FathomError, match="is no freeze"):
+    with pytest.raises(FathomError, match="is not a freeze"):
         load_freeze(tmp_path / "store/study.json")
+
+
+def test_a_dataset_of_a_store_that_says_no_role_is_development(tmp_path: Path) -> None:
+    store = Store(tmp_path / "old")
+    store.put("datasets/a", {"name": "own/held-out", "metric": "accuracy"})
+    assert (role_of("own/held-out"), role_of("own/held-out", store.facts())) == ("roll-out", "development")
 
 
 def test_one_s_own_images_may_be_roll_out() -> None:
@@ -213,7 +237,7 @@ def test_the_command_writes_it_and_says_its_hash(tmp_path: Path) -> None:
     assert (said["file"], said["hash"]) == ("dev.freeze.json", load_freeze("dev.freeze.json")["hash"])
     refused = call("freeze", rolled(tmp_path / "rolled.toml"), "--plugin", "own.py")
     assert refused.status == 2
-    assert "roll-out data sets (own/held-out)" in refused.err
+    assert "roll-out datasets (own/held-out)" in refused.err
     both = rolled(tmp_path / "both.toml", name="both", datasets=["digits", "own/held-out"])
     part = parsed("freeze", both, "--only", "dataset=digits", "--plugin", "own.py")
     assert part["developed_on"] == ["digits"]

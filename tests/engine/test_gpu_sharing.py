@@ -15,7 +15,7 @@ SAID = """0, GPU-aaa, 1024, 81920, 35
 
 def sharing(*readings: list[GpuLoad], gpus: int = 1) -> GpuScheduler:
     iterator = iter(readings)
-    return GpuScheduler(gpus, gauge=lambda: next(iterator))
+    return GpuScheduler(gpus, read_load=lambda: next(iterator))
 
 
 EMPTY = GpuLoad(GIB, 80 * GIB, 0.0)
@@ -46,7 +46,7 @@ def test_the_gpu_next_in_turn_decides() -> None:
 def test_a_gpu_that_was_named_is_the_one_that_is_measured() -> None:
     free, busy = GpuLoad(5 * GIB, 80 * GIB, 0.1), GpuLoad(75 * GIB, 80 * GIB, 0.99)
     readings = iter([[EMPTY, EMPTY], [free, busy], [busy, free]])
-    named = GpuScheduler(1, 1, gauge=lambda: next(readings))
+    named = GpuScheduler(1, 1, read_load=lambda: next(readings))
     assert not named.can_admit(1)
     assert named.can_admit(1)
 

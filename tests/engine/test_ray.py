@@ -55,8 +55,9 @@ def commits(out: Path) -> int:
     return len([*out.glob("shared/*/*.json"), *out.glob("runs/*/round-*.json")])
 
 
-def wait_for(out: Path, number: int) -> None:
+def wait_for(out: Path, number: int, process: "subprocess.Popen[bytes]") -> None:
     while commits(out) < number:
+        assert process.poll() is None, "the driver has exited"
         time.sleep(0.01)
 
 
@@ -99,12 +100,12 @@ def test_a_driver_sent_away_and_one_killed_in_the_middle_lose_nothing(
 ) -> None:
     out = tmp_path / "out"
     process = driver(out, two_nodes[2])
-    wait_for(out, 3)
+    wait_for(out, 3, process)
     process.send_signal(signal.SIGUSR2)
     assert process.wait(timeout=30) == 75
     there = commits(out)
     process = driver(out, two_nodes[2])
-    wait_for(out, there + 3)
+    wait_for(out, there + 3, process)
     process.kill()
     process.wait()
     assert run_study(toy(), out, workers=0).finished  # its tasks ended with it, so nobody holds a lock
@@ -169,15 +170,15 @@ def test_a_worker_that_sees_another_folder_is_refused(two_nodes: tuple[Any, list
     from fathom.engine.ray_task import do_job
 
     assert run_study(study(("random",)), tmp_path / "out", workers=0).finished
-    told = {"out": str(tmp_path / "out"), "data": "d", "cache": str(tmp_path), "download": False, "device": "cpu"}
-    told |= {"threads": 1, "fast": False, "environment": "", "retries": {}, "session": "s", "plugins": [], "jobs": []}
+    told = {"out": str(tmp_path / "out"), "machine": Machine(cache=tmp_path, device="cpu").to_json(), "session": "s"}
+    told |= {"environment": "", "retries": {}, "jobs": []}
     job = {"kind": "run", "name": "runs/x", "setting": ["a", "b", "c"], "seed": 0, "needs": []}
     with pytest.raises(FathomError, match="finds another study"):
         do_job(json.dumps({**told, "study": "0" * 64}), json.dumps(job))
     shutil.rmtree(tmp_path / "out")
     with pytest.raises(FathomError, match=r"does not see .*out.*shared storage"):
         do_job(json.dumps({**told, "study": ""}), json.dumps(job))
-    assert Job(**{**job, "setting": ("a", "b", "c"), "needs": ()}).seed == 0
+    assert Job.from_json(job).seed == 0
 
 
 @pytest.mark.parametrize(

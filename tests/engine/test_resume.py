@@ -38,7 +38,7 @@ sys.exit(0 if outcome.finished else 3)
 FORKS = """
 import os, sys, torch
 torch.set_num_threads(1)
-import fathom.learn.paradigms.standard, fathom.engine.engine, fathom.query.centers, sklearn.datasets, torch._dynamo
+import fathom.learn.paradigms.standard, fathom.engine.engine, fathom.query.core_set, sklearn.datasets, torch._dynamo
 from tests.studies import SEARCHING, study
 for line in sys.stdin:
     out, crash = line.split()

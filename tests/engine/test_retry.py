@@ -17,6 +17,7 @@ from fathom.protocol.tune import retried
 from fathom.registry import registry
 from fathom.results.failures import failures_of, retry_note
 from fathom.store.store import Store
+from fathom.store.tables import rounds_table
 
 
 def diverging(monkeypatch: pytest.MonkeyPatch, above: float) -> list[float]:
@@ -55,7 +56,7 @@ def test_all_runs_of_the_setting_are_done_again_alike(tmp_path: Path, monkeypatc
     assert all(f["retries"] == 0 and "step 2 of epoch 0" in f["message"] for f in failures)
     (record,) = store.records("shared/retries").values()
     assert "step 2 of epoch 0" in record[0]["because"]
-    assert set(store.table()["round"]) == {0, 1, 2}
+    assert set(rounds_table(store)["round"]) == {0, 1, 2}
 
 
 def test_without_a_declaration_the_failure_stays_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,7 +208,7 @@ def test_pre_training_is_done_again_for_every_seed_and_setting_that_shares_it(
     assert with_retry == [(0, False), (0, True), (1, True)]
     assert {store.run_name(spec)[-2:] for spec in toy.runs if spec.paradigm.startswith("self-sl")} == {"-1"}
     assert {r.hparams["lr"] for spec in first.runs for r in store.rounds(spec)} == {0.01}, "fine-tuning is as it was"
-    assert all(f["mended"] for f in failures_of(store, {s: store.complete(s) for s in toy.runs}, lambda name: True))
+    assert all(f["resolved"] for f in failures_of(store, {s: store.complete(s) for s in toy.runs}, lambda name: True))
     tried.clear()
     assert run_study(toy, out, workers=0).finished
     assert tried == []

@@ -15,7 +15,9 @@ from fathom.engine.engine import data_root, run_study
 from fathom.protocol import loop
 from fathom.protocol.context import WorkerContext
 from fathom.protocol.split import Split
+from fathom.query.method import build_query
 from fathom.store.store import Store
+from fathom.store.tables import rounds_table
 
 METHODS = ("random", "entropy", "least-confidence", "margin", "variation-ratios", "bald", "core-set", "badge")
 
@@ -35,7 +37,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def test_every_cell_is_filled(whole: Store) -> None:
-    table = whole.table()
+    table = rounds_table(whole)
     assert len(table) == 5 * 2 * 3
     assert table[["accuracy", "balanced_accuracy", "macro_f1", "log_loss", "ece", "val_score"]].notna().all().all()
     assert table["accuracy"].between(0, 1).all()
@@ -50,6 +52,14 @@ def test_the_ledger(whole: Store) -> None:
         assert [len(r.queried) for r in rounds] == [10, 10, 0]  # nothing is asked after the last round
         bought = [i for r in rounds for i in r.queried]
         assert len(set(bought)) == len(bought)
+
+
+def test_shared_work_says_how_long_it_took_and_on_what(whole: Store) -> None:
+    (environment,) = whole.records("environments")
+    for kind in ("search", "first", "ceiling"):
+        clocks = [clock for _, clock in whole.records(f"shared/{kind}").values()]
+        assert clocks
+        assert all(clock["environment"] == environment and clock["seconds"] > 0 for clock in clocks)
 
 
 def test_queried_classes_are_the_true_ones(whole: Store) -> None:
@@ -214,6 +224,36 @@ def test_draws_share_masks_over_the_whole_pool(whole: Store) -> None:
     assert PARADIGM
 
 
+# ------------------------------------------------------------------------------------------------- HPs and pool
+
+
+@pytest.mark.parametrize("grid", ["1e-09|2e-09", "2e-09|1e-09"])
+def test_of_equally_good_hps_the_earlier_in_the_grid_is_chosen(tmp_path: Path, grid: str) -> None:
+    """Learning rates so small that nothing is learned give equal scores."""
+    paradigm = PARADIGM.replace("lr=0.1", f"lr={grid}, search=1")
+    run_study(study(("random",), paradigm=paradigm), tmp_path / "out", workers=0)
+    ((choice, _),) = Store.open(tmp_path / "out").records("shared/hparams").values()
+    first, second = choice["table"]
+    assert first["mean"] == second["mean"]
+    assert choice["chosen"] == first["hparams"]
+    assert first["hparams"]["lr"] == float(grid.split("|")[0])
+
+
+def test_a_query_of_a_subsample_picks_from_all_of_the_pool(tmp_path: Path) -> None:
+    query = "entropy(subsample=25)"
+    run_study(study((query,)), tmp_path / "out", workers=0)
+    store = Store.open(tmp_path / "out")
+    (spec,), context = store.study.runs, WorkerContext(store, data_root(), torch.device("cpu"))
+    split, labeled = context.split_of(spec), []
+    for record in store.rounds(spec)[:-1]:
+        pool = np.array(split.pool_ids([*split.start_ids.tolist(), *labeled]))
+        positions = build_query(query).candidates(len(pool), Streams(spec.seed, record.round)("query"))
+        assert positions is not None
+        assert set(record.queried) <= set(pool[positions.numpy()].tolist())
+        assert not set(record.queried) <= set(pool[:25].tolist())
+        labeled += record.queried
+
+
 # ----------------------------------------------------------------------------------------------------- dropout
 
 
@@ -229,6 +269,23 @@ def test_with_dropout_for_all_every_method_has_the_same_classifier(tmp_path: Pat
     scores = next(row["scores"] for row in choice["table"] if row["hparams"] == choice["chosen"])
     assert first[0]["val_score"] == scores[0]
     assert [content["dropout"] for content, _ in store.records("shared/round-0").values()] == [0.5]
+
+
+def test_metrics_of_a_classifier_with_dropout_are_those_of_the_mean_of_its_draws(tmp_path: Path) -> None:
+    paradigm = PARADIGM.replace("batch_size", "dropout=all, batch_size")
+    run_study(study(("random",), paradigm=paradigm), tmp_path / "out", workers=0)
+    store = Store.open(tmp_path / "out")
+    (spec,), context = store.study.runs, WorkerContext(store, data_root(), torch.device("cpu"))
+    split, metrics = context.split_of(spec), store.rounds(spec)[0].metrics
+    key = loop.round_0_key(context, spec.setting, 0, 0.5)
+    arrays = store.get_tensors(key, store.get(key)[0]["tensors"])  # type: ignore[index]
+    state = {n: torch.from_numpy(a) for n, a in arrays.items()}  # type: ignore[union-attr]
+    classifier = context.paradigm(spec.paradigm).restore(split.task(split.open()[1]), state, dropout=0.5)
+    images, truth = split.dataset.test_images, split.dataset.test_labels
+    draws = torch.cat([p.log_probs for p in classifier.stream(images, 50, Streams(0)("draws"))])
+    mean = draws.double().exp().mean(dim=1).numpy()
+    assert metrics["accuracy"] == pytest.approx((mean.argmax(1) == truth).mean())
+    assert metrics["log_loss"] == pytest.approx(-np.log(mean[np.arange(len(truth)), truth]).mean(), rel=1e-5)
 
 
 def test_entropy_of_a_classifier_with_dropout_is_that_of_the_mean_of_its_draws(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from fathom.protocol.context import WorkerContext
 from fathom.protocol.dropout import dropout_of
 from fathom.protocol.knn_eval import knn_probe, nearest_classes
 from fathom.protocol.oracle import Oracle
-from fathom.protocol.preparation import CacheWarning, features_of
+from fathom.protocol.preparation import CacheWarning, features_of, prepare_state
 from fathom.query.method import build_query as build_method
 from fathom.store.store import Store
 
@@ -102,6 +102,15 @@ def test_an_encoder_is_trained_once_for_all_regimes_heads_and_methods(tmp_path: 
     needing = [job for job in jobs if job.kind == "round-0"]
     assert len(needing) == 8
     assert all(any(p.name in job.needs for p in prepared) for job in needing)
+
+
+def test_every_seed_and_recipe_has_an_encoder_of_its_own(tmp_path: Path) -> None:
+    """Nothing that differs between two trainings of an encoder is left out of the name that it is kept under."""
+    context = lab_of(tmp_path)
+    for paradigm, seed in ((SELF_SL, 0), (SELF_SL, 1), (SELF_SL.replace("pretrain_epochs=3", "pretrain_epochs=4"), 0)):
+        prepare_state(context, "digits", context.paradigm(paradigm), seed)
+    encoders = [content["tensors"] for content, _ in context.store.records("shared/prepared").values()]
+    assert len(set(encoders)) == len(encoders) == 3
 
 
 def test_another_study_takes_the_encoder_from_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

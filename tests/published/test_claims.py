@@ -1,4 +1,4 @@
-"""The claims of the study, put to the published numbers and to made-up runs in which the answer is known."""
+"""Claims of the published study, tested on the published numbers and on synthetic runs with known answers."""
 
 import dataclasses
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.published.beside import as_published, build, cells
+from tests.published.synthetic import as_published, build, cells
 
 from fathom.core.records import RunSpec, Setting
 from fathom.published import tables
@@ -63,10 +63,10 @@ def test_what_the_published_numbers_themselves_say(said: list[Claim]) -> None:
 
 def test_badge_never_below_random_does_not_hold_literally(said: list[Claim]) -> None:
     mean, lead, worst = said[2].findings
-    assert worst.note.startswith("6 of 36 cells below, 0 after Holm")
+    assert worst.note.startswith("6 of 36 cells below zero, 0 of them significantly (Holm)")
     assert "isic2019 low standard badge" in worst.note
     assert 100 * worst.effect == pytest.approx(32.04 - 33.76)
-    assert lead.note == "nearest: core-set"
+    assert lead.note == "closest: core-set"
     assert (mean.datasets, mean.settings, mean.seeds) == (5, 36, (3, 3))
 
 
@@ -190,7 +190,7 @@ def test_nothing_is_claimed_of_nothing() -> None:
     )
     found = claims(alone)
     assert finding(found, 3).verdict == "cannot tell"
-    assert "one data set" in finding(found, 3).note
+    assert "one dataset" in finding(found, 3).note
     text = json.dumps([c.to_json() for c in found], allow_nan=False)
     assert '"verdict": "not tested"' in text
 
@@ -201,7 +201,7 @@ def test_as_published_is() -> None:
     assert (arm.mean, arm.sd) == pytest.approx((area.mean, area.sd))
 
 
-def test_parts_of_a_data_set_are_one_data_set_and_folders_are_told_apart() -> None:
+def test_parts_of_a_dataset_are_one_dataset_and_folders_are_told_apart() -> None:
     values = {
         (Setting("cifar10", "low", "standard"), "badge"): 0.1,
         (Setting("cifar10(train_size=1000)", "low", "standard"), "badge"): 0.3,

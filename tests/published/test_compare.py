@@ -1,18 +1,18 @@
-"""Cells beside the published ones: what is compared, what is refused, and the verdicts."""
+"""Comparison with published cells: matching, refusals with their reasons, verdicts."""
 
 import dataclasses
 import json
 import math
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
-from tests.published.beside import build, cells, sized
+from tests.published.synthetic import build, cells, sized
+from tests.results import synthetic
 
 from fathom.cli import main
 from fathom.core.records import FathomError, LabelRegime, RunSpec
@@ -89,11 +89,11 @@ def spec(area: PublishedArea, **changes: str) -> RunSpec:
 
 REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "part of the data": ({"call": lambda a: spec(a, dataset="cifar10(train_size=5000)")}, "train_size=5000 is not the"),
-    "fewer images": ({"facts": lambda f: f | {"train": 40_000}}, r"40000 \+ 10000 images .* published 50000"),
-    "short recipe": ({"recipe": "short (epochs=10)"}, r"another recipe .*: short \(epochs=10\)"),
+    "fewer images": ({"facts": lambda f: f | {"train": 40_000}}, r"40000 \+ 10000 images .* published: 50000"),
+    "short recipe": ({"recipe": "short (epochs=10)"}, r"recipe differs .*: short \(epochs=10\)"),
     "other paradigm": ({"call": lambda a: spec(a, paradigm="frozen")}, "no published number was trained with frozen"),
     "dropout": ({"call": lambda a: spec(a, paradigm="standard(dropout=all)")}, "dropout=all, which is not published"),
-    "weighted": ({"call": lambda a: spec(a, paradigm="standard(imbalance=weighted)")}, "not published of CIFAR-10"),
+    "weighted": ({"call": lambda a: spec(a, paradigm="standard(imbalance=weighted)")}, "not published for CIFAR-10"),
     "query size": (
         {"regime": lambda r: dataclasses.replace(r, query_size=25)},
         r"query size 25 instead of 50; published with low\(query_size=50\)",
@@ -116,7 +116,7 @@ def test_what_was_run_otherwise_is_refused_with_its_reason(name: str, tmp_path: 
         assert re.search(reason, refused.reason), refused.reason
 
 
-def test_a_weighted_loss_is_held_beside_the_first_version_of_the_study(tmp_path: Path) -> None:
+def test_a_weighted_loss_is_compared_with_the_first_version_of_the_study(tmp_path: Path) -> None:
     where = {"dataset": "mio-tcd", "paradigm": "standard", "regime": "mid"}
     build(tmp_path, cells(table="weighted", **where), call=lambda a: spec(a, paradigm="standard(imbalance=weighted)"))
     found = compare_study(tmp_path)
@@ -147,7 +147,7 @@ def test_cifar10_mid_with_the_papers_validation_set_is_not_what_was_published(tm
 def test_other_hps_are_told(tmp_path: Path) -> None:
     build(tmp_path, cells(dataset="mio-tcd", paradigm="standard", regime="mid"))
     notes = {note for cell in compare_study(tmp_path).cells for note in cell.notes}
-    assert notes == {"other HPs were chosen: lr 0.1 (published 0.01), weight_decay 0.005 (published 0.0005)"}
+    assert notes == {"other HPs were chosen: lr 0.1 (published: 0.01), weight_decay 0.005 (published: 0.0005)"}
 
 
 @pytest.mark.parametrize("area", cells(query="random"), ids=lambda a: f"{a.dataset}-{a.paradigm}-{a.regime}")
@@ -176,19 +176,17 @@ def test_json_holds_no_nan(tmp_path: Path) -> None:
     assert json.loads(text)["rule"]["margin"] == 0.02
 
 
-def test_the_report_has_the_section_where_it_concerns_the_study(
-    tmp_path: Path, undrawn: None, plain_store: Callable[[Path], None]
-) -> None:
+def test_the_report_has_the_section_where_it_concerns_the_study(tmp_path: Path, undrawn: None) -> None:
     build(tmp_path / "a", [*cells(**LOW), *cells(dataset="cifar10", paradigm="self-sl", regime="low")])
     page = report(tmp_path / "a").read_text(encoding="utf-8")
-    assert "Beside the published numbers" in page
+    assert "Comparison with the published numbers" in page
     assert "Of 11 comparable cells" in page  # with BatchBALD
     assert page.count("agrees") > 2
     assert (tmp_path / "a/report/tables/published.tex").is_file()
     assert (tmp_path / "a/report/tables/claims.tex").is_file()
     assert tables.caveats()["badge-duplicates"] in page
-    plain_store(tmp_path / "b")
-    assert "Beside the published" not in report(tmp_path / "b").read_text(encoding="utf-8")
+    synthetic.build(tmp_path / "b", synthetic.Plan(datasets=("digits",), seeds=2, rounds=3))
+    assert "Comparison with the published" not in report(tmp_path / "b").read_text(encoding="utf-8")
 
 
 def test_the_verb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,8 +12,8 @@ from tests.query.pools import pool, scored
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fathom.core.streams import Stream
-from fathom.query import centers
-from fathom.query.centers import badge, gradients, spread_by_inversion, spread_by_rejection
+from fathom.query import badge as module
+from fathom.query.badge import badge, gradients, spread_by_inversion, spread_by_rejection
 from fathom.query.points import Points
 from fathom.query.view import PoolView
 
@@ -68,9 +68,9 @@ def test_the_rejection_form_has_the_probabilities_of_kmeans_plus_plus(
     batch, fold, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Second and third pick, jointly. Without folding, all that keeps old bounds from mattering is rejection."""
-    monkeypatch.setattr(centers, "BATCH", batch)
+    monkeypatch.setattr(module, "BATCH", batch)
     if not fold:
-        monkeypatch.setattr(centers, "_worth_folding", lambda rejected, pending, n: False)
+        monkeypatch.setattr(module, "_worth_folding", lambda rejected, pending, n: False)
     rng = np.random.default_rng(0)
     x = np.concatenate([rng.normal(size=(3, 2)), 3 + rng.normal(size=(3, 2))])
     points = Points((torch.from_numpy(x),))

@@ -12,8 +12,8 @@ from tests.query.pools import pool, scored
 
 from fathom.core.records import FathomError
 from fathom.core.streams import Stream
-from fathom.query import batchbald
-from fathom.query.batchbald import batch_bald
+from fathom.query import batch_bald as batchbald
+from fathom.query.batch_bald import batch_bald
 from fathom.query.scores import bald
 
 

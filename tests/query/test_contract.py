@@ -138,7 +138,7 @@ def prefix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         ("own-random", "gives other picks for the same stream"),
         ("writes", "changed its input: log_probs"),
         ("looks-around", "gives other picks when the pool comes in chunks"),
-        ("repeats", "must give distinct positions"),
+        ("repeats", "must return distinct positions"),
         ("undeclared", "raised IndexError"),
         ("not-finite", "certain predictions: breaches_of_contract/not-finite: "),
     ],

@@ -11,8 +11,8 @@ from skactiveml.pool._core_set import k_greedy_center
 from tests.query.pools import pool
 
 from fathom.core.streams import Stream
-from fathom.query import centers
-from fathom.query.centers import core_set
+from fathom.query import core_set as module
+from fathom.query.core_set import core_set
 from fathom.query.view import PoolView
 
 
@@ -38,8 +38,8 @@ def test_picks_equal_the_plain_algorithm_in_order(n, m, d, seed, data) -> None:
     view = pool(n=n, d=d, m=m, seed=seed)
     size = data.draw(st.integers(1, n))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(centers, "LEAST_ACTIVE", 2)
-        patch.setattr(centers, "CPU_ACTIVE", d * data.draw(st.integers(2, 20)))  # many folds into the pool
+        patch.setattr(module, "LEAST_ACTIVE", 2)
+        patch.setattr(module, "CPU_ACTIVE", d * data.draw(st.integers(2, 20)))  # many folds into the pool
         picked = core_set(view, size, Stream(seed))
     expected = naive(view.features.numpy(), view.labeled_features.numpy(), size)
     assert picked.positions.tolist() == expected
@@ -115,7 +115,7 @@ def test_half_precision_features_are_measured_in_single() -> None:
 
 def test_near_ties_are_decided_in_double_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     """All are as far from the labeled sample as float32 can tell."""
-    monkeypatch.setattr(centers, "CPU_ACTIVE", 256 * 80)
+    monkeypatch.setattr(module, "CPU_ACTIVE", 256 * 80)
     rng = torch.Generator().manual_seed(0)
     x, labeled = torch.randn(1500, 256, generator=rng), torch.zeros(1, 256)
     x = 20 * x / x.norm(dim=1, keepdim=True)

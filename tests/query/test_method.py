@@ -53,11 +53,21 @@ def test_the_text_is_canonical() -> None:
         ("entropy(subsample=-1)", "or 0 for the whole pool; got -1"),
         ("badge(sampling=power)", "no parameter 'sampling'"),
         ("entropy(stratify=none)", "stratify expects bool"),
+        ("random(dropout=1)", r"auto or a probability in \[0, 1\); got 1"),
+        ("random(dropout=-0.1)", "got -0.1"),
+        ("random(dropout=some)", "got some"),
+        ("bald(dropout=0)", "without dropout all draws are equal"),
     ],
 )
 def test_build_refuses(text, message) -> None:
     with pytest.raises(FathomError, match=message):
         build_query(text)
+
+
+@pytest.mark.parametrize("dropout", [0, 0.5, 0.999])
+def test_dropout_of_the_classifier_is_a_probability(dropout) -> None:
+    assert build_query(f"random(dropout={dropout})").dropout == dropout
+    assert build_query("random").dropout == "auto"
 
 
 def test_own_parameters_reach_the_function() -> None:
@@ -109,6 +119,13 @@ def test_strata_are_the_predicted_classes_of_the_mean() -> None:
     assert predicted[picks.positions].bincount().tolist() == [10] * 4
     plain = build_query("bald(draws=5)").select([view], 40, Stream(0))
     assert predicted[plain.positions].bincount(minlength=4).tolist() != [10] * 4
+
+
+def test_the_highest_scores_are_taken_unless_something_else_is_asked_for() -> None:
+    view = pool(n=60)
+    scores = view.log_probs[:, 0, 0]
+    picks = method(lambda view: view.log_probs[:, 0, 0], kind="score").select([view], 5, Stream(0))
+    assert picks.positions.tolist() == scores.argsort(descending=True)[:5].tolist()
 
 
 def test_a_score_keeps_no_chunk() -> None:
@@ -206,7 +223,7 @@ def test_changing_the_view_is_refused(kind, part) -> None:
     def choose(view: PoolView, size: int, stream: Stream) -> torch.Tensor:
         return score(view).argsort()[:size]
 
-    with pytest.raises(FathomError, match="changed the view it was given in place"):
+    with pytest.raises(FathomError, match="changed its view in place"):
         method(score if kind == "score" else choose, kind).select([pool()], 3, Stream(0))
 
 

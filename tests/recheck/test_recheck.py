@@ -23,7 +23,7 @@ from fathom.store.store import Store
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study with an HP search, dropout, scores and selections, a ceiling."""
+    """A study with an HP search, dropout, scores and selections, full data."""
     out = tmp_path_factory.mktemp("recheck") / "out"
     made = study(("random", "entropy", "bald", "badge"), (0,), paradigm=SEARCHING, full_data=1)
     assert run_study(made, out, workers=0).finished
@@ -142,7 +142,7 @@ def test_another_pick_is_caught_where_it_was_made(copy: Path) -> None:
     assert any("queried: 1 of 10 differ" in text for text in told[f"{spec_of(copy, 'badge')}, round 1"])
 
 
-def test_a_changed_search_and_ceiling_are_caught(copy: Path) -> None:
+def test_a_changed_search_and_full_data_are_caught(copy: Path) -> None:
     for kind in ("hp-search", "full-data"):
         path = next((copy / f"shared/{kind}").glob("*.json"))
         content, clock = atomic_files.read_record(path)
@@ -273,7 +273,7 @@ def test_the_verb(copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         return int(str(ended.value.code))
 
     assert call() == 0
-    assert "12 of 12 came out as committed; 0 damaged files" in capsys.readouterr().out
+    assert "12 of 12 are equal to what is committed; 0 damaged files" in capsys.readouterr().out
     rewrite(copy, "random", 2, lambda c: c["metrics"].update(accuracy=0.5))
     assert call("--json") == 1
     told = json.loads(capsys.readouterr().out)
@@ -283,7 +283,7 @@ def test_the_verb(copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 
 
 @pytest.mark.parametrize(
-    ("bad", "message"), [({"sample": 0}, "sample and threads from 1"), ({"sample": 1, "workers": -1}, "workers from 0")]
+    ("bad", "message"), [({"sample": 0}, "sample >= 1"), ({"sample": 1, "workers": -1}, "workers >= 0")]
 )
 def test_numbers_that_make_no_sense(bad: dict[str, int], message: str, copy: Path) -> None:
     with pytest.raises(FathomError, match=message):

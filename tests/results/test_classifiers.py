@@ -1,4 +1,4 @@
-"""Which classifier a query method has, what it is measured against, and what is said of it."""
+"""Classifier of a query method, the reference of its gain, and the notes in reports."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +30,7 @@ def test_the_rule_is_that_of_the_runs(paradigm: str, query: str) -> None:
     assert dropout_of(paradigm, query) == expected
 
 
-def test_what_is_not_installed_follows_its_call_string_and_the_usual_rule() -> None:
+def test_what_is_not_installed_follows_its_spec_string_and_the_usual_rule() -> None:
     assert dropout_of("not-here", "bald") == 0.5
     assert dropout_of("not-here(dropout=0.1)", "my_al/unknown") == 0.1
     assert dropout_of("standard", "my_al/unknown(dropout=0.4)") == 0.4
@@ -41,12 +41,12 @@ def test_what_is_not_installed_follows_its_call_string_and_the_usual_rule() -> N
 def test_bald_is_measured_against_its_matched_control_where_that_was_run() -> None:
     plain = Classifiers.of("standard", QUERIES, "random")
     assert (plain.reference("bald"), plain.mark("bald"), plain.mark("badge")) == ("random", "†", "")
-    assert "Add random(dropout=0.5) to the study: the matched control of BALD." in plain.note()
+    assert "add random(dropout=0.5) to the study, the matched control of BALD." in plain.note()
     matched = Classifiers.of("standard", (*QUERIES, CONTROL), "random")
     assert (matched.reference("bald"), matched.mark("bald")) == (CONTROL, "‡")
     assert (matched.reference(CONTROL), matched.mark(CONTROL)) == ("random", "†")
-    assert "‡ Gains of BALD are measured against Random (dropout=0.5), the matched control." in matched.note()
-    assert "Add" not in matched.note()
+    assert "‡ Gains of BALD are measured from Random (dropout=0.5), the matched control." in matched.note()
+    assert "add" not in matched.note()
     other = Classifiers.of("standard", (*QUERIES, "random(dropout=0.2)"), "random")
     assert other.reference("bald") == "random"  # another dropout is another classifier
     assert "3 classifiers" in other.note()
@@ -91,7 +91,7 @@ def test_gains_and_savings_of_bald_are_those_over_the_control(tmp_path: Path) ->
     assert [s.saving > 0 for s in results.savings[(setting, "bald")] if s.share == 0.9] == [True]
     told = summary(results)[0]
     assert told.startswith("BALD‡ gained the most over Random")
-    assert "Measured against the matched control" in told
+    assert "Measured from the matched control" in told
     assert "Random (dropout=0.5) gained" not in told
-    assert "picked out of 2" in told  # the control does not vie
-    assert "measured against Random (dropout=0.5)" in dict(warnings(results))["Two classifiers"]
+    assert "the best of 2 methods" in told  # the control is not ranked
+    assert "measured from Random (dropout=0.5)" in dict(warnings(results))["Different classifiers"]

@@ -1,4 +1,4 @@
-"""Settings that were done again: their numbers say so, and the failures stay."""
+"""Retried settings: their numbers carry a note, and the failures stay listed."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ MESSAGE = "the loss is not finite in epoch 3, step 7"
 
 @pytest.fixture
 def retried(tmp_path: Path) -> Store:
-    """The second setting was done again with a tenth of the learning rate; one of its four runs is still open."""
+    """A store whose second setting was repeated with a tenth of the learning rate; one of its four runs is open."""
     store = build(tmp_path, PLAN)
     setting = store.study.settings[1]
     runs = [spec for spec in store.study.runs if spec.setting == setting]
@@ -56,36 +56,37 @@ def test_only_the_rounds_of_the_retry_count(retried: Store) -> None:
 
 def test_a_failure_is_made_good_by_the_run_that_took_its_place(retried: Store) -> None:
     failures = StudyResults.of(retried.root).failures
-    assert {f["what"].split()[-2:][0] + f["what"].split()[-1]: f["mended"] for f in failures} == {
+    assert {f["what"].split()[-2:][0] + f["what"].split()[-1]: f["resolved"] for f in failures} == {
         "badgeseed=0": True,
         "badgeseed=1": False,
         "randomseed=0": True,
     }
-    assert {f["again"] for f in failures} == {"with a tenth of the learning rate (lr/10)"}
+    assert {f["retried"] for f in failures} == {"with a tenth of the learning rate (lr/10)"}
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_every_table_of_the_setting_says_it(retried: Store) -> None:
     page, tables = made(retried.root)
     note = retry_note(["lr/10"])
-    assert "done again with a tenth of the learning rate (lr/10)" in note
+    assert "repeated with a tenth of the learning rate (lr/10)" in note
     own = [name for name in tables if name.startswith("01-")]
     assert len(own) == 3
     assert all(note in tables[name].note for name in own)
-    assert not any("done again" in tables[name].note for name in tables if name.startswith("00-"))
+    assert not any("repeated" in tables[name].note for name in tables if name.startswith("00-"))
     for name in ("across", "penalty", "times"):
         assert f"In digits-lt · low · standard: {note}" in tables[name].note, name
-    assert "In digits-lt" in dict(warnings(StudyResults.of(retried.root)))["Done again"]
-    assert "Done again: all runs of digits-lt · low · standard, with lr/10" in page.text
+    assert "In digits-lt" in dict(warnings(StudyResults.of(retried.root)))["Retried settings"]
+    assert "Retried: all runs of digits-lt · low · standard, with lr/10" in page.text
     assert page.text.count(MESSAGE) == 4  # the retry and the three failures, which stay listed
-    assert page.text.count("(the setting was done again with a tenth of the learning rate (lr/10); completed)") == 2
+    assert page.text.count("(the setting was repeated with a tenth of the learning rate (lr/10); completed)") == 2
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_study_without_retries_says_nothing_of_them(tmp_path: Path) -> None:
     build(tmp_path, PLAN)
     text = Page(report_module.Page(StudyResults.of(tmp_path)).html()).text
-    assert "again" not in text.lower().replace("against", "")
+    assert "retried" not in text.lower()
+    assert "repeated" not in text.lower()
 
 
 def test_a_failure_of_before_there_were_retries_is_read(tmp_path: Path) -> None:
@@ -93,4 +94,4 @@ def test_a_failure_of_before_there_were_retries_is_read(tmp_path: Path) -> None:
     content = {"job": f"runs/{store.study.runs[0].key}", "what": "a run", "error": "OSError", "message": "full"}
     store.fail("run-old", {**content, "kind": "run", "traceback": ""}, {"session": "s", "finished": ""})
     (failure,) = StudyResults.of(tmp_path).failures
-    assert (failure["mended"], failure["again"]) == (True, "")
+    assert (failure["resolved"], failure["retried"]) == (True, "")

@@ -53,7 +53,7 @@ def test_an_area_is_undefined_rather_than_guessed() -> None:
     assert np.isnan(aubc([50, 75, 100], [0.5, np.nan, 0.7]))
     with pytest.raises(FathomError, match="increase"):
         aubc([50, 50], [0.1, 0.2])
-    with pytest.raises(FathomError, match="one score a budget"):
+    with pytest.raises(FathomError, match="one score per budget"):
         aubc([50, 75], [0.1])
 
 
@@ -161,3 +161,6 @@ def test_an_empty_table_is_no_error() -> None:
     assert run_areas(empty).empty
     assert method_means(run_areas(empty)).empty
     assert gains(run_areas(empty), "random").empty
+    frame = table(some())
+    assert list(budget_curves(empty).columns) == list(budget_curves(frame).columns)
+    assert list(run_areas(empty).columns) == list(run_areas(frame).columns)

@@ -65,6 +65,7 @@ def test_what_cannot_be_said_is_refused_with_its_reason() -> None:
     refused = paired([0.1])
     assert math.isnan(refused.low)
     assert not refused.within(1.0)
+    assert (refused.mean, refused.n) == (0.1, (1, 1))  # what is known is still said
 
 
 def test_coverage_of_the_interval() -> None:

@@ -1,7 +1,7 @@
 """The penalty matrix against a plain loop, and what it does with methods that are the same."""
 
 from dataclasses import replace
-from itertools import permutations
+from itertools import permutations, product
 
 import numpy as np
 import pandas as pd
@@ -89,6 +89,19 @@ def test_identical_methods_win_at_half_of_alpha_and_the_band_says_so() -> None:
     assert any_win / studies > 0.5  # why the raw matrix misleads
     assert outside / studies <= 0.05 + 2.5 * (0.05 * 0.95 / studies) ** 0.5
     assert corrected / studies <= 0.05 + 2.5 * (0.05 * 0.95 / studies) ** 0.5
+
+
+def test_the_band_is_the_95_percent_quantile_of_the_largest_cell() -> None:
+    """Two methods and seven seeds can be relabeled in 128 ways, each as likely: the band against all of them."""
+    scores = same(7, 6, np.random.default_rng(10), methods=2)
+    scores[:, 1] += 0.008
+    largest = [
+        plain(np.where(np.array(swapped)[:, None, None], scores[:, ::-1], scores), 1).max()
+        for swapped in product((False, True), repeat=7)
+    ]
+    exact = {q: np.quantile(largest, q, method="higher") for q in (0.9, 0.935, 0.95, 0.965, 0.99)}
+    assert exact[0.9] < exact[0.935] == exact[0.95] == exact[0.965] < exact[0.99]  # 4000 draws cannot miss it
+    assert penalty_matrix(table(scores), draws=4000).band == pytest.approx(exact[0.95])
 
 
 def test_a_method_that_is_better_leaves_the_band() -> None:

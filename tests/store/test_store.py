@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from fathom.core.records import FORMAT, FathomError, LabelRegime, Round, RunSpec, Study
 from fathom.store.atomic_files import DamageWarning, leave_marker, try_read
 from fathom.store.store import Store
+from fathom.store.tables import read_rounds, rounds_table
 
 SPECS = tuple(RunSpec("digits", "low", "standard", query, seed) for seed in (0, 1) for query in ("random", "bald"))
 REGIME = LabelRegime("low", 50, 50, 3, 250)
@@ -56,13 +58,36 @@ def test_rounds_come_back_as_committed(store: Store) -> None:
     assert not store.complete(SPECS[1])
 
 
+def test_a_retry_that_another_process_declares_is_seen_when_retries_are_refreshed(store: Store) -> None:
+    setting, other = SPECS[0].setting, Store.open(store.root)
+    assert store.retries(setting) == other.retries(setting) == []
+    other.retry(setting, 1, "lr/10", "loss is nan")
+    assert other.retries(setting) == ["lr/10"]
+    assert store.retries(setting) == []  # a job ends as it began
+    assert store.run_name(SPECS[0]) == f"runs/{SPECS[0].key}"
+    assert store.refresh_retries()
+    assert store.retries(setting) == ["lr/10"]
+    assert store.run_name(SPECS[0]) == f"runs/{SPECS[0].key}-1"
+    assert not store.refresh_retries()  # nothing new
+
+
 def test_table_has_one_row_a_round(store: Store) -> None:
     store.commit(SPECS[0], a_round(0))
     store.commit(SPECS[0], a_round(1, 0.75))
-    table = store.table()
+    table = rounds_table(store)
     assert table["score"].tolist() == [0.5, 0.75]
     assert table["budget"].tolist() == [50, 100]
     assert set(table["query"]) == {"random"}
+    assert read_rounds(store.root).equals(table)
+
+
+def test_the_score_of_a_table_is_the_metric_of_the_dataset(store: Store) -> None:
+    store.put("datasets/a", {"name": "digits", "metric": "balanced_accuracy"})
+    record = a_round(0)
+    record.metrics["balanced_accuracy"] = 0.25
+    store.commit(SPECS[0], record)
+    (row,) = rounds_table(store).to_dict("records")
+    assert (row["metric"], row["score"], row["accuracy"]) == ("balanced_accuracy", 0.25, 0.5)
 
 
 def test_the_same_round_twice_does_no_harm_another_is_refused(store: Store) -> None:
@@ -429,6 +454,20 @@ def test_files_have_the_permissions_of_the_umask(store: Store) -> None:
     finally:
         os.umask(before)
     assert (store.root / "shared/open.json").stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.filterwarnings("ignore::fathom.store.atomic_files.DamageWarning")
+def test_who_moves_a_damaged_record_waits_for_others_that_move_something(store: Store) -> None:
+    store.put("shared/x", {"value": 1})
+    path = store.path("shared/x")
+    path.write_bytes(b"damaged")
+    mover = threading.Thread(target=store.quarantine, args=("shared/x", lambda: "damaged" if path.exists() else ""))
+    with store.lock("quarantine"):
+        mover.start()
+        mover.join(0.5)
+        assert path.exists()
+    mover.join(20)
+    assert not path.exists()
 
 
 def test_many_writers_one_wins(store: Store) -> None:

@@ -1,64 +1,104 @@
-"""The command, its entry point, and the options that verbs share."""
+"""The command, its entry point, and the options that verbs share.
+
+The records of the API (`Machine`, `RunOptions`, ...) are flattened into single options (`name="*"`); their help texts
+are the docstrings of the records. The subclasses here only add what a command line needs: ranges, flags without a
+`--no-` form, and fields that a verb does not use (`parse=False`).
+"""
 
 import shlex
 import sys
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import App, Parameter, validators
 from rich.markup import escape
 
 import fathom
 from fathom.cli.console import err, show_warning
+from fathom.core.machine import Machine
 from fathom.core.records import FathomError
-from fathom.registry import registry
 
 app = App(
     name="fathom",
     version=fathom.__version__,
     help="How much active learning is worth, measured by the protocol of Lüth et al. (NeurIPS 2023).",
     help_epilogue="Begin with: fathom run quickstart",
-    suppress_keyboard_interrupt=False,  # `main` says what is safe
+    suppress_keyboard_interrupt=False,  # `main` prints what is committed
 )
 
+Flag = Annotated[bool, Parameter(negative="")]
+Flat = Parameter(name="*")
+Hidden = Parameter(parse=False)
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON for scripts.")]
-Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", help="Print nothing but the result.")]
-Plugin = Annotated[list[Path] | None, Parameter(name="--plugin", negative="", help="File with members of your own.")]
-Data = Annotated[
-    Path | None, Parameter(name="--data", help="Folder of the datasets [default: FATHOM_DATA, else ./data].")
+Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", help="Print only the result.")]
+Out = Parameter(name=["--out", "-o"])
+AtLeast0 = Parameter(validator=validators.Number(gte=0))
+AtLeast1 = Parameter(validator=validators.Number(gte=1))
+Plugins = Annotated[
+    tuple[Path, ...],
+    Parameter(
+        name="--plugin",
+        negative="",
+        show_default=False,
+        help="Python file that registers your query methods, datasets or paradigms.",
+    ),
 ]
-Download = Annotated[bool, Parameter(name="--download", negative="", help="Fetch datasets that are not there.")]
 Only = Annotated[
-    list[str] | None,
+    tuple[str, ...],
     Parameter(
         name="--only",
         negative="",
-        help="The part of the study that is meant: dataset=cifar10,regime=low; also paradigm=, query=, seed=. Several "
-        "values of one: seed=0+1, or --only again.",
+        show_default=False,
+        help="Run only these: dataset=cifar10,regime=low; also paradigm=, query=, seed=. Several values of one axis: "
+        "seed=0+1, or --only again.",
     ),
 ]
-Hparams = Annotated[
-    Literal["search", "published"] | None,
-    Parameter(
-        name="--hparams",
-        help="Search the published grids, or take what was chosen there; in the place of what the study says.",
-    ),
-]
-Workers = Annotated[int | None, Parameter(name="--workers", validator=validators.Number(gte=0))]
-Threads = Annotated[int, Parameter(name="--threads", validator=validators.Number(gte=1))]
-Device = Annotated[str, Parameter(name="--device", help="auto, cpu, cuda or cuda:N.")]
 
 
-def add_plugins(paths: list[Path] | None) -> None:
-    """Register the members of the files named with --plugin."""
-    for path in paths or []:
-        registry.add_file(path)
+@dataclass(frozen=True)
+class MachineOptions(Machine):
+    """`Machine` as options."""
+
+    download: Flag = False
+    threads: Annotated[int, AtLeast1] = 1
+    fast: Flag = False
+    plugins: Plugins = ()
 
 
-def command_line() -> str:
-    """What was typed, to be typed again."""
-    return shlex.join(["fathom", *sys.argv[1:]])
+@dataclass(frozen=True)
+class DeviceOptions(MachineOptions):
+    """`Machine` for verbs that take threads and kernels from elsewhere."""
+
+    threads: Annotated[int, Hidden] = 1
+    fast: Annotated[bool, Hidden] = False
+
+
+@dataclass(frozen=True)
+class DataOptions(DeviceOptions):
+    """`Machine` for verbs that only read data."""
+
+    device: Annotated[str, Hidden] = "auto"
+
+
+@dataclass(frozen=True)
+class Output:
+    """Options of the output: report, quiet, JSON."""
+
+    report: bool = True
+    quiet: Quiet = False
+    json: Json = False
+
+    @property
+    def silent(self) -> bool:
+        """True if nothing but the result is printed."""
+        return self.quiet or self.json
+
+
+def again() -> str:
+    """The sentence that says how to resume."""
+    return f"Run the same command again to resume:\n  {shlex.join(['fathom', *sys.argv[1:]])}"
 
 
 def main() -> None:

@@ -1,17 +1,18 @@
-"""Verbs that check: data, query methods."""
+"""Verbs that check a dataset and a query method."""
+
+from typing import Annotated
 
 from rich.markup import escape
 
-from fathom.cli.app import Data, Download, Json, Plugin, add_plugins, app
+from fathom import api
+from fathom.cli.app import DataOptions, Flat, Json, Plugins, app
 from fathom.cli.console import out, print_data_report, print_json
 from fathom.registry import registry
 
 
 @app.command(name="check-data")
-def check_data(
-    dataset: str, /, *, data: Data = None, download: Download = False, json: Json = False, plugin: Plugin = None
-) -> int:
-    """Counts per class, sizes, duplicates, unreadable files, group leaks. Exit status 1 where there is an error.
+def check_data(dataset: str, /, *, machine: Annotated[DataOptions, Flat] = DataOptions(), json: Json = False) -> int:
+    """Check a dataset: counts per class, sizes, duplicates, unreadable files, group leaks. Exit status 1 on an error.
 
     Args:
         dataset: For example digits, cifar10, "folder(path=images)" or "table(path=data.csv)".
@@ -19,8 +20,8 @@ def check_data(
     from fathom.data.check import check_data as check
     from fathom.engine.engine import data_root
 
-    add_plugins(plugin)
-    found = check(dataset, data_root(data, download=download, quiet=json))
+    api.register(machine.plugins)
+    found = check(dataset, data_root(machine, quiet=json))
     if json:
         print_json(found.to_json())
     else:
@@ -29,15 +30,15 @@ def check_data(
 
 
 @app.command(name="check-query")
-def check_query(query: str, /, *, json: Json = False, plugin: Plugin = None) -> int:
-    """Whether a query method keeps the contract: pure, reproducible, distinct picks, declared needs.
+def check_query(query: str, /, *, plugins: Plugins = (), json: Json = False) -> int:
+    """Check that a query method keeps its contract: pure, reproducible, distinct picks, declared needs.
 
     Args:
-        query: Call-string such as bald(draws=20) or my_al/margin, or a .py file: then every method in it.
+        query: Spec string such as bald(draws=20) or my_al/margin, or a .py file: every method in it.
     """
     from fathom.testing import query_findings
 
-    add_plugins(plugin)
+    api.register(plugins)
     names = [query]
     if query.endswith(".py"):
         prefix = registry.add_file(query)

@@ -1,21 +1,18 @@
-"""Verbs that look things up: what there is, what a study takes, how far it is."""
+"""Verbs that look up: what can be run, what a study needs, how far it is."""
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter, validators
 from rich.markup import escape
 from rich.table import Table
 
-from fathom.cli.app import Data, Device, Download, Hparams, Json, Only, Plugin, Workers, add_plugins, app
+from fathom import api
+from fathom.cli.app import AtLeast0, DeviceOptions, Flag, Flat, Json, Only, Plugins, app
 from fathom.cli.console import member_row, out, print_json, print_status, show_members, show_study, spelled, status_line
 from fathom.core.records import FathomError
 from fathom.registry import registry
-
-if TYPE_CHECKING:
-    from fathom.engine.status import Status
-    from fathom.store.store import Store
 
 
 @app.command(name="list")
@@ -23,15 +20,15 @@ def list_(
     what: Literal["all", "studies", "datasets", "regimes", "paradigms", "queries"] = "all",
     /,
     *,
+    plugins: Plugins = (),
     json: Json = False,
-    plugin: Plugin = None,
 ) -> None:
-    """What there is: studies, datasets, regimes, paradigms, query methods.
+    """List studies, datasets, regimes, paradigms and query methods.
 
     Args:
         what: One kind, or all.
     """
-    add_plugins(plugin)
+    api.register(plugins)
     kinds = {"datasets": "dataset", "regimes": "regime", "paradigms": "paradigm", "queries": "query"}
     rows: list[dict[str, Any]] = []
     if what in ("all", "studies"):
@@ -44,7 +41,7 @@ def list_(
     if json:
         print_json(rows)
         return
-    table = Table("kind", "name", "what it is", box=None, header_style="bold", pad_edge=False)
+    table = Table("kind", "name", "summary", box=None, header_style="bold", pad_edge=False)
     table.add_column("parameters", overflow="fold")  # whole, however long: they are there to be copied
     for row in rows:
         table.add_row(row["kind"], f"[cyan]{row['name']}", escape(row["summary"]), spelled(row.get("parameters", {})))
@@ -52,26 +49,24 @@ def list_(
 
 
 @app.command
-def show(name: str, /, *, only: Only = None, json: Json = False, plugin: Plugin = None) -> None:
-    """A study's runs, or a member's description and parameters.
+def show(name: str, /, *, only: Only = (), plugins: Plugins = (), json: Json = False) -> None:
+    """Show the runs of a study, or the description and parameters of a dataset, regime, paradigm or query method.
 
     Args:
-        name: Study (name or path of a TOML file), dataset, regime, paradigm or query method.
+        name: Study (name or path of a study file), dataset, regime, paradigm or query method.
     """
     from fathom.design.study_file import designs, load_study
     from fathom.design.subset import select
 
-    add_plugins(plugin)
+    api.register(plugins)
     members = [m[name] for m in registry.index().values() if name in m]
     if members and name not in designs():
         show_members(members, json)
         return
     known = {*designs(), *(member for m in registry.index().values() for member in m)}
     if name not in known and not Path(name).is_file() and Path(name).suffix != ".toml":
-        raise FathomError(
-            f"there is nothing called {name!r}. {registry.suggest(name, known)} A study file ends in .toml"
-        )
-    study = select(load_study(name), only or [])
+        raise FathomError(f"nothing is called {name!r}. {registry.suggest(name, known)} A study file ends in .toml")
+    study = select(load_study(name), only)
     if json:
         print_json({**study.to_json(), "runs": [{"key": r.key, **r.to_json()} for r in study.runs]})
         return
@@ -83,43 +78,24 @@ def plan(
     study: str,
     /,
     *,
-    only: Only = None,
-    hparams: Hparams = None,
+    only: Only = (),
+    workers: Annotated[int | None, AtLeast0] = None,
     probe: bool = True,
-    profile: str | None = None,
-    save_profile: Path | None = None,
-    effect: float | None = None,
-    sd: float | None = None,
-    data: Data = None,
-    download: Download = False,
-    device: Device = "auto",
-    workers: Workers = None,
+    options: Annotated[api.PlanOptions, Flat] = api.PlanOptions(),
+    machine: Annotated[DeviceOptions, Flat] = DeviceOptions(),
     json: Json = False,
-    plugin: Plugin = None,
 ) -> None:
-    """What a study takes: runs, trainings, labels, disk, time from a short probe here or on named hardware; and what
-    its design can prove.
+    """Estimate runs, labels, disk space and time, and the statistical power of the design.
 
     Datasets whose files are absent are planned by their official sizes, where these are known.
 
     Args:
-        study: Name of a built-in study, or path of a TOML file.
-        probe: Measure the time of training and prediction for some seconds.
-        profile: Take the rates from a stored profile instead: h200, or a file that --save-profile wrote.
-        save_profile: File to write the measured rates to.
-        effect: Difference that the study should find, as a fraction of 1 [default: 0.01, one point].
-        sd: Standard deviation of the differences of two methods over seeds, in the same unit [default: 0.009, from the
-            spread of the published results].
-        workers: Worker processes the time is divided by [default: as fathom run].
+        study: Name of a built-in study, or path of a study file.
+        workers: Worker processes that the time is divided by [default: as fathom run].
+        probe: Measure training and prediction on this machine for a few seconds.
     """
-    from fathom.api import plan as make_plan
-
-    add_plugins(plugin)
-    assumed = {key: value for key, value in (("effect", effect), ("sd", sd)) if value is not None}
-    options: dict[str, Any] = {"data": data, "download": download, "device": device, "workers": workers}
-    options |= {"probe": probe, "profile": profile, "save": save_profile, "hparams": hparams, **assumed}
     with status_line("Loading data and probing this machine", json):
-        made = make_plan(study, only=only or [], **options)
+        made = api.plan(study, only=only, workers=workers, probe=probe, options=options, machine=machine)
     if json:
         print_json(made.to_json())
         return
@@ -134,43 +110,25 @@ def status(
     folder: Path,
     /,
     *,
-    watch: Annotated[bool, Parameter(negative="")] = False,
+    watch: Flag = False,
     every: Annotated[float, Parameter(validator=validators.Number(gt=0))] = 5.0,
     json: Json = False,
 ) -> None:
-    """How far a study is: jobs by state and kind, who is at work, the rate, the time left, what failed and why.
+    """Show how far a study is: rounds per run, jobs by state, workers, rate, time left, failures.
 
     Args:
         folder: The study's folder.
-        watch: Look again and again, until Ctrl-C or the end of the study.
-        every: Seconds between two looks.
+        watch: Show it again and again, until Ctrl-C or the end of the study.
+        every: Seconds between two looks of --watch.
     """
-    from fathom.core.work import SHARED_RECORDS
-    from fathom.store.store import Store
-
     while True:
-        store = Store.open(folder)
-        rows, found = _looked(store)
-        failures = store.failures()
+        found = api.status(folder)
         if json:
-            shared = {kind: len(store.records(kind.folder)) for kind in SHARED_RECORDS}
-            state = {"study": store.study.name, "runs": rows, "shared": shared, "under_way": store.in_progress()}
-            print_json(state | {"tasks": found.to_json() if found else None, "failures": failures})
+            print_json(found.to_json())
         else:
             if watch and out.is_terminal:
                 out.clear()
-            print_status(store, rows, failures, found)
-        if not watch or all(row["rounds"] == row["of"] for row in rows):
+            print_status(found)
+        if not watch or found.complete == len(found.runs):
             return
         time.sleep(every)
-
-
-def _looked(store: "Store") -> tuple[list[dict[str, Any]], "Status | None"]:
-    """A row for every run, and the state of the work; every round is read once."""
-    from fathom.engine.status import status_of
-
-    rows, rounds = [], {spec: store.rounds(spec) for spec in store.study.runs}
-    for spec, done in rounds.items():
-        regime = store.regime(spec)
-        rows.append({"key": spec.key, **spec.to_json(), "rounds": len(done), "of": regime.rounds if regime else None})
-    return rows, status_of(store, rounds)

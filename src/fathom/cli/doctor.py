@@ -1,14 +1,13 @@
-"""Verbs about the machine: whether it will do."""
+"""The verb that checks this machine."""
 
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
 from rich.markup import escape
 from rich.table import Table
 
-from fathom.cli.app import Data, Json, app
+from fathom.cli.app import Json, Out, app
 from fathom.cli.console import out as console
 from fathom.cli.console import print_json, status_line
 
@@ -18,29 +17,32 @@ COLORS = {"ok": "green", "warn": "yellow", "fail": "red"}
 @app.command
 def doctor(
     *,
-    data: Data = None,
-    out: Annotated[Path, Parameter(name=["--out", "-o"])] = Path("runs"),
+    data: Path | None = None,
+    cache: Path | None = None,
+    out: Annotated[Path, Out] = Path("runs"),
     json: Json = False,
 ) -> int:
-    """Whether this machine will do, and how to mend what will not. Exit status 1 where something fails.
+    """Check that this machine is set up correctly, and print how to fix what is not. Exit status 1 if a check fails.
 
-    Looks at Python, torch with torchvision, the GPU and its driver, cores, memory, data, cache, the storage of the
-    results (as several workers use it), and optional packages. Nothing is changed.
+    Checks Python, torch with torchvision, the GPU and its driver, cores, memory, data, cache, the storage of the
+    results (as several workers use it), and optional packages. Changes nothing.
 
     Args:
-        out: Folder that the results are to go to; for several machines one that all of them see.
+        data: Folder of the datasets [default: FATHOM_DATA, else ./data].
+        cache: Folder of decoded images, features and encoders [default: FATHOM_CACHE, else in the folder of datasets].
+        out: Folder for the results; for several machines a folder that all of them see.
     """
     from fathom.machine.doctor import examine
 
-    with status_line("Looking at this machine", json):
-        checks = examine(data, out)
-    well = all(check.state != "fail" for check in checks)
+    with status_line("Checking this machine", json):
+        checks = examine(data, out, cache)
+    ok = all(check.state != "fail" for check in checks)
     if json:
-        print_json({"ok": well, "checks": [asdict(check) for check in checks]})
-        return 0 if well else 1
+        print_json({"ok": ok, "checks": [asdict(check) for check in checks]})
+        return 0 if ok else 1
     table = Table(box=None, show_header=False, pad_edge=False)
     for check in checks:
-        mend = f"\n-> {check.mend}" if check.mend else ""
-        table.add_row(f"[{COLORS[check.state]}]{check.state}", check.name, escape(check.found + mend))
+        fix = f"\n-> {check.fix}" if check.fix else ""
+        table.add_row(f"[{COLORS[check.state]}]{check.state}", check.name, escape(check.found + fix))
     console.print(table)
-    return 0 if well else 1
+    return 0 if ok else 1

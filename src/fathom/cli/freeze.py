@@ -1,13 +1,13 @@
-"""The verb that freezes: what was decided on development data, before roll-out data are touched."""
+"""The verb that writes a pre-registration file."""
 
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
-
-from fathom.cli.app import Json, Only, Plugin, add_plugins, app
+from fathom import api
+from fathom.cli.app import Json, Only, Out, Plugins, app
 from fathom.cli.console import out as console
 from fathom.cli.console import print_json
+from fathom.core.text import plural
 
 KINDS = {"queries": "query method", "paradigms": "paradigm", "regimes": "regime"}
 
@@ -17,35 +17,25 @@ def freeze(
     study: str,
     /,
     *,
-    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
-    only: Only = None,
+    out: Annotated[Path | None, Out] = None,
+    only: Only = (),
+    plugins: Plugins = (),
     json: Json = False,
-    plugin: Plugin = None,
 ) -> None:
-    """Write down, with a hash, what was decided on development data: query methods, paradigms, grids, recipes.
+    """Write a pre-registration file: query methods, paradigms, HP grids and recipes decided on development data.
 
-    A study with roll-out data follows it (`freeze = "NAME.freeze.json"` in its file, or fathom run --freeze FILE): it
-    is refused where it departs, and its report says what it followed.
+    A study with roll-out data follows it (`freeze = "NAME.freeze.json"` in its file, or fathom run --freeze FILE). It
+    is refused if it departs from the file, and its report says which file it followed.
 
     Args:
-        study: Development study: its name, TOML file, or the folder of its results.
-        out: The file [default: NAME.freeze.json].
+        study: Development study: its name, its file, or the folder of its results.
+        out: File to write [default: NAME.freeze.json].
     """
-    from fathom.core.text import plural
-    from fathom.design.freeze import freeze as write
-    from fathom.design.freeze import load_freeze
-    from fathom.design.study_file import load_study
-    from fathom.design.subset import select
-    from fathom.store.store import Store
-
-    add_plugins(plugin)
-    store = Store.open(study) if (Path(study) / "study.json").is_file() else None
-    path = write(select(store.study if store else load_study(study), only or []), out, store=store)
-    kept = load_freeze(path)
+    made = api.freeze(study, out, only=only, plugins=plugins)
     if json:
-        print_json({"file": str(path), **kept})
+        print_json(made.to_json())
         return
-    counts = [plural(len(kept[key]), word) for key, word in KINDS.items()]
-    told = f"froze {', '.join(counts)}, decided on {', '.join(kept['developed_on'])}: [bold]{kept['hash']}[/]"
-    console.print(told, highlight=False)
-    console.print(str(path), markup=False, highlight=False, soft_wrap=True)
+    counts = [plural(len(made.content[key]), word) for key, word in KINDS.items()]
+    text = f"froze {', '.join(counts)}, decided on {', '.join(made.content['developed_on'])}: [bold]{made.hash}[/]"
+    console.print(text, highlight=False)
+    console.print(str(made.file), markup=False, highlight=False, soft_wrap=True)

@@ -1,28 +1,26 @@
 """Verbs that compute: run a study, write its report, train an encoder."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter, validators
 
-from fathom.cli.app import (
-    Data,
-    Device,
-    Download,
-    Hparams,
-    Json,
-    Only,
-    Plugin,
-    Quiet,
-    Threads,
-    Workers,
-    add_plugins,
-    app,
-    command_line,
-)
-from fathom.cli.console import bar_over, err, print_encoder, print_json, print_outcome, write_report
+from fathom import api
+from fathom.cli.app import AtLeast0, Flag, Flat, Json, MachineOptions, Only, Out, Output, Quiet, again, app
+from fathom.cli.console import err, print_encoder, print_json, print_outcome, write_report
+from fathom.core.machine import RunOptions
+from fathom.core.progress import progress_bar
 from fathom.core.records import FathomError
+
+
+@dataclass(frozen=True)
+class RunFlags(RunOptions):
+    """`RunOptions` as options."""
+
+    extend: Flag = False
+    accept_environment: Flag = False
+    gpu_share: Annotated[float | None, Parameter(validator=validators.Number(gt=0, lte=1))] = None
 
 
 @app.command
@@ -30,97 +28,54 @@ def run(
     study: str,
     /,
     *,
-    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
-    only: Only = None,
-    hparams: Hparams = None,
+    out: Annotated[Path | None, Out] = None,
+    only: Only = (),
+    workers: Annotated[int | None, AtLeast0] = None,
     engine: str = "local",
-    workers: Workers = None,
-    threads: Threads = 1,
-    data: Data = None,
-    download: Download = False,
-    device: Device = "auto",
-    gpu_share: Annotated[float | None, Parameter(name="--gpu-share")] = None,
-    fast: Annotated[bool, Parameter(negative="")] = False,
-    freeze: Path | None = None,
-    report: bool = True,
-    extend: Annotated[bool, Parameter(negative="")] = False,
-    accept_environment: Annotated[bool, Parameter(negative="")] = False,
-    quiet: Quiet = False,
-    json: Json = False,
-    plugin: Plugin = None,
+    options: Annotated[RunFlags, Flat] = RunFlags(),
+    machine: Annotated[MachineOptions, Flat] = MachineOptions(),
+    output: Annotated[Output, Flat] = Output(),
 ) -> int:
-    """Run a study, or go on where it stopped: the same command again finishes it.
+    """Run a study. Run the same command again to resume it.
 
-    With --only a part of it is done; the folder is that of the whole study, so the rest can follow there.
+    With --only a part of it is run; the folder holds the whole study, so the rest can be run in it later.
 
     Args:
-        study: Name of a built-in study, or path of a TOML file.
+        study: Name of a built-in study, or path of a study file.
         out: Folder for the results [default: runs/NAME].
+        workers: Worker processes [default: one per core, one per GPU]; 0 works in this process. Not for Ray.
         engine: local: worker processes of this machine. ray or ray:HOST:PORT: a Ray cluster whose machines all see the
             results and the data under the same paths.
-        workers: Worker processes [default: one per core, one per GPU]; 0 works in this process. Not for ray.
-        threads: CPU threads of each worker; part of what decides the numbers.
-        gpu_share: Share of a GPU that a job takes on Ray, such as 0.25 [default: a whole one until it is measured].
-        fast: On CUDA, the fastest kernels; numbers then agree from run to run as those of two seeds do, not to the bit.
-        freeze: File of fathom freeze: what was decided on development data, and is followed on roll-out data.
-        report: Write the report at the end.
-        extend: Accept a study that adds runs to the one in the folder.
-        accept_environment: Accept other package versions, device or threads than the folder's results have.
+        output.report: Write the report at the end.
     """
-    from fathom.design.study_file import load_study
-    from fathom.design.subset import select
-    from fathom.engine.engine import Interrupted
-    from fathom.engine.engine import run_study as run_study
+    from fathom.engine.watch import Interrupted
 
-    add_plugins(plugin)
-    the_study = load_study(study, hparams, freeze=freeze)
-    part = select(the_study, only or [])
-    folder = out or Path("runs") / the_study.name
-    silent = quiet or json
     try:
-        with bar_over(f"{the_study.name}: {len(part.runs)} runs", silent, folder) as progress:
-            outcome = run_study(
-                the_study,
-                folder,
-                data=data,
-                download=download,
-                engine=engine,
-                device=device,
-                threads=threads,
-                workers=workers,
-                gpu_share=gpu_share,
-                fast=fast,
-                extend=extend,
-                accept_environment=accept_environment,
-                only=part if len(part.runs) < len(the_study.runs) else None,
-                quiet=silent,
-                progress=progress,
-            )
+        outcome = api.run(
+            study,
+            out,
+            only=only,
+            workers=workers,
+            engine=engine,
+            options=options,
+            machine=machine,
+            quiet=output.silent,
+        )
     except Interrupted as stop:
-        before = not stop.outcome.trainings  # training began
-        safe = f"{stop.outcome.committed} of {stop.outcome.trainings} trainings are safe in {folder}"
-        safe = f"{_rounds(folder)} rounds are safe in {folder}" if before else safe
-        err.print(
-            f"Stopped. {safe}. To go on, type the same command again:\n  {command_line()}", markup=False, soft_wrap=True
-        )
+        ended, done = stop.outcome, f"{api.count_rounds(stop.outcome.out)} rounds"
+        done = f"{ended.committed} of {ended.trainings} trainings" if ended.trainings else done
+        text = f"Stopped. {done} are committed in {ended.out}. {again()}"
+        err.print(text, markup=False, soft_wrap=True)
         return stop.exit_code
-    except KeyboardInterrupt:  # outside training, as while data are loaded
-        safe = (
-            f"{done} rounds are safe in {folder}" if (done := _rounds(folder)) else f"No round is committed in {folder}"
-        )
-        raise KeyboardInterrupt(f"{safe}. To go on, type the same command again:\n  {command_line()}") from None
-    print_outcome(outcome, silent)
-    page = write_report(folder, silent) if report and _rounds(folder) else None
-    if json:
+    except KeyboardInterrupt as stop:  # before training, as while data are loaded
+        raise KeyboardInterrupt(f"{stop}. {again()}") from None
+    print_outcome(outcome, output.silent)
+    page = write_report(Path(outcome.out), output.silent) if output.report and api.count_rounds(outcome.out) else None
+    if output.json:
         print_json({**asdict(outcome), "finished": outcome.finished, "report": str(page) if page else None})
     elif page:
         print(page)  # last line, plain, for scripts
     return 0 if outcome.finished else 3
-
-
-def _rounds(folder: Path) -> int:
-    """Rounds committed in a study's folder, by their names alone."""
-    return sum(1 for _ in folder.glob("runs/*/round-*.json"))
 
 
 @app.command
@@ -143,40 +98,33 @@ def pretrain(
     /,
     *,
     paradigm: str = "self-sl",
-    seed: Annotated[int, Parameter(validator=validators.Number(gte=0))] = 0,
+    seed: Annotated[int, AtLeast0] = 0,
     take_in: Annotated[Path | None, Parameter(name="--import")] = None,
-    data: Data = None,
-    download: Download = False,
-    device: Device = "auto",
-    threads: Threads = 1,
-    fast: Annotated[bool, Parameter(negative="")] = False,
+    machine: Annotated[MachineOptions, Flat] = MachineOptions(),
     quiet: Quiet = False,
     json: Json = False,
-    plugin: Plugin = None,
 ) -> None:
-    """Train an encoder without labels and keep it, or import one; prints the name that studies use it by.
+    """Train an encoder without labels, or import one. Prints the name that studies use it by.
 
-    The same command again goes on where it stopped. A study trains the encoders that it needs by itself, and finds one
-    that was trained here.
+    Run the same command again to resume. Studies find an encoder that was trained here, and train those that they need
+    and do not find.
 
     Args:
-        dataset: Call-string of the dataset, for example cifar10; only the train part of the seed's split is used.
-        paradigm: Call-string that decides the recipe, for example "self-sl(pretrain_epochs=200)".
+        dataset: Spec string of the dataset, for example cifar10; only the train part of the seed's split is used.
+        paradigm: Spec string that decides the recipe, for example "self-sl(pretrain_epochs=200)".
         seed: Seed of the split and of the training.
-        take_in: Import this file instead: a safetensors state dict, or a torch file of tensors alone.
-        threads: CPU threads; part of what decides the numbers.
-        fast: As for fathom run, which finds it only in the same mode.
+        take_in: Import this file instead: a safetensors state dict, or a torch file that holds only tensors.
     """
-    add_plugins(plugin)
+    api.register(machine.plugins)
     if (dataset is None) == (take_in is None):
         raise FathomError("expected either a dataset to train an encoder on, or --import FILE")
     from fathom.engine import pretrain as encoders
 
     if take_in is not None:
-        made = encoders.take_in(take_in, data=data)
+        made = encoders.take_in(take_in, machine=machine)
     else:
-        options: dict[str, Any] = {"seed": seed, "data": data, "download": download, "device": device}
-        with bar_over(f"pre-training on {dataset}, seed {seed}", quiet or json, unit="epochs") as tell:
-            options |= {"threads": threads, "fast": fast, "tell": lambda told: tell(told["done"], told["of"])}
-            made = encoders.pretrain_encoder(str(dataset), paradigm, **options)
+        title = f"pre-training on {dataset}, seed {seed}"
+        with progress_bar(title, quiet=quiet or json, unit="epochs") as show:
+            tell = (lambda said: show(said["done"], said["of"])) if show else None
+            made = encoders.pretrain_encoder(str(dataset), paradigm, seed=seed, machine=machine, tell=tell)
     print_encoder(made, json, quiet)

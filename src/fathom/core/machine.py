@@ -1,8 +1,9 @@
 """Where a study runs and how: two records, passed whole from the command line and the API to the engine."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,7 @@ class Machine:
         cache: Folder of decoded images, features and encoders [default: FATHOM_CACHE, else in the folder of datasets].
         download: Download datasets and weights that are absent.
         device: auto, cpu, cuda or cuda:N.
-        threads: CPU threads per worker. On the CPU their number changes the numbers.
+        threads: CPU threads per worker. Results computed on the CPU depend on it.
         fast: On CUDA, use the fastest kernels instead of deterministic ones. Two runs then differ like two seeds.
         plugins: Python files that register your query methods, datasets or paradigms.
     """
@@ -26,6 +27,17 @@ class Machine:
     threads: int = 1
     fast: bool = False
     plugins: tuple[Path, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-plain fields, for the orders of worker processes."""
+        folders = {name: path and str(path) for name, path in (("data", self.data), ("cache", self.cache))}
+        return {**asdict(self), **folders, "plugins": [str(path) for path in self.plugins]}
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "Machine":
+        """The machine that `to_json` wrote."""
+        folders = {name: fields[name] and Path(fields[name]) for name in ("data", "cache")}
+        return cls(**{**fields, **folders, "plugins": tuple(map(Path, fields["plugins"]))})
 
 
 @dataclass(frozen=True)

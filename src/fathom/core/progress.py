@@ -1,75 +1,101 @@
-"""Progress of a study on standard error: a bar where it is a terminal, a line now and then where it is not."""
+"""Progress of a study on standard error: a bar in a terminal or a notebook, elsewhere a line every 15 seconds."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from fathom.core.durations import duration
+from fathom.core.work import WorkKind
 
 LINE_EVERY = 15.0  # seconds
+STDERR = Console(stderr=True, highlight=False)  # one console for bar and messages, so that neither overwrites the other
+
+ShowProgress = Callable[[int, int], None]  # (done, total)
 
 
 @contextmanager
-def bar(
-    what: str, console: Console, in_progress: Callable[[], str] = lambda: "", unit: str = "trainings"
-) -> Iterator[Callable[[int, int], None]]:
-    """Yields `tell(committed, total)`; counts trainings, their rate in this call, and the time left at that rate.
+def progress_bar(
+    title: str,
+    *,
+    quiet: bool = False,
+    unit: str = "trainings",
+    in_progress: Callable[[], str] = lambda: "",
+    console: Console = STDERR,
+) -> Iterator[ShowProgress | None]:
+    """Show how many units are done, their rate since the start, and the time left at that rate.
 
     Args:
-        what: What is done.
-        console: Where it is told.
-        under_way: What long work says of itself at the moment.
-        unit: What is counted.
+        title: Text before the bar.
+        quiet: Show nothing.
+        unit: Name of the counted units.
+        in_progress: Gives a text on the jobs that run now.
+        console: Output; a notebook is detected by rich.
+
+    Yields:
+        Function of (done, total) to call after each step; None if `quiet`.
     """
     clock = _Rate()
-    if not console.is_terminal:
-        yield _lines(what, console, clock, in_progress, unit)
+    if quiet:
+        yield None
+        return
+    # In a notebook rich draws the bar with ipywidgets and warns without it.
+    if not (console.is_terminal or (console.is_jupyter and find_spec("ipywidgets"))):
+        yield _lines(title, console, clock, in_progress, unit)
         return
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(
         *columns, TextColumn(unit), TimeElapsedColumn(), TextColumn("{task.fields[left]}"), console=console
     ) as progress:
-        task = progress.add_task(what, total=None, left="")
+        task = progress.add_task(escape(title), total=None, left="")
 
-        def tell(committed: int, total: int) -> None:
-            left = "  ".join(part for part in (clock.left(committed, total), escape(in_progress())) if part)
-            progress.update(task, completed=committed, total=total, left=left)
+        def show(done: int, total: int) -> None:
+            left = "  ".join(part for part in (clock.left(done, total), escape(in_progress())) if part)
+            progress.update(task, completed=done, total=total, left=left)
 
-        yield tell
+        yield show
 
 
-def _lines(
-    what: str, console: Console, clock: "_Rate", in_progress: Callable[[], str], unit: str
-) -> Callable[[int, int], None]:
+def describe_job(job: dict[str, Any]) -> str:
+    """One running job of `Store.in_progress`: `pre-training: 37 of 1000 epochs, knn_accuracy 0.71`."""
+    kind = str(job["job"]).removeprefix("shared/").partition("/")[0]  # of shared/<kind>/<key> or runs/<key>/...
+    name = WorkKind(kind).words if kind in (WorkKind.PRETRAIN, WorkKind.FEATURES) else "training"
+    unit = "images" if kind == WorkKind.FEATURES else "epochs"
+    measured = "".join(f", {key} {job[key]:.2f}" for key in ("loss", "knn_accuracy", "val_score") if key in job)
+    return f"{name}: {job['done']} of {job['of']} {unit}{measured}"
+
+
+def _lines(title: str, console: Console, clock: "_Rate", in_progress: Callable[[], str], unit: str) -> ShowProgress:
     last = [float("-inf")]
 
-    def tell(committed: int, total: int) -> None:
+    def show(done: int, total: int) -> None:
         now = time.monotonic()
         if now - last[0] >= LINE_EVERY:
             last[0] = now
-            left = f"{clock.left(committed, total)}  {in_progress()}".rstrip()
-            console.print(f"{what}: {committed} of {total} {unit} {left}", markup=False, soft_wrap=True)
+            left = f"{clock.left(done, total)}  {in_progress()}".rstrip()
+            console.print(f"{title}: {done} of {total} {unit} {left}", markup=False, soft_wrap=True)
 
-    return tell
+    return show
 
 
 class _Rate:
-    """Trainings a second since the first look, so that what an earlier call did does not count."""
+    """Units per second since the first call, so that what an earlier call of `run` committed does not count."""
 
     def __init__(self) -> None:
         self.first: tuple[float, int] | None = None
 
-    def left(self, committed: int, total: int) -> str:
+    def left(self, done: int, total: int) -> str:
         now = time.monotonic()
         if self.first is None:
-            self.first = (now, committed)
-        seconds, since = now - self.first[0], committed - self.first[1]
+            self.first = (now, done)
+        seconds, since = now - self.first[0], done - self.first[1]
         if since <= 0 or seconds <= 0:
             return ""
         rate = since / seconds
         pace = f"{rate:.1f}/s" if rate >= 1 else f"{rate * 60:.1f}/min" if rate * 60 >= 1 else f"{rate * 3600:.1f}/h"
-        return f"{pace}, {duration((total - committed) / rate)} left"
+        return f"{pace}, {duration((total - done) / rate)} left"

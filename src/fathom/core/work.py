@@ -33,7 +33,7 @@ class WorkKind(StrEnum):
     RETUNE_SEARCH = "retune-search", "HP search within a run", True
     RETUNE_CHOICE = "retune-choice", "HP choice within a run"
 
-    def __new__(cls, value: str, words: str, is_training: bool = False, stage: str | None = None) -> "WorkKind":
+    def __new__(cls, value: str, words: str = "", is_training: bool = False, stage: str | None = None) -> "WorkKind":
         kind = str.__new__(cls, value)
         kind._value_, kind.words, kind.is_training, kind.stage = value, words, is_training, stage
         return kind

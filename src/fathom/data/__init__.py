@@ -1,4 +1,4 @@
-"""What is labeled, and how much: datasets, their images, splits and label regimes."""
+"""Datasets, their images, splits and label regimes."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ __all__ = ["load", "sketch_of"]
 
 
 def load(text: str, root: "fathom.data.dataset.DataRoot") -> "fathom.data.dataset.Dataset":
-    """Load the dataset of a call-string; its name is the canonical call-string.
+    """Load the dataset of a spec string; its name is the canonical spec string.
 
     Args:
         text: For example `cifar10-lt(rho=50)`.
@@ -31,22 +31,22 @@ def load(text: str, root: "fathom.data.dataset.DataRoot") -> "fathom.data.datase
     if not isinstance(made, Dataset):
         raise FathomError(f"dataset {text!r} ({entry.path}) gave {type(made).__name__}; expected a Dataset")
     declared = arguments.get("role") or entry.options.get("role", "development")
-    if made.role != declared:  # who cannot load the data has to believe what is declared
+    if made.role != declared:  # planning and freezing read the declared role without loading the data
         raise FathomError(
-            f"dataset {text!r} ({entry.path}) is registered with the role {declared!r} and gave {made.role!r}; say "
+            f"dataset {text!r} ({entry.path}) is registered with the role {declared!r} and gave {made.role!r}; write "
             f'@dataset({entry.name.split("/")[-1]!r}, role="{made.role}")'
         )
     return replace(made, name=str(call))
 
 
 def sketch_of(text: str) -> "fathom.data.dataset.Dataset | None":
-    """The dataset of a call-string with its official sizes and blank images, without its files (see `data.sketch`).
+    """The sketch of a spec string: the dataset with official sizes and blank images, without its files.
 
     Args:
         text: For example `cifar10-lt(rho=50)`.
 
     Returns:
-        None where the dataset has no sketch: its sizes are known from its files alone.
+        None where the dataset has no sketch, because its sizes are known only from its files.
 
     Raises:
         FathomError: Unknown dataset or parameter, or sizes that do not fit.
@@ -61,7 +61,7 @@ def sketch_of(text: str) -> "fathom.data.dataset.Dataset | None":
 
 
 def _arguments(entry: "Entry", call: "SpecString") -> "dict[str, Value]":
-    """What the call says, as the builder's signature has it: a whole number may stand for a fraction, as in rho=50."""
+    """The arguments with the types of the builder's signature: a whole number may stand for a float, as in rho=50."""
     return {
         key: float(value) if isinstance(entry.parameters[key], float) and isinstance(value, int) else value
         for key, value in call.arguments

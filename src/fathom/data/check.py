@@ -1,4 +1,4 @@
-"""What is in a dataset, and what is wrong with it, before anything is trained on it."""
+"""Check a dataset before anything is trained on it: its content and its problems."""
 
 import hashlib
 from collections import Counter
@@ -21,22 +21,22 @@ from fathom.data.regimes import build_regime, check_regime
 from fathom.data.splits import largest_start, train_val_split
 from fathom.registry import registry
 
-RAW = {"folder": ("path",), "table": ("path", "outside", "leaks")}  # looked at file by file, and what says which files
+RAW = {"folder": ("path",), "table": ("path", "outside", "leaks")}  # checked file by file -> parameters of the listing
 
 
 @dataclass
 class DataReport:
-    """What `check_data` found. JSON-plain by `to_json`.
+    """The result of `check_data`; JSON-plain by `to_json`.
 
     Args:
-        dataset: Call-string.
+        dataset: Spec string.
         train, test: Images in each split (labeled or not).
         classes: Images of each class: `{"cat": {"train": 40, "test": 10}}`.
         sizes: Images of each size as stored, `{"640x480": 12}` (width x height), most frequent first.
         modes: Images of each pixel format (Pillow's names) and file format, `{"RGB JPEG": 12}`.
         groups: Number of groups, or None where there are none.
-        problems: What is wrong; `error` means that the dataset cannot be used.
-        notes: What the dataset itself remarks.
+        problems: Problems found; `error` means that the dataset cannot be used.
+        notes: Notes of the dataset itself.
     """
 
     dataset: str
@@ -51,7 +51,7 @@ class DataReport:
 
     @property
     def ok(self) -> bool:
-        """Whether the dataset can be used."""
+        """True if the dataset can be used."""
         return not any(p.severity == "error" for p in self.problems)
 
     def to_json(self) -> dict[str, Any]:
@@ -76,13 +76,13 @@ class DataReport:
 
 
 def check_data(text: str, root: DataRoot) -> DataReport:
-    """Look at every image of a dataset: counts, sizes, exact duplicates, unreadable files, group leaks, label regimes.
+    """Check every image of a dataset: counts, sizes, exact duplicates, unreadable files, group leaks, label regimes.
 
-    Folders and tables are looked at file by file, each decoded completely; bad files do not stop it. Of other datasets,
-    whose files are checked by their official sums, the images are looked at as they are trained on.
+    Folders and tables are checked file by file, each decoded completely; bad files do not stop it. Other datasets have
+    official checksums; their images are checked as they are trained on.
 
     Args:
-        text: Call-string of the dataset.
+        text: Spec string of the dataset.
         root: Where datasets are found.
 
     Raises:
@@ -104,7 +104,7 @@ def check_data(text: str, root: DataRoot) -> DataReport:
     return report
 
 
-# --------------------------------------------------------------------------------------------- one's own images
+# ------------------------------------------------------------------------------------------------- user images
 
 
 def _check_listing(name: str, listing: Listing, options: FolderOptions, kind: str, root: DataRoot) -> DataReport:
@@ -148,7 +148,7 @@ def _check_listing(name: str, listing: Listing, options: FolderOptions, kind: st
 
 
 def _look(path: Any) -> tuple[str, ImageFacts]:
-    """Digest of the decoded pixels (the same picture in another file or format is the same picture), and the facts."""
+    """Digest of the decoded pixels, which is equal for copies in other files or formats; and the facts of the file."""
     image, facts = read_image(path)
     return hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest(), facts
 
@@ -194,7 +194,7 @@ def _check_loaded(dataset: Dataset) -> DataReport:
 
 
 def _check_regimes(report: DataReport, dataset: Dataset) -> None:
-    """Which label regimes the images are enough for, in the split of seed 0; an error where it is none at all."""
+    """Note the label regimes that fit the split of seed 0; report an error if none can."""
     try:
         train, held_out = train_val_split(dataset, Streams(0)("split"))
     except FathomError as error:
@@ -210,7 +210,7 @@ def _check_regimes(report: DataReport, dataset: Dataset) -> None:
         return
     fit, refused = [], {}
     for name, entry in registry.index()["regime"].items():
-        if not entry.module.startswith("fathom.") or name == "custom":  # which has no sizes of its own
+        if not entry.module.startswith("fathom.") or name == "custom":  # custom has no default sizes
             continue
         regime = build_regime(name, dataset)
         try:
@@ -239,7 +239,7 @@ def _count(report: DataReport, class_names: tuple[str, ...], train: Any, test: A
 
 
 def _duplicates(report: DataReport, hashes: list[str | None], names: list[str], labels: Any, test: Any) -> None:
-    """Report equal pictures, the worst kind of each set alone: with several labels, then across the split."""
+    """Report equal images, each set once as its worst kind: different labels, then across splits, then within one."""
     same: dict[str, list[int]] = {}
     for i, sha256 in enumerate(hashes):
         if sha256 is not None:

@@ -1,4 +1,4 @@
-"""Labels from official counts alone, in an order nobody took from the files: for sketches (`data.sketch`)."""
+"""Labels made from official counts alone, for sketches (`data.sketch`); their order is not that of the files."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from fathom.data.splits import Ids
 
 
 def mixed(counts: Sequence[int]) -> Ids:
-    """Labels with the given number of images of each class, spread so that the first m have nearly the same shares."""
+    """Labels with the given count per class, spread so that every prefix has nearly the same shares."""
     labels = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
     place = np.concatenate([(np.arange(n) + 0.5) / n for n in counts])
     drawn: Ids = labels[np.argsort(place, kind="stable")]
@@ -16,5 +16,5 @@ def mixed(counts: Sequence[int]) -> Ids:
 
 
 def evenly(n: int, num_classes: int) -> Ids:
-    """n labels of balanced classes, in turn."""
+    """n labels of balanced classes: 0, 1, ..., c - 1, 0, ..."""
     return np.arange(n, dtype=np.int64) % num_classes

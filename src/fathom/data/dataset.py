@@ -10,19 +10,19 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
+from fathom.core.augmentations import AUGMENTATIONS
 from fathom.core.metrics import MAIN_METRICS
 from fathom.core.records import FathomError
 from fathom.data.vault import Labels, LabelVault
 
 ROLES = ("development", "roll-out")
-AUGMENT = ("cifar", "digits", "isic", "imagenet")
 
 
 @runtime_checkable
 class Images(Protocol):
     """Images of one size, reached by index: in memory, on the device, or in a memory map.
 
-    For a paradigm with a fixed backbone its features stand in their place: floating-point [b, d], `size` (1, d).
+    For a paradigm with a fixed backbone they are replaced by its features: floating-point [b, d], `size` (1, d).
     """
 
     def __len__(self) -> int: ...
@@ -42,7 +42,7 @@ class Images(Protocol):
         ...
 
     def to(self, device: torch.device) -> "Images":
-        """The same images, taken on `device` (moved there where they fit in memory)."""
+        """Images that are taken on `device` (moved there where they fit in memory)."""
         ...
 
 
@@ -51,30 +51,29 @@ class Dataset:
     """One image classification dataset.
 
     Args:
-        name: Canonical call-string it was built from.
+        name: Canonical spec string it was built from.
         images: Train images (n of them); the order is fixed by content or official file, never by file system.
         labels: Class of each train image, 0 to c - 1; int64 [n]. Given as an array, kept as a `LabelVault`.
         test_images: The fixed test split.
         test_labels: int64 [t].
         class_names: c names.
         metric: Main test metric: `accuracy` or `balanced_accuracy`.
-        balanced: Whether the classes are of (nearly) equal size. Decides how starting sets are drawn and whether
-            training oversamples.
+        balanced: True if the classes are of (nearly) equal size; decides how starting sets are drawn, and if training
+            oversamples.
         role: `development` (may be tuned on) or `roll-out` (never tuned on).
-        val_split: Train images set aside for validation before anything else, drawn anew by each seed.
+        val_split: Train images held out for validation, drawn anew by each seed.
         mean, std: Channel statistics for normalization, in [0, 1].
-        augment: Family of augmentations: `cifar` (flip, crop), `digits` (shift; a mirrored digit is no digit),
-            `isic`, `imagenet` (see `learn.augment.families`).
+        augment: Family of augmentations (`core.augmentations`).
         groups: Group of each train image (lesion, patient, track), int64 [n]; images of a group stay on one side
             of a split. None where there are none.
-        test_groups: The same for the test split, in the same numbering.
+        test_groups: Groups of the test split, in the numbering of `groups`.
         long_tail: rho: the train part of a split is thinned to an exponential decay from 1 to 1/rho; None to keep all.
-        regimes: What the named regimes change for this dataset, for example `{"high": {"rounds": 5}}`; for one
+        regimes: Changes of named regimes for this dataset, for example `{"high": {"rounds": 5}}`; for one
             paradigm alone `{"semi-sl/low": {"query_size": 1500, "rounds": 4}}`.
-        ids: A name for each train image that outlives the order (file name, official index); None for the index.
+        ids: Name of each train image that does not depend on the order (file name, official index); None for the index.
         source: Where the data is from: citation, address, license.
-        revision: Short hash of labels, test labels, groups and pixels: what "the same data" means.
-        notes: What a reader of the report must know.
+        revision: Short hash of labels, test labels, groups and pixels, which identifies the data.
+        notes: Notes for the reader of the report.
     """
 
     name: str
@@ -111,15 +110,15 @@ class Dataset:
         return self.labels
 
     def __post_init__(self) -> None:
-        """Seal the train labels, and refuse what cannot be trained on, such as labels that do not fit the images.
+        """Seal the train labels; refuse parts that would train without an error and give nonsense.
 
         Raises:
-            FathomError: Parts do not fit together, or a field has a value nobody would understand.
+            FathomError: Parts do not fit together, or a field has an unknown value.
         """
         for what, given, allowed in (
             ("metric", self.metric, MAIN_METRICS),
             ("role", self.role, ROLES),
-            ("augment", self.augment, AUGMENT),
+            ("augment", self.augment, tuple(AUGMENTATIONS)),
         ):
             if given not in allowed:
                 raise FathomError(f"dataset {self.name}: {what} is {given!r}; expected one of: {', '.join(allowed)}")
@@ -158,7 +157,7 @@ class Dataset:
         if labels.dtype != np.int64 or labels.ndim != 1 or len(images) != len(labels):
             raise FathomError(
                 f"{where}: {len(images)} images and labels of shape {labels.shape}, {labels.dtype}; expected one int64 "
-                "label for each image"
+                "label per image"
             )
         if labels.min() < 0 or labels.max() >= self.num_classes:
             raise FathomError(
@@ -170,12 +169,12 @@ class Dataset:
 
 @dataclass(frozen=True)
 class DataRoot:
-    """Where datasets are found, and whether they may be fetched.
+    """Where datasets are found, and if they may be downloaded.
 
     Args:
         path: Folder of the official files (`--data` or `FATHOM_DATA`).
         cache: Folder for decoded images, features and encoders (`FATHOM_CACHE`, see `engine.engine.data_root`).
-        download: Whether absent files may be downloaded.
+        download: Allows downloads of absent files.
         quiet: No progress bars.
     """
 

@@ -1,4 +1,4 @@
-"""Images of one size, reached by index: in memory, on the device, or in a memory map. A subset is an index."""
+"""Images of one size, accessed by index: in memory, on the device, or in a memory map; and subsets of them."""
 
 import hashlib
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fathom.data.dataset import Images
 
-DEVICE_SHARE = 0.5  # of the device's free memory that a set of images may take; the rest is for training
+DEVICE_SHARE = 0.5  # of the device's free memory for a set of images; the rest is for training
 CHUNK = 2**26  # bytes that are copied or hashed at a time
 
 
@@ -43,12 +43,12 @@ class TensorImages:
         return self._device
 
     def take(self, ids: Int[Tensor, "b"]) -> UInt8[Tensor, "b 3 h w"]:
-        """The images at `ids`, 0 to len - 1 (checked where that needs no wait for the device)."""
+        """The images at `ids`, 0 to len - 1 (checked where that needs no synchronization with the device)."""
         check_ids(ids, len(self))
         return put(self.pixels[ids.to(self.pixels.device)], self._device)
 
     def to(self, device: torch.device) -> "TensorImages":
-        """The same images taken on `device`: moved there where they fit, else copied batch by batch."""
+        """Images that are taken on `device`: moved there where they fit, else copied batch by batch."""
         device = indexed(device)
         if device == self.pixels.device or not fits(self.pixels.nbytes, device):
             return TensorImages(self.pixels, device, self.sha256)
@@ -85,7 +85,7 @@ class MappedImages:
         return self._device
 
     def take(self, ids: Int[Tensor, "b"]) -> UInt8[Tensor, "b 3 h w"]:
-        """The images at `ids`, 0 to len - 1, read from the file in its order whatever the order of `ids`."""
+        """The images at `ids`, 0 to len - 1, read in the order of the file, which avoids a disk seek per image."""
         rows = ids.cpu().numpy()
         check_ids(torch.from_numpy(rows), len(self))
         order = np.argsort(rows, kind="stable")
@@ -94,7 +94,7 @@ class MappedImages:
         return put(torch.from_numpy(batch), self._device)
 
     def to(self, device: torch.device) -> "MappedImages | TensorImages":
-        """The same images taken on `device`: moved there where they fit; on the CPU they stay in the map."""
+        """Images that are taken on `device`: moved there where they fit; on the CPU they stay in the map."""
         device = indexed(device)
         if device.type == "cpu" or not fits(self.pixels.nbytes, device):
             return MappedImages(self.pixels, device, self.sha256)
@@ -135,13 +135,16 @@ class Subset:
         return self.images.take(self.ids[ids.to(self.ids.device)])
 
     def to(self, device: torch.device) -> "Subset | TensorImages":
-        """The same images taken on `device`: the whole set moved where it fits, else the subset alone, else copied
-        batch by batch. Move the set before taking subsets of it: subsets of a moved set share its memory."""
+        """Images that are taken on `device`.
+
+        The whole set is moved where it fits, else the subset alone; else each batch is copied. Move a set before taking
+        subsets of it: subsets of a moved set share its memory.
+        """
         device = indexed(device)
         moved = self.images.to(device)
         resident = _held(moved) == device
         nbytes = len(self) * 3 * self.size[0] * self.size[1]
-        features = self.size[0] == 1  # no pixels; they are read as they are used
+        features = self.size[0] == 1  # no pixels: they are read from their map batch by batch
         if not (features or resident) and device.type != "cpu" and fits(nbytes, device):
             return TensorImages(_gather(self, device))
         subset = Subset(moved, self.ids)
@@ -150,7 +153,7 @@ class Subset:
 
 
 def pixels_sha256(images: Images) -> str:
-    """SHA-256 of all pixels in order, hexadecimal; the same for the same images wherever they are held."""
+    """SHA-256 of all pixels in order, hexadecimal; it does not depend on where they are stored."""
     known = getattr(images, "sha256", None)
     if isinstance(known, str):
         return known
@@ -168,7 +171,7 @@ def channel_statistics(images: Images) -> tuple[tuple[float, float, float], tupl
     total, squares = np.zeros(3), np.zeros(3)
     for ids in chunks(images):
         batch = images.take(ids).cpu()
-        for c in range(3):
+        for c in range(3):  # by histograms: integers below 2**53 are exact in float64, whatever the chunks
             counts = np.bincount(batch[:, c].reshape(-1).numpy(), minlength=256).astype(np.float64)
             total[c] += counts @ np.arange(256)
             squares[c] += counts @ np.arange(256.0) ** 2
@@ -186,11 +189,11 @@ def chunks(images: Images) -> list[Tensor]:
     return list(torch.split(torch.arange(len(images)), step))
 
 
-# ------------------------------------------------------------------------------------ what all sets of images share
+# ------------------------------------------------------------------------------------------ shared by all image sets
 
 
 def indexed(device: torch.device) -> torch.device:
-    """The same device with its number: `cuda` and `cuda:0` are one device but do not compare equal."""
+    """A device with its number: `cuda` and `cuda:0` are one device but do not compare equal."""
     device = torch.device(device)
     if device.type == "cuda" and device.index is None:
         return torch.device("cuda", torch.cuda.current_device())
@@ -198,7 +201,7 @@ def indexed(device: torch.device) -> torch.device:
 
 
 def _held(images: Images) -> torch.device | None:
-    """Where all values of a set are, if they are in one tensor."""
+    """The device of a set's values, if they are in one tensor."""
     values = getattr(images, "pixels", getattr(images, "values", None))
     return values.device if isinstance(values, Tensor) else None
 
@@ -211,7 +214,7 @@ def _gather(images: Images, device: torch.device) -> Tensor:
 
 
 def put(batch: Tensor, device: torch.device) -> Tensor:
-    """A batch on a device; on its way to a GPU it is pinned, so that nobody waits for it."""
+    """Copy a batch to a device; through pinned memory to a GPU, so that the host does not wait for the copy."""
     if batch.device == device:
         return batch
     if device.type == "cuda" and batch.device.type == "cpu":
@@ -220,7 +223,7 @@ def put(batch: Tensor, device: torch.device) -> Tensor:
 
 
 def fits(nbytes: int, device: torch.device) -> bool:
-    """Whether so many bytes may stay on a device."""
+    """True if `nbytes` may be kept on a device."""
     if device.type != "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(device)
@@ -228,6 +231,6 @@ def fits(nbytes: int, device: torch.device) -> bool:
 
 
 def check_ids(ids: Tensor, n: int) -> None:
-    """A negative id would silently be read from the end. On a device, asking would mean waiting for it."""
+    """Refuse negative ids, which would index from the end. Ids on a GPU are not checked: that would synchronize."""
     if ids.device.type == "cpu" and len(ids) and not (int(ids.min()) >= 0 and int(ids.max()) < n):
         raise IndexError(f"ids from {int(ids.min())} to {int(ids.max())}; expected 0 to {n - 1}")

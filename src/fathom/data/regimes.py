@@ -1,4 +1,4 @@
-"""Label regimes: how much is labeled (paper Sec. 3), and whether it fits a dataset."""
+"""Label regimes: how much is labeled (paper Sec. 3), and the check that it fits a dataset."""
 
 from dataclasses import replace
 from typing import Any
@@ -12,20 +12,20 @@ from fathom.registry.spec_string import SpecString, parse, spell
 
 SIZES = ("start", "query_size", "rounds", "val_size")
 ROUNDS = 10
-VAL_FACTOR = 5  # validation labels for each label of the starting budget
+VAL_FACTOR = 5  # validation labels per label of the starting budget
 
 
 def build_regime(text: str, dataset: Dataset, paradigm: str = "") -> LabelRegime:
-    """The label regime of a call-string on a dataset; its name is the canonical call-string.
+    """The label regime of a spec string on a dataset; its name is the canonical spec string.
 
     Args:
-        text: Call-string.
-        dataset: What it is for; its `regimes` may change the sizes of a named regime, for all paradigms (`"low"`) or
-            for one (`"semi-sl/low"`).
+        text: Spec string.
+        dataset: Its dataset, whose `regimes` may change the sizes of a named regime, for all paradigms (`"low"`) or for
+            one (`"semi-sl/low"`).
         paradigm: Name of the training paradigm.
 
     Raises:
-        FathomError: Unknown regime or parameter, or a value that is no positive whole number.
+        FathomError: Unknown regime or parameter, or a value that is not a positive whole number.
     """
     entry, call = registry.find("regime", text)
     for key, value in call.arguments:
@@ -52,10 +52,10 @@ def low(
     rounds: int | None = None,
     val_size: int | None = None,
 ) -> LabelRegime:
-    """Low-label regime: 5 labels a class to start with and in each query, 10 rounds.
+    """Low-label regime: 5 labels per class in the starting set and in each query, 10 rounds.
 
-    An argument of the call-string comes before what the dataset changes, and that before the rule. `query_size` follows
-    `start`, `val_size` is 5 x `start`, unless they are given.
+    An argument of the spec string takes precedence over a change by the dataset, and that over this rule. Unless given,
+    `query_size` equals `start`, and `val_size` is 5 x `start`.
 
     Source: Lüth et al. 2023, Sec. 3.
     """
@@ -71,10 +71,10 @@ def mid(
     rounds: int | None = None,
     val_size: int | None = None,
 ) -> LabelRegime:
-    """Mid-label regime: 25 labels a class to start with and in each query, 10 rounds. Arguments as for `low`.
+    """Mid-label regime: 25 labels per class in the starting set and in each query, 10 rounds. Arguments as for `low`.
 
-    Source: Lüth et al. 2023, Sec. 3. Validation is 5 x start as in the paper; the study's launcher took 2,500 labels
-        for CIFAR-10, left over from an earlier regime: `mid(val_size=2500)`.
+    Source: Lüth et al. 2023, Sec. 3. Validation is 5 x start as in the paper; the study's launch script has 2,500
+        labels for CIFAR-10, a remnant of an earlier regime: `mid(val_size=2500)`.
     """
     return _regime("mid", 25, dataset, start=start, query_size=query_size, rounds=rounds, val_size=val_size)
 
@@ -88,7 +88,7 @@ def high(
     rounds: int | None = None,
     val_size: int | None = None,
 ) -> LabelRegime:
-    """High-label regime: 100 labels a class to start with and in each query, 10 rounds. Arguments as for `low`.
+    """High-label regime: 100 labels per class in the starting set and in each query, 10 rounds. Arguments as for `low`.
 
     Source: Lüth et al. 2023, Sec. 3.
     """
@@ -104,7 +104,7 @@ def custom(
     rounds: int | None = None,
     val_size: int | None = None,
 ) -> LabelRegime:
-    """A regime of your own sizes: `custom(start=200, query_size=50, rounds=8)`. Arguments as for `low`.
+    """A regime with given sizes: `custom(start=200, query_size=50, rounds=8)`. Arguments as for `low`.
 
     Raises:
         FathomError: `start` is not given.
@@ -115,17 +115,17 @@ def custom(
 
 
 def check_regime(dataset: Dataset, regime: LabelRegime, train_ids: Ids, val_ids: Ids) -> None:
-    """Refuse, before anything trains, a regime that does not fit the split of a seed.
+    """Refuse a regime that does not fit the split of a seed, before anything is trained.
 
-    Only the last query may find fewer samples than the query size (it takes the rest of the pool).
+    Only the last query may be smaller than the query size (it takes the rest of the pool).
 
     Args:
         dataset: The dataset.
         regime: The regime.
-        train_ids, val_ids: The split of the run's seed, so that the classes' counts are exact.
+        train_ids, val_ids: The split of the run's seed; with it the counts per class are exact.
 
     Raises:
-        FathomError: It does not fit: why, and the call-string of the largest regime that would.
+        FathomError: It does not fit; with the reason, and the spec string of the largest regime that fits.
     """
     pool = dataset.vault.class_counts(dataset.num_classes, train_ids)
     held_out = dataset.vault.class_counts(dataset.num_classes, val_ids)
@@ -148,12 +148,12 @@ def check_regime(dataset: Dataset, regime: LabelRegime, train_ids: Ids, val_ids:
             f"{regime.rounds} rounds need {regime.final} training labels, the pool has {len(train_ids)} images"
         )
     if start < dataset.num_classes:
-        # One label of each class is the least that a classifier of these classes can be trained on.
+        # A classifier of these classes needs at least one label of each.
         needed = f"{dataset.num_classes} classes need a starting set of {dataset.num_classes} labels or more"
         reason = "; ".join(problems) or f"a starting set of {regime.start} labels is too small"
         fits = largest_start(dataset, pool, dataset.num_classes) == dataset.num_classes
         advice = (
-            f"type {_with(regime, start=dataset.num_classes)}" if fits else "leave out the rare classes or add images"
+            f"use {_with(regime, start=dataset.num_classes)}" if fits else "leave out the rare classes or add images"
         )
         raise FathomError(f"regime {regime.name} does not fit dataset {dataset.name}: {reason}; {needed}: {advice}")
     if problems:
@@ -161,7 +161,7 @@ def check_regime(dataset: Dataset, regime: LabelRegime, train_ids: Ids, val_ids:
         raise FathomError(
             f"regime {regime.name} does not fit dataset {dataset.name}: {'; '.join(problems)}. The largest that fits "
             f"(start {start}, query size {query_size}, {rounds} rounds, {val_size} validation labels): "
-            f"type {_with(regime, **fitting)}"
+            f"use {_with(regime, **fitting)}"
         )
 
 
@@ -171,7 +171,7 @@ def check_regime(dataset: Dataset, regime: LabelRegime, train_ids: Ids, val_ids:
 def _regime(name: str, per_class: int, dataset: Dataset, **given: int | None) -> LabelRegime:
     changed = dict(dataset.regimes.get(name, {}))
     if given["start"] is not None:
-        # What the dataset says of these belongs to its own start; they follow the one that is given.
+        # The dataset's sizes of these belong to its own start; with another start they follow that one.
         changed.pop("query_size", None)
         changed.pop("val_size", None)
     sizes = changed | {key: value for key, value in given.items() if value is not None}
@@ -192,7 +192,7 @@ def _positive(name: str, key: str, value: Any) -> None:
 
 
 def _largest_rounds(start: int, query_size: int, pool: int, rounds: int) -> int:
-    """Rounds of which every query but the last is full, and the last finds at least one sample."""
+    """The most rounds in which all queries but the last are full, and the last finds at least one sample."""
     queries = -(-(pool - start) // query_size)
     return max(1, min(rounds, queries + 1))
 
@@ -203,7 +203,7 @@ def _counts(dataset: Dataset, counts: Ids, where: str) -> str:
 
 
 def _with(regime: LabelRegime, **sizes: int) -> SpecString:
-    """The call-string of `regime` with other sizes; sizes that the call-string gives anyway are not repeated."""
+    """The spec string of `regime` with other sizes; sizes that it implies are left out."""
     call = parse(regime.name)
     arguments = dict(call.arguments)
     moved = sizes.get("start", regime.start) != regime.start

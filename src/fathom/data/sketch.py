@@ -1,4 +1,4 @@
-"""Datasets without files: official counts with blank images, enough to plan a study and never to run one."""
+"""Sketches (metadata-only datasets): official counts with blank images, to plan a study without its files."""
 
 import torch
 from jaxtyping import Int, UInt8
@@ -8,10 +8,10 @@ from fathom.core.records import FathomError
 
 
 class BlankImages:
-    """So many images of one size, none of which can be taken.
+    """A number of images of one size that have no pixels.
 
     Args:
-        n: How many.
+        n: Number of images.
         size: (height, width) in pixels.
     """
 
@@ -29,7 +29,7 @@ class BlankImages:
 
     @property
     def device(self) -> torch.device:
-        """The CPU, as good as any other: there is nothing to move."""
+        """The CPU; there is nothing to move."""
         return torch.device("cpu")
 
     def take(self, ids: Int[Tensor, "b"]) -> UInt8[Tensor, "b 3 h w"]:
@@ -44,7 +44,7 @@ class BlankImages:
         )
 
     def to(self, device: torch.device) -> "BlankImages":
-        """The same."""
+        """These images."""
         return self
 
 

@@ -1,7 +1,7 @@
-"""Which images are for testing, for validation and for the pool, and which are labeled first (paper Sec. 3).
+"""Splits into test, validation and pool, and the labels of the start (paper Sec. 3).
 
-Ids are indices of the dataset's train images. Every draw comes from a stream that is given, over an order that is fixed
-by content, so nothing here depends on a file system, a locale, a transform or what was drawn before.
+Ids are indices of the dataset's train images. Every draw uses a given stream and an order that is fixed by content, so
+nothing here depends on a file system, a locale, a transform or earlier draws.
 """
 
 from typing import Any
@@ -15,16 +15,16 @@ from fathom.data.vault import LabelVault, ranks_within_class
 
 Ids = np.ndarray[Any, np.dtype[np.int64]]
 
-START_FLOOR = 5  # imbalanced data: labels of each class that a starting set holds before the rest is drawn at random
-VAL_FLOOR = 25  # the same for the validation set
+START_FLOOR = 5  # imbalanced data: labels per class in a starting set before the rest is drawn at random
+VAL_FLOOR = 25  # imbalanced data: labels per class in a validation set before the rest is drawn at random
 TEST_STREAM = Stream(0, ("test",))  # test splits are the same for all seeds of all runs
 
 
 def train_val_split(dataset: Dataset, stream: Stream) -> tuple[Ids, Ids]:
     """Split the train images at random into the train part (the first pool) and the held-out validation part.
 
-    Groups are never parted: they are taken in random order as long as they fit into `val_split`, and one more goes over
-    it where that comes closer. Then, where the dataset is long-tailed, the train part alone is thinned.
+    Groups are never split: they are taken in random order as long as they fit into `val_split`, and one more if that
+    comes closer to it. Then, if the dataset is long-tailed, the train part alone is thinned.
 
     Args:
         dataset: The dataset; `val_split` images are held out.
@@ -37,8 +37,8 @@ def train_val_split(dataset: Dataset, stream: Stream) -> tuple[Ids, Ids]:
         FathomError: The groups leave one side empty.
 
     Source: Lüth et al. 2023, Sec. 3 and study code (split by the run's seed). Groups are ours: images of one lesion on
-        two sides would make the validation score, and so the choice of HPs, too good. The thinning has a stream of its
-        own; in the study's code it depended on the transform.
+        both sides would make the validation score, and so the choice of HPs, optimistic. The thinning has its own
+        stream; in the study's code it depended on the transform.
     """
     n = len(dataset.labels)
     order = stream.numpy().permutation(n).astype(np.int64)
@@ -50,7 +50,7 @@ def train_val_split(dataset: Dataset, stream: Stream) -> tuple[Ids, Ids]:
     if not len(train) or not len(val):
         raise FathomError(
             f"dataset {dataset.name}: its groups leave {len(train)} train and {len(val)} validation images; expected "
-            "both sides to have some. Give more and smaller groups"
+            "images on both sides. Use more and smaller groups"
         )
     if dataset.long_tail is not None:
         train = _thin(train, dataset, dataset.long_tail, stream.at("long-tail"))
@@ -86,7 +86,7 @@ def starting_set(dataset: Dataset, train_ids: Ids, regime: LabelRegime, stream: 
 def validation_set(dataset: Dataset, val_ids: Ids, regime: LabelRegime, stream: Stream) -> Ids:
     """Choose the labeled validation set among the held-out images.
 
-    All of them where the regime asks for as many. Balanced held-out images (a balanced dataset, or a long tail, which
+    All of them if the regime asks for that many. Balanced held-out images (a balanced dataset, or a long tail, which
     only thins the train part): the first n/C of each class in the order of the split. Imbalanced: 25 of each class
     (n/C where that is fewer, all where fewer are held out), the rest uniformly at random.
 
@@ -105,10 +105,10 @@ def validation_set(dataset: Dataset, val_ids: Ids, regime: LabelRegime, stream: 
 
 
 def fixed_test_split(labels: Ids, fraction: float, groups: Ids | None = None) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Choose a fixed test split, stratified by class, the same for every seed; True marks test images.
+    """Choose a fixed test split, stratified by class and equal for all seeds; True marks test images.
 
-    Without groups, round(fraction x n_c) images of each class, but at least one is left for training. With groups,
-    whole groups in random order, each where it brings the classes' counts nearer to that.
+    Without groups: round(fraction x n_c) images of each class, but at least one is left for training. With groups:
+    whole groups in random order, each if it brings the counts per class nearer to that.
 
     Args:
         labels: Classes, 0 to c - 1.
@@ -166,10 +166,10 @@ def _val_shape(dataset: Dataset, size: int) -> tuple[int, int | None]:
 
 
 def _draw(vault: LabelVault, ids: Ids, size: int, floor: int, cap: int | None, stream: Stream | None) -> Ids:
-    """`floor` ids of each class, and others (to `cap` of a class) up to `size`: at random, or the first without stream.
+    """Draw `floor` ids of each class, and others (at most `cap` per class) up to `size`; the first without a stream.
 
-    The others are drawn from an order of their own. In one order for both, those of a class that come after its first
-    few come late: rare classes, which wait longest for their first few, would be drawn too seldom.
+    The others are drawn from a second order. In the order of the first draw, the ids of a class that are left come
+    after its first `floor` ones: those of rare classes, whose first ones come late, would be drawn too seldom.
     """
     order = ids if stream is None else stream.numpy().permutation(ids)
     in_floor = vault.first_per_class(order, floor)
@@ -178,7 +178,9 @@ def _draw(vault: LabelVault, ids: Ids, size: int, floor: int, cap: int | None, s
         others = stream.at("others").numpy().permutation(others)
     drawn: Ids = np.concatenate([sure, others[: max(0, size - len(sure))]])
     if len(drawn) != size:
-        raise FathomError(f"{size} images were asked for, {len(drawn)} can be drawn; check_regime says what fits")
+        raise FathomError(
+            f"expected {size} images, only {len(drawn)} can be drawn; check_regime gives the sizes that fit"
+        )
     return drawn
 
 
@@ -192,7 +194,7 @@ def _largest(counts: Ids, size: int, shape: Any, *, strict: bool) -> int:
 
 
 def _members(groups: Ids) -> list[Ids]:
-    """The positions of each group, groups in order of their first member: the numbering does not matter."""
+    """The positions of each group, groups in order of their first member, so that their numbering does not matter."""
     _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
     by_group = np.split(np.argsort(inverse, kind="stable"), np.cumsum(np.bincount(inverse))[:-1])
     return [by_group[g] for g in np.argsort(first)]

@@ -1,1 +1,1 @@
-"""Which runs belong together: study files, subsets, published HPs, freezes and statistical power."""
+"""The runs that belong together: study files, subsets, published HPs, freezes and statistical power."""

@@ -1,8 +1,8 @@
-"""A freeze: what was decided on development data, written down with a hash before roll-out data are touched.
+"""A freeze (pre-registration file): the decisions made on development data, with a hash, before roll-out data are used.
 
-The protocol's roll-out sets are never tuned on (paper Sec. 3). Nobody can see that in a table of results; so what was
-decided is written to a file, the roll-out study names it, and the study is refused where it departs from it. A report
-tells the hash, and whether the freeze is older than the first result.
+The protocol's roll-out datasets are never tuned on (paper Sec. 3), and a table of results cannot show that. So the
+decisions are written to a file, the roll-out study names the file, and a study that departs from it is refused. The
+report states the hash, and if the freeze is older than the first result.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,31 +19,31 @@ from fathom.store import atomic_files
 from fathom.store.store import Store
 
 ENDING = ".freeze.json"
-ROLL_OUT = "roll-out"
+DEVELOPMENT, ROLL_OUT = "development", "roll-out"  # roles of a dataset
 
 
 # ------------------------------------------------------------------------------------------------------- writing
 
 
 def freeze(study: Study, out: str | Path | None = None, *, store: Store | None = None) -> Path:
-    """Write down what a development study decided.
+    """Write the decisions of a development study to a file.
 
     Args:
         study: The study.
         out: The file [default: NAME.freeze.json in the working directory].
-        store: Its results, whose digest and environments are then written down too.
+        store: Its results; if given, their digest and environments are written too.
 
     Returns:
         The file.
 
     Raises:
-        FathomError: The study has roll-out data sets, a run has no round yet, or the file is there already and says
-            something else.
+        FathomError: The study has roll-out datasets, a run has no round yet, or the file exists with other content.
     """
-    if forbidden := [d for d in unique(r.dataset for r in study.runs) if role_of(d, store) == ROLL_OUT]:
+    facts = store.facts() if store else {}
+    if forbidden := [d for d in unique(r.dataset for r in study.runs) if role_of(d, facts) == ROLL_OUT]:
         raise FathomError(
-            f"{study.name} has roll-out data sets ({', '.join(forbidden)}); a freeze is taken of what was decided on "
-            "development data alone. Name the development study, or its part with --only dataset=NAME"
+            f"{study.name} has roll-out datasets ({', '.join(forbidden)}); a freeze contains decisions made on "
+            "development data only. Name the development study, or a part of it with --only dataset=NAME"
         )
     content = {**decided(study), "results": _results(store, study) if store else None}
     path = Path(out) if out else Path(f"{study.name}{ENDING}")
@@ -54,13 +54,13 @@ def freeze(study: Study, out: str | Path | None = None, *, store: Store | None =
         atomic_files.write(path, atomic_files.pack_record(content, clock))
     except FileExistsError:
         raise FathomError(
-            f"{path} is there already and says something else; a freeze is never changed. Name another file with --out"
+            f"{path} exists with other content; a freeze is never changed. Name another file with --out"
         ) from None
     return path
 
 
 def decided(study: Study) -> dict[str, Any]:
-    """What a study decides: query methods, paradigms with all their parameters, regimes, protocol."""
+    """The decisions of a study: query methods, paradigms with all their parameters, regimes, protocol."""
     return {
         "name": study.name,
         "protocol": PROTOCOL,
@@ -75,21 +75,21 @@ def decided(study: Study) -> dict[str, Any]:
 
 
 def parameters_of(paradigm: str) -> dict[str, Any]:
-    """All parameters of a paradigm's call-string, defaults written out, as a call-string spells them.
+    """All parameters of a paradigm's spec string with their defaults, spelled as in a spec string.
 
-    The grids that HPs are chosen from are among them, so a later version with other defaults is another paradigm.
+    They include the grids that HPs are chosen from, so a later version with other defaults is another paradigm.
     """
     entry, call = find("paradigm", paradigm)
     return {name: spell(value) for name, value in sorted({**entry.parameters, **dict(call.arguments)}.items())}
 
 
 def _results(store: Store, study: Study) -> dict[str, Any]:
-    """Digest of the results that the decisions rest on, and what computed them."""
+    """Digest of the results that the decisions are based on, and the environments that computed them."""
     rounds = {spec.key: [r.content() for r in store.rounds(spec)] for spec in study.runs}
     if missing := [key for key, found in rounds.items() if not found]:
         raise FathomError(
             f"{len(missing)} of {len(rounds)} runs in {store.root} have no round yet; finish the study (fathom run) "
-            "before what it decided is frozen, or freeze the study file"
+            "before freezing it, or freeze the study file"
         )
     hparams = {name: content["chosen"] for name, (content, _) in store.records(WorkKind.HP_CHOICE.folder).items()}
     return {
@@ -103,39 +103,39 @@ def _results(store: Store, study: Study) -> dict[str, Any]:
 
 
 def load_freeze(path: str | Path) -> dict[str, Any]:
-    """A freeze as a study keeps it: its content, its `hash` and when it was `frozen`.
+    """Read a freeze: its content, its `hash` and the time when it was `frozen`.
 
     Raises:
-        FathomError: The file is absent, damaged, or no freeze.
+        FathomError: The file is absent, damaged, or not a freeze.
     """
     found, damage = atomic_files.try_read(Path(path))
     if found is None:
-        reason = f"is damaged ({damage})" if damage else "is not there"
+        reason = f"is damaged ({damage})" if damage else "does not exist"
         raise FathomError(f"the freeze {path} {reason}; expected a file that `fathom freeze STUDY` wrote")
     content, clock = found
     if not {"queries", "paradigms", "regimes", "protocol"} <= set(content):
-        raise FathomError(f"{path} is no freeze; expected a file that `fathom freeze STUDY` wrote")
+        raise FathomError(f"{path} is not a freeze; expected a file that `fathom freeze STUDY` wrote")
     return {**content, "hash": digest(content, 12), "frozen": str(clock.get("frozen", ""))}
 
 
 def follow(study: Study, kept: Mapping[str, Any]) -> Study:
-    """The study with the freeze it follows.
+    """Attach a freeze to the study that follows it.
 
     Raises:
-        FathomError: On roll-out data it departs from the freeze; how is listed.
+        FathomError: It departs from the freeze on roll-out data; all departures are listed.
     """
     held_out = [d for d in unique(r.dataset for r in study.runs) if role_of(d) == ROLL_OUT]
     if found := departures(study, kept, held_out):
         listed = "\n".join(f"  {text}" for text in found)
         raise FathomError(
             f"{study.name} departs from the freeze {kept['name']} ({kept['hash']}) on roll-out data:\n{listed}\n"
-            "Run what was frozen; or, if it was decided on development data too, freeze that study"
+            "Run what was frozen. If the difference was decided on development data too, freeze that development study"
         )
     return replace(study, freeze=dict(kept))
 
 
 def departures(study: Study, kept: Mapping[str, Any], held_out: Iterable[str]) -> list[str]:
-    """What a study runs on its roll-out data sets `held_out` that was not frozen."""
+    """Everything that a study runs on its roll-out datasets `held_out` and that was not frozen."""
     apart = set(held_out)
     runs = [r for r in study.runs if r.dataset in apart]
     frozen = [paradigm["call"] for paradigm in kept["paradigms"]]
@@ -149,15 +149,15 @@ def departures(study: Study, kept: Mapping[str, Any], held_out: Iterable[str]) -
 
 
 def _within(paradigm: str, frozen: Mapping[str, Any]) -> bool:
-    """Whether a paradigm is a frozen one, or one with HPs out of its frozen grids."""
+    """True if a paradigm is a frozen one, or has HPs from its frozen grids (`hparams = "published"`)."""
     call = find("paradigm", paradigm)[1]
     if call.name != parse(frozen["call"]).name:
         return False
-    own, there = parameters_of(paradigm), frozen["parameters"]
-    return set(own) == set(there) and all(_out_of(own[name], there[name]) for name in own)
+    own, kept = parameters_of(paradigm), frozen["parameters"]
+    return set(own) == set(kept) and all(_offered(own[name], kept[name]) for name in own)
 
 
-def _out_of(value: str, frozen: str) -> bool:
+def _offered(value: str, frozen: str) -> bool:
     return value == frozen or set(_values(value)) <= set(_values(frozen))
 
 
@@ -170,9 +170,23 @@ def _values(text: str) -> tuple[Value, ...]:
 # --------------------------------------------------------------------------------------------------------- roles
 
 
-def role_of(dataset: str, store: Store | None = None) -> str:
-    """`development` or `roll-out`: what a store's facts say, else what the data set declares."""
-    if store and (facts := store.facts().get(dataset)):
-        return str(facts.get("role", "development"))
-    entry, call = find("dataset", dataset)
-    return str(dict(call.arguments).get("role") or entry.options.get("role", "development"))
+def role_of(dataset: str, facts: Mapping[str, Mapping[str, Any]] | None = None) -> str:
+    """Role of a dataset, `development` or `roll-out`: from a store's facts, else as its spec string or code declares.
+
+    Args:
+        dataset: Spec string.
+        facts: Recorded facts by dataset (`Store.facts`). A dataset without a record that is not registered here either
+            counts as development data, as a report must open without the plug-ins that its study was run with.
+
+    Raises:
+        FathomError: No facts are given and the dataset is unknown.
+    """
+    if recorded := (facts or {}).get(dataset):
+        return str(recorded.get("role", DEVELOPMENT))
+    try:
+        entry, call = find("dataset", dataset)
+    except FathomError:
+        if facts is None:
+            raise
+        return DEVELOPMENT
+    return str(dict(call.arguments).get("role") or entry.options.get("role", DEVELOPMENT))

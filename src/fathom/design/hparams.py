@@ -1,8 +1,8 @@
 """Published hyper-parameters: the grids that were searched and the values that were chosen, as data.
 
-A study file says `hparams = "search"` to search the published grids (P4) or `hparams = "published"` to take what was
-chosen and search nothing. Either is written into the paradigms' call-strings, so that a run says what it is trained
-with; without the key they are what the call-strings say. What a call-string says itself always goes first.
+In a study file, `hparams = "search"` searches the published grids (P4) and `hparams = "published"` takes the published
+choice and searches nothing. Both are written into the paradigms' spec strings, so that the key of a run contains the
+HPs it is trained with. An HP that a spec string sets itself takes precedence; without the key all HPs come from there.
 """
 
 import tomllib
@@ -22,11 +22,11 @@ FIELDS = ("lr", "weight_decay", "augmentation")  # what was searched
 
 
 def with_hparams(runs: Iterable[RunSpec], word: str) -> list[RunSpec]:
-    """The runs with published grids or values in their paradigms' call-strings, where there are any.
+    """Write published grids or values, where there are any, into the paradigms' spec strings.
 
     Args:
         runs: The runs.
-        word: `search` or `published`; empty for the call-strings as they are.
+        word: `search` or `published`; empty to leave the spec strings unchanged.
 
     Raises:
         FathomError: Another word.
@@ -37,24 +37,33 @@ def with_hparams(runs: Iterable[RunSpec], word: str) -> list[RunSpec]:
 
 
 def unpublished(study: Study) -> list[tuple[str, str]]:
-    """(dataset, paradigm) names of a study for which no chosen values are published, so that they are searched."""
+    """(dataset, paradigm) names of a study without published choice, whose HPs are therefore searched."""
     return unique(
         (parse(d).name, parse(p).name) for d, r, p in study.settings if not _known("published", d, r, parse(p).name)
     )
 
 
+def published_choice(dataset: str, regime: str, paradigm: str) -> dict[str, Value]:
+    """HPs that the published study ran a setting with, by name; empty where none are published.
+
+    Args:
+        dataset, regime, paradigm: Spec strings of the setting; only their names count.
+    """
+    return _known("published", dataset, regime, parse(paradigm).name)
+
+
 @cache
 def _paradigm(dataset: str, regime: str, paradigm: str, word: str) -> str:
-    """The call-string with what is known for it; values that are not published are searched in the published grid."""
+    """The spec string with published HPs; without a published choice, with the published grid."""
     call = parse(paradigm)
-    found = (_known("published", dataset, regime, call.name) if word == "published" else {}) or _known(
-        "grid", dataset, regime, call.name
-    )
-    return str(find("paradigm", str(SpecString.make(call.name, found | dict(call.arguments))))[1])
+    found = _known("published", dataset, regime, call.name) if word == "published" else {}
+    found = found or _known("grid", dataset, regime, call.name)
+    completed = SpecString.make(call.name, found | dict(call.arguments))
+    return str(find("paradigm", str(completed))[1])
 
 
 def _known(kind: str, dataset: str, regime: str, paradigm: str) -> dict[str, Value]:
-    """HPs of a dataset, regime and paradigm by name; empty where none are published."""
+    """Published HPs of a dataset, regime and paradigm; empty where there are none."""
     for entry in _literature()[kind]:
         fits = entry["paradigm"] == paradigm and parse(dataset).name in entry["datasets"]
         if fits and parse(regime).name in entry.get("regimes", [parse(regime).name]):

@@ -1,4 +1,4 @@
-"""What a design can prove before it is run: smallest p, power, and how many seeds an effect needs.
+"""The statistical power of a design before it is run: smallest p, power, and the seeds that an effect needs.
 
 All for a two-sided paired t-test on differences that share a seed; d_z is the effect over the standard deviation of
 these differences.
@@ -10,15 +10,14 @@ from typing import Any
 from scipy.special import ncfdtr
 
 from fathom.core.records import FathomError, Setting, Study
-from fathom.registry.spec_string import parse
-from fathom.stats.inference import critical_t, minimum_p
+from fathom.registry.dataset_identity import dataset_identity
+from fathom.stats.differences import SMALLEST_EFFECT
+from fathom.stats.inference import ALPHA, critical_t, minimum_p
 
-ALPHA = 0.05
 WANTED = 0.8
-EFFECT = 0.01  # one point of the metric
 MOST_SEEDS = 10_000
-# The published AUBCs (Lüth et al., 2023; final study, three seeds a cell) have a median standard deviation over seeds
-# of .0064; the difference of two methods then has sqrt(2) times that if they share nothing but the seed's number.
+# The published AUBCs (Lüth et al., 2023; final study, three seeds per cell) have a median standard deviation over seeds
+# of .0064; the difference of two methods then has sqrt(2) times that, if they share nothing but the number of the seed.
 # Pairing makes it smaller, so this is on the safe side.
 SD = 0.009
 
@@ -34,18 +33,9 @@ def power(n: int, d_z: float, alpha: float = ALPHA) -> float:
     return float(1 - ncfdtr(1, n - 1, n * d_z**2, critical_t(n, alpha) ** 2))
 
 
-def detectable(n: int, wanted: float = WANTED, alpha: float = ALPHA) -> float:
-    """The d_z that n pairs detect with the power `wanted`; infinite for n < 2."""
-    from scipy.optimize import brentq
-
-    if n < 2:
-        return float("inf")
-    return float(brentq(lambda d_z: power(n, d_z, alpha) - wanted, 0.0, 100.0))
-
-
 def seeds_needed(effect: float, sd: float, wanted: float = WANTED, alpha: float = ALPHA) -> int | None:
-    """The least number of seeds for a power; None where it is beyond `MOST_SEEDS`."""
-    low, high = 1, 2
+    """The smallest number of seeds with power `wanted`; None if it exceeds `MOST_SEEDS`."""
+    low, high = 1, 2  # power grows with seeds: double until it is enough, then bisect
     while power(high, effect / sd, alpha) < wanted:
         low, high = high, 2 * high
         if low > MOST_SEEDS:
@@ -58,17 +48,18 @@ def seeds_needed(effect: float, sd: float, wanted: float = WANTED, alpha: float 
 
 @dataclass(frozen=True)
 class PowerAnalysis:
-    """What a design can prove.
+    """The statistical power of a design.
 
     Args:
-        seeds: Of the setting with the fewest.
-        smallest_p: The least p of an exact paired test (sign-flip, Wilcoxon) within that setting.
-        datasets: Distinct datasets: the pairs of an exact test across them, regimes and seeds averaged.
-        smallest_p_across: The least p of that test.
+        seeds: Seeds of the setting with the fewest.
+        smallest_p: The smallest p of an exact paired test (sign-flip, Wilcoxon) within that setting.
+        datasets: Distinct datasets (`dataset_identity`): the pairs of an exact test across them, with regimes and
+            seeds averaged.
+        smallest_p_across: The smallest p of that test.
         comparisons: Query methods compared with the baseline: the family of Holm's correction.
         effect, sd: Assumed effect and standard deviation of the paired differences, as fractions.
-        power: Of a paired t-test within a setting, uncorrected.
-        seeds_needed: Seeds for a power of .8; None where no number that can be run would do.
+        power: Power of a paired t-test within a setting, uncorrected.
+        seeds_needed: Seeds for a power of .8; None if it is more than can be run.
     """
 
     seeds: int
@@ -83,11 +74,11 @@ class PowerAnalysis:
 
     @property
     def can_reject(self) -> bool:
-        """Whether an exact test, within a setting or across datasets, can reach .05 at all."""
+        """True if an exact test, within a setting or across datasets, can reach .05 at all."""
         return min(self.smallest_p, self.smallest_p_across) <= ALPHA
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, with the verdict."""
+        """JSON-plain values, with `can_reject`."""
         return {**self.__dict__, "can_reject": self.can_reject}
 
     def lines(self) -> list[tuple[str, str]]:
@@ -107,18 +98,18 @@ class PowerAnalysis:
         ]
 
     def notes(self) -> list[str]:
-        """What the design cannot show, however the runs turn out."""
+        """Limits of the design that hold whatever the results are."""
         found = []
         if self.seeds and self.smallest_p > ALPHA:
             found.append(
                 f"with {self.seeds} seeds an exact paired test cannot give p below {self.smallest_p:.3g}: "
-                "within one setting this design describes, it cannot reject"
+                "within one setting this design can describe differences, but not reject equality"
             )
         if self.seeds and not self.can_reject:
             found.append(
                 f"across {self.datasets} dataset{'s' if self.datasets != 1 else ''} an exact test cannot give p below "
-                f"{self.smallest_p_across:.3g}: by an exact test this design cannot reject anything; 6 datasets or 6 "
-                "seeds would"
+                f"{self.smallest_p_across:.3g}: with an exact test this design cannot reject anything; use 6 "
+                "datasets or 6 seeds"
             )
         elif self.comparisons > 1 and min(self.smallest_p, self.smallest_p_across) > ALPHA / self.comparisons:
             found.append(
@@ -128,16 +119,16 @@ class PowerAnalysis:
         return found
 
 
-def proof(study: Study, *, effect: float = EFFECT, sd: float = SD) -> PowerAnalysis:
-    """What a study's design can prove.
+def proof(study: Study, *, effect: float = SMALLEST_EFFECT, sd: float = SD) -> PowerAnalysis:
+    """Compute the statistical power of a study's design.
 
     Args:
         study: The study.
-        effect: Difference that should be found, as a fraction of 1 (a point is .01).
+        effect: Difference to be found, as a fraction of 1 (a point is .01).
         sd: Standard deviation of the paired differences, in the same unit.
 
     Raises:
-        FathomError: Effect or sd is not positive.
+        FathomError: Effect or sd is not in (0, 1).
     """
     if not (0 < effect < 1 and 0 < sd < 1):
         raise FathomError(f"effect and sd are fractions between 0 and 1 (a point is .01); got {effect} and {sd}")
@@ -145,7 +136,7 @@ def proof(study: Study, *, effect: float = EFFECT, sd: float = SD) -> PowerAnaly
     for run in study.runs:
         seeds.setdefault(run.setting, set()).add(run.seed)
     n = min(map(len, seeds.values()), default=0)
-    datasets = len({parse(run.dataset).name for run in study.runs})
+    datasets = len({dataset_identity(run.dataset) for run in study.runs})
     return PowerAnalysis(
         seeds=n,
         smallest_p=minimum_p(n),

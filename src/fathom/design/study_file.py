@@ -1,4 +1,4 @@
-"""Study files: which runs belong together, said in a few lines of TOML and safe to open from a stranger.
+"""Study files: the runs that belong together, as a few lines of TOML. A file from anybody is safe to open.
 
     name = "quickstart"
     datasets = ["digits", "digits-lt"]
@@ -6,15 +6,15 @@
     paradigms = ["standard"]
     queries = ["random", "entropy", "bald"]
     seeds = 3                       # 0, 1, 2; or a list
-    [overrides.low]                 # merged into every call-string of that name
+    [overrides.low]                 # merged into every spec string of that name
     rounds = 8
     # hparams = "search"            # the published grids; "published": the published choice (`design.hparams`)
-    # retry = ["fp32", "lr/10"]     # for a setting in which a training is not finite: all its runs again with this
-    # freeze = "dev.freeze.json"    # what `fathom freeze` wrote, beside this file: followed on roll-out data
+    # retry = ["fp32", "lr/10"]     # where a training is not finite: changes with which all runs of its setting restart
+    # freeze = "dev.freeze.json"    # a file of `fathom freeze` in this folder, which binds the runs on roll-out data
     [[run]]                         # one more cross product; axes left out are those above
     datasets = ["cifar10"]
 
-The runs are the cross product of the five axes and those of each `[[run]]`. Built-in studies lie in `designs/`.
+The runs are the cross product of the five axes and those of each `[[run]]`. Built-in studies are in `designs/`.
 """
 
 import re
@@ -71,7 +71,7 @@ class _File(_Axes):
 
 
 def designs() -> dict[str, str]:
-    """The built-in studies: name -> title. A study in a sub-folder carries its name: `paper/main`."""
+    """The built-in studies: name -> title. The name of a study in a folder includes the folder: `paper/main`."""
     found = {}
     for path in sorted(DESIGNS.rglob("*.toml")):
         name = path.relative_to(DESIGNS).with_suffix("").as_posix()
@@ -80,18 +80,17 @@ def designs() -> dict[str, str]:
 
 
 def load_study(source: str | Path | Study, hparams: str | None = None, *, freeze: str | Path | None = None) -> Study:
-    """The study of a built-in name or a TOML file; a `Study` is given back as it is.
+    """Load the study of a built-in name or a TOML file; a `Study` is returned unchanged.
 
     Relative `path=` arguments of `folder(...)` and `table(...)` are kept as they are written.
 
     Args:
         source: `quickstart`, `paper/main`, `my_study.toml`, or a `Study`.
-        hparams: `search` or `published` in the place of what the file says.
-        freeze: What `fathom freeze` wrote, to be followed on roll-out data; before the one that the file names.
+        hparams: `search` or `published`; takes precedence over the file.
+        freeze: File of `fathom freeze` to follow on roll-out data; takes precedence over the one that the file names.
 
     Raises:
-        FathomError: There is no such study, its file has mistakes (all of them are listed), or it departs from its
-            freeze.
+        FathomError: There is no such study, its file has mistakes (all are listed), or it departs from its freeze.
     """
     if freeze:
         return follow(load_study(source, hparams), load_freeze(freeze))
@@ -103,7 +102,7 @@ def load_study(source: str | Path | Study, hparams: str | None = None, *, freeze
     except OSError as error:
         raise FathomError(f"cannot read the study file {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise FathomError(f"{path} is not valid TOML: {error}. Mend that line and try again") from None
+        raise FathomError(f"{path} is not valid TOML: {error}. Correct that line and try again") from None
     problems: list[str] = []
     file = _validate(data, problems)
     study = _build(file, problems, file.hparams if hparams is None else hparams) if file else None
@@ -128,7 +127,7 @@ def _locate(source: str | Path) -> Path:
 
 
 def _validate(data: Mapping[str, Any], problems: list[str]) -> _File | None:
-    """The file's shape: keys, types, ranges."""
+    """Check keys, types and ranges."""
     try:
         return _File.model_validate(data)
     except ValidationError as error:
@@ -159,11 +158,12 @@ def _explain(place: tuple[int | str, ...], kind: str, message: str, given: Any) 
 
 
 def _build(file: _File, problems: list[str], hparams: str) -> Study | None:
-    """The runs of a well-formed file, or None with `problems` said."""
+    """The study of a well-formed file; None where `problems` were added."""
     blocks = list(_blocks(file, problems))
     runs = [run for where, block in blocks for run in _runs(block, where, file.overrides, problems)]
     baseline = _canonical("query", file.baseline, "baseline", file.overrides, problems)
-    names = {re.split(r"\(", text)[0].strip() for _, block in blocks for key in AXES for text in block[key]}
+    texts = [text for _, block in blocks for key in AXES for text in block[key]]
+    names = {text.partition("(")[0].strip() for text in texts}  # also of spec strings with mistakes
     for name in file.overrides:
         if name not in names:
             problems.append(f"overrides.{name}: nothing in this study has that name. {suggest(name, names)}")
@@ -181,7 +181,7 @@ def _build(file: _File, problems: list[str], hparams: str) -> Study | None:
 
 
 def _blocks(file: _File, problems: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(where, the five axes) of the top level and of each `[[run]]`."""
+    """(prefix for messages, the five axes) of the top level and of each `[[run]]`."""
     keys = (*AXES, "seeds")
     top = {key: getattr(file, key) for key in keys}
     absent = [key for key in keys if top[key] is None]
@@ -215,7 +215,7 @@ def _runs(
 
 
 def _canonical(kind: str, text: str, where: str, overrides: dict[str, dict[str, Any]], problems: list[str]) -> str:
-    """The one spelling of a call-string, with the overrides of its name. What it says itself goes first."""
+    """The canonical spec string, with the overrides of its name. Its own arguments take precedence."""
     try:
         call = find(kind, text)[1]
     except FathomError as error:
@@ -232,9 +232,9 @@ def _canonical(kind: str, text: str, where: str, overrides: dict[str, dict[str, 
 
 
 def _ordered(runs: list[RunSpec]) -> list[RunSpec]:
-    """Setting by setting, and in a setting all query methods of a seed before the next seed.
+    """Order runs by setting, and within a setting all query methods of a seed before the next seed.
 
-    A study that is stopped half-way then has complete seeds, which can be compared.
+    So a study that is stopped halfway has complete seeds, which can be compared.
     """
     place = {
         name: {value: rank for rank, value in enumerate(unique(getattr(r, name) for r in runs))}

@@ -1,4 +1,4 @@
-"""Part of a study: `dataset=cifar10,regime=low`, said on the command line, chosen among the study's own runs."""
+"""A part of a study, selected on the command line: `--only dataset=cifar10,regime=low`."""
 
 import re
 from collections.abc import Sequence
@@ -9,20 +9,20 @@ from fathom.registry.registry import find, suggest
 from fathom.registry.spec_string import parse
 
 AXES = ("dataset", "regime", "paradigm", "query", "seed")
-OUTSIDE = r"(?![^()]*\))"  # not within the parentheses of a call-string
+OUTSIDE = r"(?![^()]*\))"  # not within the parentheses of a spec string
 
 
 def select(study: Study, only: Sequence[str]) -> Study:
-    """The runs of a study that fit; the study itself where nothing is asked for.
+    """Select the runs of a study that match; all of them without conditions.
 
     Args:
         study: The study.
-        only: Each `axis=value`, several joined by commas; the values of one axis joined by `+` or given again. A run
-            fits if each axis that is named has one of its values: a name (`low` is also `low(rounds=3)`) or a whole
-            call-string as the study has it.
+        only: Conditions `axis=value`, several joined by commas; several values of an axis are joined by `+` or given as
+            several conditions. A run matches if each named axis has one of the values: a name (`low` also matches
+            `low(rounds=3)`) or a whole spec string of the study.
 
     Raises:
-        FathomError: An unknown axis or value, or no run fits.
+        FathomError: An axis or value is unknown, or no run matches.
     """
     wanted: dict[str, list[str]] = {}
     for text in only:
@@ -30,19 +30,20 @@ def select(study: Study, only: Sequence[str]) -> Study:
             axis, equals, values = condition.strip().partition("=")
             if axis not in AXES or not equals:
                 raise FathomError(
-                    f"--only {text}: expected AXIS=VALUE such as dataset=cifar10; {condition.strip()!r} is none. "
+                    f"--only {text}: expected AXIS=VALUE such as dataset=cifar10; got {condition.strip()!r}. "
                     f"{suggest(axis, AXES)}"
                 )
             wanted.setdefault(axis, []).extend(v.strip() for v in re.split(rf"\+{OUTSIDE}", values))
     for axis, values in wanted.items():
         for value in values:
             _expect_known(study, axis, value)
-    runs = tuple(r for r in study.runs if all(any(_fits(r, a, v) for v in vs) for a, vs in wanted.items()))
+    runs = study.runs
+    for axis, values in wanted.items():
+        runs = tuple(run for run in runs if any(_fits(run, axis, value) for value in values))
     if not runs:
         asked = ", ".join(f"{axis}={'+'.join(values)}" for axis, values in wanted.items())
         raise FathomError(
-            f"no run of {study.name} has {asked} together; fathom show lists the settings that there are, and takes "
-            "--only too"
+            f"no run of {study.name} has {asked} together; fathom show lists its settings, and takes --only too"
         )
     return replace(study, runs=runs) if wanted else study
 
@@ -61,7 +62,7 @@ def _expect_known(study: Study, axis: str, value: str) -> None:
 
 
 def _canonical(axis: str, value: str) -> str:
-    """The one spelling of a call-string; what is none stays as it is."""
+    """The canonical spec string; a text that is none stays unchanged."""
     try:
         return str(find(axis, value)[1])
     except FathomError:

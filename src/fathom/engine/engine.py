@@ -1,8 +1,8 @@
 """The engine: `run` checks a study against data, store and machine, then has workers do its jobs.
 
-Local engine: worker processes of one thread each on the CPU (so that a result does not depend on how many there are),
-one process per GPU where there are GPUs. On a Ray cluster every job is a task. Workers commit through the store, which
-the parent only watches; so the engine decides no number.
+Local engine: worker processes of one thread each on the CPU, one process per GPU. Weights after training differ between
+one and two threads, so the number of threads is part of a result; the number of workers must not be. On a Ray cluster
+every job is a task. Workers commit through the store, which the parent only watches; so the engine decides no number.
 """
 
 import dataclasses
@@ -15,14 +15,13 @@ from fathom.core.machine import Machine, RunOptions
 from fathom.core.records import FathomError, Study, digest
 from fathom.data.dataset import DataRoot
 from fathom.engine import heartbeat
-from fathom.engine.jobs import Job, trainings
 from fathom.engine.local import LocalEngine, default_workers
 from fathom.engine.preflight import prepare
 from fathom.engine.retry import retry_settings
 from fathom.engine.signals import STOPPED, TRY_AGAIN, SignalNoticed, Terminated, notice_signals
 from fathom.engine.watch import Interrupted, Progress, StudyOutcome, Watch
 from fathom.engine.worker import WorkerOrders
-from fathom.machine.environment import check, find_device
+from fathom.machine.environment import check
 from fathom.machine.paths import data_folders
 from fathom.protocol.context import WorkerContext
 from fathom.registry import registry
@@ -39,6 +38,15 @@ __all__ = ["Interrupted", "Progress", "StudyOutcome", "data_root", "default_work
 def data_root(machine: Machine = Machine(), *, quiet: bool = False) -> DataRoot:
     """Folders of the datasets and of the cache (see `machine.paths`)."""
     return DataRoot(*data_folders(machine.data, machine.cache), download=machine.download, quiet=quiet)
+
+
+def worker_machine(machine: Machine, data: DataRoot) -> Machine:
+    """The machine of worker processes: the caller's folders and plug-ins, and no downloads.
+
+    The parent has loaded every dataset before any worker starts, so workers never need to download.
+    """
+    plugins = tuple(map(Path, registry.added_files()))
+    return dataclasses.replace(machine, data=data.path, cache=data.cache, download=False, plugins=plugins)
 
 
 def run_study(
@@ -79,42 +87,46 @@ def run_study(
     with notice_signals() as noticed:
         try:
             with find_engine(engine, machine, workers, options.gpu_share) as chosen:
-                noticed.install()  # an engine may have put its own handlers there
-                report = progress or (lambda committed, total: None)
-                call = _Call(study, only, Store(out), chosen, noticed, report, options.accept_environment)
-                return call.work(root, options.extend)
+                noticed.install()  # Ray has installed its own handlers
+                call = _Call(study, only, Store(out), chosen, noticed, progress)
+                return call.work(root, options)
         except (KeyboardInterrupt, Terminated, SystemError) as stop:
             if isinstance(stop, SystemError) and noticed.kind is None:
-                raise  # else it is what an extension module made of a signal that came while it worked
+                raise  # a real one; Ray's compiled code turns the exception of a signal handler into a SystemError too
             terminated = isinstance(stop, Terminated) or noticed.kind is Terminated
             noticed.kind, noticed.deferred = None, False
             if not terminated and (call is None or call.watch is None):
-                raise KeyboardInterrupt from None  # as while data are loaded: nothing is known yet
+                raise KeyboardInterrupt from None  # before the jobs are known there is no outcome to report
             Store(out).clean()
             outcome = call.outcome() if call else StudyOutcome(str(out), len((only or study).runs), 0, 0, 0)
             raise Interrupted(outcome, TRY_AGAIN if terminated else STOPPED) from None
 
 
 def find_engine(text: str, machine: Machine, workers: int | None, gpu_share: float | None = None) -> Engine:
-    """The engine called `local`, `ray` or `ray:ADDRESS`.
+    """Find the engine called `local`, `ray` or `ray:HOST:PORT`.
 
     Raises:
-        FathomError: There is none of that name, or an option is not for it.
+        FathomError: There is none of that name, or an option does not fit it.
     """
     name, _, address = text.partition(":")
     if name == "ray":
         from fathom.engine.ray import RayEngine
 
-        return RayEngine(address, machine.device, machine.threads, workers, machine.fast, gpu_share)
+        if workers is not None:
+            raise FathomError(
+                f"expected no number of workers with the engine ray, which does as many jobs at once as the cluster's "
+                f"CPUs and GPUs allow; got {workers}. Set them with ray start --num-cpus and --num-gpus"
+            )
+        return RayEngine(address, machine, gpu_share)
     if text != "local":
         raise FathomError(f"expected engine local, ray or ray:HOST:PORT (such as ray:10.0.0.1:6379); got {text!r}")
     if gpu_share is not None:
         raise FathomError("gpu_share needs the engine ray; the local engine starts as many workers as a GPU can take")
-    return LocalEngine(find_device(machine.device), machine.threads, workers, machine.fast)
+    return LocalEngine(machine, workers)
 
 
 class _Call:
-    """One call of `run`."""
+    """One call of `run_study`."""
 
     def __init__(
         self,
@@ -123,31 +135,34 @@ class _Call:
         store: Store,
         engine: Engine,
         noticed: SignalNoticed,
-        progress: Progress,
-        accept: bool,
+        progress: Progress | None,
     ) -> None:
         self.study, self.only, self.part = study, only, only or study
         self.store, self.engine, self.noticed = store, engine, noticed
-        self.progress, self.accept = progress, accept
+        self.progress: Progress = progress or (lambda committed, total: None)
         self.began, self.session = time.perf_counter(), uuid.uuid4().hex[:12]
         self.watch: Watch | None = None
 
-    def work(self, root: DataRoot, extend: bool) -> StudyOutcome:
-        """Check, have the jobs done, again where settings are done again."""
+    def work(self, root: DataRoot, options: RunOptions) -> StudyOutcome:
+        """Check the study, have its jobs done, and repeat while a retry is declared for a setting."""
         store, engine = self.store, self.engine
-        store.begin(self.study, extend=extend)
+        store.begin(self.study, extend=options.extend)
         environment = engine.describe()
         context = WorkerContext(store, root, engine.device, environment.name)
+        orders = self._orders(context, options.accept_environment)
         again = True
         while again:
             with engine.worker_pool():
                 store.refresh_retries()
                 jobs = prepare(self.part, context, self.study)
-                check(store, environment, accept=self.accept)
+                check(store, environment, accept=options.accept_environment)
                 store.clean()
-                heartbeat.write_jobs(store, [{**dataclasses.asdict(j), "trainings": trainings(j, store)} for j in jobs])
+                listed = [dataclasses.asdict(job) for job in jobs]
+                trainings = [job.trainings(store) for job in jobs]
+                heartbeat.write_jobs(store, [j | {"trainings": n} for j, n in zip(listed, trainings, strict=True)])
                 self.watch = Watch(store, jobs, self.began, self.progress, self.session, self.noticed)
-                engine.work(self._orders(context, jobs), jobs, context, self.watch)
+                orders = dataclasses.replace(orders, retries=store.cached_retries, jobs=listed)
+                engine.work(orders, jobs, context, self.watch)
             again = retry_settings(context, self.part, self.session, engine.kind)
         store.clean()
         outcome = self.outcome()
@@ -157,26 +172,20 @@ class _Call:
         return outcome
 
     def outcome(self) -> StudyOutcome:
-        """How it stands."""
+        """Count what is committed now."""
         if self.watch is None:
             return StudyOutcome(str(self.store.root), len(self.part.runs), 0, 0, 0)
         return self.watch.outcome()
 
-    def _orders(self, context: WorkerContext, jobs: list[Job]) -> WorkerOrders:
-        """What the workers are told."""
+    def _orders(self, context: WorkerContext, accept: bool) -> WorkerOrders:
+        """The orders of every worker; retries and jobs are filled in before each pass."""
         return WorkerOrders(
             out=str(context.store.root),
-            data=str(context.data.path),
-            cache=str(context.data.cache),
-            download=False,
-            device=str(context.device),
-            threads=self.engine.threads,
-            fast=self.engine.fast,
-            environment=context.environment,
-            retries=context.store.cached_retries,
+            machine=worker_machine(self.engine.machine, context.data).to_json(),
             session=self.session,
-            plugins=registry.added_files(),
-            jobs=[dataclasses.asdict(job) for job in jobs],
+            environment=context.environment,
+            retries={},
+            jobs=[],
             study=digest(self.study.to_json()),
-            accept=self.accept,
+            accept=accept,
         )

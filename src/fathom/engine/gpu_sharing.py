@@ -1,7 +1,7 @@
-"""How many workers share a GPU: as many as its memory and its idle time carry, found out while they work.
+"""GPU sharing: how many workers share a GPU, by the memory and idle time measured while they work.
 
-A training on small images leaves most of a large GPU idle. So a study begins with one worker a GPU, and another joins
-as long as what the workers there have been seen to take would fit once more, and the GPU is not busy most of the time.
+A training on small images leaves most of a large GPU idle. So a study begins with one worker per GPU. Another joins
+as long as the memory that each worker there takes would fit once more, and the GPU is not busy most of the time.
 """
 
 import os
@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from fathom.data.images import TensorImages
 from fathom.protocol.context import WorkerContext
 
-EVERY = 20.0  # seconds between looks; a worker needs some of them to load its data and train
-BUSY = 0.8  # utilization from which another worker would only make the others slower
+MEASURE_SECONDS = 20.0  # between measurements; a worker needs some of them to load its data and train
+BUSY = 0.8  # utilization above which another worker would only slow the others down
 RESERVE = 0.1  # of a GPU's memory that is never planned for
-MAX_WORKERS = 8  # workers a GPU
-CONTEXT = 600 * 2**20  # bytes of a GPU that a process holds beside its tensors
+MAX_WORKERS = 8  # per GPU
+CONTEXT = 600 * 2**20  # bytes of a GPU that a process holds in addition to its tensors
 PROCESS = 3 * 2**29  # bytes of a worker without its images: Python, torch, a training on small images (measured)
 
 LoadReader = Callable[[], list["GpuLoad"]]
@@ -24,11 +24,11 @@ LoadReader = Callable[[], list["GpuLoad"]]
 
 @dataclass(frozen=True)
 class GpuLoad:
-    """What a GPU is under.
+    """Memory use and utilization of a GPU.
 
     Args:
         used, total: Memory, bytes.
-        busy: Share of the time in which something ran on it, in [0, 1].
+        busy: Share of the time in which a kernel ran on it, in [0, 1].
     """
 
     used: int
@@ -37,7 +37,7 @@ class GpuLoad:
 
 
 def read_gpu_load() -> list[GpuLoad]:
-    """The load of the GPUs that this process may use, in torch's order; empty where that cannot be measured."""
+    """Measure the GPUs that this process may use, in torch's order; empty where nvidia-smi cannot."""
     command = ["nvidia-smi", "--query-gpu=index,uuid,memory.used,memory.total,utilization.gpu"]
     try:
         done = subprocess.run([*command, "--format=csv,noheader,nounits"], capture_output=True, text=True, timeout=10)
@@ -47,14 +47,14 @@ def read_gpu_load() -> list[GpuLoad]:
 
 
 def parse_nvidia_smi(text: str) -> dict[str, GpuLoad]:
-    """Load by index and by UUID, from what nvidia-smi says (memory in MiB, utilization in percent)."""
+    """Load by index and by UUID, from the output of nvidia-smi (memory in MiB, utilization in percent)."""
     found: dict[str, GpuLoad] = {}
     for line in text.splitlines():
         parts = [part.strip() for part in line.split(",")]
         try:
             load = GpuLoad(int(parts[2]) * 2**20, int(parts[3]) * 2**20, int(parts[4]) / 100)
         except (IndexError, ValueError):
-            continue  # a partition of a GPU tells no utilization
+            continue  # a partition of a GPU (MIG) reports no utilization
         found |= {parts[0]: load, parts[1]: load}
     return found
 
@@ -67,41 +67,41 @@ def visible(loads: dict[str, GpuLoad], wanted: str | None) -> list[GpuLoad]:
 
 @dataclass
 class GpuScheduler:
-    """Decides whether another worker may join.
+    """Decides when another worker may join.
 
     Args:
-        gpus: GPUs that the workers are dealt to in turn.
+        gpus: Number of GPUs; worker `n` works on GPU `n % gpus`.
         first: Index of the first of them.
-        read_load: Measures them.
-        alone: What each GPU held before any worker came, bytes.
+        read_load: Function that measures them.
+        idle_bytes: Memory in use on each GPU before any worker started.
     """
 
     gpus: int
     first: int = 0
     read_load: LoadReader = read_gpu_load
-    alone: list[int] = field(default_factory=list)
+    idle_bytes: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.alone = [load.used for load in self.read_load()[self.first :]]
+        self.idle_bytes = [load.used for load in self.read_load()[self.first :]]
 
     def can_admit(self, workers: int) -> bool:
-        """Whether a worker more, which would come to the GPU next in turn, fits and finds something to do there."""
+        """Tell whether the next worker fits on the GPU that is next in turn, and would find idle time there."""
         gpu, loads = workers % self.gpus, self.read_load()[self.first :]
         there = workers // self.gpus
-        if len(loads) < self.gpus or len(self.alone) < self.gpus or not 0 < there < MAX_WORKERS:
+        if len(loads) < self.gpus or len(self.idle_bytes) < self.gpus or not 0 < there < MAX_WORKERS:
             return False
         load = loads[gpu]
-        each = (load.used - self.alone[gpu]) / there
-        # Nothing held yet: the workers there are still loading, and say nothing about what one takes.
+        each = (load.used - self.idle_bytes[gpu]) / there
+        # No memory taken yet: the workers there are still loading, so it is unknown what one takes.
         return each > 0 and load.busy < BUSY and load.used + each < (1 - RESERVE) * load.total
 
 
 def gpu_share(taken: int, total: int) -> float:
-    """Share of a GPU for a job, so that as many run on it as its memory carries; the whole while nothing is measured.
+    """Share of a GPU per job, so that as many run on it as fit in its memory; 1 before anything is measured.
 
     Args:
-        taken: Bytes that torch reserved for a job at most.
-        total: Bytes that the GPU has.
+        taken: Peak bytes that torch reserved for a job.
+        total: Memory of the GPU, bytes.
     """
     if not taken or not total:
         return 1.0
@@ -110,7 +110,7 @@ def gpu_share(taken: int, total: int) -> float:
 
 
 def host_memory(context: WorkerContext, datasets: set[str]) -> int:
-    """Bytes that a worker of a study may come to hold: Python with torch, and the images that are not memory maps."""
+    """Upper estimate of a worker's memory, bytes: Python with torch, and the images that are not memory maps."""
     total = PROCESS
     for name in datasets:
         dataset = context.dataset(name)

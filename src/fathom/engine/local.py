@@ -1,32 +1,41 @@
-"""The engine that every installation has: worker processes of this machine (`engine.worker_pool`), or itself."""
+"""The local engine: worker processes of this machine (`engine.worker_pool`), or this process."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import Protocol, runtime_checkable
 
 import torch
 
+from fathom.core.machine import Machine
 from fathom.engine.gpu_sharing import GpuScheduler
-from fathom.engine.jobs import Job
-from fathom.engine.watch import Watch
-from fathom.engine.worker import WorkerOrders, work
+from fathom.engine.jobs import WorkItem
+from fathom.engine.worker import WorkerOrders, set_up, work
 from fathom.engine.worker_pool import WorkerPool
-from fathom.machine.environment import Environment, describe, set_mode
+from fathom.machine.environment import Environment, describe, find_device
 from fathom.protocol.context import WorkerContext
+
+
+@runtime_checkable
+class Watcher(Protocol):
+    """Called while jobs are done: reports progress, and may raise to stop the work."""
+
+    def look(self) -> None:
+        """Look at the store."""
 
 
 class LocalEngine:
     """Workers of this machine.
 
     Args:
-        device: What they train on; `cuda` without a number: all GPUs in turn.
-        threads: CPU threads of each.
-        workers: Their number; None: see `default_workers`, and on GPUs more may join; 0: this process works.
-        fast: See `environment.set_mode`.
+        machine: Device, threads and kernels; device `cuda` without a number: all GPUs in turn.
+        workers: Number of processes; None: see `default_workers`, and on GPUs more may join; 0: this process works.
     """
 
-    def __init__(self, device: torch.device, threads: int, workers: int | None, fast: bool) -> None:
-        self.device, self.threads, self.workers, self.fast = device, threads, workers, fast
+    def __init__(self, machine: Machine, workers: int | None) -> None:
+        self.device, self.workers = find_device(machine.device), workers
+        self.machine = replace(machine, device=str(self.device))
 
     @property
     def kind(self) -> str:
@@ -40,35 +49,34 @@ class LocalEngine:
         pass
 
     def describe(self) -> Environment:
-        """What decides the numbers of the workers: that of this process, as they run on the same machine."""
-        return describe(self.device, self.threads, fast=self.fast)
+        """Describe the environment of the workers: that of this process, as they run on the same machine."""
+        return describe(self.device, self.machine.threads, fast=self.machine.fast)
 
     @contextmanager
     def worker_pool(self) -> Iterator[None]:
-        """Have workers that start while the caller still checks the study."""
-        count = default_workers(self.device, self.threads) if self.workers is None else self.workers
-        with WorkerPool(count, self.threads, self.device, sharing_of(self.device, self.workers)) as self._crew:
+        """Start workers that import what they need while the caller still checks the study."""
+        count = default_workers(self.device, self.machine.threads) if self.workers is None else self.workers
+        with WorkerPool(count, self.machine, scheduler_of(self.device, self.workers)) as self._pool:
             yield
 
-    def work(self, orders: WorkerOrders, jobs: list[Job], context: WorkerContext, watch: Watch) -> None:
+    def work(self, orders: WorkerOrders, jobs: Sequence[WorkItem], context: WorkerContext, watch: Watcher) -> None:
         """Have the jobs done, by the workers or in this process."""
-        if self._crew.count:
-            self._crew.work(orders, watch.look)
+        if self._pool.count:
+            self._pool.work(orders, watch.look)
             return
-        set_mode(context.device, fast=self.fast)
-        torch.set_num_threads(self.threads)
-        work(context, jobs, watch.session, lambda job: watch.look())
+        set_up(replace(self.machine, plugins=()))  # this process has registered its plug-ins already
+        work(context, jobs, orders.session, watch.look)
 
 
-def sharing_of(device: torch.device, workers: int | None) -> GpuScheduler | None:
-    """More workers may join on GPUs, unless their number was given."""
+def scheduler_of(device: torch.device, workers: int | None) -> GpuScheduler | None:
+    """A scheduler that lets more workers join on GPUs; None on the CPU, or where their number was given."""
     if workers is not None or device.type != "cuda":
         return None
     return GpuScheduler(torch.cuda.device_count()) if device.index is None else GpuScheduler(1, device.index)
 
 
 def default_workers(device: torch.device, threads: int) -> int:
-    """One worker per GPU to begin with (see `engine.gpu_sharing`); on the CPU as many as its cores carry."""
+    """One worker per GPU to begin with (see `engine.gpu_sharing`); on the CPU one per `threads` cores."""
     if device.type == "cuda":
         return torch.cuda.device_count() if device.index is None else 1
     return max(1, len(os.sched_getaffinity(0)) // threads if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)

@@ -1,12 +1,13 @@
-"""The parent's view of the work: what is committed, and how it ends."""
+"""Progress and outcome of a study, as the parent process counts them in the store."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from fathom.core.html import html_table
 from fathom.core.work import SHARED_JOBS, WorkKind
-from fathom.engine.jobs import Job, done, trainings
+from fathom.engine.jobs import Job
 from fathom.engine.signals import SignalNoticed
 from fathom.protocol.retune import committed as retuned
 from fathom.store.store import Store
@@ -15,7 +16,7 @@ Progress = Callable[[int, int], None]  # (trainings committed, trainings in all)
 
 
 class Interrupted(Exception):
-    """Ctrl-C or a signal ended the work; what was committed is safe."""
+    """Ctrl-C or a signal ended the work; committed results are kept."""
 
     def __init__(self, outcome: "StudyOutcome", exit_code: int) -> None:
         super().__init__("interrupted")
@@ -24,13 +25,13 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True)
 class StudyOutcome:
-    """How a call of `run` ended.
+    """Result of a call of `run`.
 
     Args:
         out: The study's folder.
         runs, complete: Runs in the study; runs with all rounds committed.
-        trainings, committed: Trainings in the study after sharing; those committed.
-        failures: What failed in this call (see `Store.failures`).
+        trainings, committed: Trainings in the study, shared ones once; committed ones.
+        failures: Failed attempts of this call (see `Store.failures`).
         seconds: Wall-clock of this call.
     """
 
@@ -46,10 +47,17 @@ class StudyOutcome:
     def finished(self) -> bool:
         return self.complete == self.runs and self.committed == self.trainings
 
+    def _repr_html_(self) -> str:
+        counts = [("runs complete", f"{self.complete} of {self.runs}")]
+        counts.append(("trainings committed", f"{self.committed} of {self.trainings}"))
+        return html_table(
+            [*counts, *(("failed", f"{f['what']}: {f['message']}") for f in self.failures)], caption=self.out
+        )
+
 
 @dataclass
 class Watch:
-    """Reads the store, and nothing else."""
+    """Counts what is committed; reads the store and nothing else."""
 
     store: Store
     jobs: list[Job]
@@ -60,35 +68,37 @@ class Watch:
     total: int = 0
 
     def __post_init__(self) -> None:
-        self.total = sum(trainings(job, self.store) for job in self.jobs)
+        self.total = sum(job.trainings(self.store) for job in self.jobs)
 
     def committed(self) -> int:
-        """Trainings committed so far, every file read and checked."""
+        """Count the committed trainings; every file is read and checked."""
         count = 0
         for job in self.jobs:
             if job.kind == WorkKind.RUN:
-                count += max(0, len(self.store.rounds(job.spec)) - 1)
+                count += max(0, len(self.store.rounds(job.spec)) - 1)  # round 0 is a job of its own
                 count += retuned(self.store, job.spec) if job.retunings else 0
-            elif done(self.store, job):
-                count += trainings(job, self.store)
+            elif job.done(self.store):
+                count += job.trainings(self.store)
         return count
 
     def look(self) -> None:
-        """Tell the progress by the names of files alone, so that watching a large study costs nothing."""
+        """Report progress, by the names of files alone: reading them every moment would cost time in a large study."""
         self.noticed.look()
         root, wanted = self.store.root, {job.name for job in self.jobs}
-        paths = (path for path in root.glob("runs/*/round-*.json") if f"runs/{path.parent.name}" in wanted)
-        rounds = sum(path.stem != "round-00" for path in paths)  # round 0 is a job of its own
-        kinds = [kind for kind in SHARED_JOBS if kind.is_training]
-        names = (kind.record(path.stem) for kind in kinds for path in root.glob(f"{kind.folder}/*.json"))
-        shared = sum(name in wanted for name in names)
-        again = sum(
-            f"runs/{p.stem.rsplit('-', 2)[0]}" in wanted for p in root.glob(f"{WorkKind.RETUNE_SEARCH.folder}/*.json")
-        )
-        self.progress(min(rounds + shared + again, self.total), self.total)
+        count = 0
+        for path in root.glob(f"{WorkKind.RUN.folder}/*/round-*.json"):
+            run = WorkKind.RUN.record(path.parent.name)
+            count += run in wanted and path.stem != "round-00"  # round 0 is a job of its own
+        for kind in SHARED_JOBS:
+            if kind.is_training:
+                count += sum(kind.record(path.stem) in wanted for path in root.glob(f"{kind.folder}/*.json"))
+        for path in root.glob(f"{WorkKind.RETUNE_SEARCH.folder}/*.json"):
+            run = path.stem.rsplit("-", 2)[0]  # of <run>-<round>-<digest of the HPs>
+            count += WorkKind.RUN.record(run) in wanted
+        self.progress(min(count, self.total), self.total)
 
     def outcome(self) -> StudyOutcome:
-        """How it stands."""
+        """Count what is committed and what failed in this call."""
         self.look()
         runs = [job for job in self.jobs if job.kind == WorkKind.RUN]
         return StudyOutcome(
@@ -97,6 +107,6 @@ class Watch:
             complete=sum(self.store.complete(job.spec) for job in runs),
             trainings=self.total,
             committed=self.committed(),
-            failures=[f for f in self.store.failures() if f["session"] == self.session],
+            failures=[failure for failure in self.store.failures() if failure["session"] == self.session],
             seconds=time.perf_counter() - self.began,
         )

@@ -2,7 +2,7 @@
 
 Workers know of each other only through the store. Each takes the first job that is ready, not done, not failed in this
 session and not locked by a living process. `python -m fathom.engine.worker` reads its orders as one line of JSON from
-standard input and dies when that input closes, so a worker never outlives the process that started it.
+standard input and exits when that input closes, so a worker never outlives the process that started it.
 """
 
 import dataclasses
@@ -13,48 +13,49 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import torch
 
-from fathom.core.records import FathomError, Setting, digest
-from fathom.core.work import WorkKind
+from fathom.core.machine import Machine
+from fathom.core.records import FathomError, digest
 from fathom.data.dataset import DataRoot
 from fathom.engine.heartbeat import Heartbeat
-from fathom.engine.jobs import Job, do, done, trainings
+from fathom.engine.jobs import WorkItem
 from fathom.machine.environment import set_mode
+from fathom.machine.paths import data_folders
 from fathom.protocol.context import WorkerContext
 from fathom.registry import registry
 from fathom.store import atomic_files
 from fathom.store.store import Store
 
-PATIENCE = 0.2  # seconds between looks at the store while others hold what is left
+POLL_SECONDS = 0.2  # between looks at the store while other workers hold the jobs that are left
 
 
 def work(
-    context: WorkerContext, jobs: list[Job], session: str, after_job: Callable[[Job], None] = lambda job: None
+    context: WorkerContext, jobs: Sequence[WorkItem], session: str, after_job: Callable[[], None] = lambda: None
 ) -> None:
     """Do jobs until every one is done, failed, or waits for one that failed."""
     finished: set[str] = set()
     failed = _failed(context.store, session)
     while True:
-        job, waiting = _next(context, jobs, finished, failed, session)
-        if job is not None:
-            after_job(job)
+        worked, waiting = _next(context, jobs, finished, failed, session)
+        if worked:
+            after_job()
         elif waiting:
-            time.sleep(PATIENCE)
+            time.sleep(POLL_SECONDS)
             failed |= _failed(context.store, session)
         else:
             return
 
 
 def _next(
-    context: WorkerContext, jobs: list[Job], finished: set[str], failed: set[str], session: str
-) -> tuple[Job | None, bool]:
-    """Do the first job that can be had: (the job or None, whether a job is left that may become free)."""
+    context: WorkerContext, jobs: Sequence[WorkItem], finished: set[str], failed: set[str], session: str
+) -> tuple[bool, bool]:
+    """Do the first free job: (whether there was one, whether a job is left that may become free)."""
     waiting = False
     for job in jobs:
         if job.name in finished or job.name in failed:
@@ -62,7 +63,7 @@ def _next(
         if any(name in failed for name in job.needs):
             failed.add(job.name)
             continue
-        if done(context.store, job):
+        if job.done(context.store):
             finished.add(job.name)
             continue
         waiting = True
@@ -72,85 +73,80 @@ def _next(
         if ended_well is None:
             continue
         (finished if ended_well else failed).add(job.name)
-        return job, True
-    return None, waiting
+        return True, True
+    return False, waiting
 
 
-def settle(context: WorkerContext, job: Job, session: str, tries: int = 1) -> bool | None:
-    """Do a job under its lock: whether its result is there afterwards; None where a living process holds it.
+def settle(context: WorkerContext, job: WorkItem, session: str, tries: int = 1) -> bool | None:
+    """Do a job under its lock.
 
     Args:
-        lab: Of this process.
-        job: What is done; all that it needs is there.
-        session: Of the call of `run` that it is done for.
+        context: Open things of this process.
+        job: The job; all that it needs is done.
+        session: Name of the call of `run` that it is done for.
         tries: Attempts in the session that may end with the death of their process.
+
+    Returns:
+        Whether its result is committed; None where a living process holds the lock.
     """
     with context.store.lock(job.name) as mine:
         if not mine:
             return None
         # Another process may have done it between our look and our lock.
-        return done(context.store, job) or _marked_attempt(context, job, session, tries)
+        return job.done(context.store) or _marked_attempt(context, job, session, tries)
 
 
-def _marked_attempt(context: WorkerContext, job: Job, session: str, tries: int) -> bool:
-    """Do a job under a mark, so that a job that kills its process (memory, a crash) is not tried again and again.
-
-    We hold the job's lock. Where a mark of this session is there, the process that made it died over this job.
-    """
+def _marked_attempt(context: WorkerContext, job: WorkItem, session: str, tries: int) -> bool:
+    """Do a job under a marker, so that a job that kills its process (memory, a crash) is not tried without end."""
     stem = context.store.marker_path(job.name, session)
-    marks = [stem.with_name(f"{stem.name}-{number}") for number in range(tries)]
-    mark = next((mark for mark in marks if not mark.exists()), None)
-    if mark is None:
-        for old in marks:
+    markers = [stem.with_name(f"{stem.name}-{number}") for number in range(tries)]
+    # We hold the job's lock, so a marker of this session was left by a process that died during this very job.
+    marker = next((marker for marker in markers if not marker.exists()), None)
+    if marker is None:
+        for old in markers:
             old.unlink(missing_ok=True)
         write_died(context, job, session)
         return False
-    atomic_files.leave_marker(mark, context.owner)
+    atomic_files.leave_marker(marker, context.owner)
     try:
         return _attempt(context, job, session)
     finally:
-        for old in marks:
+        for old in markers:
             old.unlink(missing_ok=True)
 
 
-def write_died(context: WorkerContext, job: Job, session: str) -> None:
-    """Write down that the process that did a job died."""
-    _write_failure(
-        context, job, session, "DiedError", "the process doing it died without a word; memory may have run out"
-    )
+def write_died(context: WorkerContext, job: WorkItem, session: str) -> None:
+    """Record the failure of a job whose process died."""
+    message = "the worker process exited without an error message (possibly out of memory)"
+    _write_failure(context, job, session, "DiedError", message)
 
 
-def _attempt(context: WorkerContext, job: Job, session: str) -> bool:
-    """Do a job; on failure write it down and go on with the others."""
+def _attempt(context: WorkerContext, job: WorkItem, session: str) -> bool:
+    """Do a job; record its failure, so that this worker can continue with the others."""
     if context.heartbeat is None:
         context.heartbeat = Heartbeat(context.store, str(context.device), session)
     try:
-        with context.heartbeat.doing(job.name, str(job), trainings(job, context.store)) as result:
-            do(context, job)
+        with context.heartbeat.doing(job.name, str(job), job.trainings(context.store)) as result:
+            job.do(context)
             result["ok"] = True
         return True
-    except (Exception, SystemExit) as error:  # a plug-in that leaves is a plug-in that failed
+    except (Exception, SystemExit) as error:  # SystemExit: a plug-in that calls sys.exit fails its own run only
         details = "" if isinstance(error, FathomError) else traceback.format_exc()
         _write_failure(context, job, session, type(error).__name__, str(error), details)
         return False
 
 
-def _write_failure(context: WorkerContext, job: Job, session: str, error: str, message: str, details: str = "") -> None:
-    content: dict[str, Any] = {"job": job.name, "what": str(job), "kind": job.kind, "setting": list(job.setting)}
-    content |= {
-        "retries": len(context.store.retries(job.setting)),
-        "query": job.query,
-        "seed": job.seed,
-        "error": error,
-        "message": message,
-        "traceback": details,
-    }
+def _write_failure(
+    context: WorkerContext, job: WorkItem, session: str, error: str, message: str, details: str = ""
+) -> None:
+    content = {"job": job.name, "what": str(job), "kind": job.kind, **job.facts(context.store)}
+    content |= {"error": error, "message": message, "traceback": details}
     clock = {"session": session, "finished": datetime.now(UTC).isoformat(timespec="seconds")}
     context.store.fail(f"{job.kind}-{digest(job.name, 12)}", content, clock)
 
 
 def _failed(store: Store, session: str) -> set[str]:
-    """Jobs that failed in this session, here or in another worker."""
+    """Names of the jobs that failed in this session, here or in another worker."""
     return {failure["job"] for failure in store.failures() if failure["session"] == session}
 
 
@@ -159,59 +155,75 @@ def _failed(store: Store, session: str) -> set[str]:
 
 @dataclasses.dataclass(frozen=True)
 class WorkerOrders:
-    """What a worker process is told, as JSON."""
+    """Orders of a worker process, as one line of JSON.
+
+    Args:
+        out: The store's folder.
+        machine: `Machine.to_json`, with the folders and plug-ins of the caller.
+        session: Name of the call of `run`.
+        environment: Name of the environment record; empty where the worker describes its own machine.
+        retries: Retries of the settings as the caller knows them, so that all workers start from the same.
+        jobs: JSON of the items to do, in order.
+        job_type: Class of the items, `module:name`.
+        study: Digest of the study, for workers on other machines.
+        tries: Attempts at a job whose process dies.
+        accept: Accept another environment on other machines.
+    """
 
     out: str
-    data: str
-    cache: str
-    download: bool
-    device: str
-    threads: int
-    fast: bool
+    machine: dict[str, Any]
+    session: str
     environment: str
     retries: dict[str, list[str]]
-    session: str
-    plugins: list[str]
     jobs: list[dict[str, Any]]
-    study: str = ""  # digest of the study, for workers of other machines
-    tries: int = 1  # attempts at a job whose process dies
-    accept: bool = False  # whether another environment is accepted there
+    job_type: str = "fathom.engine.jobs:Job"
+    study: str = ""
+    tries: int = 1
+    accept: bool = False
 
 
 def serve() -> None:
-    """Read the orders, work, leave."""
-    torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)  # the first optimizer imports for seconds
+    """Read the orders from standard input, do the jobs, exit."""
+    # The first optimizer of a process imports modules for seconds: done here, while the parent still checks the study.
+    torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     if not (line := sys.stdin.readline()):
         return  # the study was refused
     orders = WorkerOrders(**json.loads(line))
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    if hasattr(signal, "SIGUSR2"):  # Slurm may send it to all processes; the one that started us decides
+    if hasattr(signal, "SIGUSR2"):  # Slurm may signal all processes of a job; the parent alone reacts, and ends us
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     context = open_context(orders)
-    work(context, [job_of(j) for j in orders.jobs], orders.session)
+    job_type = resolve_name(orders.job_type)
+    work(context, [job_type.from_json(job) for job in orders.jobs], orders.session)
 
 
 def open_context(orders: WorkerOrders) -> WorkerContext:
-    """What a worker process has open, as its orders say.
+    """Open the store, datasets and device that the orders name.
 
     Raises:
-        FathomError: The study's folder or a file of members is not here.
+        FathomError: The study's folder or a plug-in file is absent.
     """
-    set_mode(torch.device(orders.device), fast=orders.fast)
-    torch.set_num_threads(orders.threads)
-    for path in orders.plugins:
-        registry.add_file(path)
-    data = DataRoot(Path(orders.data), Path(orders.cache), download=orders.download, quiet=True)
-    context = WorkerContext(Store.open(orders.out), data, torch.device(orders.device), orders.environment)
+    machine = Machine.from_json(orders.machine)
+    device = set_up(machine)
+    data = DataRoot(*data_folders(machine.data, machine.cache), download=machine.download, quiet=True)
+    context = WorkerContext(Store.open(orders.out), data, device, orders.environment)
     context.owner = os.getppid()
     context.store.cached_retries.update(orders.retries)
     return context
 
 
-def job_of(data: dict[str, Any]) -> Job:
-    """A job from its JSON."""
-    setting, needs = Setting(*data["setting"]), tuple(data["needs"])
-    return Job(**{**data, "kind": WorkKind(data["kind"]), "setting": setting, "needs": needs})
+def set_up(machine: Machine) -> torch.device:
+    """Register the plug-ins in this process and set torch's threads and kernels; returns the device.
+
+    Raises:
+        FathomError: A plug-in file is absent or registers nothing.
+    """
+    for path in machine.plugins:
+        registry.add_file(path)
+    device = torch.device(machine.device)
+    set_mode(device, fast=machine.fast)
+    torch.set_num_threads(machine.threads)
+    return device
 
 
 def _die_with_parent() -> None:

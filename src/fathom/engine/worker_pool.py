@@ -1,4 +1,4 @@
-"""The local engine: worker processes on this machine, one thread each on the CPU, one process a GPU."""
+"""Worker processes of the local engine: one thread each on the CPU, one process per GPU."""
 
 import dataclasses
 import json
@@ -10,27 +10,26 @@ from collections.abc import Callable
 
 import torch
 
+from fathom.core.machine import Machine
 from fathom.core.records import FathomError
-from fathom.engine.gpu_sharing import EVERY as SHARING_EVERY
-from fathom.engine.gpu_sharing import GpuScheduler
+from fathom.engine.gpu_sharing import MEASURE_SECONDS, GpuScheduler
 from fathom.engine.worker import WorkerOrders
 
-PATIENCE = 4  # deaths of workers that are made up for, per worker
-LOOK_EVERY = 0.2  # seconds
+MAX_RESTARTS = 4  # replacements of dead workers, per worker
+POLL_SECONDS = 0.2
 
 
 class WorkerPool:
     """Worker processes. They start at once and import what they need while the caller still checks the study.
 
     Args:
-        count: Processes.
-        threads: CPU threads of each.
-        device: `cuda` gives each worker a GPU of its own, in turn.
-        sharing: Lets more workers join while they work; None for `count` workers throughout.
+        count: Number of processes.
+        machine: Threads of each; device `cuda` gives each worker a GPU of its own, in turn.
+        scheduler: Lets more workers join while they work; None for `count` workers throughout.
     """
 
-    def __init__(self, count: int, threads: int, device: torch.device, sharing: GpuScheduler | None = None) -> None:
-        self.count, self.threads, self.device, self.sharing = count, threads, device, sharing
+    def __init__(self, count: int, machine: Machine, scheduler: GpuScheduler | None = None) -> None:
+        self.count, self.machine, self.scheduler = count, machine, scheduler
         self.processes: list[subprocess.Popen[str]] = []
 
     def __enter__(self) -> "WorkerPool":
@@ -40,61 +39,64 @@ class WorkerPool:
     def __exit__(self, *_: object) -> None:
         for process in self.processes:
             if process.poll() is None:
-                process.kill()  # nothing is lost: a commit is there whole or not at all
-            process.communicate()  # waits, and closes its orders
+                process.kill()  # loses nothing that is committed: a commit is there whole or not at all
+            process.communicate()  # waits, and closes its standard input
 
     def work(self, orders: WorkerOrders, look: Callable[[], None]) -> None:
-        """Give the orders and watch until all workers have left.
+        """Send the orders and watch until all workers have exited.
 
-        A worker that a signal ended is replaced; the job it died over is not tried again in this session, so this ends.
+        A worker that a signal ended is replaced. The job it died in is not tried again in this session, so this ends.
 
         Raises:
-            FathomError: A worker could not go on.
+            FathomError: A worker exited with an error.
         """
-        deaths, looked = 0, time.monotonic()
+        restarts, measured = 0, time.monotonic()
         for number in range(self.count):
-            self._order(number, orders)
-        while any(p.poll() is None for p in self.processes):
+            self._send(number, orders)
+        while any(process.poll() is None for process in self.processes):
             look()
-            time.sleep(LOOK_EVERY)
+            time.sleep(POLL_SECONDS)
             for number, process in enumerate(self.processes):
-                if (process.poll() or 0) < 0 and deaths < PATIENCE * self.count:
-                    deaths += 1
+                # A negative status is that of a signal. A positive one is an error that would come again.
+                if (process.poll() or 0) < 0 and restarts < MAX_RESTARTS * self.count:
+                    restarts += 1
                     process.communicate()
                     self.processes[number] = self._start()
-                    self._order(number, orders)
-            if self.sharing and time.monotonic() - looked > SHARING_EVERY:
-                looked = time.monotonic()
-                if all(p.poll() is None for p in self.processes) and self.sharing.can_admit(len(self.processes)):
+                    self._send(number, orders)
+            if self.scheduler and time.monotonic() - measured > MEASURE_SECONDS:
+                measured = time.monotonic()
+                # Once a worker has left there is too little to do, and another one would find nothing.
+                all_alive = all(process.poll() is None for process in self.processes)
+                if all_alive and self.scheduler.can_admit(len(self.processes)):
                     self.processes.append(self._start())
-                    self._order(len(self.processes) - 1, orders)
-        if broken := [p.returncode for p in self.processes if p.returncode]:
+                    self._send(len(self.processes) - 1, orders)
+        if broken := [process.returncode for process in self.processes if process.returncode]:
             statuses = ", ".join(map(str, broken))
             raise FathomError(
-                f"{len(broken)} of {len(self.processes)} workers could not go on (exit status {statuses}; what they "
-                "said is above, -9 usually means that memory ran out: give --workers a smaller number). What "
-                "was committed is safe; run the same again"
+                f"{len(broken)} of {len(self.processes)} worker processes failed (exit status {statuses}; their error "
+                "messages are above; -9 usually means out of memory: give --workers a smaller number). Committed "
+                "results are kept; run the same command again to resume"
             )
 
     def _start(self) -> "subprocess.Popen[str]":
-        environment = {**os.environ, "OMP_NUM_THREADS": str(self.threads), "MKL_NUM_THREADS": str(self.threads)}
+        environment = os.environ | {name: str(self.machine.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "fathom.engine.worker"],  # -P: nothing is imported from the current folder
+            [sys.executable, "-P", "-m", "fathom.engine.worker"],  # -P: import nothing from the current folder
             stdin=subprocess.PIPE,
             text=True,
             env=environment,
-            start_new_session=True,  # Ctrl-C reaches the parent alone, which ends its workers
+            start_new_session=True,  # Ctrl-C then reaches the parent alone, which kills its workers
         )
 
-    def _order(self, number: int, orders: WorkerOrders) -> None:
-        device = self.device
+    def _send(self, number: int, orders: WorkerOrders) -> None:
+        device = torch.device(self.machine.device)
         if device.type == "cuda" and device.index is None:
             device = torch.device("cuda", number % torch.cuda.device_count())
-        line = json.dumps(dataclasses.asdict(dataclasses.replace(orders, device=str(device)))) + "\n"
+        orders = dataclasses.replace(orders, machine={**orders.machine, "device": str(device)})
         pipe = self.processes[number].stdin
         assert pipe is not None
         try:
-            pipe.write(line)
+            pipe.write(json.dumps(dataclasses.asdict(orders)) + "\n")
             pipe.flush()
         except BrokenPipeError:
-            pass  # it died while it started; `work` sees that
+            pass  # it died while it started; `work` sees its exit status

@@ -1,14 +1,14 @@
-"""A study beside the published numbers: cell by cell, and the claims that the study makes.
+"""Comparison of a study with the published numbers, cell by cell.
 
-A cell is one query method in one setting. Its areas under the budget curve, one a seed, are held beside the published
-mean, spread and count. The rule, at level 95 %:
+A cell is one query method in one setting. Its areas under the budget curve, one per seed, are compared with the
+published mean, standard deviation and number of seeds. The verdict, with tests at level .05:
 
-- agrees: the 90 % Welch interval of the difference lies within the margin (two one-sided tests), whether or not the
-  difference can be told from zero;
-- differs: not that, and the Welch test rejects no difference, Holm-corrected over all cells of the comparison;
-- cannot tell: neither, or there is no interval, as with one seed.
+- agrees: equivalent, since the 90 % Welch interval of the difference lies within the margin (two one-sided tests).
+  Equivalence comes first: a difference may be significant and still too small to matter;
+- differs: not equivalent, and Welch's test rejects equal means, Holm-corrected over all cells of the comparison;
+- cannot tell: neither, or there is no interval (one seed).
 
-Cells that were not run as the study ran them are listed with the reason, and compared with nothing.
+Cells that were not run as the published study ran them are listed with the reason and are not compared.
 """
 
 import math
@@ -21,26 +21,25 @@ from fathom.published import tables
 from fathom.published.matching import Match, NotComparable, is_published, match, name_of, query_of
 from fathom.published.tables import PublishedArea
 from fathom.results.results import StudyResults, of_setting
-from fathom.stats.differences import ALPHA, LEVEL, Difference, SeedSummary, welch
-from fathom.stats.inference import holm
+from fathom.stats.differences import EQUIVALENCE_MARGIN, Difference, SeedSummary, welch
+from fathom.stats.inference import ALPHA, LEVEL, holm
 
-MARGIN = 0.02  # a difference below this counts as none
 AGREES, DIFFERS, OPEN = "agrees", "differs", "cannot tell"
 
 
 @dataclass(frozen=True)
 class Compared:
-    """One cell beside the published one.
+    """One cell and its published counterpart.
 
     Args:
-        setting, query: The cell, as call-strings.
-        published: The published area.
+        setting, query: The cell, as spec strings.
+        published: Published area.
         ours: Areas of the complete runs, by seed.
-        planned: Runs that the study plans.
-        difference: Ours minus published.
-        holm: Its p, Holm-corrected over all cells; NaN where there is none.
+        planned: Number of runs that the study plans.
+        difference: Ours minus published, a fraction.
+        holm: p of the difference, Holm-corrected over all cells; NaN where there is none.
         verdict: `agrees`, `differs` or `cannot tell`.
-        notes: In what ours was run differently all the same.
+        notes: Differences in how it was run that do not prevent the comparison.
     """
 
     setting: Setting
@@ -56,9 +55,9 @@ class Compared:
     def to_json(self) -> dict[str, Any]:
         """Plain values; None where a number is undefined."""
         a, d = self.published, self.difference
-        found: dict[str, Any] = describe_difference(
+        found: dict[str, Any] = json_value(
             {
-                **dict(zip(("dataset", "regime", "paradigm"), self.setting, strict=True)),
+                **self.setting._asdict(),
                 "query": self.query,
                 "ours": {"mean": self.ours.mean, "sd": self.ours.sd, "n": self.ours.n, "planned": self.planned},
                 "published": {"mean": a.mean, "sd": a.sd, "n": a.n, "table": a.table, "source": a.source},
@@ -76,12 +75,12 @@ class Compared:
 
 @dataclass(frozen=True)
 class UnmatchedCells:
-    """Cells that are compared with nothing.
+    """Cells that are not comparable.
 
     Args:
-        setting: Of the study.
-        query: A query method; empty for all of the setting.
-        reason: Why.
+        setting: Setting of the study.
+        query: Query method; empty for all methods of the setting.
+        reason: Why they are not comparable.
     """
 
     setting: Setting
@@ -90,19 +89,18 @@ class UnmatchedCells:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        named = dict(zip(("dataset", "regime", "paradigm"), self.setting, strict=True))
-        return {**named, "query": self.query or None, "reason": self.reason}
+        return {**self.setting._asdict(), "query": self.query or None, "reason": self.reason}
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A study beside the published numbers.
+    """Comparison of a study with the published numbers.
 
     Args:
-        margin: Below it a difference counts as none; a fraction.
-        cells: Those that are comparable.
-        refused: Those that are not, of data sets of the published study.
-        foreign: Data sets that the published study does not have.
+        margin: Equivalence margin, a fraction: smaller differences count as none.
+        cells: Comparable cells.
+        refused: Cells that are not comparable, on datasets of the published study.
+        foreign: Datasets that the published study does not have.
     """
 
     margin: float
@@ -112,11 +110,11 @@ class Comparison:
 
     @property
     def empty(self) -> bool:
-        """Whether the study has no data set of the published one."""
+        """True where the study has no dataset of the published study."""
         return not (self.cells or self.refused)
 
     def count(self, verdict: str) -> int:
-        """Cells with a verdict."""
+        """Number of cells with this verdict."""
         return sum(cell.verdict == verdict for cell in self.cells)
 
     def to_json(self) -> dict[str, Any]:
@@ -131,18 +129,19 @@ class Comparison:
         }
 
 
-def compare_study(out: str | Path | StudyResults, margin: float = MARGIN) -> Comparison:
-    """Hold a study beside the published numbers.
+def compare_study(out: str | Path | StudyResults, margin: float = EQUIVALENCE_MARGIN) -> Comparison:
+    """Compare a study with the published numbers.
 
     Args:
-        out: Its folder, or what was read of it.
-        margin: Difference in AUBC (a fraction) below which two values count as the same.
+        out: Folder of the study, or its results.
+        margin: Difference in AUBC (a fraction) below which two values count as equal.
 
     Raises:
-        FathomError: There is no study, or the margin is not between 0 and 1.
+        FathomError: The folder holds no study, or the margin is not in (0, 1).
     """
     if not 0 < margin < 1:
-        raise FathomError(f"the margin lies between 0 and 100 points; got {100 * margin:g}. The usual is 2")
+        usual = f"{100 * EQUIVALENCE_MARGIN:g}"
+        raise FathomError(f"expected a margin between 0 and 100 points; got {100 * margin:g}. The default is {usual}")
     results = out if isinstance(out, StudyResults) else StudyResults.of(out)
     refused: list[UnmatchedCells] = []
     found: list[tuple[Setting, str, Match, PublishedArea, SeedSummary]] = []
@@ -153,17 +152,17 @@ def compare_study(out: str | Path | StudyResults, margin: float = MARGIN) -> Com
         except NotComparable as reason:
             refused.append(UnmatchedCells(setting, "", str(reason)))
             continue
-        for query, arm in arms_of(results, setting).items():
+        for query, summary in seed_summaries(results, setting).items():
             try:
-                found.append((setting, query, own, *_cell(query, own, arm)))
+                found.append((setting, query, own, *_cell(query, own, summary)))
             except NotComparable as reason:
                 refused.append(UnmatchedCells(setting, query, str(reason)))
     foreign = unique(s[0] for s in settings if not is_published(s[0]))
-    return Comparison(margin, _judged(results, found, margin), refused, foreign)
+    return Comparison(margin, _compared(results, found, margin), refused, foreign)
 
 
-def arms_of(results: StudyResults, setting: Setting, what: str = "aubc") -> dict[str, SeedSummary]:
-    """Query method -> the arm of its complete runs in a setting."""
+def seed_summaries(results: StudyResults, setting: Setting, what: str = "aubc") -> dict[str, SeedSummary]:
+    """Query method -> AUBCs (or another column of `run_areas`) of its complete runs in a setting."""
     queries = unique(r.spec.query for r in results.runs if r.spec.setting == setting)
     rows = of_setting(results.areas, setting)
     found = {}
@@ -173,32 +172,39 @@ def arms_of(results: StudyResults, setting: Setting, what: str = "aubc") -> dict
     return found
 
 
-def _cell(query: str, own: Match, arm: SeedSummary) -> tuple[PublishedArea, SeedSummary]:
+def _cell(query: str, own: Match, summary: SeedSummary) -> tuple[PublishedArea, SeedSummary]:
     area = own.area(query_of(query))
     if area is None:
-        raise NotComparable(f"no value of {name_of(query)} is published for this setting")
-    if not arm.n:
+        raise NotComparable(f"no number is published for {name_of(query)} in this setting")
+    if not summary.n:
         raise NotComparable("no run of it is complete")
-    return area, arm
+    return area, summary
 
 
-def _judged(
+def _compared(
     results: StudyResults, found: list[tuple[Setting, str, Match, PublishedArea, SeedSummary]], margin: float
 ) -> list[Compared]:
-    differences = [welch(arm, SeedSummary(area.mean, area.sd, area.n)) for _, _, _, area, arm in found]
+    differences = [welch(ours, SeedSummary(area.mean, area.sd, area.n)) for _, _, _, area, ours in found]
+    # All cells of the comparison are one family: the more are compared, the more differ by chance alone.
     corrected = holm([d.p for d in differences])
     cells = []
-    for (setting, query, own, area, arm), d, p in zip(found, differences, corrected, strict=True):
+    for (setting, query, own, area, ours), d, p in zip(found, differences, corrected, strict=True):
         planned, notes = results.seeds(setting, query), list(own.notes)
-        if arm.n < planned:
-            notes.append(f"{arm.n} of {planned} runs are complete")
-        said = verdict(d, float(p), margin)
-        cells.append(Compared(setting, query, area, arm, planned, d, float(p), said, notes))
+        if ours.n < planned:
+            notes.append(f"{ours.n} of {planned} runs are complete")
+        answer = verdict(d, float(p), margin)
+        cells.append(Compared(setting, query, area, ours, planned, d, float(p), answer, notes))
     return cells
 
 
 def verdict(difference: Difference, corrected: float, margin: float) -> str:
-    """What is said of a difference, by the rule at the head of this module."""
+    """Verdict on a difference by the rule in the docstring of this module.
+
+    Args:
+        difference: Ours minus published.
+        corrected: Its Holm-corrected p.
+        margin: Equivalence margin, a fraction.
+    """
     if difference.refused:
         return OPEN
     if difference.within(margin):
@@ -206,10 +212,10 @@ def verdict(difference: Difference, corrected: float, margin: float) -> str:
     return DIFFERS if corrected < ALPHA else OPEN
 
 
-def describe_difference(value: Any) -> Any:
-    """A value as JSON takes it: None where a number is undefined."""
+def json_value(value: Any) -> Any:
+    """Value that JSON can hold: undefined numbers become None, inside dictionaries and lists too."""
     if isinstance(value, dict):
-        return {key: describe_difference(v) for key, v in value.items()}
+        return {key: json_value(v) for key, v in value.items()}
     if isinstance(value, list | tuple):
-        return [describe_difference(v) for v in value]
+        return [json_value(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,4 +1,4 @@
-"""What claims about query methods rest on, in one form: our runs, or the published numbers themselves."""
+"""Evidence for claims about query methods, in one form for our runs and for the published numbers."""
 
 import math
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from fathom.core.records import Setting
 from fathom.published import tables
-from fathom.published.compare import arms_of
+from fathom.published.compare import seed_summaries
 from fathom.published.matching import name_of
 from fathom.results.results import StudyResults
 from fathom.stats.curves import SETTING
@@ -17,15 +17,15 @@ BASELINE = "random"
 
 @dataclass(frozen=True)
 class Evidence:
-    """Areas, scores and HP searches, by setting (dataset, regime, paradigm) and query method.
+    """Areas, scores and HP searches by setting and query method. Scores and areas are fractions.
 
     Args:
         areas: Areas under the budget curve.
         points: Scores at single budgets, by setting, query method and budget.
-        sizes: Query size of a setting.
-        starts: Starting budget of a setting.
-        grids: Best minus worst entry of a setting's HP search, validation score at the starting budget.
-        balanced: Whether the classes of a data set are.
+        sizes: Setting -> query size.
+        starts: Setting -> starting budget.
+        grids: Setting -> best minus worst entry of its HP search (validation score at the starting budget).
+        balanced: Dataset -> whether its classes are balanced.
     """
 
     areas: dict[tuple[Setting, str], SeedSummary] = field(default_factory=dict)
@@ -36,21 +36,21 @@ class Evidence:
     balanced: dict[str, bool] = field(default_factory=dict)
 
     def settings(self, **parts: str) -> list[Setting]:
-        """The settings that have areas; with `dataset`, `regime` or `paradigm`, those of that name."""
+        """Settings with areas; `dataset`, `regime` and `paradigm` restrict them by name."""
         found = dict.fromkeys(setting for setting, _ in self.areas)
         return [s for s in found if is_of(s, **parts)]
 
     def methods(self, setting: Setting) -> list[str]:
-        """The query methods of a setting but for Random, in any classifier of its."""
+        """Query methods of a setting without Random, whichever classifier Random is run with."""
         return [q for s, q in self.areas if s == setting and name_of(q) != BASELINE]
 
     def gain(self, setting: Setting, query: str) -> Difference | None:
-        """A method's area minus Random's, paired by seed where seeds are known; None where there is no such pair."""
+        """A method's area minus Random's, paired by seed where seeds are known; None where one is missing."""
         own, reference = self.areas.get((setting, query)), self.areas.get((setting, BASELINE))
         return None if own is None or reference is None else paired_difference(own, reference)
 
     def gains(self, *methods: str, **parts: str) -> dict[tuple[Setting, str], Difference]:
-        """The gains of some methods (by default of all) in the settings of some parts."""
+        """Gains of some methods (default: all) in all settings that `settings(**parts)` gives."""
         found = {}
         for setting in self.settings(**parts):
             for query in methods or self.methods(setting):
@@ -60,7 +60,7 @@ class Evidence:
 
 
 def is_of(setting: Setting, dataset: str = "", regime: str = "", paradigm: str = "") -> bool:
-    """Whether a setting is of a data set, and of a regime and a paradigm whatever their arguments."""
+    """True for a setting with this dataset (spec string) and these names of regime and paradigm; empty matches all."""
     return (
         dataset in ("", setting.dataset)
         and regime in ("", name_of(setting.regime))
@@ -69,7 +69,7 @@ def is_of(setting: Setting, dataset: str = "", regime: str = "", paradigm: str =
 
 
 def published_evidence() -> Evidence:
-    """The published numbers: the final study, the query-size ablation, HP searches, points read off plots."""
+    """Evidence of the published study: final numbers, query-size ablation, HP searches, points read off plots."""
     found = Evidence(balanced={name: d.balanced for name, d in tables.datasets().items()})
     for a in tables.areas():
         if a.table == "final":
@@ -83,23 +83,26 @@ def published_evidence() -> Evidence:
         found.sizes[setting], found.starts[setting] = q.query_size, q.start
         found.points[setting, q.query, q.budget] = SeedSummary(q.mean, q.sd, q.n)
     for p in tables.points():
-        if p.query and p.metric == tables.datasets()[p.dataset].metric and not p.n:  # one seed tells nothing here
+        if (
+            p.query and p.metric == tables.datasets()[p.dataset].metric and not p.n
+        ):  # a single stored seed has no spread, and a plotted mean is the better estimate
             found.points.setdefault(
                 (Setting(p.dataset, p.regime, p.paradigm), p.query, p.budget), SeedSummary(p.value, math.nan, 0)
             )
-    searches: dict[Setting, list[tables.PublishedArm]] = {}
-    for arm in tables.arms():
-        searches.setdefault(Setting(arm.dataset, arm.regime, arm.paradigm), []).append(arm)
-    for setting, arms in searches.items():
-        best = next((a for a in arms if a.chosen), max(arms, key=lambda a: a.mean))
+    searches: dict[Setting, list[tables.PublishedSearchEntry]] = {}
+    for entry in tables.hp_searches():
+        searches.setdefault(Setting(entry.dataset, entry.regime, entry.paradigm), []).append(entry)
+    for setting, entries in searches.items():
+        # The search trains on the starting set, which all query methods share: its score is Random's at the start.
+        best = next((a for a in entries if a.chosen), max(entries, key=lambda a: a.mean))
         found.points.setdefault((setting, BASELINE, best.budget), SeedSummary(best.mean, best.sd, best.n))
         if best.split == "validation":
-            found.grids[setting] = max(a.mean for a in arms) - min(a.mean for a in arms)
+            found.grids[setting] = max(a.mean for a in entries) - min(a.mean for a in entries)
     return found
 
 
 def study_evidence(results: StudyResults) -> Evidence:
-    """Our runs: complete ones for areas, all committed rounds for scores."""
+    """Evidence of our runs: complete runs for areas, all committed rounds for scores."""
     found = Evidence()
     for setting in results.store.study.settings:
         named = _named(setting)
@@ -107,13 +110,13 @@ def study_evidence(results: StudyResults) -> Evidence:
             found.balanced[named[0]] = bool(facts["balanced"])
         if regime := results.regime(setting):
             found.sizes[named], found.starts[named] = regime.query_size, regime.start
-        for query, arm in arms_of(results, setting).items():
-            if arm.n:
-                found.areas[named, query] = arm
+        for query, summary in seed_summaries(results, setting).items():
+            if summary.n:
+                found.areas[named, query] = summary
         if (spread := _grid(results, setting)) is not None:
             found.grids[named] = spread
-    for named, query, budget, arm in _points(results):
-        found.points[named, query, budget] = arm
+    for named, query, budget, summary in _points(results):
+        found.points[named, query, budget] = summary
     return found
 
 
@@ -132,7 +135,7 @@ def _points(results: StudyResults) -> Iterator[tuple[Setting, str, int, SeedSumm
 
 
 def _named(setting: Setting) -> Setting:
-    """The setting with the published name of its data set, where it is that one."""
+    """The setting with the published name of its dataset, where its spec string stands for a published dataset."""
     known = tables.datasets().get(name_of(setting.dataset))
     return setting._replace(dataset=known.name) if known and setting.dataset in known.calls else setting
 

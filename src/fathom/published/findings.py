@@ -1,36 +1,36 @@
-"""What a claim comes to: an effect with its interval, what it rests on, and a verdict by a stated rule."""
+"""Answers to the questions of a claim: an effect with its interval, its evidence, and a verdict by a stated rule."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from fathom.core.records import Setting, unique
-from fathom.published.compare import describe_difference
+from fathom.published.compare import json_value
 from fathom.published.evidence import Evidence
-from fathom.published.matching import name_of
-from fathom.stats.differences import ALPHA, Difference, SeedSummary, paired, welch
-from fathom.stats.inference import holm
+from fathom.registry.dataset_identity import dataset_identity
+from fathom.stats.differences import Difference, SeedSummary, paired, welch
+from fathom.stats.inference import ALPHA, holm
 
 SUPPORTED, CONTRADICTED, OPEN, UNTESTED = "supported", "contradicted", "cannot tell", "not tested"
 
-ClaimCell = tuple[Setting, str]  # (setting, query method; empty where all of the setting's count)
+ClaimCell = tuple[Setting, str]  # (setting, query method); an empty method stands for all methods of the setting
 
 
 @dataclass(frozen=True)
 class ClaimFinding:
-    """One question that a claim comes down to, and its answer.
+    """One question of a claim and its answer.
 
     Args:
-        question: The estimand in words, with the side that supports the claim.
-        effect, low, high: A fraction, with its 95 % interval; NaN where there is none.
+        question: Estimand in words, with the side that supports the claim.
+        effect, low, high: Effect (a fraction) with its 95 % interval; NaN where there is none.
         verdict: `supported`, `contradicted`, `cannot tell` or `not tested`.
-        datasets, settings: How many it rests on.
-        seeds: The fewest and the most seeds of a cell.
-        cells: What it rests on, in words.
-        note: What else must be known.
+        datasets, settings: Number of datasets (`dataset_identity`) and settings behind the answer.
+        seeds: Fewest and most seeds of a cell.
+        cells: Cells behind the answer, in words.
+        note: Further remarks.
     """
 
     question: str
@@ -46,61 +46,64 @@ class ClaimFinding:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; None where a number is undefined."""
-        found: dict[str, Any] = describe_difference({**vars(self), "seeds": list(self.seeds)})
+        found: dict[str, Any] = json_value({**vars(self), "seeds": list(self.seeds)})
         return found
 
 
 def untested(question: str, reason: str) -> ClaimFinding:
-    """Nothing of what the question asks was run."""
+    """Finding for a question about which nothing was run."""
     return ClaimFinding(question, note=reason)
 
 
 def over_datasets(
     evidence: Evidence, question: str, values: Mapping[ClaimCell, float], side: int = 1, note: str = ""
 ) -> ClaimFinding:
-    """The mean over data sets of a value of cells, each data set the mean of its own.
+    """Mean over datasets of a value per cell, where each dataset contributes the mean of its cells.
 
-    Data sets are the sample: the settings and seeds of one are not independent of each other.
+    Datasets are the units of the sample, since settings and seeds of one dataset are not independent of each other.
 
     Args:
-        evidence: Where the values come from.
-        question: The estimand.
-        values: Of each cell.
-        side: +1 where values above zero support the claim, -1 where those below do.
-        note: What else must be known.
+        evidence: Source of the values; it gives the numbers of seeds.
+        question: Estimand in words.
+        values: Value of each cell, a fraction.
+        side: +1 where values above zero support the claim, -1 where values below zero do.
+        note: Further remarks.
     """
     if not values:
         return untested(question, "no such settings")
     means = list(dataset_means(values).values())
     found = paired(means)
     if len(means) == 1:
-        found = replace(found, refused="")
-        note = "; ".join(text for text in (note, "one data set: nothing says how far others would differ") if text)
-    return _said(evidence, question, found, list(values), side, note)
+        found = replace(found, refused="")  # its reason speaks of seeds; here the units are datasets
+        note = _join(note, "one dataset, so the spread over datasets is not known")
+    return _by_interval(evidence, question, found, list(values), side, note)
 
 
 def between(
     evidence: Evidence, question: str, one: Mapping[ClaimCell, float], other: Mapping[ClaimCell, float]
 ) -> ClaimFinding:
-    """The mean over data sets of one kind minus that over another kind, by Welch; above zero supports the claim."""
+    """Mean over datasets of one kind minus mean over another kind, by Welch's test; above zero supports the claim.
+
+    Welch, because the spread over datasets may differ between the kinds. The test takes the datasets as independent;
+    CIFAR-10 and its long tail, one of each kind, share images, which makes the interval too wide if anything.
+    """
     if not one or not other:
-        return untested(question, "only one kind of data set" if one or other else "no such settings")
-    arms = [SeedSummary.of(dict(enumerate(dataset_means(values).values()))) for values in (one, other)]
-    difference = welch(
-        SeedSummary(arms[0].mean, arms[0].sd, arms[0].n), SeedSummary(arms[1].mean, arms[1].sd, arms[1].n)
-    )
-    difference = replace(difference, refused="")  # the counts of data sets say why there is no interval
-    note = f"{arms[0].n} against {arms[1].n} data sets"
-    return _said(evidence, question, difference, [*one, *other], 1, note)
+        return untested(question, "only one kind of dataset" if one or other else "no such settings")
+    # `SeedSummary` holds the mean and spread of any independent units; the units here are datasets.
+    first, second = (SeedSummary.of(dict(enumerate(dataset_means(values).values()))) for values in (one, other))
+    difference = replace(welch(first, second), refused="")  # the note gives the counts that explain a missing interval
+    note = f"{first.n} against {second.n} datasets"
+    return _by_interval(evidence, question, difference, [*one, *other], 1, note)
 
 
 def in_each(
     evidence: Evidence, question: str, found: Mapping[ClaimCell, Difference], side: int = 1, note: str = ""
 ) -> ClaimFinding:
-    """Whether something holds in every cell; the effect shown is that of the cell that speaks most against it.
+    """Test that an effect has a sign in every cell; the reported effect is that of the least favorable cell.
 
-    Supported where the 95 % interval of every cell lies on the side; contradicted where a cell lies on the other side,
-    Holm-corrected over the cells.
+    Supported where the 95 % interval of every cell lies on that side: the claim is an intersection of hypotheses, so
+    these tests need no correction. Contradicted where any cell lies significantly on the other side, Holm-corrected
+    over the cells, since one rejection out of many is enough.
     """
     if not found:
         return untested(question, "no such settings")
@@ -110,39 +113,40 @@ def in_each(
     right = [d.low > 0 if side > 0 else d.high < 0 for d in found.values()]
     wrong = [bool(r) and side * d.mean < 0 for r, d in zip(rejected, found.values(), strict=True)]
     verdict = SUPPORTED if all(right) else CONTRADICTED if any(wrong) else OPEN
-    sentence = (
-        f"{sum(v > 0 for v in signed.values())} of {len(found)} cells on that side, {sum(right)} by their intervals"
-    )
-    return _made(evidence, question, found[worst], verdict, found, _worst(worst, [sentence, note]))
+    on_side = sum(v > 0 for v in signed.values())
+    counts = f"{on_side} of {len(found)} cells on that side, {sum(right)} of them with their whole interval"
+    return _finding(evidence, question, found[worst], verdict, found, _join(counts, note, _shown(worst)))
 
 
 def nowhere_below(
     evidence: Evidence, question: str, found: Mapping[ClaimCell, Difference], margin: float
 ) -> ClaimFinding:
-    """Non-inferiority in every cell; the effect shown is that of the lowest cell.
+    """Test non-inferiority in every cell; the reported effect is that of the lowest cell.
 
-    Supported where every 95 % interval lies above minus the margin; contradicted where a cell differs from zero,
-    Holm-corrected over the cells, and its interval lies below minus the margin.
+    Supported where every 95 % interval lies above minus the margin. Contradicted where a cell differs from zero,
+    Holm-corrected over the cells, and its whole interval lies below minus the margin: a precise cell at -0.2 points
+    differs from zero, but does not fail a method that only has to stay above -1 point.
     """
     if not found:
         return untested(question, "no such settings")
     worst = min(found, key=lambda cell: found[cell].mean)
     rejected = holm([d.p for d in found.values()]) < ALPHA
     below = [bool(r) and d.mean < 0 for r, d in zip(rejected, found.values(), strict=True)]
-    failing = [shown and d.high < -margin for shown, d in zip(below, found.values(), strict=True)]
+    failing = [significant and d.high < -margin for significant, d in zip(below, found.values(), strict=True)]
     safe = [d.low > -margin for d in found.values()]
     verdict = SUPPORTED if all(safe) else CONTRADICTED if any(failing) else OPEN
-    sentence = f"{sum(d.mean < 0 for d in found.values())} of {len(found)} cells below, {sum(below)} after Holm"
-    return _made(evidence, question, found[worst], verdict, found, _worst(worst, [sentence]))
+    lower = sum(d.mean < 0 for d in found.values())
+    counts = f"{lower} of {len(found)} cells below zero, {sum(below)} of them significantly (Holm)"
+    return _finding(evidence, question, found[worst], verdict, found, _join(counts, _shown(worst)))
 
 
 def equal_in_each(
     evidence: Evidence, question: str, found: Mapping[ClaimCell, Difference], margin: float
 ) -> ClaimFinding:
-    """Equivalence in every cell (two one-sided tests); the effect shown is that of the cell farthest from zero.
+    """Test equivalence in every cell (two one-sided tests); the reported effect is that farthest from zero.
 
-    Contradicted where a cell differs from zero, Holm-corrected over the cells, and its interval lies outside the
-    margin.
+    Contradicted where a cell differs from zero, Holm-corrected over the cells, and its whole interval lies outside
+    the margin.
     """
     if not found:
         return untested(question, "no such settings")
@@ -152,33 +156,29 @@ def equal_in_each(
     outside = [bool(r) and far for r, far in zip(rejected, apart, strict=True)]
     same = [d.within(margin) for d in found.values()]
     verdict = SUPPORTED if all(same) else CONTRADICTED if any(outside) else OPEN
-    sentence = f"{sum(same)} of {len(found)} cells shown to be within the margin"
-    return _made(evidence, question, found[worst], verdict, found, _worst(worst, [sentence]))
+    counts = f"{sum(same)} of {len(found)} cells shown to be within the margin"
+    return _finding(evidence, question, found[worst], verdict, found, _join(counts, _shown(worst)))
 
 
 def dataset_means(values: Mapping[ClaimCell, float]) -> dict[str, float]:
-    """Data set -> mean over its cells."""
-    names = unique(source_of(setting) for setting, _ in values)
-    return {name: float(np.mean([v for (s, _), v in values.items() if source_of(s) == name])) for name in names}
+    """Dataset (`dataset_identity`) -> mean over its cells."""
+    by_dataset: dict[str, list[float]] = {}
+    for (setting, _), value in values.items():
+        by_dataset.setdefault(dataset_identity(setting.dataset), []).append(value)
+    return {name: float(np.mean(own)) for name, own in by_dataset.items()}
 
 
-def source_of(setting: Setting) -> str:
-    """The data set of a setting, whatever part of it is used; one's own images are told apart by their path."""
-    name = name_of(setting.dataset)
-    return setting.dataset if name in ("folder", "table") else name
-
-
-def _said(
+def _by_interval(
     evidence: Evidence, question: str, d: Difference, cells: Iterable[ClaimCell], side: int, note: str
 ) -> ClaimFinding:
-    """The verdict by the side that the interval lies on."""
+    """Finding whose verdict is the side of zero that the interval lies on."""
     verdict = OPEN
     if d.low > 0 or d.high < 0:
         verdict = SUPPORTED if side * d.mean > 0 else CONTRADICTED
-    return _made(evidence, question, d, verdict, cells, note)
+    return _finding(evidence, question, d, verdict, cells, note)
 
 
-def _made(
+def _finding(
     evidence: Evidence,
     question: str,
     d: Difference,
@@ -191,26 +191,34 @@ def _made(
     if isinstance(cells, Mapping):
         seeds = [n for found in cells.values() for n in found.n]
     else:
-        whole = {setting[:2] for setting, query in own if not query}  # all that was run of a data set and regime
-        seeds = [arm.n for (s, query), arm in evidence.areas.items() if (s, query) in own or s[:2] in whole]
+        # A cell without a query method stands for all that was run on a dataset and regime, in any paradigm.
+        whole = {(s.dataset, s.regime) for s, query in own if not query}
+        seeds = [
+            summary.n
+            for (s, query), summary in evidence.areas.items()
+            if (s, query) in own or (s.dataset, s.regime) in whole
+        ]
     return ClaimFinding(
         question,
         d.mean,
         d.low,
         d.high,
         verdict,
-        len(unique(map(source_of, settings))),
+        len({dataset_identity(s.dataset) for s in settings}),
         len(settings),
         (min(seeds), max(seeds)) if seeds else (0, 0),
-        [sentence(cell) for cell in cells],
-        "; ".join(text for text in (note, d.refused) if text),
+        [_cell_name(cell) for cell in cells],
+        _join(note, d.refused),
     )
 
 
-def _worst(cell: ClaimCell, notes: Sequence[str]) -> str:
-    return "; ".join(text for text in (*notes, f"shown: {sentence(cell)}") if text)
+def _join(*notes: str) -> str:
+    return "; ".join(note for note in notes if note)
 
 
-def sentence(cell: ClaimCell) -> str:
-    """A cell in words."""
+def _shown(cell: ClaimCell) -> str:
+    return f"shown: {_cell_name(cell)}"
+
+
+def _cell_name(cell: ClaimCell) -> str:
     return " ".join((*cell[0], cell[1])).strip()

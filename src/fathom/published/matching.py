@@ -1,9 +1,10 @@
-"""Which cells of a study may be held beside the published ones: those that were run as the study ran them."""
+"""Cells of a study that are comparable with published ones: those that were run as the published study ran them."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 from fathom.core.records import FathomError, LabelRegime, Setting
+from fathom.design.hparams import published_choice
 from fathom.published import tables
 from fathom.published.tables import PublishedArea, PublishedDataset, PublishedRegime
 from fathom.registry.spec_string import SpecString, parse, spell
@@ -11,17 +12,17 @@ from fathom.results.results import StudyResults
 
 SIZES = {"start": "starting budget", "query_size": "query size", "rounds": "rounds", "val_size": "validation labels"}
 TUNED = ("lr", "weight_decay", "augmentation")  # HPs, which the protocol chooses; pinned or searched
-HARMLESS = {*TUNED, "search", "recipe", "imbalance", "last_batch"}  # `recipe` and `imbalance` are looked at apart
+HARMLESS = {*TUNED, "search", "recipe", "imbalance", "last_batch"}  # `recipe` and `imbalance` have checks of their own
 
 
 @dataclass(frozen=True)
 class Match:
-    """What a setting of ours stands beside.
+    """Published counterpart of a setting of ours.
 
     Args:
-        table: A key of `published.TABLES`.
-        regime: The published data set, paradigm and regime.
-        notes: In what the setting differs all the same.
+        table: `final` or `weighted` (`PublishedArea.table`).
+        regime: Published dataset, paradigm and regime.
+        notes: Differences that do not prevent a comparison.
     """
 
     table: str
@@ -29,7 +30,7 @@ class Match:
     notes: list[str] = field(default_factory=list)
 
     def area(self, query: str) -> PublishedArea | None:
-        """The published cell of a query method."""
+        """Published area of a query method; None where there is none."""
         r = self.regime
         wanted = (self.table, r.dataset, r.paradigm, query, r.regime)
         cells = (a for a in tables.areas() if (a.table, a.dataset, a.paradigm, a.query, a.regime) == wanted)
@@ -37,24 +38,24 @@ class Match:
 
 
 class NotComparable(Exception):
-    """Why something is not comparable."""
+    """A setting or query method is not comparable; the message gives the reason."""
 
 
 def name_of(text: str) -> str:
-    """The name of a call-string, without its arguments."""
+    """Name in a spec string, without its arguments."""
     return text.partition("(")[0]
 
 
 def is_published(dataset: str) -> bool:
-    """Whether a data set of this name is one of the study."""
+    """True for a dataset that the published study has, with any arguments."""
     return name_of(dataset) in tables.datasets()
 
 
 def match(results: StudyResults, setting: Setting) -> Match:
-    """What a setting is held beside.
+    """Find the published counterpart of a setting.
 
     Raises:
-        Refusal: It is not comparable, and why.
+        NotComparable: The setting was run differently.
     """
     known = tables.datasets()[name_of(setting.dataset)]
     _same_data(results, setting, known)
@@ -66,10 +67,10 @@ def match(results: StudyResults, setting: Setting) -> Match:
 
 
 def query_of(query: str) -> str:
-    """The published name of a query method.
+    """Published name of a query method.
 
     Raises:
-        Refusal: Its call-string asks for something else.
+        NotComparable: Its spec string has arguments, which no published number was run with.
     """
     call = _parsed(query)
     if call.arguments:
@@ -83,19 +84,19 @@ def query_of(query: str) -> str:
 def _same_data(results: StudyResults, setting: Setting, known: PublishedDataset) -> None:
     facts = results.facts.get(setting.dataset)
     if setting.dataset not in known.calls:
-        told = _spelled(_parsed(setting.dataset)) or "its usual split"
-        raise NotComparable(f"{told} is not the published {known.title}, which is {known.calls[0]}")
+        arguments = _spelled(_parsed(setting.dataset)) or "the default split"
+        raise NotComparable(f"{arguments} is not the published {known.title}, which is {known.calls[0]}")
     if facts is None:
-        raise NotComparable("nothing of it has been run")
+        raise NotComparable("no run has started yet")
     ours = (facts["train"], facts["test"])
     if ours != (known.train, known.test):
         raise NotComparable(
-            f"{ours[0]} + {ours[1]} images for training and test; published {known.train} + {known.test}"
+            f"{ours[0]} + {ours[1]} images for training and test; published: {known.train} + {known.test}"
         )
 
 
 def _same_training(results: StudyResults, setting: Setting, known: PublishedDataset) -> str:
-    """The published table that has the setting's treatment of imbalance."""
+    """Name of the published table with the setting's treatment of class imbalance."""
     call = _parsed(setting.paradigm)
     if call.name not in {r.paradigm for r in tables.regimes()}:
         raise NotComparable(f"no published number was trained with {call.name}")
@@ -104,61 +105,59 @@ def _same_training(results: StudyResults, setting: Setting, known: PublishedData
         raise NotComparable(f"trained with {_spelled(SpecString.make('', other))}, which is not published")
     record = results.hparams.get(setting)
     if record is None:
-        raise NotComparable("its HPs are not chosen yet")
+        raise NotComparable("the HP search is not finished yet")
     if (recipe := str(record.get("recipe", "study"))) != "study":
-        raise NotComparable(f"another recipe than the published one: {recipe}")
+        raise NotComparable(f"recipe differs from the published one: {recipe}")
     rule = arguments.get("imbalance", "auto")
-    if call.name == "semi-sl" and not known.balanced:  # with weighted cross-entropy in both versions of the study
+    if call.name == "semi-sl" and not known.balanced:
+        # Both versions of the study train Semi-SL with weighted cross-entropy, so its numbers are in the final table.
         if rule in ("auto", "weighted"):
             return "final"
-        raise NotComparable(f"imbalance={rule} is not published of {call.name} on {known.title}")
+        raise NotComparable(f"imbalance={rule} is not published for {call.name} on {known.title}")
     if rule == "auto" or (rule == "oversample" and not known.balanced) or (rule == "none" and known.balanced):
         return "final"
     if rule == "weighted" and not known.balanced:
         return "weighted"
-    raise NotComparable(f"imbalance={rule} is not published of {known.title}")
+    raise NotComparable(f"imbalance={rule} is not published for {known.title}")
 
 
 def _same_regime(own: LabelRegime | None, setting: Setting, known: PublishedDataset) -> PublishedRegime:
     if own is None:
-        raise NotComparable("nothing of it has been run")
+        raise NotComparable("no run has started yet")
     paradigm = name_of(setting.paradigm)
     there = [r for r in tables.regimes() if (r.dataset, r.paradigm) == (known.name, paradigm)]
     if not there:
-        raise NotComparable(f"{paradigm} was not run on {known.title}")
+        raise NotComparable(f"{paradigm} on {known.title} is not published")
     for regime in there:
         if all(getattr(regime, size) == getattr(own, size) for size in SIZES):
             return regime
     namesake = next((r for r in there if r.regime == name_of(own.name)), None)
     if namesake is None:
-        raise NotComparable(f"{paradigm} was not run on {known.title} with such sizes")
+        raise NotComparable(f"{paradigm} on {known.title} has no published regime of these sizes")
     differing = [s for s in SIZES if getattr(namesake, s) != getattr(own, s)]
-    told = ", ".join(f"{SIZES[s]} {getattr(own, s)} instead of {getattr(namesake, s)}" for s in differing)
+    sizes = ", ".join(f"{SIZES[s]} {getattr(own, s)} instead of {getattr(namesake, s)}" for s in differing)
     wanted = ", ".join(f"{s}={getattr(namesake, s)}" for s in sorted(differing))
-    raise NotComparable(f"{told}; published with {namesake.regime}({wanted})")
+    raise NotComparable(f"{sizes}; published with {namesake.regime}({wanted})")
 
 
 def _choice_notes(results: StudyResults, setting: Setting, regime: PublishedRegime) -> list[str]:
-    """In what the chosen HPs differ from the published choice."""
-    key = (regime.dataset, regime.paradigm, regime.regime)
-    said = next((c for c in tables.choices() if (c.dataset, c.paradigm, c.regime) == key), None)
+    """Differences between the chosen HPs and the published choice."""
+    published = published_choice(regime.dataset, regime.regime, regime.paradigm)
     own = results.hparams[setting]["chosen"]
-    if said is None:
-        return []
-    differing = [hp for hp in TUNED if hp in own and getattr(said, hp) and own[hp] != getattr(said, hp)]
-    told = ", ".join(f"{hp} {_plain(own[hp])} (published {_plain(getattr(said, hp))})" for hp in differing)
-    return [f"other HPs were chosen: {told}"] if told else []
+    differing = [hp for hp, value in published.items() if hp in own and own[hp] != value]
+    text = ", ".join(f"{hp} {_plain(own[hp])} (published: {_plain(published[hp])})" for hp in differing)
+    return [f"other HPs were chosen: {text}"] if text else []
 
 
 def _retry_notes(results: StudyResults, setting: Setting) -> list[str]:
     changes = [str(r["change"]) for r in results.retries.get(setting, [])]
-    return [f"done again with {', '.join(changes)}"] if changes else []
+    return [f"retried with {', '.join(changes)}"] if changes else []
 
 
 def _parsed(text: str) -> SpecString:
     try:
         return parse(text)
-    except FathomError:  # of a visitor's package; not ours to refuse
+    except FathomError:  # written by a plug-in that is not installed here; a report must still open
         return SpecString(text)
 
 

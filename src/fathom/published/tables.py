@@ -1,7 +1,8 @@
-"""The published figures of the study that Fathom follows, as data: each with its source and what to know of it.
+"""The published numbers of the study that Fathom follows, as data, each with its source and its caveats.
 
-The tables lie in `literature/` as they were printed, in percent; here they are fractions, under the names of this
-project. Nothing of them is used to compute anything of ours: they are only held beside it.
+The files in `literature/` hold the numbers as they were printed, in percent; the functions here return fractions, under
+the names of this project. No result of ours is computed from them: they are only compared with our results. The HPs
+that the study chose are in `design/hparams.toml`, since studies are run with them (`design.hparams.published_choice`).
 
 Source: Lüth et al., 2023, and the study's public code and its stored outputs (`literature/literature.toml`).
 """
@@ -17,23 +18,19 @@ from typing import Any
 from fathom.core.records import FathomError
 
 LITERATURE = Path(__file__).parent / "literature"
-TABLES = {
-    "final": "final study (oversampling of imbalanced data)",
-    "weighted": "first version of the study (class-weighted loss on imbalanced data)",
-}
 
 
 @dataclass(frozen=True)
 class PublishedDataset:
-    """A data set as the study used it.
+    """A dataset as the study used it.
 
     Args:
         name: In the registry.
         title: In the paper.
-        balanced: Whether its classes are.
-        metric: What the study reports of it.
+        balanced: Whether its classes are balanced.
+        metric: Metric that the study reports on it.
         train, test: Images of the train part (validation included) and of the test split.
-        calls: Call-strings of ours that stand for it.
+        calls: Our spec strings for it.
     """
 
     name: str
@@ -47,7 +44,7 @@ class PublishedDataset:
 
 @dataclass(frozen=True)
 class PublishedRegime:
-    """How much was labeled, in samples, as the published launchers had it."""
+    """Label regime of one setting, in samples, as in the published launch scripts."""
 
     dataset: str
     paradigm: str
@@ -61,15 +58,18 @@ class PublishedRegime:
 
 @dataclass(frozen=True)
 class PublishedArea:
-    """Area under the budget curve of one cell; rounds equally spaced, which is the same for a constant query size.
+    """Area under the budget curve of one cell.
+
+    The study spaces rounds equally; with a constant query size this gives the same area as true budgets.
 
     Args:
-        table: A key of `TABLES`.
+        table: `final` (final study, oversampling of imbalanced data) or `weighted` (first version of the study, with a
+            class-weighted loss on imbalanced data).
         dataset, paradigm, query, regime: The cell.
         mean: Over seeds, a fraction.
-        sd: Over seeds; NaN where there is one.
-        n: Seeds.
-        metric: What was measured.
+        sd: Standard deviation over seeds; NaN for one seed.
+        n: Number of seeds.
+        metric: Name of the metric.
         source: A tag of `sources`.
         caveats: Tags of `caveats`.
     """
@@ -89,7 +89,7 @@ class PublishedArea:
 
 @dataclass(frozen=True)
 class PublishedPoint:
-    """A score at one budget, where one is known: read off a plot, said in the text, or stored for one seed."""
+    """A known score at one budget: read off a plot, given in the text, or stored for one seed (`n` = 0: not known)."""
 
     dataset: str
     paradigm: str
@@ -106,11 +106,11 @@ class PublishedPoint:
 
 @dataclass(frozen=True)
 class PublishedQuerySize:
-    """A score of the query-size ablation: at `budget` labels with `query_size`, and the p against another query size.
+    """A score of the query-size ablation at `budget` labels with `query_size`, and its p against another query size.
 
     Args:
-        start: Starting budget; that of the low regime.
-        against: The query size that `p` compares with (two-sample t-test, NaN where it was not printed).
+        start: Starting budget (of the low regime).
+        against: Query size that `p` compares with; two-sample t-test, NaN where it was not printed.
     """
 
     dataset: str
@@ -130,12 +130,12 @@ class PublishedQuerySize:
 
 
 @dataclass(frozen=True)
-class PublishedArm:
-    """One entry of a published HP search, mean over starting sets.
+class PublishedSearchEntry:
+    """One entry of a published HP search, averaged over starting sets.
 
     Args:
-        chosen: Whether the study went on with it.
-        split: What it was measured on: `validation` or `test`.
+        chosen: Whether the study used it.
+        split: Split of the score: `validation` or `test`.
         imbalance: `oversample` or `weighted`.
     """
 
@@ -157,25 +157,12 @@ class PublishedArm:
 
 
 @dataclass(frozen=True)
-class PublishedChoice:
-    """The HPs that the study ran a setting with."""
-
-    dataset: str
-    paradigm: str
-    regime: str
-    lr: float
-    weight_decay: float
-    augmentation: str
-    source: str
-
-
-@dataclass(frozen=True)
 class PublishedPenalty:
     """A number of a published penalty matrix: how often one method beats another, or a method's overall penalty.
 
     Args:
-        what: `beats` (`query` beats `other`) or `penalty` (overall, of `query`).
-        settings: Settings it is summed over, the largest value it can have.
+        what: `beats` (`query` beats `other`) or `penalty` (overall penalty of `query`).
+        settings: Number of settings in the sum, and so the largest possible value.
     """
 
     table: str
@@ -198,23 +185,23 @@ def _facts() -> dict[str, Any]:
 
 
 def reference() -> str:
-    """The publication."""
+    """Citation of the publication."""
     return str(_facts()["reference"])
 
 
 def sources() -> dict[str, str]:
-    """Tag -> where figures of that tag were read."""
+    """Tag -> where numbers with that tag were read."""
     return dict(_facts()["sources"])
 
 
 def caveats() -> dict[str, str]:
-    """Tag -> what must be known of figures of that tag."""
+    """Tag -> limitation of numbers with that tag."""
     return dict(_facts()["caveats"])
 
 
 @cache
 def datasets() -> dict[str, PublishedDataset]:
-    """The data sets of the study by their name in the registry."""
+    """Datasets of the study by their name in the registry."""
     found = {}
     for name, facts in _facts()["datasets"].items():
         found[name] = PublishedDataset(name, **{**facts, "calls": tuple(facts["calls"])})
@@ -223,7 +210,7 @@ def datasets() -> dict[str, PublishedDataset]:
 
 @cache
 def regimes() -> tuple[PublishedRegime, ...]:
-    """The label regimes of the main study."""
+    """Label regimes of the main study."""
     return tuple(_rows("regimes", PublishedRegime))
 
 
@@ -235,7 +222,7 @@ def areas() -> tuple[PublishedArea, ...]:
 
 @cache
 def points() -> tuple[PublishedPoint, ...]:
-    """All known single scores."""
+    """All known scores at single budgets."""
     return tuple(_rows("points", PublishedPoint))
 
 
@@ -246,20 +233,14 @@ def query_sizes() -> tuple[PublishedQuerySize, ...]:
 
 
 @cache
-def arms() -> tuple[PublishedArm, ...]:
-    """The HP searches of which values are known."""
-    return tuple(_rows("hparams", PublishedArm))
-
-
-@cache
-def choices() -> tuple[PublishedChoice, ...]:
-    """The HPs that were chosen."""
-    return tuple(_rows("chosen", PublishedChoice))
+def hp_searches() -> tuple[PublishedSearchEntry, ...]:
+    """Entries of the HP searches whose scores are known."""
+    return tuple(_rows("hparams", PublishedSearchEntry))
 
 
 @cache
 def penalties() -> tuple[PublishedPenalty, ...]:
-    """What is known of the penalty matrices."""
+    """Known numbers of the penalty matrices."""
     return tuple(_rows("penalty", PublishedPenalty))
 
 
@@ -282,12 +263,15 @@ _COLUMNS: dict[str, Callable[[str], Any]] = {
 
 
 def _rows(name: str, record: Callable[..., Any]) -> Iterator[Any]:
-    """The records of a table of the literature."""
-    value = _percent if name == "points" else float  # penalties count settings
+    """One record per line of `literature/NAME.csv`."""
+    # `value` is a score in percent in points.csv, but a number of settings in penalty.csv.
+    columns = {**_COLUMNS, "value": _percent if name == "points" else float}
     path = LITERATURE / f"{name}.csv"
     with path.open(encoding="utf-8", newline="") as file:
         for number, row in enumerate(csv.DictReader(file), 2):
             try:
-                yield record(**{key: {"value": value, **_COLUMNS}.get(key, str)(text) for key, text in row.items()})
+                yield record(**{key: columns.get(key, str)(text) for key, text in row.items()})
             except (TypeError, ValueError) as error:
-                raise FathomError(f"{path}, line {number}: {error}. Install fathom-al again") from None
+                raise FathomError(
+                    f"{path}, line {number}: {error}. The package is damaged: install fathom-al again"
+                ) from None

@@ -1,1 +1,1 @@
-"""Which samples to label next: the query methods and the view of the pool that they may see."""
+"""Query methods, which choose the samples to label next, and the view of the pool that they may see."""

@@ -1,4 +1,4 @@
-"""A query method ready for use: built from a call-string, told what it needs, checked in what it gives back."""
+"""A query method ready for use: built from a spec string, with its needs known and its results checked."""
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator
@@ -23,17 +23,17 @@ class QueryMethod:
     """One query method with its parameters.
 
     Args:
-        text: Canonical call-string, for example `bald(draws=20, subsample=10000)`.
-        kind: `score` (a number for each sample, chunk by chunk) or `selection` (sees the whole pool).
+        text: Canonical spec string, for example `bald(draws=20, subsample=10000)`.
+        kind: `score` (one number per sample, chunk by chunk) or `selection` (sees the whole pool).
         draws: Dropout draws it needs (k); 0 for the plain softmax (k = 1).
         features: Which features of the pool it needs: `last` (input of the last linear layer), `encoder` (the
             encoder's output), or empty for none.
-        labeled: Whether it needs features and classes of the labeled samples.
-        predictions: Whether it needs the classifier at all.
+        labeled: True if it needs features and classes of the labeled samples.
+        predictions: False if it does not need the classifier at all.
         dropout: Of the classifier it is run with: `auto` for the paradigm's rule, or a probability.
         function: The registered function with its own parameters set.
-        subsample: How many random samples of the pool are considered at all; 0 for all.
-        sampling, beta, stratify: How a score becomes a batch (see `query.sampling.choose`).
+        subsample: Number of random samples of the pool that are considered at all; 0 for all.
+        sampling, beta, stratify: How scores become a batch (see `query.sampling.sample_by_rule`).
     """
 
     text: str
@@ -50,7 +50,7 @@ class QueryMethod:
     stratify: bool = False
 
     def candidates(self, n: int, stream: Stream) -> Int[Tensor, "b"] | None:
-        """The positions that need to be predicted at all, sorted; None for the whole pool of `n`."""
+        """Sorted positions that have to be predicted at all; None for the whole pool of `n`."""
         if not 0 < self.subsample < n:
             return None
         order = torch.randperm(n, generator=stream.at("subsample").torch())
@@ -59,19 +59,19 @@ class QueryMethod:
     def select(self, chunks: Iterable[PoolView], size: int, stream: Stream) -> Selection:
         """Choose the samples to label next.
 
-        A score is applied to one chunk at a time and only its numbers are kept; a selection gets all chunks as one
-        view. The scores of a score method are those of the picks, without the noise of sampling.
+        A score is applied to one chunk at a time and only its numbers are kept, so a pool may be larger than memory; a
+        selection gets all chunks as one view. The scores of a score method are returned without the noise of sampling.
 
         Args:
-            chunks: Views that part the pool in order; their labeled parts are the same.
+            chunks: Views that divide the pool in order; their labeled parts are equal.
             size: Query size, 1 to n samples.
-            stream: Of the choice, its ties and noise.
+            stream: Random stream of the choice, its ties and noise.
 
         Returns:
             `size` distinct positions in the pool, in the order they were picked.
 
         Raises:
-            NonFiniteError: A score, or what it was given, is not finite; nothing is selected.
+            NonFiniteError: A score or an input of it is not finite; nothing is selected.
             FathomError: The pool is too small, or the method broke its contract.
         """
         with _exact_arithmetic():
@@ -98,21 +98,21 @@ class QueryMethod:
         scores = self.function(view)
         self._check_untouched(view, versions)
         if not isinstance(scores, Tensor) or scores.shape != (len(view),) or not scores.is_floating_point():
-            raise FathomError(f"{self.text} must give one floating-point number for each of {len(view)} samples; "
+            raise FathomError(f"{self.text} must return one floating-point number for each of {len(view)} samples; "
                               f"got {_describe(scores)}")  # fmt: skip
         if scores.device != view.device:
-            raise FathomError(f"{self.text} must give its scores on {view.device}; they are on {scores.device}")
+            raise FathomError(f"{self.text} must return its scores on {view.device}; they are on {scores.device}")
         if bad := int((~torch.isfinite(scores)).sum()):
             raise NonFiniteScoreError(
                 f"{self.text}: {bad} of {len(view)} scores are not finite, nothing was selected. "
-                "Look at the classifier's training (loss, learning rate), or at the score where a probability is 0"
+                "Check the classifier's training (loss, learning rate), or the score where a probability is 0"
             )
         return scores
 
     def _select_whole(self, chunks: list[PoolView], size: int, stream: Stream) -> Selection:
         self._check_size(size, sum(len(view) for view in chunks))
         view = concatenate(chunks)
-        chunks.clear()  # not kept beside their copy
+        chunks.clear()  # frees their memory: `view` is a copy
         self._check_view(view)
         versions = _versions(view)
         picked = self.function(view, size, stream)
@@ -123,7 +123,9 @@ class QueryMethod:
         if scores is None:
             return Selection(positions)
         if not isinstance(scores, Tensor) or scores.shape != positions.shape or scores.device != view.device:
-            raise FathomError(f"{self.text} must give {size} scores on {view.device} or none; got {_describe(scores)}")
+            raise FathomError(
+                f"{self.text} must return {size} scores on {view.device} or none; got {_describe(scores)}"
+            )
         if bad := int((~torch.isfinite(scores)).sum()):
             raise NonFiniteScoreError(
                 f"{self.text}: the scores of {bad} of {size} picks are not finite, nothing was selected"
@@ -131,20 +133,20 @@ class QueryMethod:
         return Selection(positions, scores)
 
     def _check_positions(self, positions: Any, size: int, view: PoolView) -> Tensor:
-        """Distinct rows of the view, as many as asked for, as int64."""
+        """Check that positions are `size` distinct rows of the view; gives them as int64."""
         if not isinstance(positions, Tensor) or positions.ndim != 1 or positions.device != view.device:
             raise FathomError(
-                f"{self.text} must give a 1-d tensor of positions on {view.device}; got {_describe(positions)}"
+                f"{self.text} must return a 1-d tensor of positions on {view.device}; got {_describe(positions)}"
             )
         if positions.is_floating_point() or positions.is_complex() or positions.dtype == torch.bool:
-            raise FathomError(f"{self.text} must give integer positions; got {positions.dtype}")
+            raise FathomError(f"{self.text} must return integer positions; got {positions.dtype}")
         if len(positions) != size:
-            raise FathomError(f"{self.text} must give exactly {size} positions; got {len(positions)}")
+            raise FathomError(f"{self.text} must return exactly {size} positions; got {len(positions)}")
         rows: Tensor = positions.long()
         if outside := int(((rows < 0) | (rows >= len(view))).sum()):
-            raise FathomError(f"{self.text} must give positions from 0 to {len(view) - 1}; {outside} lie outside")
+            raise FathomError(f"{self.text} must return positions from 0 to {len(view) - 1}; {outside} lie outside")
         if twice := size - len(torch.unique(rows)):
-            raise FathomError(f"{self.text} must give distinct positions; {twice} of {size} are repetitions")
+            raise FathomError(f"{self.text} must return distinct positions; {twice} of {size} are repetitions")
         return rows
 
     def _check_size(self, size: int, n: int) -> None:
@@ -155,7 +157,7 @@ class QueryMethod:
             raise FathomError(f"{self.text}: cannot query {size} samples from a pool of {n}.{hint} Ask for at most {n}")
 
     def _check_view(self, view: PoolView) -> None:
-        """The view has what the method needs, and no NaN in it."""
+        """Check that the view has what the method needs, without NaN."""
         n, k, _ = view.log_probs.shape
         if self.predictions and k != max(1, self.draws):
             raise FathomError(f"{self.text} needs {max(1, self.draws)} draws of each prediction; the view has {k}")
@@ -173,11 +175,11 @@ class QueryMethod:
 
     def _check_untouched(self, view: PoolView, versions: list[int]) -> None:
         if _versions(view) != versions:
-            raise FathomError(f"{self.text} changed the view it was given in place; it must work on copies")
+            raise FathomError(f"{self.text} changed its view in place; it must work on copies")
 
 
 def build_query(text: str) -> QueryMethod:
-    """The query method of a call-string, for example `bald(draws=20, sampling=power)`.
+    """The query method of a spec string, for example `bald(draws=20, sampling=power)`.
 
     Raises:
         FathomError: Unknown name or parameter, or a value that the method cannot have.
@@ -204,10 +206,15 @@ def build_query(text: str) -> QueryMethod:
 
 
 def _check_settings(text: str, settings: dict[str, Any], needed: int) -> None:
-    """Settings that every method has: no value that would be ignored, since it would name a second, equal run."""
+    """Check the settings that every method has.
+
+    A value without effect is refused: it would give a second key to the same run.
+    """
     draws, subsample, beta = settings["draws"], settings["subsample"], settings.get("beta", 1.0)
     if needed == 0 and draws != 0:
-        raise FathomError(f"{text}: draws is for methods that need dropout draws; this one uses the plain softmax")
+        raise FathomError(
+            f"{text}: draws is for methods that need dropout draws; this one uses the plain softmax. Leave it out"
+        )
     if needed > 0 and (draws is None or draws < 2):
         raise FathomError(f"{text}: draws must be at least 2, since the method compares draws; got {draws}")
     dropout = settings["dropout"]
@@ -231,7 +238,10 @@ def _check_settings(text: str, settings: dict[str, Any], needed: int) -> None:
 
 @contextmanager
 def _exact_arithmetic() -> Iterator[None]:
-    """No gradients, and full float32 products whatever training has set: distances are differences of large sums."""
+    """Work without gradients, autocast and TF32, whatever training has set.
+
+    Squared distances are differences of large sums: with the 10 bits of TF32 near points become equal.
+    """
     backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]  # not in stubs
     precisions = [backend.fp32_precision for backend in backends]
     autocast = [kind for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)]
@@ -250,7 +260,7 @@ def _exact_arithmetic() -> Iterator[None]:
 
 
 def _versions(view: PoolView) -> list[int]:
-    """Torch's counts of in-place changes; inference tensors have none, and cannot be changed here."""
+    """Torch's counts of in-place changes; inference tensors have none, and cannot be changed outside inference mode."""
     tensors = (view.log_probs, view.features, view.labeled_features, view.labeled_labels)
     return [-1 if t.is_inference() else t._version for t in tensors]
 

@@ -1,8 +1,8 @@
 """Points and their squared distances, for query methods that spread a batch over the pool.
 
-A point is the outer product of one row of each factor. One factor is the plain case (features); with two, a point is
-the gradient (p - onehot) x features of a linear last layer. Inner products of outer products factor, <g x h, g' x h'>
-= <g, g'> <h, h'>, so the product is never formed: memory O(n(c + d)) instead of O(n c d).
+A point is the outer product of one row of each factor. With one factor it is a feature vector (Core-Set); with two it
+is the gradient (p - onehot) x features of a linear last layer (BADGE). Inner products of outer products factor,
+<g x h, g' x h'> = <g, g'> <h, h'>, so the product is never formed: memory O(n(c + d)) instead of O(n c d).
 """
 
 import math
@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-CENTERS = 512  # centers a matrix product takes at a time
+CENTERS = 512  # centers per matrix product
 CPU_ELEMENTS = 2**20  # elements of one block of products: small enough for a cache, large enough to be compute bound
 DEVICE_ELEMENTS = 2**27
 
@@ -23,7 +23,7 @@ DEVICE_ELEMENTS = 2**27
 class Points:
     """n points in factored form.
 
-    Squared distances come from |x|^2 + |c|^2 - 2<x, c>. What rounding may leave of equal points counts as 0: of 512
+    Squared distances are |x|^2 + |c|^2 - 2<x, c>. Distances no larger than their rounding error count as 0: with 512
     features in float32, points nearer than 0.2 % of their norm are one point.
     """
 
@@ -47,7 +47,7 @@ class Points:
 
     @property
     def rounding(self) -> float:
-        """What rounding may leave of the squared distance of equal points, as a fraction of their |x|^2."""
+        """Largest rounding error of the squared distance of equal points, as a fraction of their |x|^2."""
         width = sum(f.shape[1] for f in self.factors)
         return (16 + math.sqrt(width)) * torch.finfo(self.dtype).eps
 
@@ -64,14 +64,16 @@ class Points:
         return Points(tuple(torch.cat(pair) for pair in zip(self.factors, others.factors, strict=True)))
 
     def squared_distances(self, centers: "Points") -> Float[Tensor, "n b"]:
-        """From every point to every center; for few of either."""
-        crossed = self.squares[:, None] + _product(
-            [f @ c.T for f, c in zip(self.factors, centers.factors, strict=True)]
-        ).mul_(-2).add_(centers.squares)
-        return self._snap(crossed, self.squares[:, None])
+        """From every point to every center, all at once in memory; for few of either."""
+        inner = _product([f @ c.T for f, c in zip(self.factors, centers.factors, strict=True)])
+        distances = self.squares[:, None] + inner.mul_(-2).add_(centers.squares)
+        return self._snap(distances, self.squares[:, None])
 
     def nearest(self, centers: "Points") -> Float[Tensor, "n"]:
-        """Squared distance of every point to the nearest of the centers, one matrix product a block."""
+        """Squared distance of every point to the nearest of the centers, one matrix product per block.
+
+        |x|^2 does not change which center is nearest, so it is added once per point, after the minimum.
+        """
         out = torch.empty_like(self.squares)
         elements = CPU_ELEMENTS if self.device.type == "cpu" else DEVICE_ELEMENTS
         step = max(1, elements // min(CENTERS, len(centers)))
@@ -95,11 +97,17 @@ class _Group:
         self.squares = centers.squares[rows]
 
     def least(self, parts: Sequence[Tensor]) -> Tensor:
-        """For a block of points x, the least |c|^2 - 2<x, c> over the group's centers c."""
+        """The least |c|^2 - 2<x, c> over the group's centers c, for each of a block of points x."""
         if len(parts) == 1:
             return torch.addmm(self.squares, parts[0], self.factors[0], alpha=-2).amin(1)
         inner = _product([p @ f for p, f in zip(parts[1:], self.factors[1:], strict=True)])
+        # The last product is fused with the factor -2 and the squares: one pass less over the largest tensor.
         return torch.addcmul(self.squares, parts[0] @ self.factors[0], inner, value=-2).amin(1)
+
+
+def at_least_single(features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    """Features of at least single precision: squared distances of float16 would overflow."""
+    return features.to(torch.promote_types(features.dtype, torch.float32))
 
 
 def _product(tensors: Sequence[Tensor]) -> Tensor:

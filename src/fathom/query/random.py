@@ -1,4 +1,4 @@
-"""Random sampling: what every other query method has to beat."""
+"""Random sampling: the baseline of every query method."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""From scores to a batch: the best, or a draw in which better samples are likelier; by predicted class or not."""
+"""From scores to a batch: the highest, or a random draw that prefers high scores; optionally by predicted class."""
 
 import torch
 from jaxtyping import Float, Int
@@ -25,19 +25,19 @@ def sample_by_rule(
 
     Args:
         scores: Higher is better; finite.
-        size: How many to pick, at most n.
-        stream: Of ties and noise.
+        size: Number of picks, at most n.
+        stream: Random stream of ties and noise.
         sampling: `top` takes the highest scores. The others draw without replacement, by the Gumbel-top-k trick, with
             probability proportional to score**beta (`power`), exp(beta score) (`softmax`), rank**-beta (`softrank`).
-        beta: Coldness, above 0: toward infinity all become `top`.
-        strata: Predicted class of each sample. Where given, every class gives its best sample before any gives its
-            second, and so on: equal shares as far as a class has samples; a rest goes to the higher values.
+        beta: Inverse temperature, above 0: toward infinity all become `top`.
+        strata: Predicted class of each sample. If given, every class gives its best sample before any gives its second,
+            and so on: equal shares as far as a class has samples; the remainder goes to the highest values.
 
     Returns:
         The picks, with their own scores (without noise).
 
     Raises:
-        FathomError: `sampling` is unknown, or `power` meets a negative score.
+        FathomError: `sampling` is unknown, or a score is negative with `power`.
 
     Source: Kirsch et al. 2023 (Stochastic Batch Acquisition), Table 1; stratification is ours.
     """
@@ -49,7 +49,7 @@ def sample_by_rule(
 
 
 def descending(values: Float[Tensor, "n"], stream: Stream) -> Int[Tensor, "n"]:
-    """Positions by falling value; equal values in an order drawn from the stream, never in that of the pool."""
+    """Positions by decreasing value; equal values in an order drawn from the stream, never in that of the pool."""
     shuffled = torch.randperm(len(values), generator=stream.at("ties").torch()).to(values.device)
     return shuffled[torch.argsort(values[shuffled], descending=True, stable=True)]
 
@@ -72,12 +72,13 @@ def _values(scores: Float[Tensor, "n"], sampling: str, beta: float, stream: Stre
         base[descending(scores, stream.at("rank"))] = -ranks.log()
     else:
         raise FathomError(f"unknown sampling {sampling!r}. Expected one of: {', '.join(SAMPLINGS)}")
+    # On the CPU, so that the noise does not depend on the device.
     exponential = torch.empty(len(scores), dtype=torch.float64).exponential_(generator=stream.at("noise").torch())
-    return beta * base - exponential.log().to(base)  # minus the log of an exponential variable is a Gumbel variable
+    return beta * base - exponential.log().to(base)  # -log of an exponential variable is Gumbel
 
 
 def _turns(strata: Int[Tensor, "n"]) -> Int[Tensor, "n"]:
-    """For each sample, how many of its stratum come before it."""
+    """For each sample, the number of samples of its stratum before it."""
     grouped = torch.argsort(strata, stable=True)
     _, counts = torch.unique_consecutive(strata[grouped], return_counts=True)
     starts = torch.repeat_interleave(counts.cumsum(0) - counts, counts)

@@ -1,7 +1,7 @@
-"""Uncertainty scores: one number for each sample, whatever else is in the pool. The highest are queried.
+"""Uncertainty scores: one number per sample, independent of the rest of the pool. The highest are queried.
 
-All work on the mean of the k draws' probabilities, as the study does; only BALD and the votes of the variation ratios
-look at single draws. Every score is at least 0, so that power sampling applies to each.
+All use the mean of the k draws' probabilities, as the study does; only BALD and the votes of the variation ratios use
+single draws. Every score is at least 0, so that power sampling applies to each.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from fathom.registry.registry import score
 def entropy(view: PoolView) -> Float[Tensor, "n"]:
     """Query the samples whose predictive distribution has the highest entropy, in nats, 0 to log c.
 
-    Source: Shannon 1948; Lüth et al. 2023, Sec. 2.2 ("Entropy"). Of the mean of the draws where there are several.
+    Source: Shannon 1948; Lüth et al. 2023, Sec. 2.2 ("Entropy"). With several draws, of their mean.
     """
     return _row_by_row(view, lambda probs: -(probs.clamp_min(torch.finfo(probs.dtype).tiny).log_() * probs).sum(1))
 
@@ -29,8 +29,8 @@ def entropy(view: PoolView) -> Float[Tensor, "n"]:
 def least_confidence(view: PoolView) -> Float[Tensor, "n"]:
     """Query the samples whose most likely class has the lowest probability; 1 - max p, in [0, 1].
 
-    Source: Lewis and Gale 1994; Settles 2009, Sec. 3.1. Ours: summed over the other classes, which 1 - max p loses to
-    rounding where p is near 1.
+    Source: Lewis and Gale 1994; Settles 2009, Sec. 3.1. Ours: the sum over the other classes, which keeps the
+    digits that 1 - max p loses to rounding where p is near 1.
     """
     return _row_by_row(view, lambda probs: _drop_top(probs).sum(1))
 
@@ -57,8 +57,8 @@ def variation_ratios(view: PoolView, *, of: str = "mean") -> Float[Tensor, "n"]:
     Args:
         view: The pool with k draws.
         of: `mean`: 1 - max_y p(y|x) of the mean over draws, as the study computes it. `votes`: 1 - the fraction of
-            draws whose most likely class is the most frequent one; its values are multiples of 1/k, so ties are many
-            (broken at random).
+            draws whose most likely class is the most frequent one; its values are multiples of 1/k, so there are many
+            ties (broken at random).
 
     Raises:
         FathomError: `of` is neither.
@@ -101,7 +101,7 @@ def floored(log_probs: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 
 
 def _row_by_row(view: PoolView, score: Callable[[Tensor], Tensor]) -> Float[Tensor, "n"]:
-    """A score of the mean probabilities [b, c], which it may write into, a block of rows at a time."""
+    """Apply a score to the mean probabilities [b, c] block by block; it may write into them."""
     n, k, c = view.log_probs.shape
     out = torch.empty(n, dtype=wide(view.device), device=view.device)
     for rows in row_blocks(n, k * c, view.device):

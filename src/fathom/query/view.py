@@ -1,4 +1,4 @@
-"""What a query method may see, and what it gives back. No pool labels, no model, no ids: cheating is untypable."""
+"""The input and output of a query method. It has no pool labels, no model and no ids, so a method cannot cheat."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class PoolView:
             where the method needs no prediction.
         features: Input of the last linear layer, or the encoder's output (whichever the method declared), without
             dropout; [n, 0] where it does not need them.
-        labeled_features: The same for the m training samples, [m, d]; [0, 0] where not needed.
+        labeled_features: Features of the m training samples, [m, d]; [0, 0] where not needed.
         labeled_labels: Their classes; [0] where not needed.
     """
 
@@ -33,7 +33,7 @@ class PoolView:
 
     @property
     def device(self) -> torch.device:
-        """Where the tensors are, and where positions and scores belong."""
+        """The device of the tensors; positions and scores must be on it."""
         return self.log_probs.device
 
     def mean_probs(self) -> Float[Tensor, "n c"]:
@@ -57,7 +57,7 @@ def mean_probs(log_probs: Float[Tensor, "n k c"]) -> Float[Tensor, "n c"]:
 
 
 def concatenate(views: Sequence[PoolView]) -> PoolView:
-    """The whole pool of its chunks; the labeled part is the same in each of them. One chunk is not copied."""
+    """Join the chunks of a pool; their labeled parts are equal. A single chunk is not copied."""
     if len(views) == 1:
         return views[0]
     return PoolView(
@@ -70,11 +70,11 @@ def concatenate(views: Sequence[PoolView]) -> PoolView:
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """What a selection gives: distinct positions in the order they were picked, and a number for each.
+    """Distinct positions in the order they were picked, and a score for each.
 
     Args:
         positions: Distinct rows of the view.
-        scores: What the method maximized at each pick (its docstring says what), or None.
+        scores: The value that the method maximized at each pick (see its docstring), or None.
     """
 
     positions: Int[Tensor, "q"]

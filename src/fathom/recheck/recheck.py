@@ -1,29 +1,23 @@
-"""Recheck a study: a sample of its results is computed again (`recheck.recompute`), here or in several processes."""
+"""Recheck a study: a sample of its results is computed again by ordinary workers (see `recheck.recompute`)."""
 
 import dataclasses
-import json
-import os
-import queue
-import subprocess
-import sys
 import tempfile
-import threading
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from fathom.core.html import html_table
 from fathom.core.machine import Machine
 from fathom.core.records import FathomError
-from fathom.engine.engine import data_root
-from fathom.machine.environment import find_device
+from fathom.engine.engine import data_root, worker_machine
+from fathom.engine.local import LocalEngine
+from fathom.engine.worker import WorkerOrders
+from fathom.machine.environment import check
+from fathom.protocol.context import WorkerContext
 from fathom.recheck.compare_records import TOLERANCE
-from fathom.recheck.rechecker import RecheckOrders
-from fathom.recheck.rechecker import outcomes as redone
-from fathom.recheck.recompute import RecheckItem, RecheckOutcome, damage, draw
-from fathom.registry import registry
+from fathom.recheck.recompute import OUTCOMES, RecheckItem, RecheckOutcome, damage, draw, make_bench
 from fathom.store.store import Store
 
 Progress = Callable[[int, int], None]  # (rechecked, to be rechecked)
@@ -31,13 +25,13 @@ Progress = Callable[[int, int], None]  # (rechecked, to be rechecked)
 
 @dataclass(frozen=True)
 class Rechecked:
-    """How a recheck ended.
+    """Result of a recheck.
 
     Args:
         out: The study's folder.
-        outcomes: One of each item, in the order they were drawn.
+        outcomes: One per item, in the order of the sample.
         damaged: Files that cannot be read, or do not follow those before them.
-        tolerance: Of metrics, where the environment is not that of the committed ones.
+        tolerance: Of metrics, where the environment is not that of the committed results.
     """
 
     out: str
@@ -47,11 +41,17 @@ class Rechecked:
 
     @property
     def sound(self) -> bool:
-        """Whether all came out as committed, and nothing is damaged."""
+        """Whether every outcome equals the committed result, and nothing is damaged."""
         return not self.damaged and all(outcome.same for outcome in self.outcomes)
 
+    def _repr_html_(self) -> str:
+        rows = [(o.what, "equal" if o.same else "differs", "; ".join(o.differences)) for o in self.outcomes]
+        return html_table(
+            [*rows, *((text, "damaged", "") for text in self.damaged)], ("round", "outcome", "differences")
+        )
+
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """JSON-plain values."""
         counts = {"rechecked": len(self.outcomes), "same": sum(outcome.same for outcome in self.outcomes)}
         outcomes = [outcome.to_json() for outcome in self.outcomes]
         more = {"tolerance": self.tolerance, "damaged": self.damaged, "outcomes": outcomes}
@@ -68,129 +68,81 @@ def recheck(
     machine: Machine = Machine(),
     progress: Progress | None = None,
 ) -> Rechecked:
-    """Compute some committed rounds again and compare them with what is committed; outcomes are kept in the store.
+    """Compute a sample of the committed rounds again and compare them with the store; outcomes are kept in the store.
 
-    Outcomes that are kept already are taken from there, so a recheck that was interrupted goes on.
+    Outcomes that are kept already are reused, so the same call resumes a recheck that was interrupted.
 
     Args:
         out: The study's folder.
-        sample: How many rounds.
-        seed: Which; the same seed draws the same rounds of the same store.
-        shared: How many trainings of the HP search and on full data besides.
+        sample: Number of rounds.
+        seed: Seed for choosing the rounds.
+        shared: Number of HP-search and full-data trainings to compute again too.
         workers: Worker processes; 0 works in this process.
         machine: Data and device. `threads` and `fast` are those of the study's first environment instead.
         progress: Called with (rechecked, to be rechecked). None: no progress of any kind is shown.
 
     Raises:
-        FathomError: There is no study, no sound round, no data; or a number makes no sense.
+        FathomError: There is no study, no sound round, no data; an argument is out of range; or a worker failed.
     """
     if sample < 1 or shared < 0 or workers < 0:
         raise FathomError(f"expected sample >= 1, shared >= 0 and workers >= 0; got {sample}, {shared} and {workers}")
     store = Store.open(out)
     found = damage(store)
     items = draw(store, sample, seed, shared)
-    where, root = find_device(machine.device), data_root(machine, quiet=progress is None)
-    outcomes: dict[RecheckItem, RecheckOutcome] = {}
-    report = progress or (lambda done, total: None)
-    report(0, len(items))
-    with tempfile.TemporaryDirectory(prefix="fathom-recheck-") as aside:
-        orders = RecheckOrders(
-            out=str(store.root),
-            aside=aside,
-            data=str(root.path),
-            cache=str(root.cache),
-            download=machine.download,
-            quiet=progress is None or workers > 1,
-            device=str(where),
-            threads=_threads(store),
-            fast=_fast(store),
-            plugins=registry.added_files(),
-            items=[dataclasses.asdict(item) for item in items],
+    first = next((decides for decides, _ in store.records("environments").values()), {})
+    threads, fast = int(first.get("threads") or 1), first.get("mode") == "fast"
+    engine = LocalEngine(dataclasses.replace(machine, threads=threads, fast=fast), min(workers, len(items)))
+    root = data_root(machine, quiet=progress is None)
+    # Workers lock, fail and report in the temporary store: a study that may only be read can be rechecked too.
+    with tempfile.TemporaryDirectory(prefix="fathom-recheck-") as folder:
+        bench = make_bench(store, Path(folder) / "bench")
+        environment = engine.describe()
+        check(bench, environment, accept=True)
+        context = WorkerContext(bench, root, engine.device, environment.name)
+        orders = WorkerOrders(
+            out=str(bench.root),
+            machine=worker_machine(engine.machine, root).to_json(),
+            session=uuid.uuid4().hex[:12],
+            environment=environment.name,
+            retries={},
+            jobs=[dataclasses.asdict(item) for item in items],
+            job_type=f"{RecheckItem.__module__}:{RecheckItem.__name__}",
         )
-        for outcome in _in_processes(orders, workers) if workers else redone(orders):
-            outcomes[outcome.item] = outcome
-            report(len(outcomes), len(items))
-    return Rechecked(str(store.root), [outcomes[item] for item in items], found)
+        watch = _Watch(bench, len(items), progress or (lambda done, total: None))
+        watch.look()
+        with engine.worker_pool():
+            engine.work(orders, items, context, watch)
+        watch.look()  # at what was done since the last look
+        return Rechecked(str(store.root), [_outcome(bench, item) for item in items], found)
 
 
-def _first_environment(store: Store) -> dict[str, Any]:
-    return next((decides for decides, _ in store.records("environments").values()), {})
+def _outcome(bench: Store, item: RecheckItem) -> RecheckOutcome:
+    record = bench.get(item.outcome_name)
+    assert record is not None, item  # a failed item has raised in `_Watch.look`
+    return RecheckOutcome(item, **record[0])
 
 
-def _threads(store: Store) -> int:
-    return int(_first_environment(store).get("threads") or 1)
+@dataclass
+class _Watch:
+    """Progress of a recheck: reports the outcomes in the temporary store, and stops at the first failure."""
 
+    bench: Store
+    total: int
+    progress: Progress
+    seen: int = -1
 
-def _fast(store: Store) -> bool:
-    return _first_environment(store).get("mode") == "fast"
+    def look(self) -> None:
+        """Report progress if there is any.
 
-
-# ------------------------------------------------------------------------------------------------------- processes
-
-
-def _in_processes(orders: RecheckOrders, workers: int) -> Iterator[RecheckOutcome]:
-    """The outcomes as they come from several processes, each of which has a share of the items.
-
-    Raises:
-        FathomError: A process could not go on.
-    """
-    shares = [orders.items[number::workers] for number in range(min(workers, len(orders.items)))]
-    lines: queue.Queue[str | None] = queue.Queue()
-    processes = [_start(dataclasses.replace(orders, device=_device(orders, n), items=i)) for n, i in enumerate(shares)]
-    try:
-        for process in processes:
-            threading.Thread(target=_listen, args=(process, lines), daemon=True).start()
-        left, count = len(processes), 0
-        while left:
-            line = lines.get()
-            if line is None:
-                left -= 1
-                continue
-            told = json.loads(line)
-            if "error" in told:
-                raise FathomError(told["error"])
-            count += 1
-            yield RecheckOutcome(**{**told, "item": RecheckItem(**told["item"])})
-        if count < len(orders.items):
+        Raises:
+            FathomError: An item failed, which no comparison can tell about: absent data, a bug, a dead process.
+        """
+        count = len(list((self.bench.root / OUTCOMES).glob("*.json")))
+        if count > self.seen:
+            self.seen = count
+            self.progress(count, self.total)
+        for failure in self.bench.failures():
             raise FathomError(
-                f"a worker process died (what it said is above; memory may have run out: give --workers a smaller "
-                f"number). {count} of {len(orders.items)} are rechecked and kept; type the same again to go on"
+                f"{failure['what']}: {failure['message']}\n{failure['traceback']}".rstrip()
+                + f"\n{count} of {self.total} results are rechecked and kept; run the same command again to resume"
             )
-    finally:
-        for process in processes:
-            if process.poll() is None:
-                process.kill()
-            process.wait()
-            for pipe in (process.stdin, process.stdout):
-                if pipe is not None:
-                    pipe.close()
-
-
-def _start(orders: RecheckOrders) -> "subprocess.Popen[str]":
-    threads = str(orders.threads)
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "fathom.recheck.rechecker"],  # -P: nothing is imported from the current folder
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
-        start_new_session=True,  # Ctrl-C reaches the parent alone, which ends its workers
-    )
-    assert process.stdin is not None
-    process.stdin.write(json.dumps(dataclasses.asdict(orders)) + "\n")
-    process.stdin.flush()
-    return process
-
-
-def _listen(process: "subprocess.Popen[str]", lines: "queue.Queue[str | None]") -> None:
-    assert process.stdout is not None
-    for line in process.stdout:
-        lines.put(line)
-    lines.put(None)
-
-
-def _device(orders: RecheckOrders, number: int) -> str:
-    """A GPU for each process, in turn."""
-    if orders.device == "cuda":
-        return f"cuda:{number % torch.cuda.device_count()}"
-    return orders.device

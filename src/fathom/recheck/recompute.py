@@ -1,28 +1,26 @@
-"""Recomputing: some committed rounds are done again beside the store, and compared with what is committed.
+"""Recomputing: a committed result is computed again in a temporary store and compared with the committed one.
 
 A round is decided by its `RunSpec`, the setting's HPs and what the rounds before it queried; all of that is committed.
-So any round can be done again alone: its classifier is trained on the committed labeled set, tests, and queries. On the
-environment that the round was computed in, everything but clock readings must be the same to the bit. On another one
-only what does not depend on the last bits must be, and metrics must lie within a tolerance; `RecheckOutcome.bitwise`
-says which it was. Outcomes are kept in the store, under `rechecks/`, for those who audit it.
+So any round can be computed alone: its classifier is trained on the committed labeled set, tested, and queries. In the
+environment that the round was computed in, everything but clock readings must be equal to the bit. In another one, the
+last bits of sums differ: then only what does not depend on them must be equal, and metrics must lie within a tolerance;
+`RecheckOutcome.bitwise` tells which rule was applied. Outcomes are kept in the study's store, under `rechecks/`.
 """
 
 import shutil
 import time
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import fathom
 from fathom.core.records import FathomError, NonFiniteError, RunSpec, Setting, digest, unique
 from fathom.core.streams import Stream
 from fathom.core.work import SHARED_RECORDS, WorkKind
-from fathom.data.dataset import DataRoot
-from fathom.machine.environment import Environment, check
+from fathom.machine.environment import Environment
 from fathom.protocol import loop, tune
 from fathom.protocol.context import WorkerContext
 from fathom.protocol.dropout import dropout_of
@@ -33,40 +31,73 @@ from fathom.store.store import Store
 
 # Shared work that a recheck takes as committed; round 0 and full data are trained again.
 GIVEN = (WorkKind.PRETRAIN, WorkKind.FEATURES, WorkKind.HP_SEARCH, WorkKind.HP_CHOICE, WorkKind.RETRIES)
+ROUND = "round"  # kind of item; the others are kinds of shared work
+OUTCOMES = "outcomes"  # folder of the temporary store through which outcomes reach the parent process
 
 
 @dataclass(frozen=True)
 class RecheckItem:
-    """What is to be done again.
+    """A result to compute again: an `engine.jobs.WorkItem`, so that the ordinary workers do it.
 
     Args:
-        kind: `round`, or `WorkKind.HP_SEARCH` (one training of the HP search) or `WorkKind.FULL_DATA`.
-        name: Of its record in the store.
+        kind: `ROUND`, `WorkKind.HP_SEARCH` (one training of the HP search) or `WorkKind.FULL_DATA`.
+        name: Name of its record in the store.
+        out: Folder of the study's store; the workers themselves work in a temporary one.
         run: Key of the run, of a round.
-        number: Of the round.
+        number: Number of the round.
     """
 
     kind: str
     name: str
+    out: str
     run: str = ""
     number: int = 0
 
+    needs = ()  # not annotated, so not a field: items are independent of each other
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "RecheckItem":
+        """The item that `dataclasses.asdict` made JSON-plain."""
+        return cls(**fields)
+
     def __str__(self) -> str:
-        return f"round {self.number} of run {self.run}" if self.kind == "round" else self.name
+        return f"round {self.number} of run {self.run}" if self.kind == ROUND else self.name
+
+    @property
+    def outcome_name(self) -> str:
+        """Name of the outcome's record in the temporary store."""
+        return f"{OUTCOMES}/{self.name.replace('/', '-')}"
+
+    def done(self, store: Store) -> bool:
+        """Tell whether the outcome is in the temporary store."""
+        return store.get(self.outcome_name) is not None
+
+    def do(self, context: WorkerContext) -> None:
+        """Compute the result again, compare it, and keep the outcome in the study's store and in the temporary one."""
+        outcome = Recheck(Store.open(self.out), context).do(self)
+        context.store.put(self.outcome_name, {k: v for k, v in asdict(outcome).items() if k != "item"})
+
+    def trainings(self, store: Store) -> int:
+        """Count the trainings: one per item."""
+        return 1
+
+    def facts(self, store: Store) -> dict[str, Any]:
+        """Facts for the record of a failure: none."""
+        return {}
 
 
 @dataclass(frozen=True)
 class RecheckOutcome:
-    """What came of one recheck.
+    """Outcome of one recheck.
 
     Args:
-        item: What was done again.
+        item: The result that was computed again.
         what: The run in words.
-        same: Whether it came out as it is committed.
-        bitwise: Whether everything had to be the same, as the environment is.
-        differences: What is not as it should be: field, committed, recomputed.
-        notes: What differs as another environment may make it.
-        before: Whether an earlier call had done it.
+        same: Whether it equals the committed one.
+        bitwise: Whether it had to be equal to the bit, as the environment is the same.
+        differences: Fields that differ and must not: field, committed, recomputed.
+        notes: Fields that differ as another environment may make them.
+        before: Whether an earlier call had computed it.
     """
 
     item: RecheckItem
@@ -85,20 +116,21 @@ class RecheckOutcome:
 
 
 def draw(store: Store, sample: int, seed: int, shared: int = 0) -> list[RecheckItem]:
-    """Some committed rounds, and some records of shared work, drawn without replacement; all where there are fewer.
+    """Draw committed rounds and records of shared work without replacement; all of them where there are fewer.
 
     Raises:
         FathomError: Nothing is committed.
     """
+    out = str(store.root)
     rounds = [
-        RecheckItem("round", f"{store.run_name(spec)}/round-{number:02d}", spec.key, number)
+        RecheckItem(ROUND, f"{store.run_name(spec)}/round-{number:02d}", out, spec.key, number)
         for spec in store.study.runs
         for number in range(len(store.rounds(spec)))
     ]
     if not rounds:
-        raise FathomError(f"{store.root} holds no round that can be read; there is nothing to recheck")
+        raise FathomError(f"{store.root} holds no round that can be read, so there is nothing to recheck")
     records = [
-        RecheckItem(kind, kind.record(name))
+        RecheckItem(kind, kind.record(name), out)
         for kind in (WorkKind.HP_SEARCH, WorkKind.FULL_DATA)
         for name in _names(store, kind)
     ]
@@ -111,8 +143,8 @@ def _some(items: list[RecheckItem], count: int, seed: int, purpose: str) -> list
     return [items[place] for place in sorted(places.tolist())]
 
 
-def _names(store: Store, kind: str) -> list[str]:
-    """Records of shared work that count: on full data, those of the setting's present form."""
+def _names(store: Store, kind: WorkKind) -> list[str]:
+    """Keys of the records that count: on full data those after the last retry of their setting."""
     found = store.records(kind.folder)
     if kind == WorkKind.HP_SEARCH:
         return list(found)
@@ -122,26 +154,26 @@ def _names(store: Store, kind: str) -> list[str]:
 
 
 def damage(store: Store) -> list[str]:
-    """What is damaged in a store: one line a file, or a round that does not follow the one before it."""
+    """List the damage in a store: one line per file, or per round that does not follow the one before it."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for spec in store.study.runs:
             store.rounds(spec)
         for kind in ("environments", "datasets", *(kind.folder for kind in SHARED_RECORDS)):
             store.records(kind)
-    told = unique(str(w.message) for w in caught if issubclass(w.category, DamageWarning))
-    return [text.partition("; it counts as absent")[0] for text in told]
+    texts = unique(str(w.message) for w in caught if issubclass(w.category, DamageWarning))
+    return [text.partition("; it counts as absent")[0] for text in texts]
 
 
 # ------------------------------------------------------------------------------------------------------ computing
 
 
-def bench(store: Store, root: Path) -> Store:
-    """A throw-away store that has the study and the shared work of another one, and none of its rounds.
+def make_bench(store: Store, root: Path) -> Store:
+    """Make a temporary store with the study and the shared work of another one, and none of its rounds.
 
-    Its files are links: they are only ever read, or replaced by name.
+    Its files are symbolic links: they are only ever read, or replaced by name.
     """
-    for kind in ("environments", "datasets", *(kind.folder for kind in GIVEN)):
+    for kind in ("datasets", *(kind.folder for kind in GIVEN)):  # its only environment is the present one
         (root / kind).mkdir(parents=True)
         for path in sorted((store.root / kind).glob("*")):
             _link(path, root / kind / path.name)
@@ -156,39 +188,34 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-@dataclass
 class Recheck:
-    """One process's open things: the store, the throw-away one, and what it computes under."""
+    """The two stores of a recheck, and the environment that it computes under.
 
-    store: Store
-    context: WorkerContext
-    environment: Environment
+    Args:
+        store: The study's store.
+        context: Open things of this worker; its store is the temporary one.
+    """
 
-    @classmethod
-    def open(
-        cls, store: Store, aside: Path, data: DataRoot, device: torch.device, environment: Environment
-    ) -> "Recheck":
-        """Everything in place to compute; what is computed goes to the folder `aside`."""
-        made = bench(store, aside)
-        check(made, environment, accept=True)
-        return cls(store, WorkerContext(made, data, device, environment.name), environment)
+    def __init__(self, store: Store, context: WorkerContext) -> None:
+        self.store, self.context = store, context
+        self.environment = Environment(*_whole(context.store, f"environments/{context.environment}"))
 
     def do(self, item: RecheckItem) -> RecheckOutcome:
-        """Do it again, compare, and keep the outcome in the store; one that is kept already is taken from there."""
+        """Compute it again, compare, and keep the outcome in the store; an outcome that is kept already is reused."""
         committed, what, computed_under = self._committed(item)
         bitwise = computed_under == self.environment.decides and computed_under.get("mode") != "fast"
         decided = {
-            "round": {"run": item.run, "number": item.number} if item.kind == "round" else None,
-            "shared": item.name if item.kind != "round" else None,
+            "round": {"run": item.run, "number": item.number} if item.kind == ROUND else None,
+            "shared": item.name if item.kind != ROUND else None,
             "what": what,
             "committed": digest(committed),
-            "first": digest(first) if (first := self._shared_first(self.store, item)) else None,
+            "first": digest(shared) if (shared := self._round_0(self.store, item)) else None,
             "environment": self.environment.decides,
             "fathom": f"{fathom.__version__} {self.environment.machine.get('commit', '')}".strip(),
             "bitwise": bitwise,
             "tolerance": None if bitwise else TOLERANCE,
         }
-        stem = f"{item.run}-{item.number:02d}" if item.kind == "round" else f"{item.kind}-{Path(item.name).name}"
+        stem = f"{item.run}-{item.number:02d}" if item.kind == ROUND else f"{item.kind}-{Path(item.name).name}"
         name = f"rechecks/{stem}-{digest(decided, 8)}"
         if kept := self.store.get(name):
             found = kept[0]
@@ -200,13 +227,13 @@ class Recheck:
         clock = {"seconds": time.perf_counter() - began, "finished": datetime.now(UTC).isoformat(timespec="seconds")}
         try:
             self.store.put(name, content, clock | {"machine": self.environment.machine})
-        except FathomError as error:
+        except FathomError as error:  # a study that may only be read can be rechecked too
             warnings.warn(f"the outcome could not be kept: {error}", RecheckWarning, stacklevel=2)
         return outcome
 
     def _committed(self, item: RecheckItem) -> tuple[dict[str, Any], str, dict[str, Any]]:
-        """(content, what it is, what decided its numbers)."""
-        if item.kind == "round":
+        """(content, description, the facts of the environment it was computed in)."""
+        if item.kind == ROUND:
             spec = self._spec(item)
             record = self.store.rounds(spec)[item.number]
             return plain_values(record.content()), f"{spec}, round {item.number}", self._decides(record.environment)
@@ -222,22 +249,24 @@ class Recheck:
         return next(spec for spec in self.store.study.runs if spec.key == item.run)
 
     def _compare(self, item: RecheckItem, committed: dict[str, Any], bitwise: bool) -> tuple[list[str], list[str]]:
-        """(differences, notes) of doing an item again."""
+        """Compute an item again: (differences, notes)."""
         try:
             found, more = self._again(item, committed)
         except NonFiniteError as error:
-            return [f"could not be done again: {error}"], []
+            return [f"could not be computed again: {error}"], []
         differences, notes = compare_records(committed, found, bitwise)
         (differences if bitwise else notes).extend(more)
         return differences, notes
 
     def _again(self, item: RecheckItem, committed: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-        """The content that comes out now, and how the classifier of a round 0 differs from the committed one."""
-        if item.kind == "round":
+        """(the content computed now, the differences of the classifier of a round 0)."""
+        if item.kind == ROUND:
             spec = self._spec(item)
+            if item.number == 0:
+                self._train_round_0(spec)
             al_run = loop.ActiveLearningRun.open(self.context, spec, self.store.rounds(spec)[: item.number])
             record, _ = al_run.round()
-            return plain_values(record.content()), self._first(item)
+            return plain_values(record.content()), self._compare_round_0(item)
         setting = Setting(committed["dataset"], committed["regime"], committed["paradigm"])
         self.context.store.path(item.name).unlink(missing_ok=True)
         if item.kind == WorkKind.HP_SEARCH:
@@ -246,21 +275,34 @@ class Recheck:
             loop.train_full_data(self.context, setting, committed["seed"])
         return _whole(self.context.store, item.name)[0], []
 
-    def _first(self, item: RecheckItem) -> list[str]:
-        """How the classifier that the methods of a seed share in round 0 differs from the committed one."""
-        ours, committed = self._shared_first(self.context.store, item), self._shared_first(self.store, item)
-        if committed is None or ours is None:
-            return []
-        return [f"round-0 classifier, {text}" for text in compare_records(committed, ours, True)[0]]
+    def _train_round_0(self, spec: RunSpec) -> None:
+        """Train the shared classifier of a round 0, unless another worker did.
 
-    def _shared_first(self, store: Store, item: RecheckItem) -> dict[str, Any] | None:
-        """The record of the classifier of a round 0, which its methods share; None for anything else."""
-        if item.kind != "round" or item.number:
+        Under its lock: in a mode that gives other bits each time, two workers would commit two different classifiers.
+        """
+        name, store = self._round_0_key(spec), self.context.store
+        with store.lock(name, wait=True):
+            if not store.get(name):
+                dropout = dropout_of(self.context.paradigm(spec.paradigm), build_method(spec.query))
+                loop.train_round_0(self.context, spec.setting, spec.seed, dropout)
+
+    def _compare_round_0(self, item: RecheckItem) -> list[str]:
+        """Differences of the classifier that the methods of a seed share in round 0."""
+        now, committed = self._round_0(self.context.store, item), self._round_0(self.store, item)
+        if committed is None or now is None:
+            return []
+        return [f"round-0 classifier, {text}" for text in compare_records(committed, now, True)[0]]
+
+    def _round_0(self, store: Store, item: RecheckItem) -> dict[str, Any] | None:
+        """The record of the shared classifier of a round 0; None for any other item."""
+        if item.kind != ROUND or item.number:
             return None
-        spec = self._spec(item)
-        dropout = dropout_of(self.context.paradigm(spec.paradigm), build_method(spec.query))
-        found = store.get(loop.round_0_key(self.context, spec.setting, spec.seed, dropout))
+        found = store.get(self._round_0_key(self._spec(item)))
         return found[0] if found else None
+
+    def _round_0_key(self, spec: RunSpec) -> str:
+        dropout = dropout_of(self.context.paradigm(spec.paradigm), build_method(spec.query))
+        return loop.round_0_key(self.context, spec.setting, spec.seed, dropout)
 
 
 class RecheckWarning(UserWarning):

@@ -1,65 +1,78 @@
-"""Gains across settings: datasets are the sample, so a claim about query methods rests on how many there are."""
+"""Table of gains across settings, with datasets as the units of the sample."""
+
+from typing import Any
 
 import numpy as np
 
-from fathom.design.freeze import ROLL_OUT
-from fathom.report.numbers import gain, number, p_value
+from fathom.core.records import unique
+from fathom.design.freeze import DEVELOPMENT, ROLL_OUT, role_of
+from fathom.registry.dataset_identity import dataset_identity
+from fathom.report.numbers import emphasis, gain, number, p_value
 from fathom.report.style import styles_of
 from fathom.report.tables import ReportTable, TableCell
 from fathom.results.names import label
 from fathom.results.results import StudyResults
-from fathom.results.roles import DEVELOPMENT, role_of, roles
-from fathom.stats.inference import sign_flip, t_interval
+from fathom.results.roles import roles
+from fathom.stats.inference import ALPHA, minimum_p, sign_flip, t_interval
 
-MIN_DATASETS = 6  # below, an exact two-sided test cannot reach .05
+MIN_DATASETS = next(n for n in range(1, 100) if minimum_p(n) <= ALPHA)  # 6: with fewer, no exact test can reach .05
 
 
 def across_table(results: StudyResults, role: str = DEVELOPMENT) -> ReportTable | None:
-    """Gain in AUBC over datasets, each the mean of its regimes; None with fewer than two datasets.
+    """Gain in AUBC over datasets, each the mean of its settings; None with fewer than two datasets.
 
-    Datasets are the sample: regimes and seeds of one dataset are not independent of each other.
+    Datasets (`dataset_identity`) are the units, since regimes and seeds of one dataset are not independent.
 
     Args:
-        results: The study's results.
-        role: Of the datasets: what was tuned on and what was not are never averaged together.
+        results: Results of the study.
+        role: Role of the datasets in the table. Data that were tuned on and data that were not are never averaged.
     """
     gains = results.gains
     if not gains.empty:
-        gains = gains[[role_of(results, dataset) == role for dataset in gains["dataset"]]]
-    if gains.empty or gains["dataset"].nunique() < 2:
+        gains = gains[[role_of(dataset, results.facts) == role for dataset in gains["dataset"]]]
+    count = len({dataset_identity(dataset) for dataset in gains["dataset"]}) if not gains.empty else 0
+    if count < 2:
         return None
-    rows = []
-    for (query, paradigm), part in gains[gains["n"] > 0].groupby(["query", "paradigm"], sort=False):
-        values = part.groupby("dataset", sort=False)["aubc"].mean().to_numpy(dtype=np.float64)
-        band, style = t_interval(values), styles_of(results)[str(query)]
-        emphasis = "up" if band.low > 0 else "down" if band.high < 0 else ""
-        test = sign_flip(values) if len(values) >= MIN_DATASETS else None
-        spread = f"{number(100 * part['aubc'].min(), 1, sign=True)} to {number(100 * part['aubc'].max(), 1, sign=True)}"
-        rows.append(
-            [
-                TableCell(style.label + _mark(results, str(query), str(paradigm)), style.label, style.number),
-                TableCell(results.names.paradigm[str(paradigm)], str(paradigm), title=str(paradigm)),
-                TableCell(str(len(values)), float(len(values))),
-                TableCell(gain(band.mean, band.low, band.high), band.mean, emphasis=emphasis),
-                TableCell(spread, float(part["aubc"].min())),
-                TableCell(p_value(test.p, len(values)) if test else "", test.p if test else None),
-            ]
-        )
-    named = "Roll-out data. " if role == ROLL_OUT else "Development data. " if len(roles(results)) > 1 else ""
+    tested = count >= MIN_DATASETS
+    groups = gains[gains["n"] > 0].groupby(["query", "paradigm"], sort=False)
+    rows = [_row(results, str(query), str(paradigm), part, tested) for (query, paradigm), part in groups]
+    columns = ["Method", "Paradigm", "Datasets", "Mean gain", "Range over settings", *(["p"] if tested else [])]
+    heading = "Roll-out data. " if role == ROLL_OUT else "Development data. " if len(roles(results)) > 1 else ""
     caption = (
-        f"{named}Gain in AUBC over {label(results.baseline)} (points), averaged over the regimes of a dataset; mean "
-        "and 95 % t-interval over datasets, and the range over settings."
+        f"{heading}Gain in AUBC over {label(results.baseline)} in points: mean and 95 % t-interval over datasets (each "
+        "dataset is the mean of its settings), and the range over settings."
     )
-    note = "p: exact sign-flip test over datasets, not corrected."
-    columns = ["Method", "Paradigm", "Datasets", "Mean gain", "Range over settings", "p"]
-    if gains["dataset"].nunique() < MIN_DATASETS:
-        columns, rows = columns[:-1], [row[:-1] for row in rows]
-        note = f"No p-values: an exact test of fewer than {MIN_DATASETS} datasets cannot reach .05."
+    note = "p: exact sign-flip test over datasets, not corrected for several methods."
+    if not tested:
+        note = f"No p-values: with fewer than {MIN_DATASETS} datasets an exact test cannot reach p < .05."
     note = " ".join(text for text in (note, results.footnote(results.store.study.settings)) if text)
     return ReportTable("across-roll-out" if role == ROLL_OUT else "across", caption, columns, rows, note, text=2)
 
 
+def _row(results: StudyResults, query: str, paradigm: str, part: Any, tested: bool) -> list[TableCell]:
+    """Row of one method and paradigm; `part` are its rows of `StudyResults.gains`."""
+    by_dataset = part["aubc"].groupby(part["dataset"].map(dataset_identity), sort=False)
+    values = by_dataset.mean().to_numpy(dtype=np.float64)
+    band, style = t_interval(values), styles_of(results)[query]
+    low, high = (number(100 * value, 1, sign=True) for value in (part["aubc"].min(), part["aubc"].max()))
+    row = [
+        TableCell(style.label + _mark(results, query, paradigm), style.label, style.number),
+        TableCell(results.names.paradigm[paradigm], paradigm, title=paradigm),
+        TableCell(str(len(values)), float(len(values))),
+        TableCell(gain(band.mean, band.low, band.high), band.mean, emphasis=emphasis(band.low, band.high)),
+        TableCell(f"{low} to {high}", float(part["aubc"].min())),
+    ]
+    if tested:  # a method may lack some of the datasets
+        test = sign_flip(values) if len(values) >= MIN_DATASETS else None
+        row.append(TableCell(p_value(test.p, len(values)) if test else "", test.p if test else None))
+    return row
+
+
 def _mark(results: StudyResults, query: str, paradigm: str) -> str:
-    """What the gains of a method in the settings of a paradigm carry: they do not compare like with like."""
-    own = [c for setting, c in results.classifiers.items() if setting.paradigm == paradigm and query in c.dropouts]
-    return "".join(dict.fromkeys(c.mark(query) for c in own))
+    """Marks of a method's gains in the settings of a paradigm: other classifier, matched control."""
+    marks = [
+        classifiers.mark(query)
+        for setting, classifiers in results.classifiers.items()
+        if setting.paradigm == paradigm and query in classifiers.dropouts
+    ]
+    return "".join(unique(marks))

@@ -1,4 +1,4 @@
-"""Which published study avoids which pitfall, drawn from data (paper Fig. 1b)."""
+"""Figure of published studies and the pitfalls they avoid, drawn from data (paper Fig. 1b)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from fathom.report.drawing import Drawing, finished, margins
 from fathom.report.style import FAINT, INK, STYLE
 from fathom.store import atomic_files
 
-# Color, and a sign that says the same without it.
+# Color, and a sign with the same meaning for readers who cannot see the color.
 SIGNS: dict[Verdict, tuple[str, str]] = {
     "pass": ("#0b8f6c", "✓"),
     "partly": ("#d98200", "◐"),
@@ -24,7 +24,7 @@ ROW, TOP, LEFT, COLUMN = 0.27, 0.95, 1.75, 0.98  # inches
 
 
 def comparison_figure(studies: Sequence[PublishedAudit]) -> Drawing:
-    """A row a study, a column a pitfall."""
+    """One row per study, one column per pitfall."""
     width, height = LEFT + COLUMN * len(PITFALLS) + 0.1, TOP + ROW * len(studies) + 0.1
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width, height), facecolor="white")
@@ -55,7 +55,7 @@ def write_comparison(studies: Sequence[PublishedAudit], path: Path) -> None:
     """Write the figure as SVG.
 
     Raises:
-        FathomError: Another ending, or the file cannot be written.
+        FathomError: The path does not end in .svg, or the file cannot be written.
     """
     if path.suffix != ".svg":
         raise FathomError(f"--figure: expected a file that ends in .svg; got {path}")

@@ -1,4 +1,4 @@
-"""The figures and tables of a page, collected as they are made, since each is also written as a file."""
+"""Collection of the figures and tables of a page, which are also written as files."""
 
 from dataclasses import dataclass, field
 
@@ -11,23 +11,24 @@ from fathom.results.results import StudyResults
 
 @dataclass(frozen=True)
 class PageFigure:
-    """A drawing in the page: its SVG and its caption."""
+    """A drawing with its caption."""
 
     drawing: Drawing
     caption: str
 
     @property
     def inline(self) -> Markup:
-        return Markup(self.drawing.inline)  # our own SVG; matplotlib escapes the names in it
+        """SVG as a part of the page."""
+        return Markup(self.drawing.inline)  # safe: made by us, and matplotlib escapes the names in it
 
 
 @dataclass(eq=False)
 class PageBuilder:
-    """A page's figures and tables.
+    """Results of a study and what the page has of them so far.
 
     Args:
-        results: The study's results.
-        drawings, tables: What was made so far.
+        results: Results of the study.
+        drawings, tables: Figures and tables that were added, in order.
     """
 
     results: StudyResults
@@ -35,12 +36,12 @@ class PageBuilder:
     tables: list[ReportTable] = field(default_factory=list)
 
     def add_figure(self, drawing: Drawing, caption: str) -> PageFigure:
-        """A figure of the page."""
+        """Add a figure; returns it for the template."""
         self.drawings.append(drawing)
         return PageFigure(drawing, caption)
 
     def add_table(self, table: ReportTable | None) -> ReportTable | None:
-        """A table of the page; none where there is none."""
+        """Add a table if there is one; returns it for the template."""
         if table is not None:
             self.tables.append(table)
         return table

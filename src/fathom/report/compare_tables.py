@@ -1,6 +1,8 @@
-"""The tables of a comparison with the published numbers: cells, what is not comparable, claims."""
+"""Tables of a comparison with the published numbers: cells, cells that are not comparable, claims."""
 
 import math
+from collections.abc import Iterator
+from string import ascii_lowercase
 
 from fathom.core.records import unique
 from fathom.published import tables
@@ -13,66 +15,68 @@ from fathom.report.tables import ReportTable, TableCell
 from fathom.results.names import label
 from fathom.results.results import StudyResults
 from fathom.stats.differences import SeedSummary
+from fathom.stats.inference import ALPHA
 
 TONES = {AGREES: "up", DIFFERS: "down", SUPPORTED: "up", CONTRADICTED: "down"}
 
 
 def cells_table(results: StudyResults, found: Comparison) -> ReportTable | None:
-    """Every comparable cell beside the published one; None where there is none."""
+    """Comparable cells with the published numbers; None where there are none."""
     if not found.cells:
         return None
     rows = [_cell_row(results, cell) for cell in found.cells]
     margin = f"{100 * found.margin:g}"
     caption = (
-        "AUBC beside the published one, in % (mean ± standard deviation over seeds); the difference in points with its "
-        "95 % Welch interval."
+        "Our AUBC and the published AUBC in % (mean ± standard deviation over seeds); their difference in points with "
+        "its 95 % Welch interval."
     )
     columns = ["Method", "Setting", "Seeds", "Ours", "Published", f"Ours {MINUS} published", "Verdict"]
-    return ReportTable("published", caption, columns, rows, " ".join([_rule(margin), *_known(found.cells)]), 2)
+    return ReportTable("published", caption, columns, rows, " ".join([_rule(margin), *_limitations(found.cells)]), 2)
 
 
 def _cell_row(results: StudyResults, cell: Compared) -> list[TableCell]:
     style, where = styles_of(results)[cell.query], results.names.title(cell.setting)
-    d, area = cell.difference, cell.published
-    theirs = SeedSummary(area.mean, area.sd, area.n)
-    why = [d.refused, *cell.notes, *(tables.caveats()[tag] for tag in area.caveats)]
+    difference, area = cell.difference, cell.published
+    reasons = [difference.refused, *cell.notes, *(tables.caveats()[tag] for tag in area.caveats)]
     if math.isfinite(cell.holm):
-        why.append(f"Welch p, Holm-corrected: {cell.holm:.3g}")
+        reasons.append(f"Welch p, Holm-corrected: {cell.holm:.3g}")
+    tooltip = " ".join(f"{text.rstrip('.')}." for text in reasons if text)
+    verdict = cell.verdict + ("*" if cell.notes else "")
     return [
         TableCell(style.label, style.label, style.number),
         TableCell(where, where, title=" · ".join(cell.setting)),
         TableCell(f"{cell.ours.n}, {area.n}", float(cell.ours.n), title="ours, published"),
         TableCell(_spread(cell.ours), cell.ours.mean),
-        TableCell(_spread(theirs), area.mean, title=tables.sources()[area.source]),
-        TableCell(gain(d.mean, d.low, d.high), d.mean),
-        TableCell(cell.verdict + ("*" if cell.notes else ""), cell.verdict, None, TONES.get(cell.verdict, ""),
-             " ".join(f"{text.rstrip('.')}." for text in why if text)),
-    ]  # fmt: skip
+        TableCell(_spread(SeedSummary(area.mean, area.sd, area.n)), area.mean, title=tables.sources()[area.source]),
+        TableCell(gain(difference.mean, difference.low, difference.high), difference.mean),
+        TableCell(verdict, cell.verdict, emphasis=TONES.get(cell.verdict, ""), title=tooltip),
+    ]
 
 
-def _spread(arm: SeedSummary) -> str:
-    spread = f" ± {number(100 * arm.sd, 2)}" if math.isfinite(arm.sd) else ""
-    return f"{number(100 * arm.mean, 2)}{spread}"
+def _spread(summary: SeedSummary) -> str:
+    spread = f" ± {number(100 * summary.sd, 2)}" if math.isfinite(summary.sd) else ""
+    return f"{number(100 * summary.mean, 2)}{spread}"
 
 
 def _rule(margin: str) -> str:
     return (
-        f"Agrees: the 90 % interval of the difference lies within ± {margin} points (two one-sided tests). Differs: "
-        "not that, and Welch's test rejects at .05, Holm-corrected over all cells of this table. Cannot tell: neither. "
-        "Both rest on normal theory, which a few seeds cannot check."
+        f"Agrees: equivalent, since the 90 % interval of the difference lies within ± {margin} points (two one-sided "
+        f"tests). Differs: not equivalent, and Welch's test rejects equal means at {ALPHA:g} (Holm-corrected over all "
+        "cells of this table). Cannot tell: neither. Both tests assume normal scores, which a few seeds cannot check."
     )
 
 
-def _known(cells: list[Compared]) -> list[str]:
-    """What must be known of these cells: how ours were run, then what weakens the published ones."""
+def _limitations(cells: list[Compared]) -> list[str]:
+    """Notes on differences in how our cells were run, then on limitations of the published numbers."""
     notes = unique(note for cell in cells for note in cell.notes)
     tags = unique(tag for cell in cells for tag in cell.published.caveats)
-    told = [f"* {'; '.join(notes)}."] if notes else []
-    return told + ([f"Of the published numbers: {' '.join(tables.caveats()[tag] for tag in tags)}"] if tags else [])
+    ours = [f"* {'; '.join(notes)}."] if notes else []
+    caveats = " ".join(tables.caveats()[tag] for tag in tags)
+    return ours + ([f"Limitations of the published numbers: {caveats}"] if caveats else [])
 
 
 def refused_table(results: StudyResults, found: Comparison) -> ReportTable | None:
-    """What is not comparable, and why; None where all is."""
+    """Cells that are not comparable with the reason; None where all are comparable."""
     if not found.refused:
         return None
     rows = []
@@ -83,76 +87,81 @@ def refused_table(results: StudyResults, found: Comparison) -> ReportTable | Non
         rows.append(
             [TableCell(where, where, title=title), TableCell(method, method), TableCell(refused.reason, refused.reason)]
         )
-    caption = "Not comparable with the published numbers, and why."
-    return ReportTable("published-refused", caption, ["Setting", "Method", "Why"], rows, "", 3)
+    caption = "Settings and methods that are not comparable with the published numbers, with the reason."
+    return ReportTable("published-refused", caption, ["Setting", "Method", "Reason"], rows, "", 3)
 
 
-def claims_table(ours: list[Claim], theirs: list[Claim]) -> ReportTable:
-    """The claims of the study, tested on our runs and on the published numbers, a row a question."""
+def claims_table(ours: list[Claim], published: list[Claim]) -> ReportTable:
+    """Claims of the published study, tested on our runs and on the published numbers; one row per question."""
     rows = []
-    for own, said in zip(ours, theirs, strict=True):
-        for number_, (a, b) in enumerate(_pairs(own, said)):
-            name = f"{own.number}{chr(ord('a') + number_)}"
-            rows.append([TableCell(name, name, title=own.text), TableCell(a.question, name), *_answer(a), *_answer(b)])
+    for claim, name, own, other in _questions(ours, published):
+        question = TableCell(own.question, name)
+        rows.append([TableCell(name, name, title=claim.text), question, *_answer(own), *_answer(other)])
     caption = (
-        "What the study claims, as questions put to our runs and to the published numbers themselves: effect in points "
-        "with its 95 % interval, and the data sets/settings/seeds it rests on."
+        "Claims of the published study, as questions to our runs and to the published numbers: effect in points with "
+        "its 95 % interval, and n as datasets/settings/seeds."
     )
     note = (
-        "Means over data sets take each data set as one value. Where something must hold in every cell, the effect is "
-        "that of the cell that speaks most against it. Supported or contradicted: the interval, or in cells every "
-        "interval, lies on one side, and contradictions are Holm-corrected over cells. A question that three seeds "
-        "leave open is not an error of the study: it is what its numbers can prove."
+        "In means over datasets each dataset counts as one value. Where an effect must hold in every cell, the least "
+        "favorable cell is shown. Supported or contradicted: the interval (in cells: every interval) lies on one side; "
+        "contradictions in cells are Holm-corrected. A question that three seeds cannot decide is no error of the "
+        "published study; it is the limit of its numbers."
     )
     columns = ["Claim", "Question", "Our runs", "Effect", "n", "Published", "Effect", "n"]
     return ReportTable("claims", caption, columns, rows, note, 2)
 
 
-def _pairs(own: Claim, said: Claim) -> list[tuple[ClaimFinding, ClaimFinding]]:
-    return list(zip(own.findings, said.findings, strict=True))
+def _questions(ours: list[Claim], published: list[Claim]) -> Iterator[tuple[Claim, str, ClaimFinding, ClaimFinding]]:
+    """(claim, name such as `1a`, our finding, published finding) of each question."""
+    for claim, other in zip(ours, published, strict=True):
+        for letter, own, reference in zip(ascii_lowercase, claim.findings, other.findings, strict=False):
+            yield claim, f"{claim.number}{letter}", own, reference
 
 
 def _answer(finding: ClaimFinding) -> list[TableCell]:
     title = "; ".join(text for text in (finding.note, ", ".join(finding.cells[:40])) if text)
-    said = TableCell(finding.verdict, finding.verdict, None, TONES.get(finding.verdict, ""), title)
+    verdict = TableCell(finding.verdict, finding.verdict, None, TONES.get(finding.verdict, ""), title)
     if finding.verdict == UNTESTED:
-        return [said, TableCell(DASH), TableCell(DASH)]
+        return [verdict, TableCell(DASH), TableCell(DASH)]
     effect = gain(finding.effect, finding.low, finding.high)
-    return [said, TableCell(effect, finding.effect, title=title), TableCell(_basis(finding), float(finding.datasets))]
+    return [
+        verdict,
+        TableCell(effect, finding.effect, title=title),
+        TableCell(_basis(finding), float(finding.datasets)),
+    ]
 
 
 def _basis(finding: ClaimFinding) -> str:
-    """Data sets/settings/seeds."""
+    """`datasets/settings/seeds` behind a finding."""
     low, high = finding.seeds
     seeds = str(low) if low == high else f"{low}{DASH}{high}"
     return f"{finding.datasets}/{finding.settings}/{seeds if high else DASH}"
 
 
-def claim_lines(ours: list[Claim], theirs: list[Claim]) -> list[str]:
-    """The claims and their questions, for a terminal."""
-    lines = []
-    for own, said in zip(ours, theirs, strict=True):
-        lines.append(f"{own.number}. {own.text}")
-        for number_, (a, b) in enumerate(_pairs(own, said)):
-            lines.append(f"   {chr(ord('a') + number_)}) {a.question}")
-            for whose, finding in (("our runs", a), ("published", b)):
-                text = f"      {whose}: {finding.verdict}"
-                if finding.verdict != UNTESTED:
-                    effect = gain(finding.effect, finding.low, finding.high)
-                    text += f", {effect} points, data sets/settings/seeds {_basis(finding)}"
-                lines.append(text + (f" ({finding.note})" if finding.note else ""))
+def claim_lines(ours: list[Claim], published: list[Claim]) -> list[str]:
+    """Claims and their questions as lines for a terminal."""
+    lines: list[str] = []
+    for claim, name, own, other in _questions(ours, published):
+        if name.endswith("a"):
+            lines.append(f"{claim.number}. {claim.text}")
+        lines.append(f"   {name[-1]}) {own.question}")
+        for source, finding in (("our runs", own), ("published", other)):
+            text = f"      {source}: {finding.verdict}"
+            if finding.verdict != UNTESTED:
+                effect = gain(finding.effect, finding.low, finding.high)
+                text += f", {effect} points, datasets/settings/seeds {_basis(finding)}"
+            lines.append(text + (f" ({finding.note})" if finding.note else ""))
     return lines
 
 
 def compare_summary(found: Comparison) -> str:
-    """One sentence of all cells."""
+    """Sentence on all compared cells."""
     if found.empty:
-        return "No data set of this study is one of the published study."
+        return "This study has no dataset of the published study."
     if not found.cells:
         return "No cell of this study was run as the published study ran it, so none is compared."
     means = [100 * cell.difference.mean for cell in found.cells]
     mean, low, high = sum(means) / len(means), min(means), max(means)
-    count = ", ".join(f"{found.count(verdict)} {words}" for verdict, words in
-                      ((AGREES, "agree"), (DIFFERS, "differ"), (OPEN, "cannot be told")))  # fmt: skip
+    count = f"{found.count(AGREES)} agree, {found.count(DIFFERS)} differ, {found.count(OPEN)} cannot be decided"
     text = f"Of {len(found.cells)} comparable cells {count}; ours minus published is {number(mean, 1, sign=True)} "
-    return text + f"points in the mean ({number(low, 1, sign=True)} to {number(high, 1, sign=True)})."
+    return text + f"points on average ({number(low, 1, sign=True)} to {number(high, 1, sign=True)})."

@@ -1,6 +1,6 @@
-"""What all figures share: panels and legends, and the forms in which a drawing is needed.
+"""Common parts of all figures: panels, legends, and the output formats.
 
-Drawn without pyplot, so nothing global changes; the same table gives the same bytes.
+Figures are drawn without pyplot, so no global state changes and the same table gives the same bytes.
 """
 
 import warnings
@@ -24,14 +24,14 @@ WIDTH = 4.4  # inches: fits a phone without shrinking, two fit side by side on a
 
 @dataclass(frozen=True, eq=False)
 class Drawing:
-    """One figure in the forms it is needed in.
+    """One figure in all output formats.
 
     Args:
         name: File stem.
-        svg: The file's bytes.
-        inline: The SVG as part of a page.
-        alt: What it shows, for those who do not see it.
-        figure: What was drawn.
+        svg: Content of the SVG file.
+        inline: SVG as a part of a page.
+        alt: Description for screen readers.
+        figure: Matplotlib figure.
     """
 
     name: str
@@ -41,14 +41,20 @@ class Drawing:
     figure: Figure
 
     def pdf(self) -> bytes:
-        """The file's bytes, fonts embedded as TrueType. Drawn when asked for: fonts take most of a report's time."""
+        """Content of the PDF file, with fonts embedded as TrueType.
+
+        Drawn on demand, since embedding fonts takes most of a report's time.
+        """
         with mpl.rc_context(STYLE):
             return _printed(self.figure, "pdf", {"CreationDate": None, "Creator": None, "Producer": None})
 
 
 @contextmanager
 def one_panel(height: float, width: float = WIDTH) -> Iterator[tuple[Figure, Axes]]:
-    """A figure with one panel below a legend of two lines. Margins in inches: computing them takes most of the time."""
+    """Figure with one panel below a legend of two lines.
+
+    The margins are fixed, in inches: a layout engine would take most of the drawing time.
+    """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width, height))
         axes = figure.subplots()
@@ -63,8 +69,14 @@ def margins(figure: Figure, *, left: float, right: float, bottom: float, top: fl
     figure.subplots_adjust(**edges, **gaps)
 
 
-def cut(axes: Axes, least: float, most: float, floor: float, top: float) -> None:
-    """Cut the axis where only intervals reach: with two seeds they would dwarf what they are of."""
+def clip_axis(axes: Axes, least: float, most: float, floor: float, top: float) -> None:
+    """Clip the y axis where only intervals reach: with two seeds they would dwarf the means.
+
+    Args:
+        axes: Panel.
+        least, most: Lowest and highest mean.
+        floor, top: Hard limits of the axis.
+    """
     low, high = axes.get_ylim()
     room = max(most - least, 4.0)
     if np.isfinite(room):
@@ -72,7 +84,7 @@ def cut(axes: Axes, least: float, most: float, floor: float, top: float) -> None
 
 
 def frame(axes: Axes, below: str, left: str, budgets: Iterable[float]) -> None:
-    """Axis labels and grid, with a tick at each budget while there is room."""
+    """Set axis labels and grid, with a tick at each budget where there is room."""
     axes.set(xlabel=below, ylabel=left)
     axes.grid(axis="y")
     ticks = sorted(set(budgets))
@@ -83,13 +95,13 @@ def frame(axes: Axes, below: str, left: str, budgets: Iterable[float]) -> None:
 
 
 def legend(figure: Figure, axes: Axes, more: Sequence[Artist] = (), wide: bool = False) -> None:
-    """A legend above the panel, read line by line; long ones grow the figure upwards.
+    """Add a legend above the panel, read line by line; a long legend makes the figure higher.
 
     Args:
-        figure: With one panel.
-        axes: Whose labeled lines are told.
+        figure: Figure with one panel.
+        axes: Panel with the labeled lines.
         more: Further artists with labels.
-        wide: Whether the figure has room for one more column, and dashes are to be told apart.
+        wide: Add one more column, and longer handles so that dashes can be told apart.
     """
     handles, labels = axes.get_legend_handles_labels()
     handles, labels = [*handles, *more], [*labels, *(str(artist.get_label()) for artist in more)]
@@ -101,9 +113,11 @@ def legend(figure: Figure, axes: Axes, more: Sequence[Artist] = (), wide: bool =
     grow = max(0, lines - 2) * 0.19
     width, height = figure.get_size_inches()
     figure.set_size_inches(width, height + grow)
-    left = 0.74 if wide else 0.58  # a narrow range of many curves has levels such as 97.5
+    left = 0.74 if wide else 0.58  # wide figures can have tick labels such as 97.5
     margins(figure, left=left, right=0.06, bottom=0.47, top=0.52 + grow)
-    order = [i for column in range(columns) for i in range(column, len(handles), columns)]  # they fill by column
+    order = [
+        i for column in range(columns) for i in range(column, len(handles), columns)
+    ]  # matplotlib fills a legend by column
     figure.legend(
         [handles[i] for i in order],
         [labels[i] for i in order],
@@ -117,10 +131,10 @@ def legend(figure: Figure, axes: Axes, more: Sequence[Artist] = (), wide: bool =
 
 
 def finished(figure: Figure, name: str, alt: str, method_styles: Mapping[str, MethodStyle]) -> Drawing:
-    """The drawing of a figure that is complete; `looks` are the query methods in it, whose colors follow the page."""
+    """Turn a complete figure into a drawing; the colors of `method_styles` follow the page (light or dark)."""
     if figure.get_layout_engine() is not None:
         with _any_letters():
-            figure.draw_without_rendering()  # lays out once; both files take the same layout
+            figure.draw_without_rendering()  # compute the layout once, so that SVG and PDF have the same
         figure.set_layout_engine("none")
     svg = _printed(figure, "svg", {"Date": None, "Creator": None})
     return Drawing(name, svg, inline(svg.decode(), name, alt, method_styles), alt, figure)
@@ -135,7 +149,7 @@ def _printed(figure: Figure, form: str, metadata: dict[str, None]) -> bytes:
 
 @contextmanager
 def _any_letters() -> Iterator[None]:
-    """Names in letters that the font lacks stay text in the SVG, where the reader's font has them."""
+    """Silence warnings about letters that the font lacks: in the SVG they stay text, and the reader's font has them."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
         yield

@@ -1,4 +1,4 @@
-"""Figures: budget curves, gains, the penalty matrix, what was bought. SVG for the page, SVG and PDF for the paper."""
+"""Figures of a study: budget curves, gains, penalty matrix, classes of the queried labels; as SVG and PDF."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from fathom.report.drawing import WIDTH, Drawing, cut, finished, frame, legend, margins, one_panel
+from fathom.report.drawing import WIDTH, Drawing, clip_axis, finished, frame, legend, margins, one_panel
 from fathom.report.numbers import DASH, number
 from fathom.report.style import FILL, INK, STYLE, MethodStyle
 from fathom.results.classifiers import CROSSED
@@ -19,7 +19,7 @@ from fathom.stats.penalty import Penalty
 if TYPE_CHECKING:
     import pandas as pd
 
-BAND_SEEDS = 3  # below, a t-interval is nine or more standard deviations to each side, and would paint the panel
+BAND_SEEDS = 3  # the t-interval of two seeds is nine standard deviations to each side and would fill the panel
 
 # ------------------------------------------------------------------------------------------------------- figures
 
@@ -36,9 +36,9 @@ def curve_figure(
     Args:
         name: File stem.
         curves: Rows of `budget_curves` of one setting.
-        looks: Looks by call-string.
-        metric: What the score is.
-        ceiling: Mean score of the classifier trained on the whole pool, a fraction.
+        method_styles: Styles by spec string.
+        metric: Name of the metric.
+        full_data: Mean score of the classifier trained on all labels, a fraction.
     """
     with one_panel(3.1) as (figure, axes):
         for query, rows in curves.groupby("query", sort=False):
@@ -47,9 +47,9 @@ def curve_figure(
             axes.axhline(100 * full_data, color=INK, lw=0.9, ls=(0, (5, 4)), label="full data")
         frame(axes, "labeled training samples", f"{metric.replace('_', ' ')} (%)", curves["budget"])
         shown = [*100 * curves["mean"], *([] if full_data is None else [100 * full_data])]
-        cut(axes, min(shown), max(shown), 0.0, 100.8)
+        clip_axis(axes, min(shown), max(shown), 0.0, 100.8)
         legend(figure, axes)
-        return finished(figure, name, f"Budget curves: {_spoken(curves, method_styles)}", method_styles)
+        return finished(figure, name, f"Budget curves: {_final_values(curves, method_styles)}", method_styles)
 
 
 def gain_figure(
@@ -60,9 +60,9 @@ def gain_figure(
     Args:
         name: File stem.
         curves: Rows of one setting as `budget_curves` gives them, of paired differences.
-        looks: Looks by call-string.
-        baseline: What the differences are to.
-        metric: What the score is.
+        method_styles: Styles by spec string.
+        baseline: Query method that the differences are from.
+        metric: Name of the metric.
     """
     with one_panel(3.1) as (figure, axes):
         queries = list(curves["query"].unique())
@@ -70,6 +70,7 @@ def gain_figure(
         step = min(np.diff(budgets), default=1.0)
         for place, query in enumerate(queries):
             rows = curves[curves["query"] == query]
+            # Methods are moved apart so that their bars do not cover each other.
             shift = (place - (len(queries) - 1) / 2) * 0.11 * step
             style = method_styles[query]
             x, y = rows["budget"].to_numpy() + shift, 100 * rows["mean"].to_numpy()
@@ -78,10 +79,10 @@ def gain_figure(
             axes.plot(x, y, color=style.light, lw=1.1, marker=style.marker, ms=4, mew=0, label=style.label)
         axes.axhline(0, color=INK, lw=0.9)
         most = 100 * curves["mean"].abs().max()
-        cut(axes, -most, most, -100.0, 100.0)
+        clip_axis(axes, -most, most, -100.0, 100.0)
         frame(axes, "labeled training samples", f"gain over {method_styles[baseline].label} (points)", curves["budget"])
         legend(figure, axes)
-        gains = _spoken(curves, method_styles, sign=True)
+        gains = _final_values(curves, method_styles, sign=True)
         alt = f"Gain in {metric.replace('_', ' ')} over {method_styles[baseline].label}: {gains}"
         return finished(figure, name, alt, method_styles)
 
@@ -89,20 +90,20 @@ def gain_figure(
 def penalty_figure(
     name: str, penalty: Penalty, method_styles: Mapping[str, MethodStyle], crossed: Collection[tuple[str, str]] = ()
 ) -> Drawing:
-    """The pairwise penalty matrix as a heat-map: row beats column, in settings; pale and bracketed = inside the band.
+    """Pairwise penalty matrix as a heat-map: wins of row over column, in settings; pale, in brackets = inside the band.
 
-    A dash: never compared. An asterisk: not compared in every setting, so the mean of the comparisons made.
+    A dash: never compared. An asterisk: not compared in every setting, so a mean over the comparisons.
 
     Args:
         name: File stem.
         penalty: The matrix.
-        looks: Looks by call-string.
-        crossed: Pairs that somewhere have different classifiers; their cells carry a dagger.
+        method_styles: Styles by spec string.
+        crossed: Pairs with different classifiers in any setting; their cells have a dagger.
     """
     size = len(penalty.queries)
     labels = [method_styles[q].label for q in penalty.queries]
     with mpl.rc_context(STYLE):
-        # Names stand to the left, and slanted above, where the last one sticks out to the right.
+        # The slanted name of the last column needs room on the right.
         width = max(WIDTH, 0.52 * size + 0.135 * max(map(len, labels), default=0))
         figure = Figure(figsize=(width, 1.0 + 0.42 * (size + 1)), layout="constrained")
         axes = figure.subplots()
@@ -124,30 +125,30 @@ def penalty_figure(
         axes.set_yticks([*range(size), size + 0.15], [*labels, "penalty"])
         axes.tick_params(length=0, labeltop=True, labelbottom=False)
         pairs = [(penalty.raw[i, j], labels[i], labels[j]) for i in range(size) for j in range(size) if i != j]
-        said = "; ".join(f"{a} beats {b}: {v:.2f}" for v, a, b in sorted(pairs, reverse=True) if v > 0)
-        return finished(figure, name, f"Pairwise penalty matrix. {said or 'No method beats another'}.", method_styles)
+        wins = "; ".join(f"{a} beats {b}: {value:.2f}" for value, a, b in sorted(pairs, reverse=True) if value > 0)
+        return finished(figure, name, f"Pairwise penalty matrix. {wins or 'No method beats another'}.", method_styles)
 
 
-def bought_figure(
+def queried_figure(
     name: str,
     pool: Sequence[float],
-    bought: Mapping[str, Sequence[int]],
+    queried: Mapping[str, Sequence[int]],
     classes: Sequence[str],
     method_styles: Mapping[str, MethodStyle],
 ) -> Drawing:
-    """Classes of what each method bought (bars) against the classes of the pool (line), one panel a method.
+    """Classes of the queried labels (bars) and of the pool (line), one panel per method.
 
     Args:
         name: File stem.
         pool: Share of each class in the pool.
-        bought: Call-string -> labels bought of each class, over rounds and seeds.
+        queried: Spec string -> number of queried labels of each class, over rounds and seeds.
         classes: Class names.
-        looks: Looks by call-string.
+        method_styles: Styles by spec string.
     """
-    columns = 2 if len(bought) > 1 else 1
-    rows = -(-len(bought) // columns)
+    columns = 2 if len(queried) > 1 else 1
+    rows = -(-len(queried) // columns)
     share = np.asarray(pool)
-    own = {query: np.asarray(counts) / max(1, sum(counts)) for query, counts in bought.items()}
+    own = {query: np.asarray(counts) / max(1, sum(counts)) for query, counts in queried.items()}
     x = np.arange(len(classes))
     named = len(classes) <= 12
     shown = [c if len(c) < 12 else f"{c[:10]}…" for c in classes]
@@ -171,9 +172,11 @@ def bought_figure(
             axes.set_visible(False)
         _label_bottom(grid, len(own), named)
         figure.supylabel("share of labels (%)", fontsize=9)
-        far = {method_styles[q].label: 50 * float(np.abs(part - share).sum()) for q, part in own.items()}
-        said = "; ".join(f"{q} {v:.0f} %" for q, v in far.items())
-        return finished(figure, name, f"Classes bought. Share that differs from the pool: {said}.", method_styles)
+        distances = []
+        for query, part in own.items():
+            distances.append(f"{method_styles[query].label} {50 * float(np.abs(part - share).sum()):.0f} %")
+        alt = f"Classes of the queried labels. Difference from the pool: {'; '.join(distances)}."
+        return finished(figure, name, alt, method_styles)
 
 
 # --------------------------------------------------------------------------------------------------------- parts
@@ -189,7 +192,7 @@ def _line(axes: Axes, rows: "pd.DataFrame", style: MethodStyle) -> None:
 
 
 def _label_bottom(grid: Any, used: int, named: bool) -> None:
-    """Class names under the last row only: the columns share their axis."""
+    """Show class names under the last row only, since the panels of a column share their axis."""
     columns = grid.shape[1]
     for place in range(used):
         bottom = place // columns == (used - 1) // columns
@@ -204,8 +207,8 @@ def _cell(axes: Axes, x: int, y: int, value: float, most: float, outside: bool, 
     axes.text(x, y, text, ha="center", va="center", fontsize=9, alpha=1 if outside else 0.6)
 
 
-def _spoken(curves: "pd.DataFrame", method_styles: Mapping[str, MethodStyle], sign: bool = False) -> str:
-    """The ends of the curves in words."""
+def _final_values(curves: "pd.DataFrame", method_styles: Mapping[str, MethodStyle], sign: bool = False) -> str:
+    """Final values of the curves in words."""
     ends = curves.sort_values("budget", kind="stable").groupby("query", sort=False).last()
-    told = [f"{method_styles[str(q)].label} {100 * v:{'+' if sign else ''}.1f}" for q, v in ends["mean"].items()]
-    return f"at {curves['budget'].max():.0f} labels {', '.join(told)}."
+    values = [f"{method_styles[str(q)].label} {100 * v:{'+' if sign else ''}.1f}" for q, v in ends["mean"].items()]
+    return f"at {curves['budget'].max():.0f} labels {', '.join(values)}."

@@ -27,12 +27,12 @@ _TEX = {
 
 
 def tex(text: str) -> str:
-    """Text that LaTeX prints as it is."""
+    """Escape text for LaTeX."""
     return "".join(_TEX.get(c, c) for c in text)
 
 
 def latex(table: ReportTable) -> str:
-    """A table as LaTeX with booktabs, complete with caption and label."""
+    """Table as LaTeX with booktabs, caption and label."""
     lines = [
         "% needs \\usepackage{booktabs}",
         "\\begin{table}",

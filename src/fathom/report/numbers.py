@@ -1,4 +1,4 @@
-"""How numbers are written in tables and sentences."""
+"""Numbers as text in tables and sentences."""
 
 import math
 
@@ -9,7 +9,10 @@ MINUS = "\u2212"
 
 
 def number(value: float, digits: int = 1, *, sign: bool = False) -> str:
-    """A number with a real minus; a dash where it is undefined. With `sign`, what rounds to zero keeps its side."""
+    """Number with a typographic minus; a dash where it is undefined.
+
+    With `sign`, a value that rounds to zero keeps its sign: `+0.0` is a gain, though a tiny one.
+    """
     if value is None or not math.isfinite(value):
         return DASH
     if float(f"{value:.{digits}f}") == 0 and (value == 0 or not sign):
@@ -18,7 +21,7 @@ def number(value: float, digits: int = 1, *, sign: bool = False) -> str:
 
 
 def percent(mean: float, low: float, high: float, digits: int = 1) -> str:
-    """`83.4 ± 1.0` of fractions, in percent; without an interval the mean alone."""
+    """Fractions as percent with half the interval, `83.4 ± 1.0`; the mean alone where there is no interval."""
     if not math.isfinite(mean):
         return DASH
     half = (high - low) / 2
@@ -26,7 +29,7 @@ def percent(mean: float, low: float, high: float, digits: int = 1) -> str:
 
 
 def gain(mean: float, low: float, high: float, digits: int = 1) -> str:
-    """`+1.7 [+1.3, +2.1]` of fractions, in percentage points."""
+    """Fractions as percentage points with their interval, `+1.7 [+1.3, +2.1]`."""
     if not math.isfinite(mean):
         return DASH
     text = number(100 * mean, digits, sign=True)
@@ -36,7 +39,12 @@ def gain(mean: float, low: float, high: float, digits: int = 1) -> str:
 
 
 def p_value(value: float, seeds: int) -> str:
-    """`.032`, `< .001`; a dash where there is none or too few seeds carry it."""
+    """p as text, `.032` or `< .001`; a dash where there is none or fewer than `MIN_SEEDS` seeds."""
     if seeds < MIN_SEEDS or not math.isfinite(value):
         return DASH
     return "< .001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
+
+
+def emphasis(low: float, high: float) -> str:
+    """Emphasis of an interval: `up` above zero, `down` below zero, else empty."""
+    return "up" if low > 0 else "down" if high < 0 else ""

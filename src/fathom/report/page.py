@@ -1,24 +1,31 @@
-"""The page of a report: which sections there are, and what stands in each."""
+"""The HTML page of a report: its sections and the content of each."""
 
 import base64
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import groupby, product
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-import fathom
+from fathom.audit.audit import audit_results
+from fathom.audit.rules import VERDICTS, Finding
 from fathom.core.durations import duration
 from fathom.core.records import PROTOCOL, Setting
+from fathom.core.text import plural
+from fathom.core.version import __version__
+from fathom.published import tables as published_tables
+from fathom.published.claims import claims
+from fathom.published.compare import compare_study
+from fathom.published.evidence import published_evidence, study_evidence
 from fathom.report import figures
 from fathom.report.across_datasets import across_table
-from fathom.report.audit_page import audit_section
 from fathom.report.builder import PageBuilder, PageFigure
-from fathom.report.compare_page import beside_published
+from fathom.report.compare_tables import cells_table, claims_table, compare_summary, refused_table
 from fathom.report.numbers import DASH
 from fathom.report.paradigm_section import paradigms, training
 from fathom.report.setting_tables import hparam_table, paid_table, setting_table
@@ -36,30 +43,26 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 class Page(PageBuilder):
-    """The page in the making.
-
-    Args:
-        results: The study's results.
-    """
+    """HTML page of a study's results."""
 
     def html(self) -> str:
-        """The whole page."""
+        """Build the whole page; its figures and tables are in `drawings` and `tables` afterwards."""
         r = self.results
         script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
         html = _template().render(
             study=r.store.study,
             summary=summary(r),
             warnings=warnings(r),
-            strip=_strip(r),
+            key_figures=_key_figures(r),
             method_styles=styles_of(r).values(),
             finished=str(r.frame["finished"].max())[:10] if len(r.frame) else "",
             across=[table for role in roles(r) if (table := self.add_table(across_table(r, role)))],
-            sections=[self._section(number, setting, first) for number, (setting, first) in enumerate(by_role(r))],
+            sections=[self._section(number, *found) for number, found in enumerate(by_role(r))],
             paradigms=paradigms(self),
             training=training(self),
             penalty=self._penalty(),
-            published=beside_published(self),
-            audit=audit_section(self),
+            published=self._published(),
+            audit=_audit(r),
             times=self.add_table(times_table(r)),
             preparation_times=self.add_table(preparation_table(r)),
             pending=pending_table(r),
@@ -71,31 +74,34 @@ class Page(PageBuilder):
             environments=self.add_table(environment_table(r.environments)),
             mixed=mixed_words(r.environments),
             common=list(common(r.environments)),
-            version=fathom.__version__,
+            version=__version__,
             protocol=PROTOCOL,
             results="results.csv",
             script=Markup(script),
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         )
-        return re.sub(r"(\d) %", "\\1\u00a0%", html)  # a number and its unit stay on one line
+        return re.sub(r"(\d) %", "\\1\u00a0%", html)  # no line break between a number and its unit
 
     # ------------------------------------------------------------------------------------------------- settings
 
-    def _section(self, number: int, setting: Setting, first: str) -> dict[str, Any]:
+    def _section(self, number: int, setting: Setting, heading: str) -> dict[str, Any]:
+        """Section of one setting; `heading` is the role where the setting is the first of its role, else empty."""
         r = self.results
         stem = _stem(number, setting)
         record, facts = r.hparams.get(setting, {}), r.facts.get(setting.dataset, {})
         return {
             "id": f"s{number}",
-            "heading": first,
+            "heading": heading,
             "title": r.names.title(setting),
-            "calls": [full for full, short in zip(setting, r.names.parts(setting), strict=True) if full != short],
+            "spec_strings": [
+                full for full, short in zip(setting, r.names.parts(setting), strict=True) if full != short
+            ],
             "short": r.names.brief(setting),
             "facts": setting_facts(r, setting),
             "figures": list(self._curves(stem, setting)),
             "table": self.add_table(setting_table(r, setting, stem)),
             "paid": self.add_table(paid_table(r, setting, f"{stem}-paid")),
-            "bought": self._bought(stem, setting),
+            "queried": self._queried(stem, setting),
             "hparams": self.add_table(hparam_table(r, setting, f"{stem}-hparams")),
             "recipe": record.get("recipe", "study"),
             "source": facts.get("source", ""),
@@ -113,30 +119,25 @@ class Page(PageBuilder):
         means = curves.budget_curves(frame)
         text = f"Mean over {_count(means)}; {_band(means)}.{_extra(frame)}"
         if scores:
-            text += f" Dashed: trained on all labels ({len(scores)} seed{'s' if len(scores) > 1 else ''})."
+            text += f" Dashed line: trained on all labels ({plural(len(scores), 'seed')})."
         figure = figures.curve_figure(f"{stem}-curves", means, styles_of(r), metric, r.full_data_score(setting))
         yield self.add_figure(figure, f"{text} {notes}".strip())
         differences = curves.gain_curves(frame, r.baseline, r.references)
         if not differences.empty:
             text = f"Gain over {label(r.baseline)} at each budget, paired by seed, {_count(differences)}; "
-            text += (
-                "bars: 95 % t-interval, not corrected, cut at the edge."
-                if (differences["n"] > 1).any()
-                else "no interval."
-            )
+            intervals = "bars: 95 % t-interval, not corrected, clipped at the panel edge."
+            text += intervals if (differences["n"] > 1).any() else "no interval."
             figure = figures.gain_figure(f"{stem}-gains", differences, styles_of(r), r.baseline, metric)
             yield self.add_figure(figure, f"{text} {notes}".strip())
 
-    def _bought(self, stem: str, setting: Setting) -> PageFigure | None:
-        bought, facts = self.results.bought(setting), self.results.facts.get(setting.dataset)
-        if not bought or not facts:
+    def _queried(self, stem: str, setting: Setting) -> PageFigure | None:
+        queried, facts = self.results.queried_classes(setting), self.results.facts.get(setting.dataset)
+        if not queried or not facts:
             return None
         names, pool = facts["class_names"], class_shares(facts)
-        drawing = figures.bought_figure(f"{stem}-classes", pool, bought, names, styles_of(self.results))
-        nominal = " (the nominal long tail)" if facts.get("long_tail") else ""
-        text = (
-            f"Bars: classes of the labels each method bought, all rounds and seeds. Line: classes of the pool{nominal}."
-        )
+        drawing = figures.queried_figure(f"{stem}-classes", pool, queried, names, styles_of(self.results))
+        nominal = " (nominal long tail)" if facts.get("long_tail") else ""
+        text = f"Bars: classes of the queried labels, all rounds and seeds. Line: classes of the pool{nominal}."
         return self.add_figure(drawing, text)
 
     # --------------------------------------------------------------------------------------------------- penalty
@@ -149,27 +150,62 @@ class Page(PageBuilder):
         found: dict[str, Any] = {"text": penalty_words(p), "figure": None, "table": None, "refused": []}
         found["refused"] = [f"{r.names.title(setting)}: {reason}" for setting, reason in p.refused]
         if len(p.queries) >= 2:
-            caption = "Row beats column; the last line is the overall penalty of the column (lower is better)."
+            caption = "Row beats column; last line: overall penalty of the column (lower is better)."
             if p.partial.any():
                 caption += f" * compared in fewer than {len(p.seeds)} settings; {DASH} never compared."
-            crossed = {
-                (a, b) for a in p.queries for b in p.queries if any(c.crossed(a, b) for c in r.classifiers.values())
-            }
+            pairs = product(p.queries, repeat=2)
+            crossed = {(a, b) for a, b in pairs if any(c.crossed(a, b) for c in r.classifiers.values())}
             caption = f"{caption} {r.caption_note(r.store.study.settings)}".strip()
             found["figure"] = self.add_figure(figures.penalty_figure("penalty", p, styles_of(r), crossed), caption)
             found["table"] = self.add_table(penalty_table(r))
         return found
 
+    # ------------------------------------------------------------------------------------- published numbers
+
+    def _published(self) -> dict[str, Any] | None:
+        """Comparison with the published study; None where no dataset is one of the published study."""
+        r = self.results
+        found = compare_study(r)
+        if found.empty:
+            return None
+        ours, published = claims(study_evidence(r)), claims(published_evidence())
+        return {
+            "summary": compare_summary(found),
+            "reference": published_tables.reference(),
+            "cells": self.add_table(cells_table(r, found)),
+            "refused": self.add_table(refused_table(r, found)),
+            "claims": self.add_table(claims_table(ours, published)),
+            "verdicts": [(own.text, own.verdict, other.verdict) for own, other in zip(ours, published, strict=True)],
+            "foreign": [r.names.dataset.get(name, name) for name in found.foreign],
+            "shortened": sorted(r.shortened),
+        }
+
+
+def _audit(results: StudyResults) -> dict[str, Any]:
+    findings = audit_results(results)
+    return {"summary": audit_summary(findings), "findings": findings}
+
+
+def audit_summary(findings: Sequence[Finding]) -> str:
+    """Counts of verdicts per group of rules: `Pitfalls: 2 pass, 1 partly, 2 fail. Statistics: ...`."""
+    sentences = []
+    for group, own in groupby(findings, key=lambda finding: finding.rule.group):
+        verdicts = [finding.verdict for finding in own]
+        counts = [f"{verdicts.count(verdict)} {verdict}" for verdict in VERDICTS if verdict in verdicts]
+        sentences.append(f"{group}: {', '.join(counts)}.")
+    return " ".join(sentences)
+
 
 @cache
 def _template() -> Template:
-    """The page's template, read once: compiling it takes as long as filling it."""
+    """Template of the page, compiled once: compiling takes as long as rendering."""
     loader = FileSystemLoader(TEMPLATES)
     rules = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     return rules.get_template("report.html.j2")
 
 
-def _strip(r: StudyResults) -> list[tuple[str, str, str]]:
+def _key_figures(r: StudyResults) -> list[tuple[str, str, str]]:
+    """(name, value, unit) of the numbers at the head of the page."""
     done = sum(run.complete for run in r.runs)
     seeds = sorted({run.spec.seed for run in r.runs})
     queried = int(r.frame["queried"].sum()) if len(r.frame) else 0
@@ -185,7 +221,7 @@ def _strip(r: StudyResults) -> list[tuple[str, str, str]]:
 
 
 def _stem(number: int, setting: Setting) -> str:
-    """File stem of a setting: its names without parameters, and its number, which keeps variations apart."""
+    """File stem of a setting: its number, which is unique, and its names without arguments."""
     names = [part.split("(")[0].replace("/", "-") for part in setting]
     return f"{number:02d}-" + "-".join(names)
 
@@ -198,13 +234,13 @@ def _count(frame: Any) -> str:
 def _band(frame: Any) -> str:
     most = int(frame["n"].max())
     if most < 2:
-        return "no band, as one seed has no interval"
+        return "no band, since one seed has no interval"
     if most < figures.BAND_SEEDS:
-        return f"no band, as the 95 % t-interval of {most} seeds (in the table) is wider than the panel"
-    return "band: 95 % t-interval over seeds, cut at the edge"
+        return f"no band, since the 95 % t-interval of {most} seeds (see the table) is wider than the panel"
+    return "band: 95 % t-interval over seeds, clipped at the panel edge"
 
 
 def _extra(frame: Any) -> str:
-    """What paid labels add to a budget: the validation set."""
+    """Sentence on the validation labels, which are paid in addition to a budget."""
     extra = (frame["paid"] - frame["budget"]).unique()
-    return f" Labels paid: add {span(int(v) for v in extra)} for validation." if extra.any() else ""
+    return f" Paid labels: {span(int(v) for v in extra)} more, for validation." if extra.any() else ""

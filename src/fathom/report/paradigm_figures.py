@@ -1,4 +1,4 @@
-"""Figures of training paradigms: their budget curves in one panel, encoders on the way, pseudo-labels."""
+"""Figures of training paradigms: budget curves in one panel, pre-training of encoders, pseudo-labels."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from fathom.core.records import unique
-from fathom.report.drawing import Drawing, cut, finished, frame, legend, margins, one_panel
+from fathom.report.drawing import Drawing, clip_axis, finished, frame, legend, margins, one_panel
 from fathom.report.style import FILL, INK, LineStyle, MethodStyle
 from fathom.stats.inference import Array
 
@@ -19,57 +19,60 @@ WIDE = 6.4  # inches
 GREY = "#808791"  # readable on a light and on a dark page
 
 
-def arms_figure(
+def paradigm_figure(
     name: str,
     curves: Mapping[str, "pd.DataFrame"],
     line_styles: Mapping[str, LineStyle],
     method_styles: Mapping[str, MethodStyle],
     metric: str,
-    full_data_records: Mapping[str, float],
+    full_data: Mapping[str, float],
 ) -> Drawing:
     """Budget curves of all paradigms: color = query method, line and marker = paradigm, thin line = full data.
 
     Args:
         name: File stem.
-        curves: Arm -> rows of `budget_curves` of its setting.
-        strokes: Line and marker of each arm.
-        looks: Looks of the query methods by call-string.
-        metric: What the score is.
-        ceilings: Arm -> mean score of its classifier trained on the whole pool, a fraction.
+        curves: Key of a setting -> its rows of `budget_curves`.
+        line_styles: Line and marker of each setting.
+        method_styles: Styles of the query methods by spec string.
+        metric: Name of the metric.
+        full_data: Key of a setting -> mean score of its classifier trained on all labels, a fraction.
     """
     with one_panel(4.3, WIDE) as (figure, axes):
         budgets: set[float] = set()
         queries = unique(str(q) for rows in curves.values() for q in rows["query"])
-        for arm, rows in curves.items():
-            stroke = line_styles[arm]
+        for key, rows in curves.items():
+            line_style = line_styles[key]
             budgets |= set(rows["budget"])
             for query, own in rows.groupby("query", sort=False):
                 style = method_styles[str(query)]
-                face = "none" if stroke.hollow else style.light
+                face = "none" if line_style.hollow else style.light
                 axes.plot(
-                    own["budget"].to_numpy(), 100 * own["mean"].to_numpy(), color=style.light, lw=1.3, ls=stroke.line,
-                    marker=stroke.marker, ms=4.5, mew=0.9 if stroke.hollow else 0, mfc=face, alpha=0.9,
+                    own["budget"].to_numpy(), 100 * own["mean"].to_numpy(), color=style.light, lw=1.3, alpha=0.9,
+                    ls=line_style.line, marker=line_style.marker, ms=4.5, mfc=face, mew=_edge(line_style),
                 )  # fmt: skip
-        for arm, score in full_data_records.items():
-            axes.axhline(100 * score, color=INK, lw=0.8, ls=line_styles[arm].line, alpha=0.65)
+        for key, score in full_data.items():
+            axes.axhline(100 * score, color=INK, lw=0.8, ls=line_styles[key].line, alpha=0.65)
         frame(axes, "labeled training samples", f"{metric.replace('_', ' ')} (%)", budgets)
-        shown = [100 * v for rows in curves.values() for v in rows["mean"]] + [
-            100 * v for v in full_data_records.values()
-        ]
-        cut(axes, min(shown), max(shown), 0.0, 100.8)
+        means = [float(mean) for rows in curves.values() for mean in rows["mean"]]
+        shown = [*means, *full_data.values()]
+        clip_axis(axes, 100 * min(shown), 100 * max(shown), 0.0, 100.8)
         handles = [Line2D([], [], color=method_styles[q].light, lw=3, label=method_styles[q].label) for q in queries]
-        handles += [_handle(line_styles[arm]) for arm in curves]
-        if full_data_records:
+        handles += [_handle(line_styles[key]) for key in curves]
+        if full_data:
             handles.append(Line2D([], [], color=INK, lw=0.8, alpha=0.65, label="full data"))
         legend(figure, axes, handles, wide=True)
-        ends = [f"{line_styles[arm].label}: {_ends(rows, method_styles)}" for arm, rows in curves.items()]
+        ends = [f"{line_styles[key].label}: {_ends(rows, method_styles)}" for key, rows in curves.items()]
         return finished(figure, name, f"Budget curves of training paradigms. {'; '.join(ends)}.", method_styles)
 
 
-def _handle(stroke: LineStyle) -> Line2D:
-    face = "none" if stroke.hollow else INK
-    return Line2D([], [], color=INK, lw=1.3, ls=stroke.line, marker=stroke.marker, ms=4.5, mfc=face,
-                  mew=0.9 if stroke.hollow else 0, label=stroke.label)  # fmt: skip
+def _edge(line_style: LineStyle) -> float:
+    return 0.9 if line_style.hollow else 0.0
+
+
+def _handle(line_style: LineStyle) -> Line2D:
+    face = "none" if line_style.hollow else INK
+    return Line2D([], [], color=INK, lw=1.3, ls=line_style.line, label=line_style.label,
+                  marker=line_style.marker, ms=4.5, mfc=face, mew=_edge(line_style))  # fmt: skip
 
 
 def _ends(rows: "pd.DataFrame", method_styles: Mapping[str, MethodStyle]) -> str:
@@ -78,7 +81,7 @@ def _ends(rows: "pd.DataFrame", method_styles: Mapping[str, MethodStyle]) -> str
 
 
 def probe_figure(name: str, curves: Mapping[int, tuple[Sequence[float], Sequence[float]]]) -> Drawing:
-    """kNN accuracy of encoders while they are learned, a line a seed.
+    """kNN accuracy of encoders during pre-training, one line per seed.
 
     Args:
         name: File stem.
@@ -99,13 +102,13 @@ def probe_figure(name: str, curves: Mapping[int, tuple[Sequence[float], Sequence
 
 
 def rate_figure(name: str, curves: "pd.DataFrame", method_styles: Mapping[str, MethodStyle], what: str) -> Drawing:
-    """A rate over budgets, a line a query method.
+    """A rate over budgets, one line per query method.
 
     Args:
         name: File stem.
         curves: Rows of `budget_curves`, a fraction as the score.
-        looks: Looks by call-string.
-        what: What the rate is, for the axis.
+        method_styles: Styles by spec string.
+        what: Name of the rate, for the axis.
     """
     with one_panel(2.7) as (figure, axes):
         for query, rows in curves.groupby("query", sort=False):
@@ -118,7 +121,7 @@ def rate_figure(name: str, curves: "pd.DataFrame", method_styles: Mapping[str, M
 
 
 def mask_figure(name: str, rates: Sequence[tuple[int, Array, Array]]) -> Drawing:
-    """Mask rate along training, a line a budget, the last one strongest.
+    """Mask rate over training, one line per budget; the last one is the darkest.
 
     Args:
         name: File stem.
@@ -126,6 +129,7 @@ def mask_figure(name: str, rates: Sequence[tuple[int, Array, Array]]) -> Drawing
     """
     with one_panel(2.7) as (figure, axes):
         for place, (budget, epochs, rate) in enumerate(rates):
+            # Only the first and the last budget are in the legend; those between follow by their shade.
             alpha = 0.3 + 0.7 * (place + 1) / len(rates)
             named = f"{budget:,} labels".replace(",", " ") if place in (0, len(rates) - 1) else None
             marker = "o" if len(epochs) < 2 else ""
@@ -135,35 +139,38 @@ def mask_figure(name: str, rates: Sequence[tuple[int, Array, Array]]) -> Drawing
         axes.yaxis.set_major_locator(MaxNLocator(6))
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         legend(figure, axes)
-        said = "; ".join(f"{budget} labels {100 * rate[-1]:.0f} %" for budget, _, rate in rates)
-        return finished(figure, name, f"Mask rate at the end of training: {said}.", {})
+        ends = "; ".join(f"{budget} labels {100 * rate[-1]:.0f} %" for budget, _, rate in rates)
+        return finished(figure, name, f"Mask rate at the end of training: {ends}.", {})
 
 
 def marginal_figure(
     name: str, marginals: Array, lines: Mapping[str, Sequence[float] | Array], classes: Sequence[str]
 ) -> Drawing:
-    """The mean guess of each class (bars) against what it was aligned to, and against the pool.
+    """Mean predicted share of each class (bars), with the target of the alignment and the pool as lines.
 
     Args:
         name: File stem.
-        marginals: Mean guess of each class, a fraction.
+        marginals: Mean predicted share of each class, a fraction.
         lines: Name -> share of each class.
         classes: Class names.
     """
     x = np.arange(len(marginals))
     named = len(classes) == len(marginals) <= 12
     with one_panel(2.7 + (0.5 if named else 0.0)) as (figure, axes):
-        axes.bar(x, 100 * marginals, color=FILL, alpha=0.55, width=0.74, label="mean guess")
-        for (told, share), (color, dashes) in zip(lines.items(), ((INK, "-"), (GREY, (0, (4, 2)))), strict=False):
+        axes.bar(x, 100 * marginals, color=FILL, alpha=0.55, width=0.74, label="predicted")
+        for (line, share), (color, dashes) in zip(lines.items(), ((INK, "-"), (GREY, (0, (4, 2)))), strict=False):
             y = 100 * np.append(share, share[-1])
-            axes.step(np.append(x, x[-1] + 1) - 0.5, y, where="post", color=color, lw=1.0, ls=dashes, label=told)
-        axes.set(ylabel="share of guesses (%)")
+            axes.step(np.append(x, x[-1] + 1) - 0.5, y, where="post", color=color, lw=1.0, ls=dashes, label=line)
+        axes.set(ylabel="share of predictions (%)")
         axes.grid(axis="y")
         axes.yaxis.set_major_locator(MaxNLocator(5))
         legend(figure, axes)
         if named:
             axes.set_xticks(x, [c if len(c) < 12 else f"{c[:10]}…" for c in classes], rotation=90, fontsize=7.5)
             margins(figure, left=0.58, right=0.06, bottom=0.97, top=0.52)
-        far = {told: 50 * float(np.abs(np.asarray(share) - marginals).sum()) for told, share in lines.items()}
-        said = "; ".join(f"{told} {v:.0f} %" for told, v in far.items())
-        return finished(figure, name, f"Mean guess by class. Share that differs from: {said or 'nothing known'}.", {})
+        # Half the absolute difference is the share of predictions that would have to move to another class.
+        distances = []
+        for line, share in lines.items():
+            distances.append(f"{line} {50 * float(np.abs(np.asarray(share) - marginals).sum()):.0f} %")
+        alt = f"Mean predicted share by class. Difference from: {'; '.join(distances) or 'nothing known'}."
+        return finished(figure, name, alt, {})

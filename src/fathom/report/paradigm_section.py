@@ -1,119 +1,145 @@
-"""The sections of a page on training paradigms, and on what they show of their training."""
+"""Sections of the page on training paradigms and on details of their training."""
 
 from collections.abc import Iterator
 from typing import Any
 
 from fathom.report import paradigm_figures as figures
 from fathom.report.builder import PageBuilder, PageFigure
-from fathom.report.paradigm_tables import apart_words, paradigm_table, verdict_details, verdict_words
+from fathom.report.paradigm_tables import not_compared_words, paradigm_table, verdict_details, verdict_words
 from fathom.report.style import line_styles, styles_of
-from fathom.report.training_tables import backbone_table, encoder_table, guess_table
+from fathom.report.training_tables import backbone_table, encoder_table, pseudo_label_table
 from fathom.results.names import short_names
-from fathom.results.paradigms import ParadigmGroup, apart, paradigm_groups, verdicts
+from fathom.results.paradigms import ParadigmGroup, paradigm_groups, verdicts, without_group
 from fathom.results.results import of_setting
-from fathom.results.training import ProbeCurve, PseudoLabelStats, guesses, probes
+from fathom.results.training import ProbeCurve, PseudoLabelStats, probe_curves, pseudo_label_stats
 from fathom.stats.curves import budget_curves
 
 HIDDEN = (
-    "Hidden labels of the pool were looked at for two of these numbers, the kNN accuracy of encoders and the accuracy "
-    "of pseudo-labels, by the harness alone and for this report alone: no encoder, classifier or query method was "
-    "shown them, and they are not billed."
+    "Two of these numbers use hidden labels of the pool: the kNN accuracy of encoders and the accuracy of "
+    "pseudo-labels. They are computed for this report only: no encoder, classifier or query method sees these labels, "
+    "and they do not count as paid."
 )
 
 
-def paradigms(pieces: PageBuilder) -> dict[str, Any] | None:
-    """Paradigms side by side; None where no dataset was run with two of them."""
-    results = pieces.results
-    found, left = paradigm_groups(results), apart(results)
-    if not found and not left:
-        return None
-    told = [f"{verdict_words(results, verdict)} {verdict_details(results, verdict)}" for verdict in verdicts(results)]
-    made = [_group(pieces, number, group) for number, group in enumerate(found)]
-    return {"verdicts": told, "groups": made, "apart": apart_words(results, left)}
-
-
-def _group(pieces: PageBuilder, number: int, group: ParadigmGroup) -> dict[str, Any]:
-    results, name = pieces.results, f"paradigms-{number:02d}"
-    means = {s: budget_curves(of_setting(results.frame, s)) for s in group.members}
-    # An arm is keyed by its paradigm first, which decides its stroke.
-    keys = {s: f"{s[2]} {s[1]}" for s, rows in means.items() if not rows.empty}
-    figure = None
-    if keys:
-        told = line_styles({key: group.members[s] for s, key in keys.items()})
-        full_data_records = {key: score for s, key in keys.items() if (score := results.full_data_score(s)) is not None}
-        metric = results.metric(group.references[0])
-        curves = {key: means[s] for s, key in keys.items()}
-        drawing = figures.arms_figure(name, curves, told, styles_of(results), metric, full_data_records)
-        text = "Mean over seeds. Color: query method; line and marker: training paradigm."
-        if full_data_records:
-            text += " Thin lines: each paradigm trained on all labels."
-        text += " Bands are in the figures of each setting."
-        figure = pieces.add_figure(drawing, f"{text} {results.caption_note(keys)}".strip())
-    return {"title": group.title, "figure": figure, "table": pieces.add_table(paradigm_table(results, group, name))}
-
-
-def training(pieces: PageBuilder) -> dict[str, Any] | None:
-    """What paradigms show of their training; None where they show nothing."""
-    results = pieces.results
-    encoders, guessed = probes(results), guesses(results)
-    if not (encoders or guessed or results.features):
+def paradigms(page: PageBuilder) -> dict[str, Any] | None:
+    """Comparison of training paradigms; None where no dataset was run with two of them."""
+    results = page.results
+    groups, ungrouped = paradigm_groups(results), without_group(results)
+    if not groups and not ungrouped:
         return None
     return {
-        "encoders": pieces.add_table(encoder_table(results, encoders)),
-        "probes": list(_probes(pieces, encoders)),
-        "backbones": pieces.add_table(backbone_table(results)),
-        "guesses": [_guesses(pieces, number, own) for number, own in enumerate(guessed)],
-        "hidden": HIDDEN if guessed or any(probe.watched for probe in encoders) else "",
+        "verdicts": [f"{verdict_words(results, v)} {verdict_details(results, v)}" for v in verdicts(results)],
+        "groups": [_group(page, number, group) for number, group in enumerate(groups)],
+        "not_compared": not_compared_words(results, ungrouped),
     }
 
 
-def _probes(pieces: PageBuilder, found: list[ProbeCurve]) -> Iterator[PageFigure]:
+def _group(page: PageBuilder, number: int, group: ParadigmGroup) -> dict[str, Any]:
+    name = f"paradigms-{number:02d}"
+    figure = _group_figure(page, name, group)
+    return {"title": group.title, "figure": figure, "table": page.add_table(paradigm_table(page.results, group, name))}
+
+
+def _group_figure(page: PageBuilder, name: str, group: ParadigmGroup) -> PageFigure | None:
+    """Budget curves of all members; None where none has a round."""
+    results = page.results
+    means = {setting: budget_curves(of_setting(results.frame, setting)) for setting in group.members}
+    begun = [setting for setting, rows in means.items() if not rows.empty]
+    if not begun:
+        return None
+    # `line_styles` takes the line from the name that a key begins with, which is that of the paradigm.
+    keys = {setting: f"{setting.paradigm} {setting.regime}" for setting in begun}
+    full_data = {key: score for s, key in keys.items() if (score := results.full_data_score(s)) is not None}
+    drawing = figures.paradigm_figure(
+        name,
+        {key: means[setting] for setting, key in keys.items()},
+        line_styles({key: group.members[setting] for setting, key in keys.items()}),
+        styles_of(results),
+        results.metric(group.references[0]),
+        full_data,
+    )
+    text = "Mean over seeds. Color: query method; line and marker: training paradigm."
+    if full_data:
+        text += " Thin lines: each paradigm trained on all labels."
+    text += " The figures of each setting show the intervals."
+    return page.add_figure(drawing, f"{text} {results.caption_note(begun)}".strip())
+
+
+def training(page: PageBuilder) -> dict[str, Any] | None:
+    """Details of training: encoders, backbones, pseudo-labels; None where none were recorded."""
+    results = page.results
+    encoders, pseudo_labels = probe_curves(results), pseudo_label_stats(results)
+    if not (encoders or pseudo_labels or results.features):
+        return None
+    return {
+        "encoders": page.add_table(encoder_table(results, encoders)),
+        "probes": list(_probe_figures(page, encoders)),
+        "backbones": page.add_table(backbone_table(results)),
+        "pseudo_labels": [_pseudo_labels(page, number, stats) for number, stats in enumerate(pseudo_labels)],
+        "hidden": HIDDEN if pseudo_labels or any(probe.seeds for probe in encoders) else "",
+    }
+
+
+def _probe_figures(page: PageBuilder, found: list[ProbeCurve]) -> Iterator[PageFigure]:
     names = short_names(probe.preparation for probe in found)
     for number, probe in enumerate(found):
-        if probe.watched:
-            drawing = figures.probe_figure(f"encoder-{number:02d}", {s: probe.curve(s) for s in probe.watched})
-            dataset = pieces.results.names.dataset.get(probe.dataset, probe.dataset)
-            text = f"{dataset}, {names[probe.preparation]}: accuracy of the nearest neighbors in the features of the "
-            yield pieces.add_figure(drawing, text + "train part, a line a seed.")
+        if probe.seeds:
+            drawing = figures.probe_figure(f"encoder-{number:02d}", {seed: probe.curve(seed) for seed in probe.seeds})
+            dataset = page.results.names.dataset.get(probe.dataset, probe.dataset)
+            title = f"{dataset}, {names[probe.preparation]}"
+            text = f"{title}: kNN accuracy of the features on the train part, one line per seed."
+            yield page.add_figure(drawing, text)
 
 
-def _guesses(pieces: PageBuilder, number: int, own: PseudoLabelStats) -> dict[str, Any]:
-    results, name = pieces.results, f"guesses-{number:02d}"
+def _pseudo_labels(page: PageBuilder, number: int, stats: PseudoLabelStats) -> dict[str, Any]:
+    name = f"pseudo-labels-{number:02d}"
     return {
-        "title": results.names.title(own.setting),
-        "figures": list(_guess_figures(pieces, name, own)),
-        "table": pieces.add_table(guess_table(results, own, name)),
+        "title": page.results.names.title(stats.setting),
+        "figures": [
+            *_mask_figure(page, name, stats),
+            *_rate_figures(page, name, stats),
+            *_marginal_figure(page, name, stats),
+        ],
+        "table": page.add_table(pseudo_label_table(page.results, stats, name)),
     }
 
 
-def _guess_figures(pieces: PageBuilder, name: str, own: PseudoLabelStats) -> Iterator[PageFigure]:
-    results = pieces.results
-    method, footnote = styles_of(results)[own.query].label, results.caption_note([own.setting])
-    if rates := own.mask_rates():
-        text = f"Share of unlabeled images that were learned from, over training; {method}, mean over seeds, pale to "
-        yield pieces.add_figure(
-            figures.mask_figure(f"{name}-mask", rates), text + "strong from the first to the last budget."
+def _mask_figure(page: PageBuilder, name: str, stats: PseudoLabelStats) -> Iterator[PageFigure]:
+    if rates := stats.mask_rates():
+        text = (
+            "Mask rate: share of the unlabeled images that got a pseudo-label, over training. "
+            f"{styles_of(page.results)[stats.query].label}, mean over seeds; from the first budget (pale) to the last."
         )
-    above = f"above {own.threshold:g}" if own.threshold is not None else "above the threshold"
-    told = {
-        "pseudo_rate": ("pseudo-label rate", f"Share of the pool whose prediction is {above}, mean over seeds."),
-        "pseudo_accuracy": (
-            "pseudo-label accuracy",
-            f"How many of the predictions {above} are right, mean over seeds.",
-        ),
+        yield page.add_figure(figures.mask_figure(f"{name}-mask", rates), text)
+
+
+def _rate_figures(page: PageBuilder, name: str, stats: PseudoLabelStats) -> Iterator[PageFigure]:
+    styles, footnote = styles_of(page.results), page.results.caption_note([stats.setting])
+    above = f"above {stats.threshold:g}" if stats.threshold is not None else "above the threshold"
+    shares = {
+        "pseudo_rate": f"Share of the pool with a confidence {above}, mean over seeds.",
+        "pseudo_accuracy": f"Share of correct predictions among those with a confidence {above}, mean over seeds.",
     }
-    for rate, (what, text) in told.items():
-        curves = own.curves(rate)
+    for rate, text in shares.items():
+        curves = stats.curves(rate)
         if not curves.empty:
-            drawing = figures.rate_figure(f"{name}-{rate.replace('_', '-')}", curves, styles_of(results), what)
-            yield pieces.add_figure(drawing, f"{text} {footnote}".strip())
-    if found := own.marginals():
-        budget, marginals, target = found
-        lines: dict[str, Any] = {} if target is None else {"target": target}
-        if len(own.pool) == len(marginals):
-            lines["pool"] = own.pool
-        classes = results.facts.get(own.setting.dataset, {}).get("class_names", [])
-        drawing = figures.marginal_figure(f"{name}-classes", marginals, lines, classes)
-        text = f"Mean guess of each class in the last epoch at {budget} labels; {method}, mean over seeds. "
-        text += "Guesses were aligned to the target." if target is not None else "Guesses were not aligned."
-        yield pieces.add_figure(drawing, f"{text} Pool: its true shares, for comparison." if "pool" in lines else text)
+            axis = rate.replace("pseudo_", "pseudo-label ")
+            drawing = figures.rate_figure(f"{name}-{rate.replace('_', '-')}", curves, styles, axis)
+            yield page.add_figure(drawing, f"{text} {footnote}".strip())
+
+
+def _marginal_figure(page: PageBuilder, name: str, stats: PseudoLabelStats) -> Iterator[PageFigure]:
+    found = stats.marginals()
+    if found is None:
+        return
+    budget, marginals, target = found
+    lines: dict[str, Any] = {} if target is None else {"target": target}
+    if len(stats.pool) == len(marginals):
+        lines["pool"] = stats.pool
+    classes = page.results.facts.get(stats.setting.dataset, {}).get("class_names", [])
+    method = styles_of(page.results)[stats.query].label
+    text = f"Mean predicted share of each class in the last epoch at {budget} labels; {method}, mean over seeds."
+    text += " Predictions were aligned with the target." if target is not None else " Predictions were not aligned."
+    if "pool" in lines:
+        text += " Pool: true shares, for comparison."
+    yield page.add_figure(figures.marginal_figure(f"{name}-classes", marginals, lines, classes), text)

@@ -1,4 +1,4 @@
-"""Training paradigms side by side, in a table and in words."""
+"""Comparison of training paradigms, as a table and in sentences."""
 
 from typing import Any
 
@@ -6,206 +6,222 @@ import numpy as np
 
 from fathom.core.records import Setting, unique
 from fathom.core.text import plural
-from fathom.report.numbers import DASH, MINUS, gain, number, percent
-from fathom.report.setting_tables import emphasis, saving_cell
+from fathom.report.numbers import DASH, MINUS, emphasis, gain, number, percent
+from fathom.report.setting_tables import rows_by_query, saving_cell
 from fathom.report.style import styles_of
 from fathom.report.tables import ReportTable, TableCell
 from fathom.results.classifiers import listed
 from fathom.results.names import label
 from fathom.results.paradigms import (
     REFERENCE,
-    HparamChoice,
+    BestChoice,
     Pair,
     ParadigmGroup,
     Verdict,
     budgets_of,
     compare_paradigms,
 )
-from fathom.results.results import StudyResults, of_setting
+from fathom.results.results import StudyResults
 from fathom.stats.inference import Interval
 
 
 def paradigm_table(results: StudyResults, group: ParadigmGroup, name: str) -> ReportTable:
-    """Each paradigm with the baseline query method and with its best one; what AL and what the paradigm gains."""
-    pairs = {arm: compare_paradigms(results, group, arm) for arm in group.members}
-    rows = [_row(results, group, arm, pairs[arm]) for arm in group.members]
+    """Scores of each paradigm with the baseline and with its best query method, and the gains of both choices."""
+    pairs = {member: compare_paradigms(results, group, member) for member in group.members}
+    rows = [_row(results, group, member, pairs[member]) for member in group.members]
     base = label(results.baseline)
-    several = len(group.references) > 1
-    against = "its reference" if several else group.members[group.references[0]]
+    reference = "its reference" if len(group.references) > 1 else group.members[group.references[0]]
     columns = ["Paradigm", "Seeds", f"{base} AUBC", f"{base} final", "Best method", "Its AUBC", "Its final"]
-    columns += ["AL gain", "Paradigm gain", "Final", "Labels saved", "Budgets"]
+    columns += ["AL gain", "Paradigm gain", "Final gain", "Labels saved", "Budgets"]
     caption = (
-        f"Training paradigms with {base} and with the query method of the best mean AUBC: mean over seeds ± half the "
-        f"95 % t-interval, in % {results.metric(group.references[0]).replace('_', ' ')}. AL gain: AUBC of the best "
-        f"method {MINUS} {base} within the paradigm. Paradigm gain, Final, Labels saved: against {against}, both with "
-        f"{base}. All in points, paired by seed, with 95 % t-intervals (not corrected)."
+        f"Training paradigms with {base} and with the query method of the highest mean AUBC: mean over seeds ± half "
+        f"the 95 % t-interval, in % {results.metric(group.references[0]).replace('_', ' ')}. AL gain: AUBC of the best "
+        f"method {MINUS} AUBC of {base} within the paradigm. Paradigm gain, final gain (last shared budget) and labels "
+        f"saved: compared with {reference}, both with {base}. Gains in points, paired by seed, with 95 % t-intervals "
+        "(not corrected for several comparisons)."
     )
     return ReportTable(name, caption, columns, rows, " ".join(_notes(results, group, pairs)))
 
 
-def _row(results: StudyResults, group: ParadigmGroup, arm: Setting, pair: Pair | None) -> list[TableCell]:
-    means = {str(row["query"]): row for row in of_setting(results.means, arm).to_dict("records")}
+def _row(results: StudyResults, group: ParadigmGroup, member: Setting, pair: Pair | None) -> list[TableCell]:
+    means = rows_by_query(results.means, member)
     base = means.get(results.baseline)
-    planned = results.seeds(arm, results.baseline)
-    row = [TableCell(group.members[arm], group.members[arm], title=" · ".join(arm))]
+    planned = results.seeds(member, results.baseline)
     done = int(base["n"]) if base else 0
-    row.append(TableCell(str(done) if done == planned else f"{done} of {planned}", float(done)))
-    row += [_score(base, "aubc"), _score(base, "final")]
-    best = _best(results, arm, means)
+    row = [
+        TableCell(group.members[member], group.members[member], title=" · ".join(member)),
+        TableCell(str(done) if done == planned else f"{done} of {planned}", float(done)),
+        _score(base, "aubc"),
+        _score(base, "final"),
+    ]
+    best = _best_method(results, member, means)
     if best is None:
         row += [TableCell(DASH)] * 4
     else:
         style = styles_of(results)[best]
-        row += [
-            TableCell(style.label, style.label, style.number),
-            _score(means[best], "aubc"),
-            _score(means[best], "final"),
-        ]
-        row.append(_al_gain(results, arm, best))
-    return [*row, *_paradigm_cells(results, group, arm, pair)]
+        row.append(TableCell(style.label, style.label, style.number))
+        row += [_score(means[best], "aubc"), _score(means[best], "final"), _al_gain(results, member, best)]
+    return [*row, *_paradigm_cells(results, group, member, pair)]
 
 
-def _best(results: StudyResults, arm: Setting, means: dict[str, dict[str, Any]]) -> str | None:
-    """The query method of the best mean AUBC, of those with as many complete seeds as any has; controls do not vie."""
-    own = results.classifiers[arm]
-    vying = {q: m for q, m in means.items() if q != results.baseline and not own.is_control(q) and m["n"]}
-    most = max((m["n"] for m in vying.values()), default=0)
-    ranked = {q: m["aubc"] for q, m in vying.items() if m["n"] == most and np.isfinite(m["aubc"])}
-    return max(ranked, key=lambda q: float(ranked[q])) if ranked else None
+def _best_method(results: StudyResults, member: Setting, means: dict[str, dict[str, Any]]) -> str | None:
+    """Query method of the highest mean AUBC, without baseline and matched controls.
+
+    Only methods with the highest number of complete seeds are ranked: the others might lead by missing a bad seed.
+    """
+    classifiers = results.classifiers[member]
+    candidates = {}
+    for query, row in means.items():
+        if query != results.baseline and not classifiers.is_control(query) and row["n"]:
+            candidates[query] = row
+    most = max((row["n"] for row in candidates.values()), default=0)
+    areas = {q: float(row["aubc"]) for q, row in candidates.items() if row["n"] == most and np.isfinite(row["aubc"])}
+    return max(areas, key=areas.__getitem__) if areas else None
 
 
 def _score(row: dict[str, Any] | None, what: str) -> TableCell:
     return TableCell(percent(row[what], row[f"{what}_low"], row[f"{what}_high"]), row[what]) if row else TableCell(DASH)
 
 
-def _al_gain(results: StudyResults, arm: Setting, best: str) -> TableCell:
-    found = of_setting(results.gains, arm)
-    rows = found[found["query"] == best].to_dict("records") if len(found) else []
-    if not rows:
-        return TableCell(DASH)
-    low, high = rows[0]["aubc_low"], rows[0]["aubc_high"]
-    text = gain(rows[0]["aubc"], low, high) + results.classifiers[arm].mark(best)
-    return TableCell(text, rows[0]["aubc"], emphasis=emphasis(low, high))
+def _gain_cell(row: dict[str, Any], what: str, mark: str = "") -> TableCell:
+    low, high = row[f"{what}_low"], row[f"{what}_high"]
+    return TableCell(gain(row[what], low, high) + mark, row[what], emphasis=emphasis(low, high))
 
 
-def _paradigm_cells(results: StudyResults, group: ParadigmGroup, arm: Setting, pair: Pair | None) -> list[TableCell]:
-    """Gain over the reference in AUBC and final score, labels saved, and at how many budgets."""
-    own = budgets_of(results, arm, [results.baseline])
-    if arm == group.reference[arm]:
-        return [
-            TableCell("reference"),
-            *[TableCell(DASH)] * 2,
-            TableCell(str(len(own)) if own else DASH, float(len(own))),
-        ]
+def _al_gain(results: StudyResults, member: Setting, best: str) -> TableCell:
+    row = rows_by_query(results.gains, member).get(best)
+    return _gain_cell(row, "aubc", results.classifiers[member].mark(best)) if row else TableCell(DASH)
+
+
+def _paradigm_cells(results: StudyResults, group: ParadigmGroup, member: Setting, pair: Pair | None) -> list[TableCell]:
+    """Gain over the reference in AUBC and final score, labels saved, and the number of compared budgets."""
+    own = budgets_of(results, member, [results.baseline])
+    if member == group.reference[member]:
+        budgets = TableCell(str(len(own)) if own else DASH, float(len(own)))
+        return [TableCell("reference"), *[TableCell(DASH)] * 2, budgets]
     if pair is None:
         return [TableCell(DASH, title="no budget or seed that both have completed"), *[TableCell(DASH)] * 3]
-    cells = []
-    for what in ("aubc", "final"):
-        low, high = pair.row[f"{what}_low"], pair.row[f"{what}_high"]
-        cells.append(TableCell(gain(pair.row[what], low, high), pair.row[what], emphasis=emphasis(low, high)))
-    cells.append(saving_cell(pair.saving))
-    fewer = len(pair.budgets) < len(own)
-    text = f"{len(pair.budgets)} of {len(own)}" if fewer else str(len(pair.budgets))
-    return [*cells, TableCell(text, float(len(pair.budgets)), title=", ".join(map(str, pair.budgets)))]
+    shared = len(pair.budgets)
+    text = f"{shared} of {len(own)}" if shared < len(own) else str(shared)
+    return [
+        _gain_cell(pair.row, "aubc"),
+        _gain_cell(pair.row, "final"),
+        saving_cell(pair.saving),
+        TableCell(text, float(shared), title=", ".join(map(str, pair.budgets))),
+    ]
 
 
 def _notes(results: StudyResults, group: ParadigmGroup, pairs: dict[Setting, Pair | None]) -> list[str]:
     base = label(results.baseline)
     notes = [
-        f"All begin with the same {group.start} labels and are chosen on the same {group.val_size} validation labels: "
-        "a seed has one split and one starting set in all of them. The best method was picked after the fact, which "
-        f"flatters it. Labels saved: of those that the reference needs for 90 % of its rise with {base}, in brackets "
-        "the range of the paired bootstrap over seeds."
+        f"All paradigms start with the same {group.start} labels and choose their HPs on the same {group.val_size} "
+        "validation labels: a seed has one split and one starting set in all of them. The best method was chosen after "
+        "seeing the results, so its gain is optimistic. Labels saved: share of the labels that the reference needs "
+        f"for 90 % of its rise with {base}; in brackets the range of the paired bootstrap over seeds."
     ]
-    if len({s[1] for s in group.members}) > 1:
-        known = {a: regime for a in group.members if (regime := results.regime(a))}
-        sizes = [f"{group.members[a]} {regime.query_size}" for a, regime in known.items()]
-        differ = len({regime.query_size for regime in known.values()}) > 1
-        what = f"Query sizes differ ({', '.join(sizes)})" if differ else "Numbers of rounds differ"
-        told = [f"{group.members[a]}: {_named(p.budgets)}" for a, p in pairs.items() if p]
-        notes.append(
-            f"{what}, so paradigms are compared only at the budgets that both have"
-            + (f" ({'; '.join(told)})" if told else "")
-            + "; scores and AL gains are over each one's own budgets and do not compare between rows."
-        )
+    notes += _regime_note(results, group, pairs)
     if len(group.references) > 1:
-        told = [f"{group.members[a]} against {group.members[r]}" for a, r in group.reference.items() if a != r]
-        notes.append(f"Compared: {', '.join(told)}.")
-    elif group.references[0][2].split("(")[0] != REFERENCE:
-        notes.append(f"Reference is {group.members[group.references[0]]}, as {REFERENCE} was not run here.")
-    dropouts = {group.members[a]: results.classifiers[a].dropouts.get(results.baseline, 0.0) for a in group.members}
+        compared = [f"{group.members[m]} with {group.members[r]}" for m, r in group.reference.items() if m != r]
+        notes.append(f"Compared: {', '.join(compared)}.")
+    elif group.references[0].paradigm.split("(")[0] != REFERENCE:
+        notes.append(f"The reference is {group.members[group.references[0]]}, since {REFERENCE} was not run here.")
+    dropouts = {group.members[m]: results.classifiers[m].dropouts.get(results.baseline, 0.0) for m in group.members}
     if len(set(dropouts.values())) > 1:
-        told = [f"{arm} {value:g}" for arm, value in dropouts.items()]
-        notes.append(f"The classifiers of {base} differ in dropout too: {listed(told)}.")
+        values = [f"{name} {value:g}" for name, value in dropouts.items()]
+        notes.append(f"The classifiers of {base} also differ in dropout: {listed(values)}.")
     if footnote := results.footnote(group.members):
         notes.append(footnote)
     return notes
 
 
-def _named(budgets: list[int]) -> str:
-    return (
-        listed([str(b) for b in budgets]) if len(budgets) <= 6 else f"{len(budgets)} from {budgets[0]} to {budgets[-1]}"
-    )
+def _regime_note(results: StudyResults, group: ParadigmGroup, pairs: dict[Setting, Pair | None]) -> list[str]:
+    """Note for a group with several regimes, whose members have different budgets."""
+    if len({setting.regime for setting in group.members}) == 1:
+        return []
+    regimes = {member: regime for member in group.members if (regime := results.regime(member))}
+    sizes = [f"{group.members[member]} {regime.query_size}" for member, regime in regimes.items()]
+    differ = len({regime.query_size for regime in regimes.values()}) > 1
+    what = f"Query sizes differ ({', '.join(sizes)})" if differ else "Numbers of rounds differ"
+    budgets = [f"{group.members[member]}: {_budget_list(pair.budgets)}" for member, pair in pairs.items() if pair]
+    shared = f" ({'; '.join(budgets)})" if budgets else ""
+    return [
+        f"{what}, so paradigms are compared only at the budgets that both have{shared}; scores and AL gains are over "
+        "each paradigm's own budgets and must not be compared between rows."
+    ]
 
 
-# ---------------------------------------------------------------------------------------------------------- words
+def _budget_list(budgets: list[int]) -> str:
+    if len(budgets) <= 6:
+        return listed([str(budget) for budget in budgets])
+    return f"{len(budgets)} from {budgets[0]} to {budgets[-1]}"
+
+
+# ------------------------------------------------------------------------------------------------------ sentences
 
 
 def verdict_words(results: StudyResults, verdict: Verdict) -> str:
-    """Whether more is gained by choosing the paradigm or the query method, or that it cannot be told; in a sentence."""
+    """Sentence on which choice gains more, paradigm or query method, or that the runs cannot tell."""
     dataset = results.names.dataset[verdict.dataset]
     if not any(c.paradigm or c.query for c in verdict.choices):
         opening = f"On {dataset} neither choice gained anything on average"
     elif not np.isfinite(verdict.difference.low):
         opening = f"On {dataset} one seed cannot tell whether the training paradigm or the query method gains more"
     elif verdict.difference.low > 0:
-        opening = f"On {dataset} more was gained by choosing the training paradigm than by choosing the query method"
+        opening = f"On {dataset} the choice of the training paradigm gained more than the choice of the query method"
     elif verdict.difference.high < 0:
-        opening = f"On {dataset} more was gained by choosing the query method than by choosing the training paradigm"
+        opening = f"On {dataset} the choice of the query method gained more than the choice of the training paradigm"
     else:
-        opening = f"On {dataset} it cannot be told whether the training paradigm or the query method gains more"
+        opening = f"On {dataset} the runs cannot tell whether the training paradigm or the query method gains more"
     marks = {results.classifiers[c.reference].mark(c.query) for c in verdict.choices if c.query}
+    paradigm, query = (number(100 * band.mean, 1, sign=True) for band in (verdict.paradigm, verdict.query))
     return (
-        f"{opening}: {number(100 * verdict.paradigm.mean, 1, sign=True)} against "
-        f"{number(100 * verdict.query.mean, 1, sign=True)}{''.join(sorted(marks))} points of AUBC, a difference of "
-        f"{_points(verdict.difference)}, {plural(verdict.difference.n, 'seed')}, paired."
+        f"{opening}: {paradigm} points of AUBC with the best paradigm, {query}{''.join(sorted(marks))} with the best "
+        f"query method; difference {_points(verdict.difference)}, {plural(verdict.difference.n, 'seed')}, paired."
     )
 
 
 def verdict_details(results: StudyResults, verdict: Verdict) -> str:
-    """What the verdict compares: which choices, at which budgets, and how far to trust it."""
-    paradigm = _change(verdict.paradigm, _names(results, verdict.choices, "paradigm"), label(results.baseline))
-    held = dict.fromkeys(choice.group.members[choice.reference] for choice in verdict.choices)
-    query = _change(verdict.query, _names(results, verdict.choices, "query"), listed(list(held)))
+    """Sentences on the compared choices and budgets, and on the bias of choosing the best."""
+    base = label(results.baseline)
+    members = unique(choice.group.members[choice.reference] for choice in verdict.choices)
+    several = len(verdict.choices) > 1
+    groups = [f" ({choice.group.title})" if several else "" for choice in verdict.choices]
+    paradigms = [_paradigm_change(choice) + group for choice, group in zip(verdict.choices, groups, strict=True)]
+    queries = [_query_change(results, choice) + group for choice, group in zip(verdict.choices, groups, strict=True)]
+    paradigm, query = _change(verdict.paradigm, paradigms, base), _change(verdict.query, queries, listed(members))
+    budgets = unique(_budget_list(choice.budgets) for choice in verdict.choices)
     notes = results.caption_note(unique(choice.reference for choice in verdict.choices))
     return (
-        f"Training paradigm: {paradigm}. Query method: {query}. Compared {_where(verdict)}. What was best was picked "
-        f"after the fact, which flatters both. {notes}"
+        f"Training paradigm: {paradigm}. Query method: {query}. Compared at the budgets that all have "
+        f"({'; '.join(budgets)} labels). Both choices were made after seeing the results, so both gains are "
+        f"optimistic. {notes}"
     ).strip()
 
 
-def _names(results: StudyResults, choices: list[HparamChoice], what: str) -> list[str]:
-    """What was best in place of what, in each group; empty where nothing was better than to stay."""
-    found = []
-    for choice in choices:
-        if what == "paradigm" and choice.paradigm:
-            text = f"{choice.group.members[choice.paradigm]} instead of {choice.group.members[choice.reference]}"
-        elif what == "query" and choice.query:
-            own = results.classifiers[choice.reference]
-            text = f"{label(choice.query)} instead of {label(own.reference(choice.query))}{own.mark(choice.query)}"
-        else:
-            text = "no other was better"
-        found.append(text + (f" ({choice.group.title})" if len(choices) > 1 else ""))
-    return found
+NOT_BETTER = "none was better than the reference"
 
 
-def _change(band: Interval, names: list[str], held: str) -> str:
-    told = "; ".join(dict.fromkeys(names))
-    if names == ["no other was better"]:
-        return f"{told}, both with {held}"
-    return f"{told}, both with {held}, gains {_points(band)}" + (
-        " of AUBC averaged over these" if len(names) > 1 else " of AUBC"
-    )
+def _paradigm_change(choice: BestChoice) -> str:
+    """`self-sl instead of standard`, or `NOT_BETTER`."""
+    members = choice.group.members
+    return f"{members[choice.paradigm]} instead of {members[choice.reference]}" if choice.paradigm else NOT_BETTER
+
+
+def _query_change(results: StudyResults, choice: BestChoice) -> str:
+    """`BADGE instead of Random`, or `NOT_BETTER`."""
+    if not choice.query:
+        return NOT_BETTER
+    classifiers = results.classifiers[choice.reference]
+    reference = label(classifiers.reference(choice.query))
+    return f"{label(choice.query)} instead of {reference}{classifiers.mark(choice.query)}"
+
+
+def _change(band: Interval, changes: list[str], other: str) -> str:
+    """Change in each group with its mean gain; `other` is the part of the setting that stays."""
+    text = f"{'; '.join(unique(changes))} (all with {other})"
+    if changes == [NOT_BETTER]:
+        return text
+    return f"{text}: {_points(band)} of AUBC{', averaged over these' if len(changes) > 1 else ''}"
 
 
 def _points(band: Interval) -> str:
@@ -215,18 +231,15 @@ def _points(band: Interval) -> str:
     return f"{text} (95 % t-interval {number(100 * band.low, 1, sign=True)} to {number(100 * band.high, 1, sign=True)})"
 
 
-def _where(verdict: Verdict) -> str:
-    told = [_named(choice.budgets) for choice in verdict.choices]
-    return f"at the budgets that all have ({'; '.join(dict.fromkeys(told))} labels)"
-
-
-def apart_words(results: StudyResults, settings: list[Setting]) -> str:
-    """Which settings could not be compared with another paradigm, and why; empty where there are none."""
+def not_compared_words(results: StudyResults, settings: list[Setting]) -> str:
+    """Sentence on settings that could not be compared with another paradigm; empty where there are none."""
     if not settings:
         return ""
-    told = [f"{results.names.title(s)} ({regime.start} labels, {regime.val_size} for validation)"
-            for s in settings if (regime := results.regime(s))]  # fmt: skip
+    starts = []
+    for setting in settings:
+        if regime := results.regime(setting):
+            starts.append(f"{results.names.title(setting)} ({regime.start} labels, {regime.val_size} for validation)")
     return (
-        f"Not compared, because no other paradigm begins with as many labels and validation labels: {listed(told)}. "
-        "Another start is another starting set, and then a seed makes no pair."
+        "Not compared, because no other paradigm starts with the same numbers of labels and validation labels: "
+        f"{listed(starts)}. With another start a seed has another starting set, so its runs are not a pair."
     )

@@ -1,4 +1,4 @@
-"""The report of a study: one HTML file that needs nothing else; beside it its numbers, figures and LaTeX tables."""
+"""Report of a study: one self-contained HTML file, with its numbers, figures and LaTeX tables as further files."""
 
 import os
 from io import BytesIO
@@ -11,15 +11,15 @@ from fathom.results.results import StudyResults
 
 
 def report(out: str | Path) -> Path:
-    """Write the report of the study in folder `out`, complete or not.
+    """Write the report of the study in folder `out`; the study may be incomplete.
 
     Writes `OUT/report/report.html`, `results.csv`, `results.parquet`, `figures/*.svg` and `.pdf`, `tables/*.tex`.
 
     Returns:
-        The path of the HTML file.
+        Path of the HTML file.
 
     Raises:
-        FathomError: `out` holds no study, or cannot be written to.
+        FathomError: `out` holds no study, or the report cannot be written.
     """
     results = StudyResults.of(out)
     page = Page(results)
@@ -35,10 +35,10 @@ def report(out: str | Path) -> Path:
             _write(folder / name, data)
         for path in [*(folder / "figures").glob("*"), *(folder / "tables").glob("*")]:
             if path.relative_to(folder).as_posix() not in files:
-                path.unlink()  # of an earlier report, of settings that are no longer there
+                path.unlink()  # left by an earlier report, for a setting that is no longer in the study
     except OSError as error:
         raise FathomError(
-            f"cannot write the report to {folder}: {error.strerror}. Make room or give permission"
+            f"cannot write the report to {folder}: {error.strerror}. Free disk space or check the permissions"
         ) from error
     return folder / "report.html"
 
@@ -57,7 +57,7 @@ def _parquet(r: StudyResults) -> bytes:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a file whole: a reader sees the old report or the new one."""
+    """Replace a file at once, so that a reader sees either the old report or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
     try:

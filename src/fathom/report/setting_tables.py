@@ -1,10 +1,10 @@
-"""The tables of one setting: scores and gains, scores against paid labels, the HP grid."""
+"""Tables of one setting: scores and gains, scores over paid labels, the HP grid."""
 
 import math
 from typing import Any, TypeVar
 
-from fathom.core.records import Setting
-from fathom.report.numbers import DASH, MINUS, gain, number, p_value, percent
+from fathom.core.records import Setting, unique
+from fathom.report.numbers import DASH, MINUS, emphasis, gain, number, p_value, percent
 from fathom.report.style import styles_of
 from fathom.report.tables import ReportTable, TableCell
 from fathom.results.failures import retry_note
@@ -17,16 +17,11 @@ from fathom.stats.savings import LabelSaving
 T = TypeVar("T")
 
 
-def emphasis(low: float, high: float) -> str:
-    """How an interval is set: `up` above zero, `down` below, else empty."""
-    return "up" if low > 0 else "down" if high < 0 else ""
-
-
 def setting_table(results: StudyResults, setting: Setting, name: str) -> ReportTable:
     """AUBC, final score and gain over the baseline of every query method of a setting."""
-    means, gains = _of(results.means, setting), _of(results.gains, setting)
+    means, gains = rows_by_query(results.means, setting), rows_by_query(results.gains, setting)
     rows = []
-    for query in dict.fromkeys(r.spec.query for r in results.runs if r.spec.setting == setting):
+    for query in unique(run.spec.query for run in results.runs if run.spec.setting == setting):
         planned, own = results.seeds(setting, query), means.get(query)
         style = styles_of(results)[query]
         row = [TableCell(style.label, style.label, style.number)]
@@ -44,9 +39,9 @@ def setting_table(results: StudyResults, setting: Setting, name: str) -> ReportT
     )
     columns = ["Method", "Seeds", "AUBC", "Final", f"AUBC {MINUS} {base}", f"Final {MINUS} {base}", "p", "Labels saved"]
     tested = max(results.seeds(setting, q) for q in results.queries) >= MIN_SEEDS
-    if not tested:  # a column of dashes says less than the note
+    if not tested:  # a column of dashes tells less than the note
         columns, rows = _without(columns, 6), [_without(row, 6) for row in rows]
-    return ReportTable(name, caption, columns, rows, _noted(results, setting, _setting_note(results, tested)))
+    return ReportTable(name, caption, columns, rows, _with_footnote(results, setting, _setting_note(results, tested)))
 
 
 def _without(items: list[T], place: int) -> list[T]:
@@ -66,23 +61,24 @@ def _gain_cells(results: StudyResults, setting: Setting, query: str, found: dict
 
 
 def _saving_of(results: StudyResults, setting: Setting, query: str) -> LabelSaving | None:
-    """Label saving at 90 % of the baseline's rise."""
+    """Label saving at 90 % of the baseline's rise; None where it is not known."""
     return next((s for s in results.savings.get((setting, query), []) if s.share == 0.9), None)
 
 
 def saving_cell(found: LabelSaving | None) -> TableCell:
-    """A label saving with its range."""
+    """Cell of a label saving with its range."""
     if found is None or found.refused:
         return TableCell("not estimable" if found else DASH)
     if found.censored:
+        # The method never reaches the target, so the saving is only bounded from above.
         return TableCell(f"≤ {number(100 * found.saving, 0)} %", found.saving)
     low = "never" if found.low == -math.inf else number(100 * found.low, 0, sign=True)
     text = f"{number(100 * found.saving, 0, sign=True)} % [{low}, {number(100 * found.high, 0, sign=True)}]"
     return TableCell(text, found.saving)
 
 
-def _noted(results: StudyResults, setting: Setting, note: str) -> str:
-    """A note, and what must stand beside all numbers of the setting."""
+def _with_footnote(results: StudyResults, setting: Setting, note: str) -> str:
+    """A note with the footnote of all numbers of the setting."""
     return " ".join(text for text in (note, results.footnote([setting])) if text)
 
 
@@ -90,14 +86,14 @@ def _setting_note(results: StudyResults, tested: bool) -> str:
     test = "p: two-sided paired t-test of the AUBC gain, Holm-corrected over the methods of this setting."
     return (
         (test if tested else f"No p-values: fewer than {MIN_SEEDS} seeds.")
-        + f" Labels saved: of the training labels, at 90 % of {label(results.baseline)}'s rise; in brackets the range "
-        "of the paired bootstrap over seeds; ≤ where the method never gets there, “never” where a resample does not. "
-        "Every method pays for the validation labels too, so of all labels paid the share is smaller."
+        + f" Labels saved: share of the training labels at 90 % of {label(results.baseline)}'s rise; in brackets the "
+        "range of the paired bootstrap over seeds; ≤: the method does not reach that score; “never”: some resamples do "
+        "not. Validation labels are not counted here, so the share of all paid labels is smaller."
     )
 
 
 def paid_table(results: StudyResults, setting: Setting, name: str) -> ReportTable | None:
-    """Scores of every query method against all labels paid for; None where no round is committed."""
+    """Scores of every query method over all paid labels; None where no round is committed."""
     curves = budget_curves(of_setting(results.frame, setting), "paid")
     if curves.empty:
         return None
@@ -110,16 +106,16 @@ def paid_table(results: StudyResults, setting: Setting, name: str) -> ReportTabl
         cells = [TableCell(f"{paid:.0f}", paid), TableCell(f"{paid - extra:.0f}", paid - extra)]
         rows.append(cells + [_score_cell(own.get(q), results.seeds(setting, q)) for q in queries])
     caption = (
-        "Scores against the labels paid for: those of the training set and of the validation set. Mean ± half the "
+        "Scores over paid labels (training and validation set): mean ± half the "
         f"95 % t-interval over seeds, in % {results.metric(setting).replace('_', ' ')}."
     )
-    note = "The last row has the labels paid in the last round. In parentheses: seeds, where fewer than planned."
+    note = "In parentheses: number of seeds where it is smaller than planned."
     return ReportTable(
         name,
         caption,
         ["Paid", "Training set", *(styles_of(results)[q].label for q in queries)],
         rows,
-        _noted(results, setting, note),
+        _with_footnote(results, setting, note),
         0,
     )
 
@@ -131,25 +127,23 @@ def _score_cell(row: Any, planned: int) -> TableCell:
     return TableCell(percent(row["mean"], row["low"], row["high"]) + fewer, row["mean"])
 
 
-def _of(frame: Any, setting: Setting) -> dict[str, dict[str, Any]]:
-    """Query method -> its row of a frame, in one setting."""
+def rows_by_query(frame: Any, setting: Setting) -> dict[str, dict[str, Any]]:
+    """Query method -> its row of a frame that has one row per method, in one setting."""
     return {str(row["query"]): row for row in of_setting(frame, setting).to_dict("records")}
 
 
 def hparam_table(results: StudyResults, setting: Setting, name: str) -> ReportTable | None:
-    """The whole HP grid with its validation scores; the chosen entry is marked. None where nothing is stored."""
+    """HP grid with its validation scores and the chosen entry; None where no choice is stored."""
     record = results.hparams.get(setting)
     if record is None:
         return None
-    names = list(dict.fromkeys(key for row in record["table"] for key in row["hparams"]))
+    names = unique(key for row in record["table"] for key in row["hparams"])
     rows = []
     for entry in record["table"]:
         chosen = entry["hparams"] == record["chosen"]
         strong = "strong" if chosen else ""
-        row = [
-            TableCell(_plain(entry["hparams"].get(n)), _sortable(entry["hparams"].get(n)), emphasis=strong)
-            for n in names
-        ]
+        values = [entry["hparams"].get(name) for name in names]
+        row = [TableCell(_plain(value), _sortable(value), emphasis=strong) for value in values]
         mean = entry["mean"]
         scores = ", ".join(DASH if s is None else number(100 * s) for s in entry["scores"])
         searched = bool(entry["scores"])
@@ -164,14 +158,14 @@ def hparam_table(results: StudyResults, setting: Setting, name: str) -> ReportTa
         )
     seeds = len(record["seeds"])
     metric = str(record["metric"]).replace("_", " ")
-    caption = (
-        f"Hyper-parameters: all {len(rows)} entries of the grid, validation {metric} (%) on the starting budget, mean "
-        f"over {seeds} starting sets. Chosen before round 0, the same for every query method."
-        if seeds
-        else "Hyper-parameters: one entry, nothing to choose."
-    )
+    caption = "Hyper-parameters (HPs): the grid has one entry, so nothing was searched."
+    if seeds:
+        caption = (
+            f"Hyper-parameters (HPs): all {len(rows)} grid entries with their validation {metric} (%) at the starting "
+            f"budget, mean over {seeds} starting sets. The choice precedes round 0 and holds for every query method."
+        )
     note = retry_note([r["change"] for r in results.retries.get(setting, [])])
-    return ReportTable(name, caption, [*names, "Mean", "Each", ""], rows, note)
+    return ReportTable(name, caption, [*names, "Mean", "Each starting set", ""], rows, note)
 
 
 def _plain(value: Any) -> str:

@@ -1,7 +1,8 @@
-"""How figures style, and a query method everywhere: one color, marker and label in figures, tables and legends.
+"""Styles of figures and query methods: one color, marker and label per method in figures, tables and legends.
 
-The colors keep the study's (BALD blue, Core-Set green, Entropy orange, BADGE purple, Random red, BatchBALD cyan), moved
-so far apart in lightness that they stay apart under the common color deficiencies; the marker says the same again.
+The colors are those of the published study (BALD blue, Core-Set green, Entropy orange, BADGE purple, Random red,
+BatchBALD cyan), moved apart in lightness so that they can be told apart with the common color deficiencies. The marker
+repeats the information of the color.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MethodStyle:
-    """Looks of one query method.
+    """Style of one query method.
 
     Args:
-        label: Its name as in the paper, with the parameters of its call-string.
+        label: Name as in the paper, with the arguments of its spec string.
         light, dark: Color on a light and on a dark page.
         marker: A matplotlib marker.
-        number: Its place in the study; names the CSS variable `--q<number>`.
+        number: Position in the study; gives the CSS variable `--q<number>`.
     """
 
     label: str
@@ -38,10 +39,10 @@ class LineStyle:
     """Line and marker of one training paradigm in figures that show several.
 
     Args:
-        label: Its short name.
-        line: Dashes as matplotlib takes them.
+        label: Short name.
+        line: Matplotlib line style.
         marker: A matplotlib marker.
-        hollow: Whether the marker is not filled: a further paradigm of the same name.
+        hollow: Draw the marker without filling, for a further paradigm of the same name.
     """
 
     label: str
@@ -77,11 +78,11 @@ STYLE: Any = {
     "grid.linewidth": 0.6,
     "figure.facecolor": "none",
     "legend.frameon": False,
-    "svg.fonttype": "none",  # text stays text: it can be searched, read aloud, and takes the page's color
+    "svg.fonttype": "none",  # keep text as text: it can be searched, read aloud, and has the color of the page
     "svg.hashsalt": "fathom",
     "pdf.fonttype": 42,  # TrueType, embedded
     "path.simplify": False,
-    "text.parse_math": False,  # a class may be called "$"
+    "text.parse_math": False,  # a class name may contain "$"
 }
 
 COLORS = {
@@ -95,7 +96,7 @@ COLORS = {
     "least-confidence": ("#b8478f", "#f08fce"),
     "variation-ratios": ("#6b7d1e", "#b7cc57"),
 }
-# As in the study: standard training dashed, Self-SL solid, Semi-SL dotted.
+# As in the published study: standard training dashed, Self-SL solid, Semi-SL dotted.
 LINE_STYLES: dict[str, tuple[Any, str]] = {
     "standard": ((0, (5, 2)), "v"),
     "self-sl": ("-", "o"),
@@ -114,7 +115,7 @@ SPARE_MARKERS = ["X", "<", ">", "p", "h", "*", "d"]
 
 
 def method_styles(queries: Sequence[str]) -> dict[str, MethodStyle]:
-    """The looks of a study's query methods, by call-string. A variation of a known one takes a spare color."""
+    """Styles of query methods by spec string; a second variant of a known method gets a spare color."""
     found: dict[str, MethodStyle] = {}
     taken: set[str] = set()
     spare = 0
@@ -131,22 +132,26 @@ def method_styles(queries: Sequence[str]) -> dict[str, MethodStyle]:
 
 
 def styles_of(results: "StudyResults") -> dict[str, MethodStyle]:
-    """The looks of a study's query methods and of its baseline, by call-string."""
+    """Styles of a study's query methods and of its baseline, by spec string."""
     return method_styles(unique([*results.queries, results.baseline]))
 
 
 def line_styles(paradigms: Mapping[str, str]) -> dict[str, LineStyle]:
-    """The strokes of paradigms, by a key that begins with the name of the paradigm; values are their labels."""
+    """Line styles of paradigms.
+
+    Args:
+        paradigms: Key -> label. A key begins with the name of the paradigm, which decides its line.
+    """
     found: dict[str, LineStyle] = {}
     seen: list[str] = []
     spare = 0
-    for key, told in paradigms.items():
+    for key, label_ in paradigms.items():
         name = key.split("(")[0].split()[0]
         if name in LINE_STYLES and name not in seen:
             line, marker = LINE_STYLES[name]
         else:
             line, marker = SPARE_LINE_STYLES[spare % len(SPARE_LINE_STYLES)]
             spare += 1
-        found[key] = LineStyle(told, line, marker, name in seen)
+        found[key] = LineStyle(label_, line, marker, name in seen)
         seen.append(name)
     return found

@@ -1,4 +1,4 @@
-"""A figure's SVG file as a part of a page: its own ids, and the page's font and colors, light or dark."""
+"""SVG of a figure as a part of a page: unique ids, and the font and colors of the page, light or dark."""
 
 import re
 from collections.abc import Mapping
@@ -6,17 +6,17 @@ from html import escape
 
 from fathom.report.style import FAINT, FILL, INK, MethodStyle
 
-PAGE = {INK: "currentColor", FAINT: "var(--line)", FILL: "var(--heat)"}  # what they become on a page
+PAGE = {INK: "currentColor", FAINT: "var(--line)", FILL: "var(--heat)"}  # color in the file -> color on the page
 
 
 def inline(svg: str, name: str, alt: str, method_styles: Mapping[str, MethodStyle]) -> str:
-    """The part of a page that an SVG file becomes.
+    """Convert an SVG file to a part of a page.
 
     Args:
-        svg: A file that matplotlib wrote with text as text.
-        name: Prefix of all ids, so that several figures can stand on a page.
-        alt: What the figure shows, for screen readers.
-        looks: Query methods, whose colors become the page's `--q0`, `--q1`, ...
+        svg: File that matplotlib wrote, with text as text.
+        name: Prefix of all ids, so that a page can hold several figures.
+        alt: Description for screen readers.
+        method_styles: Styles of the query methods, whose colors become the page's `--q0`, `--q1`, ...
     """
     svg = svg[svg.index("<svg") :]
     for unwanted in (r"<metadata>.*?</metadata>", r"<!--.*?-->", r"<style[^>]*>.*?</style>"):

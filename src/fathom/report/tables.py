@@ -1,4 +1,4 @@
-"""Tables as plain data: shown in the page, sorted by its script, written as LaTeX. Here are those of a whole study."""
+"""Tables as plain data, for the page and for LaTeX, and the tables of a whole study."""
 
 import math
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from fathom.core.durations import duration
 from fathom.core.records import RunSpec, Setting
 from fathom.report.numbers import DASH, number
 from fathom.report.style import styles_of
-from fathom.results.environments import EnvironmentSummary, differing, spoken
+from fathom.results.environments import EnvironmentSummary, differing, fact_text
 from fathom.results.names import label
 from fathom.results.results import STEPS, StudyResults
 from fathom.stats.curves import SETTING
@@ -18,11 +18,11 @@ class TableCell:
     """One cell.
 
     Args:
-        text: What is shown.
-        value: What it sorts by; None sorts last.
-        style: Number of a query method's style, to draw its mark before the text.
-        emphasis: `strong`, `up` (interval above zero), `down` (below), or nothing.
-        title: What is told on pointing at it: the full text of a short name, the reason of a dash.
+        text: Displayed text.
+        value: Value to sort by; None sorts last.
+        style: Number of a query method's style, whose mark is drawn before the text.
+        emphasis: `strong`, `up` (interval above zero), `down` (below), or empty.
+        title: Tooltip: the full text of a short name, or the reason of a dash.
     """
 
     text: str
@@ -37,12 +37,12 @@ class ReportTable:
     """One table.
 
     Args:
-        name: File stem of its LaTeX.
-        caption: What it shows, with n, interval, pairing.
+        name: File stem of the LaTeX file.
+        caption: Content, with n, interval and pairing.
         columns: Headers.
         rows: Cells.
-        note: Below the table.
-        text: Leading columns that hold words, not numbers.
+        note: Text below the table.
+        text: Number of leading columns with text instead of numbers.
     """
 
     name: str
@@ -54,7 +54,7 @@ class ReportTable:
 
 
 def penalty_table(results: StudyResults) -> ReportTable:
-    """Overall penalty: raw, without what chance explains, and Holm-corrected."""
+    """Overall penalty of each query method, raw and Holm-corrected, with wins and losses above the null band."""
     penalty = results.penalty
     raw, corrected = penalty.overall(), penalty.overall(penalty.corrected)
     wins = penalty.outside.sum(1)
@@ -66,30 +66,29 @@ def penalty_table(results: StudyResults) -> ReportTable:
         cells = [TableCell(style.label, style.label, style.number), TableCell(number(raw[i], 2) + mark, raw[i])]
         cells += [TableCell(number(corrected[i], 2) + mark, corrected[i])]
         rows.append([*cells, TableCell(str(wins[i]), float(wins[i])), TableCell(str(losses[i]), float(losses[i]))])
-    columns = ["Method", "Penalty", "Holm", "Wins", "Losses"]
+    columns = ["Method", "Penalty", "Penalty (Holm)", "Wins", "Losses"]
     note = ""
     if penalty.partial.any():
         columns.append("Settings")
-        all_ = len(penalty.seeds)
+        total = len(penalty.seeds)
         for row, present in zip(rows, penalty.present, strict=True):
-            row.append(
-                TableCell(f"{present:.0f} of {all_}", float(present), emphasis="" if present == all_ else "strong")
-            )
+            strong = "" if present == total else "strong"
+            row.append(TableCell(f"{present:.0f} of {total}", float(present), emphasis=strong))
         note = (
-            f"* Compared in fewer than {all_} settings: mean over the comparisons made, scaled to {all_}; its wins and "
-            "losses are of those alone."
+            f"* Compared in fewer than {total} settings: mean over its comparisons, scaled to {total} settings; wins "
+            "and losses count its comparisons only."
         )
     note = " ".join(text for text in (note, results.footnote(results.store.study.settings)) if text)
     caption = (
-        "Overall penalty: the share of settings and budgets in which the other methods beat it, summed over settings "
-        "and averaged over the other methods. Lower is better. Holm: the same with corrected tests. Wins and losses: "
-        "cells above the null band."
+        "Penalty: share of budgets at which another method beats this one, summed over settings and averaged over "
+        "the other methods; lower is better. Penalty (Holm): with Holm-corrected tests. Wins and losses: cells of the "
+        "method's row and column above the null band."
     )
     return ReportTable("penalty", caption, columns, rows, note)
 
 
 def times_table(results: StudyResults) -> ReportTable | None:
-    """Median seconds a round of each query method and setting; None where no round is stored."""
+    """Median time per round of each query method and setting; None where no round is stored."""
     frame = results.frame
     if frame.empty or "seconds_total" not in frame:
         return None
@@ -98,7 +97,8 @@ def times_table(results: StudyResults) -> ReportTable | None:
     for key, part in frame.groupby([*SETTING, "query"], sort=False):
         dataset, regime, paradigm, query = map(str, key)
         setting = Setting(dataset, regime, paradigm)
-        own = part[part["round"] > 0] if (part["round"] > 0).any() else part  # round 0 is trained once for all methods
+        # Round 0 is trained once for all methods of a seed, so its time is not that of a method.
+        own = part[part["round"] > 0] if (part["round"] > 0).any() else part
         style = styles_of(results)[query]
         where = results.names.brief(setting)
         row = [TableCell(style.label, style.label, style.number), TableCell(where, where, title=" · ".join(setting))]
@@ -110,14 +110,17 @@ def times_table(results: StudyResults) -> ReportTable | None:
         row.append(TableCell(f"{number(100 * rest, 0)} %" if math.isfinite(rest) else DASH, rest))
         whole = float(part["seconds_total"].sum())
         rows.append([*row, TableCell(duration(whole), whole)])
-    caption = "Wall-clock: median of a round by step (round 0 left out), the share spent on anything else, all rounds."
+    caption = (
+        "Wall-clock time: median per round by step (without round 0), share of the time outside these steps, and sum "
+        "over all rounds of all seeds."
+    )
     note = results.retry_notes(results.store.study.settings)
-    columns = ["Method", "Setting", *[s.capitalize() for s in steps], "Else", "All rounds"]
+    columns = ["Method", "Setting", *[s.capitalize() for s in steps], "Other", "All rounds"]
     return ReportTable("times", caption, columns, rows, note, text=2)
 
 
 def pending_table(results: StudyResults, limit: int = 60) -> ReportTable | None:
-    """Runs that are not complete; None where all are."""
+    """Incomplete runs; None where all are complete."""
     open_runs = [r for r in results.runs if not r.complete]
     if not open_runs:
         return None
@@ -140,10 +143,10 @@ def _spec_cells(results: StudyResults, spec: RunSpec) -> list[TableCell]:
 
 
 def environment_table(found: list[EnvironmentSummary]) -> ReportTable | None:
-    """What each environment computed, and the facts in which they differ; None where there is one."""
+    """Work of each environment and the facts in which they differ; None for one environment."""
     if len(found) < 2:
         return None
-    apart = differing(found)
+    facts = differing(found)
     rows = []
     for e in found:
         row = [
@@ -151,17 +154,17 @@ def environment_table(found: list[EnvironmentSummary]) -> ReportTable | None:
             TableCell(str(e.rounds), float(e.rounds)),
             TableCell(str(e.shared), float(e.shared)),
         ]
-        row += [TableCell(spoken(e.facts.get(key)) or DASH) for key in apart]
+        row += [TableCell(fact_text(e.facts.get(key)) or DASH) for key in facts]
         rows.append([*row, TableCell(e.since[:16].replace("T", " ") or DASH, e.since)])
     caption = (
-        "Environments that computed this study: committed rounds, results that runs share (encoders, features, HP "
-        "search, round 0, full data), and every fact in which they differ. Numbers may differ between them."
+        "Environments that computed this study: committed rounds, shared results (encoders, features, HP search, "
+        "round 0, full data), and every fact in which they differ. Numbers may differ between environments."
     )
     columns = [
         "Environment",
         "Rounds",
         "Shared",
-        *(key.replace("_", " ").capitalize() for key in apart),
+        *(key.replace("_", " ").capitalize() for key in facts),
         "Since (UTC)",
     ]
     return ReportTable("environments", caption, columns, rows)

@@ -1,4 +1,4 @@
-"""Tables of training itself: encoders, backbones, pseudo-labels, and the time that went into what runs share."""
+"""Tables of training itself: encoders, backbones, pseudo-labels, and the time of pre-training and features."""
 
 from typing import Any
 
@@ -8,17 +8,17 @@ from fathom.core.durations import duration
 from fathom.report.numbers import DASH, number, percent
 from fathom.report.style import styles_of
 from fathom.report.tables import ReportTable, TableCell
-from fathom.results.environments import spoken
+from fathom.results.environments import fact_text
 from fathom.results.names import short_names
 from fathom.results.results import StudyResults
 from fathom.results.training import ProbeCurve, PseudoLabelStats
 from fathom.stats.inference import t_interval
 
-SHORT = 12  # hexadecimal digits shown of a SHA-256
+SHORT = 12  # hexadecimal digits of a SHA-256 that are shown
 
 
 def encoder_table(results: StudyResults, probes: list[ProbeCurve]) -> ReportTable | None:
-    """What each encoder came to; None where none was learned."""
+    """Encoders with the end of their learning curve; None where there are none."""
     rows = []
     names = short_names(p.preparation for p in probes)
     for probe in probes:
@@ -32,15 +32,13 @@ def encoder_table(results: StudyResults, probes: list[ProbeCurve]) -> ReportTabl
             row.append(TableCell(f"{number(100 * accuracy[-1])} %", accuracy[-1]) if accuracy else TableCell(DASH))
             row.append(TableCell(number(losses[-1], 3), losses[-1]) if losses else TableCell(DASH))
             rows.append([*row, _sha(content.get("tensors")), _time(clock)])
-    caption = (
-        "Encoders learned without labels on the train part of each seed's split, and how good they were at the end."
-    )
-    columns = ["Dataset", "Way", "Seed", "Epochs", "kNN accuracy", "Loss", "SHA-256", "Time"]
+    caption = "Encoders learned without labels on the train part of each seed's split; values after the last epoch."
+    columns = ["Dataset", "Pre-training", "Seed", "Epochs", "kNN accuracy", "Loss", "SHA-256", "Time"]
     return ReportTable("encoders", caption, columns, rows, text=2) if rows else None
 
 
 def backbone_table(results: StudyResults) -> ReportTable | None:
-    """The fixed backbones and what is known of their weights; None where there is none."""
+    """Fixed backbones and the facts about their weights; None where there are none."""
     if not results.features:
         return None
     names = short_names(str(content["backbone"]) for content, _ in results.features)
@@ -48,23 +46,25 @@ def backbone_table(results: StudyResults) -> ReportTable | None:
     for content, clock in results.features:
         facts: dict[str, Any] = dict(content.get("facts", {}))
         sha = next((facts[key] for key in ("weights_sha256", "sha256") if facts.get(key)), None)
-        told = {key: spoken(facts.get(key)) for key in ("backbone", "weights", "license", "revision", "input")}
+        known = {key: fact_text(facts.get(key)) for key in ("backbone", "weights", "license", "revision", "input")}
         seed = int(content["seed"])
         row = [_dataset(results, str(content["dataset"]))]
-        named = told["backbone"] or names[str(content["backbone"])]
+        named = known["backbone"] or names[str(content["backbone"])]
         row.append(TableCell(named, named, title=str(content["backbone"])))
         row.append(TableCell("all" if seed < 0 else str(seed), float(seed)))
         row.append(TableCell(str(content.get("dim", DASH)), content.get("dim")))
-        weights = _cut(told["weights"])
-        row.append(TableCell(weights or DASH, weights or None, title=told["weights"]))
+        weights = _cut(known["weights"])
+        row.append(TableCell(weights or DASH, weights or None, title=known["weights"]))
         row.append(_sha(sha))
         row += [
-            TableCell(_cut(told[key]) or DASH, told[key] or None, title=told[key])
+            TableCell(_cut(known[key]) or DASH, known[key] or None, title=known[key])
             for key in ("license", "revision", "input")
         ]
-        rest = "; ".join(f"{k}: {spoken(v)}" for k, v in facts.items() if k not in (*told, "weights_sha256", "sha256"))
+        rest = "; ".join(
+            f"{k}: {fact_text(v)}" for k, v in facts.items() if k not in (*known, "weights_sha256", "sha256")
+        )
         rows.append([*row, TableCell(rest or DASH), _time(clock)])
-    caption = "Backbones whose features took the place of the images; they stay as they are, only a head is trained."
+    caption = "Fixed backbones: their features replace the images, and only a head is trained."
     columns = [
         "Dataset",
         "Backbone",
@@ -78,16 +78,16 @@ def backbone_table(results: StudyResults) -> ReportTable | None:
         "Other facts",
     ]
     columns.append("Time")
-    kept = [i for i in range(len(columns)) if any(row[i].text != DASH for row in rows)]
-    note = "A hash says which weights they were; whether their pre-training saw the test images, nobody here can know."
+    filled = [i for i in range(len(columns)) if any(row[i].text != DASH for row in rows)]
+    note = "A hash identifies the weights. It does not show whether their pre-training used the test images."
     return ReportTable(
-        "backbones", caption, [columns[i] for i in kept], [[row[i] for i in kept] for row in rows], note, 2
+        "backbones", caption, [columns[i] for i in filled], [[row[i] for i in filled] for row in rows], note, 2
     )
 
 
-def guess_table(results: StudyResults, guesses: PseudoLabelStats, name: str) -> ReportTable:
+def pseudo_label_table(results: StudyResults, found: PseudoLabelStats, name: str) -> ReportTable:
     """Mask rate, pseudo-label rate and accuracy of each query method at its last budget."""
-    frame = guesses.frame
+    frame = found.frame
     rows = []
     for query, part in frame.groupby("query", sort=False):
         last = part[part["round"] == part["round"].max()]
@@ -102,40 +102,40 @@ def guess_table(results: StudyResults, guesses: PseudoLabelStats, name: str) -> 
             band = t_interval(values)
             row.append(TableCell(percent(band.mean, band.low, band.high), band.mean if len(values) else None))
         rows.append(row)
-    threshold = f"at least {guesses.threshold:g} sure" if guesses.threshold is not None else "sure enough"
+    threshold = f"at least {found.threshold:g}" if found.threshold is not None else "above the threshold"
     caption = (
         f"Pseudo-labels in the last round, in %: mean over seeds ± half the 95 % t-interval. Mask rate: share of the "
-        f"unlabeled images of the last epoch that were learned from. Rate: share of the pool the finished classifier "
-        f"is {threshold} of; accuracy: how many of those are right."
+        "unlabeled images of the last epoch that got a pseudo-label. Pseudo-label rate: share of the pool on which the "
+        f"final classifier has a confidence of {threshold}. Pseudo-label accuracy: share of these that are correct."
     )
-    columns = ["Method", "Labels", "Seeds", "Mask rate", "Pseudo-label rate", "Their accuracy"]
-    return ReportTable(name, caption, columns, rows, results.footnote([guesses.setting]))
+    columns = ["Method", "Labels", "Seeds", "Mask rate", "Pseudo-label rate", "Pseudo-label accuracy"]
+    return ReportTable(name, caption, columns, rows, results.footnote([found.setting]))
 
 
 def preparation_table(results: StudyResults) -> ReportTable | None:
-    """Time of pre-training and of feature extraction, which runs share; None where there was none."""
+    """Time of pre-training and feature extraction, which runs share; None where there was none."""
     found: dict[tuple[str, str, str], list[float]] = {}
-    for what, key, records in (
-        ("pre-training", "preparation", results.prepared),
-        ("features", "backbone", results.features),
-    ):
+    kinds = (("pre-training", "preparation", results.prepared), ("features", "backbone", results.features))
+    for what, key, records in kinds:
         for content, clock in records:
             group = (what, str(content["dataset"]), str(content[key]))
             found.setdefault(group, []).append(float(clock.get("seconds", 0.0)))
     if not found:
         return None
-    ways = short_names(way for _, _, way in found)
+    names = short_names(spec for _, _, spec in found)
     rows = []
-    for (what, dataset, way), seconds in found.items():
-        row = [TableCell(what, what), _dataset(results, dataset), TableCell(ways[way], way, title=way)]
+    for (what, dataset, spec), seconds in found.items():
+        row = [TableCell(what, what), _dataset(results, dataset), TableCell(names[spec], spec, title=spec)]
         median, total = float(np.median(seconds)), sum(seconds)
         row += [TableCell(str(len(seconds)), float(len(seconds))), TableCell(duration(median), median)]
         rows.append([*row, TableCell(duration(total), total)])
     caption = (
-        "Wall-clock of what is done once, before anything is labeled, and shared by regimes, query methods and runs; "
-        "where it was taken from the cache, the time that it had taken."
+        "Wall-clock time of work that is done once, before anything is labeled, and shared by runs; for a result from "
+        "the cache, the time it took originally."
     )
-    return ReportTable("preparation-times", caption, ["What", "Dataset", "Way", "Times", "Median", "All"], rows, text=3)
+    return ReportTable(
+        "preparation-times", caption, ["Work", "Dataset", "Method", "Count", "Median", "Total"], rows, text=3
+    )
 
 
 def _dataset(results: StudyResults, text: str) -> TableCell:

@@ -1,1 +1,1 @@
-"""A store read back once: what the runs hold, ready for reports, audits and comparisons."""
+"""Results of a study, read from its store: the numbers behind reports, audits and comparisons."""

@@ -1,4 +1,4 @@
-"""What computed a study: its environments, what each of them computed, and in what they differ."""
+"""Environments that computed a study, with the work of each and the facts in which they differ."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,19 +10,19 @@ from fathom.core.work import WorkKind
 from fathom.store.store import Store
 
 UNKNOWN = "not recorded"
-FIRST = ("device_name", "device", "threads", "cpu", "cores", "system", "fathom", "commit", "protocol", "python")
+FIRST_FACTS = ("device_name", "device", "threads", "cpu", "cores", "system", "fathom", "commit", "protocol", "python")
 
 
 @dataclass(frozen=True)
 class EnvironmentSummary:
-    """One environment.
+    """One environment and the amount of work it did.
 
     Args:
-        name: Of its record, which rounds and shared records name; `UNKNOWN` for those that name none here.
-        facts: Versions, device, commit, machine: whatever its record says.
+        name: Name of its record, which rounds and shared records refer to; `UNKNOWN` for work without such a record.
+        facts: Its record: versions, device, commit, machine.
         since: UTC time of its first call.
-        rounds: Committed rounds it computed.
-        shared: Records of shared work it computed: HP search, round 0, full-data classifiers.
+        rounds: Number of committed rounds.
+        shared: Number of shared records: HP search, round 0, full-data classifiers, ...
     """
 
     name: str
@@ -33,13 +33,13 @@ class EnvironmentSummary:
 
     @property
     def work(self) -> str:
-        """What it computed, in words."""
+        """Its work in words: `12 rounds and 2 shared results`."""
         shared = [plural(self.shared, "shared result")] if self.shared else []
         return " and ".join([plural(self.rounds, "round"), *shared])
 
 
 def environments(store: Store, kinds: tuple[WorkKind, ...]) -> list[EnvironmentSummary]:
-    """All environments of a store; last, where there is one, whatever computed what names none of them.
+    """Environments of a store by time; work that names none of them comes last, as `UNKNOWN`.
 
     Args:
         store: The results.
@@ -55,48 +55,48 @@ def environments(store: Store, kinds: tuple[WorkKind, ...]) -> list[EnvironmentS
         found.append(EnvironmentSummary(name, facts, since, rounds.count(name), shared.count(name)))
     known = {e.name for e in found}
     found.sort(key=lambda e: e.since)
-    nameless = sum(name not in known for name in rounds), sum(name not in known for name in shared)
-    return found + ([EnvironmentSummary(UNKNOWN, {}, "", *nameless)] if any(nameless) else [])
+    unnamed = sum(name not in known for name in rounds), sum(name not in known for name in shared)
+    return found + ([EnvironmentSummary(UNKNOWN, {}, "", *unnamed)] if any(unnamed) else [])
 
 
 def differing(found: list[EnvironmentSummary]) -> list[str]:
-    """Facts in which the recorded environments differ, in a readable order."""
+    """Names of facts in which the recorded environments differ, most important first."""
     recorded = [e for e in found if e.name != UNKNOWN]
     keys = _ordered(unique(key for e in recorded for key in e.facts))
-    return [key for key in keys if len({spoken(e.facts.get(key)) for e in recorded}) > 1]
+    return [key for key in keys if len({fact_text(e.facts.get(key)) for e in recorded}) > 1]
 
 
 def common(found: list[EnvironmentSummary]) -> Iterator[tuple[str, str]]:
-    """(fact, value) that all recorded environments share, in a readable order; of a single one, what it computed."""
+    """(fact, value) that all recorded environments share; for a single environment also its time and work."""
     recorded = [e for e in found if e.name != UNKNOWN]
-    apart = differing(found)
+    different = differing(found)
     for key in _ordered(list(recorded[0].facts)) if recorded else []:
-        if key not in apart:
-            yield key.replace("_", " "), spoken(recorded[0].facts[key])
+        if key not in different:
+            yield key.replace("_", " "), fact_text(recorded[0].facts[key])
     if len(found) == len(recorded) == 1:
         yield from (("since", found[0].since), ("computed", found[0].work))
 
 
 def mixed_words(found: list[EnvironmentSummary]) -> str | None:
-    """What must be known where more than one environment computed the study; None where one did."""
+    """Warning for a study that more than one environment computed; None where one did."""
     working = [e for e in found if e.rounds or e.shared]
     if len(working) < 2:
         return None
-    told = "; ".join(f"{e.name}: {e.work}" for e in working)
-    apart = [key.replace("_", " ") for key in differing(working)]
-    how = f", which differ in {', '.join(apart)}" if apart else ""
+    work = "; ".join(f"{e.name}: {e.work}" for e in working)
+    facts = [key.replace("_", " ") for key in differing(working)]
+    how = f", which differ in {', '.join(facts)}" if facts else ""
     return (
-        f"{len(working)} environments computed this study{how} ({told}). Numbers may differ between them; a comparison "
-        "across them is not one of query methods alone."
+        f"{len(working)} environments computed this study{how} ({work}). Numbers may differ between environments, so a "
+        "difference between methods may be partly due to the environment."
     )
 
 
-def spoken(value: Any) -> str:
-    """A fact in words."""
+def fact_text(value: Any) -> str:
+    """Value of a fact as text; a dictionary as `name version, name version`."""
     if isinstance(value, dict):
         return ", ".join(f"{k} {v}" for k, v in value.items()) or "none"
     return "" if value is None else str(value)
 
 
 def _ordered(keys: list[str]) -> list[str]:
-    return [*(k for k in FIRST if k in keys), *(k for k in keys if k not in FIRST)]
+    return [*(k for k in FIRST_FACTS if k in keys), *(k for k in keys if k not in FIRST_FACTS)]

@@ -1,6 +1,6 @@
-"""Results that can be kept in a repository: one small Parquet file a study, a row a committed round.
+"""Export of results to files that a repository can hold: one Parquet file per study, one row per committed round.
 
-A row says what was computed, what came out, what was bought, and what computed it: so it can be compared, and
+A row holds the run, its scores, the queried labels and the environment, so it can be compared with other results, and
 recomputed, without the store that it came from.
 """
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 VERSION = 1  # of the columns; raised when one changes its meaning
-CAP = 5_000_000  # bytes, from which a file is too large for a repository
+CAP = 5_000_000  # bytes; a larger file draws a warning
 SUFFIX = ".parquet"
 
-# What every file has; metrics, `seconds_*` and facts of the machine come beside.
+# Columns of every file; metrics, `seconds_*` and facts of the machine come in addition.
 COLUMNS = (
     "results_version", "study", "run", "dataset", "regime", "paradigm", "query", "seed", "protocol",
     "start", "query_size", "rounds", "val_size", "complete", "round", "budget", "paid", "metric", "score",
@@ -34,11 +34,11 @@ COLUMNS = (
 
 
 class LargeResultsWarning(UserWarning):
-    """A results file is larger than a repository should keep."""
+    """A results file is larger than a repository should hold."""
 
 
 def rows(store: Store) -> "pd.DataFrame":
-    """One row a committed round, runs in the order of the study; lists stay lists, HPs are JSON."""
+    """Table with one row per committed round, runs in the order of the study; lists stay lists, HPs are JSON."""
     import pandas as pd
 
     facts, recipes = store.facts(), _recipes(store)
@@ -64,7 +64,7 @@ def _sizes(regime: LabelRegime, done: int) -> dict[str, Any]:
 
 
 def _outcome(record: Round, metric: str) -> dict[str, Any]:
-    """What a round gave, and what it bought."""
+    """Columns of a round: scores, HPs, queried labels, times."""
     row: dict[str, Any] = {"round": record.round, "budget": record.budget, "paid": record.paid}
     row |= {"metric": metric, "score": record.metrics[metric], **record.metrics}
     row |= {"hparams": json.dumps(record.hparams, sort_keys=True), "queried": record.queried}
@@ -75,10 +75,10 @@ def _outcome(record: Round, metric: str) -> dict[str, Any]:
 
 
 def _machine(name: str, known: dict[str, Any]) -> dict[str, Any]:
-    """What computed a round; empty where it is not recorded."""
-    told = {"environment": name, **{key: str(known.get(key, "")) for key in COLUMNS[COLUMNS.index("fathom") :]}}
+    """Columns of the environment of a round; empty strings where it is not recorded."""
+    columns = {"environment": name, **{key: str(known.get(key, "")) for key in COLUMNS[COLUMNS.index("fathom") :]}}
     extra = ("torchvision", "scikit-learn", "python", "cores", "mode")
-    return told | {key.replace("-", "_"): str(known[key]) for key in extra if key in known}
+    return columns | {key.replace("-", "_"): str(known[key]) for key in extra if key in known}
 
 
 def _recipes(store: Store) -> dict[Setting, str]:
@@ -90,30 +90,30 @@ def _recipes(store: Store) -> dict[Setting, str]:
 
 
 def export(out: str | Path, to: str | Path) -> Path:
-    """Write a study's committed rounds as one Parquet file (zstd).
+    """Write the committed rounds of a study as one Parquet file (zstd).
 
     Args:
-        out: The study's folder.
-        to: The file; it is replaced.
+        out: Folder of the study.
+        to: File to write; an existing one is replaced.
 
     Returns:
-        Its path. A file above `CAP` is written all the same, with a warning.
+        Path of the file. A file above `CAP` is written too, with a warning.
 
     Raises:
-        FathomError: There is no study, no round of it, or the file cannot be written.
+        FathomError: The folder holds no study or no committed round, or the file cannot be written.
     """
     Store.open(out)
     path = Path(to)
     if path.suffix != SUFFIX:
-        raise FathomError(f"results are kept as Parquet; expected a name that ends in {SUFFIX}, got {path}")
+        raise FathomError(f"expected a file name that ends in {SUFFIX}; got {path}")
     frame = rows(Snapshot(out))
     if frame.empty:
-        raise FathomError(f"{out} holds no committed round; there is nothing to export")
+        raise FathomError(f"{out} holds no committed round, so there is nothing to export; run the study first")
     data = _packed(frame)
     atomic_files.write(path, data, replace=True)
     if len(data) > CAP:
-        text = f"{path} has {len(data) / 1e6:.1f} MB; a repository should keep files up to {CAP / 1e6:.0f} MB. Export "
-        warnings.warn(text + "a study of fewer runs", LargeResultsWarning, stacklevel=2)
+        sizes = f"{len(data) / 1e6:.1f} MB; a repository should keep files up to {CAP / 1e6:.0f} MB"
+        warnings.warn(f"{path} has {sizes}. Export a study with fewer runs", LargeResultsWarning, stacklevel=2)
     return path
 
 
@@ -131,10 +131,10 @@ def _packed(frame: "pd.DataFrame") -> bytes:
 
 
 def read_results(path: str | Path) -> "pd.DataFrame":
-    """The rows of one results file.
+    """Read one results file.
 
     Raises:
-        FathomError: It cannot be read, lacks a column, or is of a newer version.
+        FathomError: The file cannot be read, lacks a column, or was written by a newer version.
     """
     import pandas as pd
 
@@ -154,21 +154,21 @@ def read_results(path: str | Path) -> "pd.DataFrame":
 
 
 def read_all(folder: str | Path = "results") -> "pd.DataFrame":
-    """The rows of all results files in a folder, with the name of their `file`; empty where there is none.
+    """Read all results files of a folder into one table, with their stem as column `file`; empty without files.
 
     Raises:
-        FathomError: The folder is not there, or a file cannot be read.
+        FathomError: The folder does not exist, or a file cannot be read.
     """
     import pandas as pd
 
     root = Path(folder)
     if not root.is_dir():
-        raise FathomError(f"there is no folder {root}; expected one with files of fathom export")
+        raise FathomError(f"there is no folder {root}; expected a folder with files that fathom export wrote")
     found = [read_results(path).assign(file=path.stem) for path in sorted(root.glob(f"*{SUFFIX}"))]
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=[*COLUMNS, "file"])
 
 
 def specs(frame: "pd.DataFrame") -> list[RunSpec]:
-    """The runs of some rows, in their order."""
+    """Runs of a table of `read_results`, in its order."""
     named = frame[["dataset", "regime", "paradigm", "query", "seed", "protocol"]].drop_duplicates()
     return [RunSpec(d, r, p, q, int(s), int(v)) for d, r, p, q, s, v in named.itertuples(index=False, name=None)]

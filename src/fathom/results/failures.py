@@ -1,4 +1,4 @@
-"""What went wrong and what was done about it: failed attempts, and settings that were done again with a change."""
+"""Failed attempts and retries: settings that were run again with a change after a training was not finite."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ STAGES = {PRETRAINING: "pre-training", SEARCH: "the HP search"}
 
 
 def retries_of(store: Store, settings: Sequence[Setting]) -> dict[Setting, list[dict[str, Any]]]:
-    """Setting -> the records of its retries in order; settings that were done once are left out."""
+    """Setting -> records of its retries, in order; settings without retries are left out."""
     found: dict[Setting, list[dict[str, Any]]] = {}
     for setting in settings:
         count = len(store.retries(setting))
@@ -23,8 +23,8 @@ def retries_of(store: Store, settings: Sequence[Setting]) -> dict[Setting, list[
     return found
 
 
-def said(changes: Sequence[str]) -> str:
-    """Changes in words; those of one stage name it."""
+def change_words(changes: Sequence[str]) -> str:
+    """Changes of retries in words, with the stage that they concern."""
     words = []
     for change in changes:
         stage, _, what = change.rpartition(": ")
@@ -33,26 +33,26 @@ def said(changes: Sequence[str]) -> str:
 
 
 def retry_note(changes: Sequence[str]) -> str:
-    """The footnote of numbers of a setting that was done again; empty for one that was not."""
+    """Footnote of the numbers of a setting that was retried; empty for one that was not."""
     if not changes:
         return ""
-    how = said(changes)
     return (
-        "A training was not finite, so all runs of this setting, of every query method and seed, were done again "
-        f"{how}."
+        "A training was not finite, so all runs of this setting (every query method and seed) were repeated "
+        f"{change_words(changes)}."
     )
 
 
 def failures_of(store: Store, complete: Mapping[RunSpec, bool], shared: Callable[[str], bool]) -> list[dict[str, Any]]:
-    """The failed attempts, each with what became of it.
+    """Failed attempts, each with its outcome.
 
-    `again`: how its setting was done again after it, empty where it was not. `mended`: whether its job was done all the
-    same; after a retry, whether the runs that took its place are complete.
+    Each record gets two more entries. `retried`: the change with which its setting was run again, empty where it was
+    not. `resolved`: true where its job has succeeded since; after a retry, where the runs that replaced it are
+    complete.
 
     Args:
         store: The results.
-        complete: Run -> whether it is complete, in its valid form.
-        shared: Whether a record of shared work is there.
+        complete: Run -> whether it is complete (after a retry: the repeated run).
+        shared: Function that says whether a record of shared work exists.
     """
     found = []
     jobs = {store.run_name(spec): spec for spec in complete}
@@ -61,16 +61,15 @@ def failures_of(store: Store, complete: Mapping[RunSpec, bool], shared: Callable
         setting = Setting(*named) if len(named) == 3 else None
         later = store.retries(setting)[failure.get("retries", 0) :] if setting else []
         if later:
-            heirs = [spec for spec in complete if spec.setting == setting and _follows(spec, failure)]
-            mended = bool(heirs) and all(complete[spec] for spec in heirs)
+            successors = [spec for spec in complete if spec.setting == setting and _replaces(spec, failure)]
+            resolved = bool(successors) and all(complete[spec] for spec in successors)
         else:
-            mended = complete[jobs[job]] if job in jobs else job.startswith("shared/") and shared(job)
-        how = said(later)
-        found.append({**failure, "again": how, "mended": mended})
+            resolved = complete[jobs[job]] if job in jobs else job.startswith("shared/") and shared(job)
+        found.append({**failure, "retried": change_words(later), "resolved": resolved})
     return found
 
 
-def _follows(spec: RunSpec, failure: Mapping[str, Any]) -> bool:
-    """Whether a run does again what failed: the same query method and seed, as far as the failure names them."""
+def _replaces(spec: RunSpec, failure: Mapping[str, Any]) -> bool:
+    """True for a run with the query method and seed of the failure, as far as the failure names them."""
     query, seed = failure.get("query", ""), failure.get("seed", -1)
     return (not query or spec.query == query) and (seed is None or seed < 0 or spec.seed == seed)

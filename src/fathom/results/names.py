@@ -1,4 +1,4 @@
-"""Names for people: query methods as in the paper; datasets, regimes and paradigms as short as they stay distinct."""
+"""Display names: query methods as in the paper; datasets, regimes and paradigms as short as they stay distinct."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -17,11 +17,11 @@ LABELS = {
     "core-set": "Core-Set",
     "badge": "BADGE",
 }
-LONG = 24  # letters of a value, from which on its end stands for it
+LONG = 24  # characters; only the end of a longer value is shown
 
 
 class Names(NamedTuple):
-    """Call-string -> short name, for each part of a setting."""
+    """Spec string -> short name, for each part of a setting."""
 
     dataset: dict[str, str]
     regime: dict[str, str]
@@ -29,27 +29,27 @@ class Names(NamedTuple):
 
     @classmethod
     def of(cls, settings: Iterable[Setting]) -> "Names":
-        """The names of a study's settings."""
+        """Names for the settings of a study."""
         known = list(settings)
         return cls(*(short_names(s[part] for s in known) for part in range(3)))
 
     def parts(self, setting: Setting) -> Setting:
-        """The short names of a setting; a call-string of another study stays as it is."""
+        """Short names of the parts of a setting; spec strings of another study stay as they are."""
         dataset, regime, paradigm = (names.get(text, text) for names, text in zip(self, setting, strict=True))
         return Setting(dataset, regime, paradigm)
 
     def title(self, setting: Setting) -> str:
-        """All three short names: a heading."""
+        """All three short names, for a heading."""
         return " · ".join(self.parts(setting))
 
     def brief(self, setting: Setting) -> str:
-        """The dataset, and whatever else tells the setting from the others: a line of a table."""
+        """Dataset, with regime and paradigm where the study has several, for a row of a table."""
         parts = self.parts(setting)
         return ", ".join([parts[0], *(parts[i] for i in (1, 2) if len(self[i]) > 1)])
 
 
 def label(query: str) -> str:
-    """The name of a query method for people: `Core-Set`, `BALD (draws=20)`; a visitor's as it is written."""
+    """Display name of a query method: `Core-Set`, `BALD (draws=20)`; that of a plug-in as it is registered."""
     try:
         call = parse(query)
     except FathomError:
@@ -59,19 +59,17 @@ def label(query: str) -> str:
 
 
 def short_names(texts: Iterable[str]) -> dict[str, str]:
-    """Call-string -> its name alone, or with those arguments in which it differs from others of that name."""
+    """Spec string -> its name, with those arguments only in which it differs from others of the same name."""
     calls = {text: _parsed(text) for text in unique(texts)}
     found: dict[str, str] = {}
     for text, call in calls.items():
-        rivals = [other for other in calls.values() if other.name == call.name]
-        differing = [
-            key
-            for key in unique(k for rival in rivals for k, _ in rival.arguments)
-            if len({dict(rival.arguments).get(key, ...) for rival in rivals}) > 1
-        ]
-        told = [f"{key}={_end(spell(value))}" for key, value in call.arguments if key in differing]
-        found[text] = f"{call.name}({', '.join(told)})" if told else call.name
-    if len(set(found.values())) < len(found):  # only cut values told them apart
+        namesakes = [dict(other.arguments) for other in calls.values() if other.name == call.name]
+        shown = []
+        for key, value in call.arguments:
+            if len({other.get(key, ...) for other in namesakes}) > 1:  # `...` stands for an argument left out
+                shown.append(f"{key}={_end(spell(value))}")
+        found[text] = f"{call.name}({', '.join(shown)})" if shown else call.name
+    if len(set(found.values())) < len(found):  # two names became equal because long values were cut
         return {text: text for text in calls}
     return found
 
@@ -79,10 +77,10 @@ def short_names(texts: Iterable[str]) -> dict[str, str]:
 def _parsed(text: str) -> SpecString:
     try:
         return parse(text)
-    except FathomError:  # the store's, not ours to refuse
+    except FathomError:  # stored text of another version; a report must still open
         return SpecString(text)
 
 
 def _end(text: str) -> str:
-    """A long value by its end, where paths differ."""
+    """End of a long value, since paths differ at their ends."""
     return text if len(text) <= LONG else f"…{text[-LONG + 1 :]}"

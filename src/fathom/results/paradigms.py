@@ -1,13 +1,13 @@
-"""Training paradigms side by side (pitfall P5): what a paradigm gains, beside what a query method gains within one.
+"""Comparison of training paradigms (pitfall P5): gain of a paradigm against the gain of a query method within one.
 
-Settings are compared only where they begin alike: the same dataset, starting budget and validation set, so that a seed
-has the same split and starting set in all of them, and runs of a seed make pairs. Query sizes may differ between them;
-then only the budgets that both have count.
+Settings are compared only where they start alike: with the same dataset, starting budget and validation set, a seed has
+the same split and starting set in all of them, so runs of one seed make pairs. Query sizes may differ between the
+settings; then only the budgets that both have are compared.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -20,20 +20,23 @@ from fathom.stats.savings import LabelSaving, label_savings
 if TYPE_CHECKING:
     import pandas as pd
 
+T = TypeVar("T")
+SeedGains = dict[int, float]  # seed -> gain in AUBC, a fraction
+
 REFERENCE = "standard"
 
 
 @dataclass(frozen=True)
 class ParadigmGroup:
-    """Settings that begin alike and differ in paradigm: each an arm of the comparison.
+    """Settings that start alike and differ in paradigm.
 
     Args:
-        dataset: Call-string.
-        title: Short names of what all arms share.
+        dataset: Spec string.
+        title: Short names of what all members share.
         start: Starting budget, labels.
         val_size: Labels of the validation set.
         members: Setting -> short name of its paradigm, with its regime where the paradigm has several.
-        reference: The arm that the others are measured against, for each of them: of the same regime if there is one.
+        reference: Setting -> member that it is compared with: of the same regime if there is one.
     """
 
     dataset: str
@@ -45,17 +48,17 @@ class ParadigmGroup:
 
     @property
     def references(self) -> list[Setting]:
-        """The arms that others are measured against."""
+        """Members that others are compared with."""
         return unique(self.reference.values())
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One arm against its reference, both with the baseline query method, at the budgets that both have.
+    """One member against its reference, both with the baseline query method, at the budgets that both have.
 
     Args:
         budgets: Training labels at which both were measured.
-        row: Their row of `curves.gains`.
+        row: Row of `curves.gains` for the comparison.
         saving: Labels saved at 90 % of the reference's rise; None where too few seeds are complete.
     """
 
@@ -65,17 +68,17 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class HparamChoice:
-    """What was best in one group, and what changing to it gained on each seed.
+class BestChoice:
+    """Best paradigm and best query method of one group, and the gain of changing to each, per seed.
 
     Args:
         group: The group.
-        reference: The arm that changes start from.
-        paradigm: The best arm with the baseline query method; None where none beat the reference on average.
-        query: The best query method of the reference arm; None where none beat the baseline on average.
+        reference: Member that both changes start from.
+        paradigm: Best member with the baseline query method; None where none beats the reference on average.
+        query: Best query method of the reference; None where none beats the baseline on average.
         budgets: Training labels that were compared.
-        seeds: Seeds that all of them have completed.
-        by_paradigm, by_query: Gain in AUBC of each seed (fraction); 0 where the choice is to stay.
+        seeds: Seeds that all compared runs have completed.
+        by_paradigm, by_query: Gain in AUBC of each seed (fraction); 0 where nothing beats the reference.
     """
 
     group: ParadigmGroup
@@ -90,17 +93,17 @@ class HparamChoice:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Paradigm or query method: which choice gains more on a dataset, averaged over its groups, paired by seed."""
+    """Gain of the best paradigm against gain of the best query method on a dataset, averaged over its groups."""
 
     dataset: str
-    choices: list[HparamChoice]
+    choices: list[BestChoice]
     paradigm: Interval
     query: Interval
-    difference: Interval
+    difference: Interval  # paradigm minus query method, paired by seed
 
 
 def paradigm_groups(results: StudyResults) -> list[ParadigmGroup]:
-    """The groups of a study with two or more paradigms, in its order."""
+    """Groups of a study that have two or more paradigms, in the order of the study."""
     found: dict[tuple[str, int, int], list[Setting]] = {}
     for setting in results.store.study.settings:
         if regime := results.regime(setting):
@@ -108,33 +111,41 @@ def paradigm_groups(results: StudyResults) -> list[ParadigmGroup]:
     return [
         _group(results, dataset, start, val_size, settings)
         for (dataset, start, val_size), settings in found.items()
-        if len({s[2] for s in settings}) > 1
+        if len({s.paradigm for s in settings}) > 1
     ]
 
 
 def _group(results: StudyResults, dataset: str, start: int, val_size: int, settings: list[Setting]) -> ParadigmGroup:
     names = results.names
-    regimes = unique(s[1] for s in settings)
-    several = len(regimes) > 1
-    twice = {s[2] for s in settings if sum(other[2] == s[2] for other in settings) > 1}
-    arms = {s: names.paradigm[s[2]] + (f", {names.regime[s[1]]}" if s[2] in twice else "") for s in settings}
-    first = min(settings, key=lambda s: s[2].split("(")[0] != REFERENCE)  # the first standard one, else the first
-    same = {s[1]: s for s in reversed(settings) if s[2] == first[2]}
-    shared = unique(r.split("(")[0] for r in regimes)
-    title = f"{names.dataset[dataset]} · {', '.join(shared) if several else names.regime[regimes[0]]}"
-    return ParadigmGroup(dataset, title, start, val_size, arms, {s: same.get(s[1], first) for s in settings})
+    regimes = unique(s.regime for s in settings)
+    paradigms = [s.paradigm for s in settings]
+    members = {}
+    for s in settings:
+        regime = f", {names.regime[s.regime]}" if paradigms.count(s.paradigm) > 1 else ""
+        members[s] = names.paradigm[s.paradigm] + regime
+    # The reference is standard training (the first of several), else the first paradigm of the study.
+    first = min(settings, key=lambda s: s.paradigm.split("(")[0] != REFERENCE)
+    by_regime = {s.regime: s for s in reversed(settings) if s.paradigm == first.paradigm}
+    references = {s: by_regime.get(s.regime, first) for s in settings}
+    shared = unique(regime.split("(")[0] for regime in regimes) if len(regimes) > 1 else [names.regime[regimes[0]]]
+    title = f"{names.dataset[dataset]} · {', '.join(shared)}"
+    return ParadigmGroup(dataset, title, start, val_size, members, references)
 
 
-def apart(results: StudyResults) -> list[Setting]:
-    """Settings of a dataset with several paradigms that begin like no setting of another paradigm."""
+def without_group(results: StudyResults) -> list[Setting]:
+    """Settings of a dataset with several paradigms that start like no setting of another paradigm."""
     settings = results.store.study.settings
-    several = {d for d in {s[0] for s in settings} if len({s[2] for s in settings if s[0] == d}) > 1}
-    together = {s for group in paradigm_groups(results) for s in group.members}
-    return [s for s in settings if s[0] in several and s not in together and results.regime(s)]
+    grouped = {setting for group in paradigm_groups(results) for setting in group.members}
+    found = []
+    for setting in settings:
+        paradigms = {s.paradigm for s in settings if s.dataset == setting.dataset}
+        if len(paradigms) > 1 and setting not in grouped and results.regime(setting):
+            found.append(setting)
+    return found
 
 
 def budgets_of(results: StudyResults, setting: Setting, queries: Sequence[str]) -> list[int]:
-    """Budgets that all complete runs of these methods have; none where a method has no complete run."""
+    """Budgets that all complete runs of these methods have; empty where a method has no complete run."""
     areas = of_setting(results.areas, setting)
     frame = of_setting(results.frame, setting)
     sets = []
@@ -146,30 +157,35 @@ def budgets_of(results: StudyResults, setting: Setting, queries: Sequence[str]) 
     return sorted(set.intersection(*sets)) if sets else []
 
 
-def compare_paradigms(results: StudyResults, group: ParadigmGroup, arm: Setting) -> Pair | None:
-    """An arm against its reference; None where it is one itself, or they share no budget or seed."""
-    reference = group.reference[arm]
-    if arm == reference:
+def compare_paradigms(results: StudyResults, group: ParadigmGroup, member: Setting) -> Pair | None:
+    """Compare a member with its reference; None where it is a reference itself, or they share no budget or seed."""
+    reference = group.reference[member]
+    if member == reference:
         return None
-    shared = _shared(results, arm, reference)
+    shared = _shared_budgets(results, member, reference)
     if not shared:
         return None
-    parts = {"reference": (reference, results.baseline), "arm": (arm, results.baseline)}
-    frame = _frame(results, parts, shared)
+    parts = {"reference": (reference, results.baseline), "member": (member, results.baseline)}
+    frame = _as_one_setting(results, parts, shared)
     rows = gains(run_areas(frame), "reference")
     if rows.empty or not rows["n"].iloc[0]:
         return None
-    saved = [s for s in label_savings(frame, "reference") if s.share == 0.9]
-    return Pair(shared, {str(k): v for k, v in rows.iloc[0].items()}, saved[0] if saved else None)
+    savings = [s for s in label_savings(frame, "reference") if s.share == 0.9]
+    return Pair(shared, {str(k): v for k, v in rows.iloc[0].items()}, savings[0] if savings else None)
 
 
-def _shared(results: StudyResults, arm: Setting, reference: Setting) -> list[int]:
-    own, other = (budgets_of(results, s, [results.baseline]) for s in (arm, reference))
-    return sorted(set(own) & set(other))
+def _shared_budgets(results: StudyResults, one: Setting, other: Setting) -> list[int]:
+    """Budgets of both settings with the baseline query method."""
+    first, second = (budgets_of(results, s, [results.baseline]) for s in (one, other))
+    return sorted(set(first) & set(second))
 
 
-def _frame(results: StudyResults, parts: dict[str, tuple[Setting, str]], budgets: list[int]) -> "pd.DataFrame":
-    """Complete runs of (setting, query method) as the runs of one setting, at these budgets, under other names."""
+def _as_one_setting(results: StudyResults, parts: dict[str, tuple[Setting, str]], budgets: list[int]) -> "pd.DataFrame":
+    """Complete runs of several (setting, query method) in a table that looks like one setting.
+
+    The statistics compare query methods within a setting. Here each part takes the place of a query method under its
+    key, and its rounds are numbered by the shared budgets, so the same functions compare paradigms.
+    """
     import pandas as pd
 
     complete = set(results.areas[results.areas["complete"]]["run"])
@@ -186,21 +202,22 @@ def _frame(results: StudyResults, parts: dict[str, tuple[Setting, str]], budgets
 
 
 def verdicts(results: StudyResults) -> list[Verdict]:
-    """The verdict on each dataset that was run with several paradigms and several query methods."""
-    found: dict[str, list[HparamChoice]] = {}
+    """Verdict on each dataset that was run with several paradigms and several query methods."""
+    found: dict[str, list[BestChoice]] = {}
     for group in paradigm_groups(results):
-        if choice := _choice(results, group):
+        if choice := _best_choice(results, group):
             found.setdefault(group.dataset, []).append(choice)
     made = [_verdict(dataset, choices) for dataset, choices in found.items()]
     return [verdict for verdict in made if verdict]
 
 
-def _verdict(dataset: str, choices: list[HparamChoice]) -> Verdict | None:
+def _verdict(dataset: str, choices: list[BestChoice]) -> Verdict | None:
     seeds = sorted(set.intersection(*(set(c.seeds) for c in choices)))
     if not seeds:
         return None
 
     def mean(values: list[Array]) -> Array:
+        """Mean over groups, per seed. Groups share their seeds, so seeds stay the units of the interval."""
         own = [v[[c.seeds.index(s) for s in seeds]] for c, v in zip(choices, values, strict=True)]
         return np.asarray(np.mean(own, axis=0))
 
@@ -209,52 +226,66 @@ def _verdict(dataset: str, choices: list[HparamChoice]) -> Verdict | None:
     return Verdict(dataset, choices, t_interval(by_paradigm), t_interval(by_query), difference)
 
 
-def _choice(results: StudyResults, group: ParadigmGroup) -> HparamChoice | None:
-    """The best paradigm and the best query method of a group, each alone, from the same place.
+def _best_choice(results: StudyResults, group: ParadigmGroup) -> BestChoice | None:
+    """Best paradigm and best query method of a group, each alone, starting from the same reference.
 
-    All arms are compared at the budgets that all have, so that the best one is chosen, and measured, on one scale. Arms
-    and methods that lack seeds which others have are not ranked: they might lead by failing where they are bad.
+    All members are compared at the budgets that all have, so that the best one is chosen and measured on one scale.
     """
     start = group.references[0]
     classifiers, baseline = results.classifiers[start], results.baseline
     methods = [q for q in classifiers.dropouts if q != baseline and not classifiers.is_control(q)]
-    others = [arm for arm in group.members if arm not in group.references and len(_shared(results, arm, start)) > 1]
+    budgets_with = {m: _shared_budgets(results, m, start) for m in group.members if m not in group.references}
+    others = [member for member, shared in budgets_with.items() if len(shared) > 1]
     if not methods or not others:
         return None
-    budgets = sorted(set.intersection(*(set(_shared(results, arm, start)) for arm in others)))
-    if len(budgets) < 2:
+    budgets = sorted(set.intersection(*(set(budgets_with[member]) for member in others)))
+    if len(budgets) < 2:  # no area
         return None
-    parts = {str(("query", q)): (start, q) for q in classifiers.dropouts}
-    parts |= {str(("arm", arm)): (arm, baseline) for arm in others}
-    areas = run_areas(_frame(results, parts, budgets))
+    queries = {query: _key("query", query) for query in classifiers.dropouts}
+    members = {member: _key("member", member) for member in others}
+    parts = {key: (start, query) for query, key in queries.items()}
+    parts |= {key: (member, baseline) for member, key in members.items()}
+    areas = _areas_by_seed(_as_one_setting(results, parts, budgets))
+    base = areas.get(queries[baseline], {})
+    by_member = _complete({m: _gains(areas.get(key, {}), base) for m, key in members.items()})
+    by_method = {}
+    for query in methods:
+        reference = classifiers.reference(query)  # the matched control where it was run
+        by_method[query] = _gains(areas.get(queries[query], {}), areas.get(queries[reference], {}))
+    by_method = _complete(by_method)
+    if not by_member or not by_method:
+        return None
+    seeds = sorted(set.intersection(set(base), *map(set, by_member.values()), *map(set, by_method.values())))
+    if not seeds:
+        return None
+    member, method = _best(by_member, seeds), _best(by_method, seeds)
+    return BestChoice(group, start, member[0], method[0], budgets, seeds, member[1], method[1])
+
+
+def _key(kind: str, what: object) -> str:
+    return f"{kind} {what}"
+
+
+def _areas_by_seed(frame: "pd.DataFrame") -> dict[str, dict[int, float]]:
+    """Key of a part -> seed -> area of its complete run."""
+    areas = run_areas(frame)
     done = areas[areas["complete"]]
-    found = {name: dict(zip(rows["seed"], rows["aubc"], strict=True)) for name, rows in done.groupby("query")}
-    base = str(("query", baseline))
-    versus: dict[str, str] = {str(("query", q)): str(("query", classifiers.reference(q))) for q in methods}
-    versus |= {str(("arm", arm)): base for arm in others}
-    gained = {
-        name: {seed: found[name][seed] - found[other][seed] for seed in found[name] if seed in found[other]}
-        for name, other in versus.items()
-        if name in found and other in found
-    }
-    arm_gains = _ranked({arm: gained.get(str(("arm", arm)), {}) for arm in others})
-    query_gains = _ranked({q: gained.get(str(("query", q)), {}) for q in methods})
-    seeds = sorted(set.intersection(set(found.get(base, {})), *map(set, [*arm_gains.values(), *query_gains.values()])))
-    if not seeds or not arm_gains or not query_gains:
-        return None
-    arm, by_paradigm = _best(arm_gains, seeds)
-    query, by_query = _best(query_gains, seeds)
-    return HparamChoice(group, start, arm, query, budgets, seeds, by_paradigm, by_query)
+    return {str(name): dict(zip(rows["seed"], rows["aubc"], strict=True)) for name, rows in done.groupby("query")}
 
 
-def _ranked(gained: dict[Any, dict[int, float]]) -> dict[Any, dict[int, float]]:
-    """Those with as many seeds as any has."""
-    most = max(map(len, gained.values()), default=0)
-    return {name: own for name, own in gained.items() if own and len(own) == most}
+def _gains(areas: dict[int, float], reference: dict[int, float]) -> SeedGains:
+    """Difference of each seed that both have."""
+    return {seed: area - reference[seed] for seed, area in areas.items() if seed in reference}
 
 
-def _best(gained: dict[Any, dict[int, float]], seeds: list[int]) -> tuple[Any, Array]:
-    """What gains most on average with its gain on each seed; None and zeros where nothing gains."""
-    values = {name: np.array([own[s] for s in seeds], dtype=np.float64) for name, own in gained.items()}
+def _complete(gains: dict[T, SeedGains]) -> dict[T, SeedGains]:
+    """Candidates with as many seeds as any has: one that lacks seeds might lead by failing where it is bad."""
+    most = max(map(len, gains.values()), default=0)
+    return {name: own for name, own in gains.items() if own and len(own) == most}
+
+
+def _best(gains: dict[T, SeedGains], seeds: list[int]) -> tuple[T | None, Array]:
+    """Candidate with the highest mean gain and its gain on each seed; None and zeros where no mean is above zero."""
+    values = {name: np.array([own[s] for s in seeds], dtype=np.float64) for name, own in gains.items()}
     best = max(values, key=lambda name: float(values[name].mean()))
     return (best, values[best]) if values[best].mean() > 0 else (None, np.zeros(len(seeds)))

@@ -1,4 +1,4 @@
-"""What a store holds, read once and computed: everything that a report then only has to say."""
+"""Results of a study: its store read once, with all statistics that reports, audits and comparisons show."""
 
 import warnings
 from collections import Counter
@@ -21,6 +21,7 @@ from fathom.stats import curves
 from fathom.stats.penalty import Penalty, penalty_matrix
 from fathom.stats.savings import LabelSaving, label_savings
 from fathom.store.store import Store
+from fathom.store.tables import rounds_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,13 +31,13 @@ STEPS = ("train", "predict", "query", "test")
 
 @dataclass(frozen=True, eq=False)
 class StudyResults:
-    """A study's results, read and computed.
+    """Results of a study. Statistics are computed on first use and kept.
 
     Args:
-        store: Where they lie.
-        frame: The tidy table.
-        runs: How far each run got, in the order of the study.
-        damage: Files that were damaged when read just now.
+        store: Snapshot of the store.
+        frame: The tidy table (`fathom.table`): one row per committed round.
+        runs: Progress of each run, in the order of the study.
+        damage: Messages about files that were damaged when they were read.
     """
 
     store: Store
@@ -55,50 +56,48 @@ class StudyResults:
         store = Snapshot(out)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            frame = store.table()
+            frame = rounds_table(store)
             runs = [RunState(s, len(store.rounds(s)), _planned(store.regime(s))) for s in store.study.runs]
             results = cls(store, frame, runs)
-            # Whatever is read from disk is read here, so that all damage is seen and told.
-            _ = (
-                results.facts,
-                results.hparams,
-                results.full_data_records,
-                results.failures,
-                results.retries,
-                results.prepared,
-                results.features,
-                results.environments,
-                results.seconds,
-            )
+            # Everything that comes from disk is read here, while warnings are caught, so that all damage is reported.
+            for name in ("facts", "hparams", "full_data_records", "failures", "retries", "prepared", "features",
+                         "environments", "seconds"):  # fmt: skip
+                getattr(results, name)
         results.damage.extend(unique(str(w.message) for w in caught))
         return results
 
-    # ---------------------------------------------------------------------------------------------- the numbers
+    # ------------------------------------------------------------------------------------------------ statistics
 
     @cached_property
     def planned(self) -> dict[str, int]:
-        """Run key -> rounds it was planned to have; a run that never began takes those of its setting."""
-        of_setting = {r.spec.setting: r.planned for r in self.runs if r.planned is not None}
-        return {r.spec.key: n for r in self.runs if (n := r.planned or of_setting.get(r.spec.setting)) is not None}
+        """Run key -> planned rounds; a run that has not started has those of its setting."""
+        by_setting = {run.spec.setting: run.planned for run in self.runs if run.planned is not None}
+        rounds = {run.spec.key: run.planned or by_setting.get(run.spec.setting) for run in self.runs}
+        return {key: number for key, number in rounds.items() if number is not None}
 
     @cached_property
     def areas(self) -> "pd.DataFrame":
+        """Area, first and final score of each run (`curves.run_areas`)."""
         return curves.run_areas(self.frame, self.planned)
 
     @cached_property
     def means(self) -> "pd.DataFrame":
+        """Mean area and final score of each setting and method (`curves.method_means`)."""
         return curves.method_means(self.areas)
 
     @cached_property
     def gains(self) -> "pd.DataFrame":
+        """Gain of each method over its reference in each setting (`curves.gains`)."""
         return curves.gains(self.areas, self.baseline, self.references)
 
     @cached_property
     def penalty(self) -> Penalty:
+        """Pairwise penalty matrix of the study."""
         return penalty_matrix(self.frame, rounds=self.planned)
 
     @cached_property
     def savings(self) -> dict[tuple[Setting, str], list[LabelSaving]]:
+        """(setting, query method) -> label savings, one per target."""
         found: dict[tuple[Setting, str], list[LabelSaving]] = {}
         for saving in label_savings(self.frame, self.baseline, self.references, rounds=self.planned):
             found.setdefault((saving.setting, saving.query), []).append(saving)
@@ -108,10 +107,12 @@ class StudyResults:
 
     @property
     def baseline(self) -> str:
+        """Query method that gains are measured from, unless a method has a matched control."""
         return self.store.study.baseline
 
     @cached_property
     def queries(self) -> list[str]:
+        """Query methods of the study, in its order."""
         return unique(r.spec.query for r in self.runs)
 
     @cached_property
@@ -121,31 +122,34 @@ class StudyResults:
 
     @cached_property
     def facts(self) -> dict[str, dict[str, Any]]:
+        """Dataset -> its recorded facts; a dataset has none before its first job."""
         return self.store.facts()
 
     def seeds(self, setting: Setting, query: str) -> int:
-        """Seeds that the study plans for a method in a setting."""
+        """Number of seeds that the study plans for a method in a setting."""
         return sum(r.spec.setting == setting and r.spec.query == query for r in self.runs)
 
     def regime(self, setting: Setting) -> LabelRegime | None:
-        """The label regime of a setting; None where no run of it began."""
+        """Label regime of a setting; None where no run of it has started."""
         found = (self.store.regime(r.spec) for r in self.runs if r.spec.setting == setting)
         return next((regime for regime in found if regime), None)
 
     def metric(self, setting: Setting) -> str:
+        """Name of the metric that scores of a setting are measured by."""
         return str(self.facts.get(setting.dataset, {}).get("metric", "accuracy"))
 
     # ------------------------------------------------------------------------------------------- shared records
 
     @cached_property
     def hparams(self) -> dict[Setting, dict[str, Any]]:
-        """Setting -> the record of its HP choice."""
+        """Setting -> record of its HP choice."""
         records = [c for c, _ in self.store.records(WorkKind.HP_CHOICE.folder).values()]
+        # After a retry of the HP search the records of the earlier attempts stay in the store but no longer count.
         valid = [c for c in records if c.get("retries", []) == before_runs(self.store.retries(_setting(c)))]
         return {_setting(c): c for c in valid}
 
     def full_data(self, setting: Setting) -> list[dict[str, Any]]:
-        """The records of the setting's full-data classifiers; after a retry, of those that were trained again."""
+        """Records of the setting's full-data classifiers; after a retry only of those that were trained again."""
         found = {name: c for name, (c, _) in self.full_data_records.items() if _setting(c) == setting}
         if changes := self.store.retries(setting):
             valid = {name for name, c in found.items() if name == digest([*setting, c["seed"], *changes], 16)}
@@ -154,7 +158,7 @@ class StudyResults:
 
     @cached_property
     def full_data_records(self) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
-        """The records of all full-data classifiers."""
+        """Name -> (content, clock) of all full-data classifiers."""
         return self.store.records(WorkKind.FULL_DATA.folder)
 
     def full_data_score(self, setting: Setting) -> float | None:
@@ -164,7 +168,7 @@ class StudyResults:
 
     @cached_property
     def shortened(self) -> dict[str, list[Setting]]:
-        """Recipe -> settings, of all recipes that are not the published one."""
+        """Recipe -> its settings, for all recipes other than the published one."""
         found: dict[str, list[Setting]] = {}
         for setting, record in self.hparams.items():
             if record.get("recipe", "study") != "study":
@@ -173,7 +177,7 @@ class StudyResults:
 
     @cached_property
     def prepared(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-        """(content, clock) of what was learned without labels: encoders, sorted by dataset, way and seed."""
+        """(content, clock) of encoders learned without labels, sorted by dataset, pre-training and seed."""
         records = self.store.records(WorkKind.PRETRAIN.folder).values()
         return sorted(records, key=lambda r: (str(r[0]["dataset"]), str(r[0]["preparation"]), int(r[0]["seed"])))
 
@@ -187,44 +191,44 @@ class StudyResults:
 
     @cached_property
     def classifiers(self) -> dict[Setting, Classifiers]:
-        """Setting -> which classifier each of its query methods is run with."""
+        """Setting -> classifiers of its query methods."""
         queries: dict[Setting, list[str]] = {}
         for run in self.runs:
             queries.setdefault(run.spec.setting, []).append(run.spec.query)
-        return {s: Classifiers.of(s[2], unique(found), self.baseline) for s, found in queries.items()}
+        return {s: Classifiers.of(s.paradigm, unique(found), self.baseline) for s, found in queries.items()}
 
     @cached_property
     def references(self) -> dict[tuple[Setting, str], str]:
-        """(setting, query method) -> what its gain is measured against, where that is a matched control."""
+        """(setting, query method) -> matched control that its gain is measured from; the others use the baseline."""
         found = {(s, query): own.reference(query) for s, own in self.classifiers.items() for query in own.dropouts}
         return {key: reference for key, reference in found.items() if reference != self.baseline}
 
     @cached_property
     def retries(self) -> dict[Setting, list[dict[str, Any]]]:
-        """Setting -> the records of its retries, of those that were done again with a change."""
+        """Setting -> records of its retries; settings without retries are left out."""
         return retries_of(self.store, self.store.study.settings)
 
     def footnote(self, settings: Iterable[Setting]) -> str:
-        """What must stand beside all numbers of these settings: unlike classifiers, and what was done again."""
+        """Footnote of all numbers of these settings: different classifiers and retries."""
         some = list(settings)
         classifiers = joined_notes({self.names.title(s): self.classifiers[s].note() for s in some})
         return " ".join(note for note in (classifiers, self.retry_notes(some)) if note)
 
     def caption_note(self, settings: Iterable[Setting]) -> str:
-        """The same in short, for a caption."""
+        """Short form of the footnote, for a caption."""
         some = list(settings)
         classifiers = joined_notes({self.names.title(s): self.classifiers[s].brief() for s in some})
         return " ".join(note for note in (classifiers, self.retry_notes(some)) if note)
 
     def retry_notes(self, settings: Iterable[Setting]) -> str:
-        """What was done again in these settings."""
+        """Notes on the retries of these settings."""
         changes = {s: [str(r["change"]) for r in self.retries.get(s, [])] for s in settings}
         return joined_notes({self.names.title(s): retry_note(own) for s, own in changes.items()})
 
-    # -------------------------------------------------------------------------------------------- what was bought
+    # -------------------------------------------------------------------------------------------- queried labels
 
-    def bought(self, setting: Setting) -> dict[str, list[int]]:
-        """Query method -> labels bought of each class, over all rounds and seeds."""
+    def queried_classes(self, setting: Setting) -> dict[str, list[int]]:
+        """Query method -> number of queried labels of each class, over all rounds and seeds."""
         classes = len(self.facts.get(setting.dataset, {}).get("class_names", ()))
         found: dict[str, Any] = {}
         for run in self.runs:
@@ -234,11 +238,11 @@ class StudyResults:
                 found[run.spec.query] = found.get(run.spec.query, 0) + counts
         return {query: counts.tolist() for query, counts in found.items() if counts.sum()}
 
-    # -------------------------------------------------------------------------------------------- what went wrong
+    # -------------------------------------------------------------------------------------------- notes, failures
 
     @cached_property
     def notes(self) -> list[tuple[str, int]]:
-        """(a note that rounds carry, how many runs carry it)."""
+        """(note of rounds, number of runs that have it), most frequent first."""
         count: Counter[str] = Counter()
         for run in self.runs:
             count.update(unique(note for r in self.store.rounds(run.spec) for note in r.notes))
@@ -246,22 +250,23 @@ class StudyResults:
 
     @cached_property
     def failures(self) -> list[dict[str, Any]]:
-        """The failed attempts, and what became of each (`mishaps.failures_of`)."""
+        """Failed attempts with their outcome (`failures.failures_of`)."""
         complete = {run.spec: run.complete for run in self.runs}
         return failures_of(self.store, complete, lambda job: self.store.get(job) is not None)
 
     @cached_property
     def quarantine(self) -> list[str]:
+        """Names of damaged files that were set aside."""
         return sorted(p.name for p in (self.store.root / "quarantine").glob("*"))
 
     @cached_property
     def environments(self) -> list[EnvironmentSummary]:
-        """What computed the study."""
+        """Environments that computed the study."""
         return environments(self.store, SHARED_JOBS)
 
     @cached_property
     def seconds(self) -> float:
-        """Seconds of all work that is recorded: rounds, HP search, round 0, full-data classifiers."""
+        """Seconds of all recorded work: rounds and shared work, such as pre-training and HP search."""
         clocks = [clock for kind in SHARED_JOBS for _, clock in self.store.records(kind.folder).values()]
         shared = sum(clock.get("seconds", 0.0) for clock in clocks)
         return float(shared + (self.frame["seconds_total"].sum() if "seconds_total" in self.frame else 0.0))
@@ -278,7 +283,8 @@ def _setting(content: dict[str, Any]) -> Setting:
 def class_shares(facts: dict[str, Any]) -> list[float]:
     """Share of each class in a dataset's pool, in [0, 1].
 
-    A long tail is cut from the train part of each seed: class c of C keeps rho^(-c / (C - 1)) of what it has.
+    A long tail is cut from the train part of each seed: class c of C keeps rho^(-c / (C - 1)) of its images, so the
+    shares are nominal.
     """
     counts = np.asarray(facts["class_counts"], dtype=np.float64)
     if rho := facts.get("long_tail"):
@@ -287,7 +293,7 @@ def class_shares(facts: dict[str, Any]) -> list[float]:
 
 
 def of_setting(frame: Any, setting: Setting) -> Any:
-    """The rows of a frame that belong to a setting."""
+    """Rows of a frame that belong to a setting."""
     if frame.empty:
         return frame
     return frame[

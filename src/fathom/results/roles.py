@@ -1,75 +1,70 @@
-"""What a report says of roll-out data: whether what ran on them was decided before, and which results are which."""
+"""Roll-out datasets in the results: which results are from them, and whether they follow a freeze."""
 
 from fathom.core.records import Setting
 from fathom.core.text import plural
-from fathom.design.freeze import ROLL_OUT, departures
+from fathom.design.freeze import DEVELOPMENT, ROLL_OUT, departures, role_of
 from fathom.results.results import StudyResults
 
-DEVELOPMENT = "development"
-FOLLOWED, NOT_ONE = "Roll-out", "Not a roll-out"  # titles of what is said at the head of a report
-
-
-def role_of(results: StudyResults, dataset: str) -> str:
-    """`development` or `roll-out`: the role of a dataset."""
-    return str(results.facts.get(dataset, {}).get("role", DEVELOPMENT))
+FOLLOWED, NOT_ONE = "Roll-out", "Not a roll-out"  # titles of the statement at the head of a report
 
 
 def by_role(results: StudyResults) -> list[tuple[Setting, str]]:
-    """The settings, those on development data first, and the role that each is the first of where there are two."""
-    apart, before, found = len(roles(results)) > 1, "", []
-    for name in (DEVELOPMENT, ROLL_OUT):
+    """Settings, those on development data first, each with a heading.
+
+    Returns:
+        (setting, heading). The heading is the role where a study has both roles and the setting is the first of its
+        role, else empty.
+    """
+    both, previous, found = len(roles(results)) > 1, "", []
+    for role in (DEVELOPMENT, ROLL_OUT):
         for setting in results.store.study.settings:
-            if role_of(results, setting.dataset) == name:
-                found.append((setting, name if apart and name != before else ""))
-                before = name
+            if role_of(setting.dataset, results.facts) == role:
+                found.append((setting, role if both and role != previous else ""))
+                previous = role
     return found
 
 
 def roles(results: StudyResults) -> list[str]:
-    """The roles in a study, development first."""
-    found = {role_of(results, setting.dataset) for setting in results.store.study.settings}
-    return [name for name in (DEVELOPMENT, ROLL_OUT) if name in found]
+    """Roles of a study's datasets, development first."""
+    found = {role_of(setting.dataset, results.facts) for setting in results.store.study.settings}
+    return [role for role in (DEVELOPMENT, ROLL_OUT) if role in found]
 
 
 def first_result(results: StudyResults) -> str:
-    """When the first round on roll-out data was committed, ISO 8601; empty where there is none."""
-    frame = results.frame
-    if frame.empty:
+    """Time at which the first round on roll-out data was committed, ISO 8601; empty where there is none."""
+    if results.frame.empty:
         return ""
-    held_out = [d for d, facts in results.facts.items() if facts.get("role") == ROLL_OUT]
-    times = frame[frame["dataset"].isin(held_out)]["finished"]
+    times = results.frame[results.frame["dataset"].isin(_roll_out_datasets(results))]["finished"]
     return str(times.min()) if len(times) else ""
 
 
 def roll_out_words(results: StudyResults) -> tuple[str, str] | None:
-    """(title, text) for the head of the report where a study has roll-out data; None where it has none."""
+    """(title, text) that says whether the roll-out followed a freeze; None for a study without roll-out data."""
     if ROLL_OUT not in roles(results):
         return None
-    held_out = [d for d, facts in results.facts.items() if facts.get("role") == ROLL_OUT]
-    names = ", ".join(results.names.dataset[d] for d in held_out)
-    kept, first = results.store.study.freeze, first_result(results)
-    if kept is None:
-        return (
-            NOT_ONE,
-            f"{names} {_are(names)} meant as roll-out data, but no freeze says what had been decided before they were "
-            "touched. Read their results as those of development data.",
-        )
-    told = f"{kept['hash']}, frozen {kept['frozen'][:10]} on {', '.join(kept['developed_on'])}"
-    if first and kept["frozen"] > first:
-        return (
-            NOT_ONE,
-            f"The freeze ({told}) is younger than the first result on {names} ({first}). Read these results as those "
-            "of development data.",
-        )
-    if more := departures(results.store.study, kept, held_out):
-        return (NOT_ONE, f"What ran on {names} departs from the freeze ({told}): {'; '.join(more)}.")
-    what = f"{plural(len(kept['queries']), 'query method')} and {plural(len(kept['paradigms']), 'training paradigm')}"
+    datasets = _roll_out_datasets(results)
+    names = ", ".join(results.names.dataset[d] for d in datasets)
+    as_development = "Treat these results as results on development data."
+    freeze, first = results.store.study.freeze, first_result(results)
+    if freeze is None:
+        declared = "is declared a roll-out dataset" if len(datasets) == 1 else "are declared roll-out datasets"
+        text = f"{names} {declared}, but the study names no freeze that records what was decided before."
+        return NOT_ONE, f"{text} {as_development}"
+    named = f"{freeze['hash']}, frozen {freeze['frozen'][:10]} on {', '.join(freeze['developed_on'])}"
+    # A freeze can be added to a study later, as it decides no number. One that is younger than a result on roll-out
+    # data proves nothing: it may have been written with that result in view.
+    if first and freeze["frozen"] > first:
+        return NOT_ONE, f"The freeze ({named}) is younger than the first result on {names} ({first}). {as_development}"
+    if found := departures(results.store.study, freeze, datasets):
+        return NOT_ONE, f"The runs on {names} depart from the freeze ({named}): {'; '.join(found)}."
+    queries, paradigms = plural(len(freeze["queries"]), "query method"), plural(len(freeze["paradigms"]), "paradigm")
     return (
         FOLLOWED,
-        f"What ran on {names} follows the freeze {told}: {what} with their grids and recipes; nothing else was let "
-        "run there.",
+        f"The runs on {names} follow the freeze {named}: {queries} and {paradigms}, with grids and recipes.",
     )
 
 
-def _are(names: str) -> str:
-    return "are" if "," in names else "is"
+def _roll_out_datasets(results: StudyResults) -> list[str]:
+    """Roll-out datasets of the study, in its order."""
+    datasets = dict.fromkeys(setting.dataset for setting in results.store.study.settings)
+    return [dataset for dataset in datasets if role_of(dataset, results.facts) == ROLL_OUT]

@@ -1,4 +1,4 @@
-"""A store as it was when it was first looked at, and how far its runs had got."""
+"""Store whose files are read once, and the progress of its runs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,11 @@ from fathom.store.store import Store
 
 
 class Snapshot(Store):
-    """A store of which everything is read once: a report looks several times, and damage is told once."""
+    """Store that reads each file once.
+
+    A report uses most records several times. A snapshot is faster, warns once about a damaged file, and stays
+    consistent while workers commit further rounds.
+    """
 
     def __init__(self, root: str | Path) -> None:
         super().__init__(root)
@@ -29,7 +33,7 @@ class Snapshot(Store):
 
 @dataclass(frozen=True)
 class RunState:
-    """How far a run got."""
+    """Progress of a run: committed and planned rounds; `planned` is None for a run that has not started."""
 
     spec: RunSpec
     done: int

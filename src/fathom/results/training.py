@@ -1,4 +1,4 @@
-"""What rounds and shared records say of training itself: encoders, backbones, pseudo-labels."""
+"""Records of training itself: learning curves of encoders, statistics of pseudo-labels."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -7,23 +7,23 @@ import numpy as np
 
 from fathom.core.records import Round, Setting, unique
 from fathom.results.results import StudyResults, class_shares
-from fathom.stats.curves import SETTING, budget_curves
+from fathom.stats.curves import budget_curves
 from fathom.stats.inference import Array
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Record = tuple[dict[str, Any], dict[str, Any]]
+Record = tuple[dict[str, Any], dict[str, Any]]  # (content, clock)
 RATES = ("mask_rate", "pseudo_rate", "pseudo_accuracy")
 
 
 @dataclass(frozen=True)
 class ProbeCurve:
-    """Encoders of one dataset that were learned in one way, one a seed.
+    """Encoders of one dataset and one pre-training, one per seed.
 
     Args:
-        dataset: Call-string.
-        preparation: What decides them, beside dataset and seed.
+        dataset: Spec string.
+        preparation: Spec string of the pre-training.
         records: Seed -> (content, clock).
     """
 
@@ -32,18 +32,18 @@ class ProbeCurve:
     records: dict[int, Record]
 
     def curve(self, seed: int) -> tuple[list[float], list[float]]:
-        """(epochs, kNN accuracy after each, a fraction)."""
+        """(epochs, kNN accuracy after each of them, a fraction)."""
         points = [p for p in self.records[seed][0].get("curve", []) if "knn_accuracy" in p]
         return [float(p["epoch"]) for p in points], [float(p["knn_accuracy"]) for p in points]
 
     @property
-    def watched(self) -> list[int]:
-        """Seeds with a curve."""
+    def seeds(self) -> list[int]:
+        """Seeds with a curve; an encoder that was downloaded has none."""
         return [seed for seed in self.records if self.curve(seed)[0]]
 
 
-def probes(results: StudyResults) -> list[ProbeCurve]:
-    """The study's encoders, in order of dataset and way."""
+def probe_curves(results: StudyResults) -> list[ProbeCurve]:
+    """Encoders of the study, sorted by dataset and pre-training."""
     found: dict[tuple[str, str], dict[int, Record]] = {}
     for content, clock in results.prepared:
         key = (str(content["dataset"]), str(content["preparation"]))
@@ -53,15 +53,15 @@ def probes(results: StudyResults) -> list[ProbeCurve]:
 
 @dataclass(frozen=True, eq=False)
 class PseudoLabelStats:
-    """What the rounds of a setting say of their pseudo-labels.
+    """Statistics of the pseudo-labels of a setting, as its rounds recorded them.
 
     Args:
         setting: The setting.
-        frame: One row a round: `SETTING`, `query`, `seed`, `round`, `budget`, and `RATES` (fractions; NaN where the
-            round says nothing of it).
-        threshold: Least confidence of a pseudo-label; None where unknown.
-        rounds: (budget, the rounds of that number of the query method shown, one a seed), in order.
-        query: Query method whose trainings are shown in detail: the baseline if it was run.
+        frame: One row per round: `SETTING`, `query`, `seed`, `round`, `budget`, and `RATES` (fractions; NaN where the
+            round did not record them).
+        threshold: Lowest confidence of a pseudo-label, in [0, 1]; None where unknown.
+        rounds: (budget, rounds of the detailed query method at that budget, one per seed), in order.
+        query: Query method whose training is shown in detail: the baseline if it was run.
         pool: Share of each class in the pool; empty where unknown.
     """
 
@@ -73,16 +73,17 @@ class PseudoLabelStats:
     pool: list[float]
 
     def curves(self, rate: str) -> "pd.DataFrame":
-        """A rate over budgets, as `budget_curves` gives scores."""
+        """Curves of a rate over budgets, in the form of `budget_curves`."""
         known = self.frame[self.frame[rate].notna()]
         return budget_curves(known.assign(score=known[rate]))
 
     def mask_rates(self) -> list[tuple[int, Array, Array]]:
-        """(budget, epochs, mask rate after each, mean over seeds) of each round that says so."""
+        """(budget, epochs, mask rate after each of them, mean over seeds) of each round that recorded it."""
         found = []
         for budget, rounds in self.rounds:
             own = [r.training for r in rounds if _numbers(r.training.get("mask_rate"))]
             if own:
+                # Seeds may have recorded different numbers of epochs; the last ones are aligned.
                 length = min(len(t["mask_rate"]) for t in own)
                 rates = np.mean([t["mask_rate"][-length:] for t in own], axis=0)
                 epochs = _numbers(own[0].get("epochs"))[-length:]
@@ -90,7 +91,10 @@ class PseudoLabelStats:
         return found
 
     def marginals(self) -> tuple[int, Array, Array | None] | None:
-        """(budget, mean guess of each class, what it was aligned to or None) in the last round, mean over seeds."""
+        """(budget, predicted share of each class, target of the alignment or None) in the last round that recorded it.
+
+        Shares are means over seeds.
+        """
         for budget, rounds in reversed(self.rounds):
             own = [r.training for r in rounds if _numbers(r.training.get("marginals"))]
             if own and len({len(t["marginals"]) for t in own}) == 1:
@@ -101,8 +105,8 @@ class PseudoLabelStats:
         return None
 
 
-def guesses(results: StudyResults) -> list[PseudoLabelStats]:
-    """What the rounds of each setting say of pseudo-labels; settings that say nothing are left out."""
+def pseudo_label_stats(results: StudyResults) -> list[PseudoLabelStats]:
+    """Pseudo-label statistics of each setting; settings that recorded none are left out."""
     found = (_of_setting(results, setting) for setting in results.store.study.settings)
     return [own for own in found if own]
 
@@ -117,7 +121,7 @@ def _of_setting(results: StudyResults, setting: Setting) -> PseudoLabelStats | N
         for r in results.store.rounds(spec):
             rates = {rate: _last(r.training.get(rate)) for rate in RATES}
             if np.isfinite(list(rates.values())).any():
-                row: dict[str, Any] = dict(zip(SETTING, setting, strict=True)) | {"query": spec.query}
+                row: dict[str, Any] = setting._asdict() | {"query": spec.query}
                 rows.append(row | {"seed": spec.seed, "round": r.round, "budget": r.budget} | rates)
                 threshold = r.training.get("threshold", threshold)
     if not rows:
@@ -136,13 +140,13 @@ def _of_setting(results: StudyResults, setting: Setting) -> PseudoLabelStats | N
 
 
 def _numbers(value: Any) -> list[float]:
-    """A list of numbers; empty for anything else, which another paradigm may show under the same name."""
+    """A list of numbers; empty for anything else, since another paradigm may use the same name for something else."""
     fits = isinstance(value, list) and all(isinstance(v, int | float) for v in value)
     return [float(v) for v in value] if fits else []
 
 
 def _last(value: Any) -> float:
-    """A number, or the last of several; NaN for anything else."""
+    """A number, or the last of a list of numbers; NaN for anything else."""
     if isinstance(value, int | float):
         return float(value)
     return (_numbers(value) or [float("nan")])[-1]

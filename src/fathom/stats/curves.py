@@ -1,7 +1,7 @@
-"""Budget curves, the area under them, and what a query method gains over the baseline, paired by seed.
+"""Budget curves, the area under them, and the gain of query methods over the baseline, paired by seed.
 
-Input is the tidy table (`fathom.table`): one row a committed round. A round that is missing or not finite leaves the
-area of its run undefined (NaN); it is never dropped, and a mean over fewer runs than planned says its n.
+The input is the tidy table (`fathom.table`): one row per committed round. A round that is missing or not finite leaves
+the area of its run undefined (NaN); it is never dropped, and a mean over fewer runs than planned carries its n.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fathom.core.records import FathomError, Setting
-from fathom.stats.inference import Array, holm, paired_t, t_interval
+from fathom.stats.inference import LEVEL, Array, holm, paired_t, t_interval
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SETTING = ["dataset", "regime", "paradigm"]
+SETTING = list(Setting._fields)  # columns of the tidy table
 AXES = ("budget", "paid")
 
 # (setting, query method) -> the query method that its gain is measured against, where that is not the baseline
@@ -34,11 +34,11 @@ def aubc(budgets: Sequence[float] | Array, scores: Sequence[float] | Array) -> f
     Raises:
         FathomError: The budgets do not increase, or their number differs from the scores'.
 
-    Source: Zhan et al., 2021, on true budgets; the reference spaces rounds equally whatever was bought in them.
+    Source: Zhan et al., 2021, on true budgets; their code spaces rounds equally, whatever was labeled in them.
     """
     x, y = np.asarray(budgets, dtype=np.float64), np.asarray(scores, dtype=np.float64)
     if x.shape != y.shape or x.ndim != 1:
-        raise FathomError(f"a curve has one score a budget; got {x.shape} budgets and {y.shape} scores")
+        raise FathomError(f"a curve has one score per budget; got {x.shape} budgets and {y.shape} scores")
     if (np.diff(x) <= 0).any():
         raise FathomError(f"the budgets of a curve increase; got {', '.join(f'{b:g}' for b in x)}")
     if len(x) < 2 or not np.isfinite(y).all():
@@ -55,7 +55,7 @@ def settings(frame: "pd.DataFrame") -> Iterator[tuple[Setting, "pd.DataFrame"]]:
         yield Setting(str(dataset), str(regime), str(paradigm)), rows
 
 
-def budget_curves(frame: "pd.DataFrame", axis: str = "budget", level: float = 0.95) -> "pd.DataFrame":
+def budget_curves(frame: "pd.DataFrame", axis: str = "budget", level: float = LEVEL) -> "pd.DataFrame":
     """Mean score and t-interval over seeds of each setting, query method and round.
 
     Args:
@@ -78,7 +78,7 @@ def budget_curves(frame: "pd.DataFrame", axis: str = "budget", level: float = 0.
     for setting, part in settings(frame):
         for (query, number), seeds in part.groupby(["query", "round"], sort=False):
             band = t_interval(seeds["score"].to_numpy(dtype=np.float64), level)
-            row: dict[str, Any] = dict(zip(SETTING, setting, strict=True)) | {"query": query, "round": number}
+            row: dict[str, Any] = setting._asdict() | {"query": query, "round": number}
             row |= {"budget": float(seeds[axis].mean()), "n": band.n, "mean": band.mean}
             rows.append(row | {"low": band.low, "high": band.high, "sd": band.sd})
     columns = [*SETTING, "query", "round", "budget", "n", "mean", "low", "high", "sd"]
@@ -86,33 +86,34 @@ def budget_curves(frame: "pd.DataFrame", axis: str = "budget", level: float = 0.
 
 
 def gain_curves(
-    frame: "pd.DataFrame", baseline: str, references: References | None = None, level: float = 0.95
+    frame: "pd.DataFrame", baseline: str, references: References | None = None, level: float = LEVEL
 ) -> "pd.DataFrame":
-    """Mean difference to the baseline, paired by seed, at each round; columns as `budget_curves`, in its units.
+    """Mean difference to the baseline at each round, paired by seed; columns and units as `budget_curves`.
 
-    Seeds that the baseline or the method lacks at a round do not count there; `n` says how many do.
+    A seed that the baseline or the method lacks at a round does not count there; `n` is the number that counts.
     """
     differences = frame.copy()
     if not frame.empty:
         keys = [*SETTING, "seed", "round", "query"]
-        measured = zip(*(frame[name] for name in [*SETTING, "query"]), strict=True)
-        compared = frame.assign(
-            query=[(references or {}).get((Setting(d, r, p), q), baseline) for d, r, p, q in measured]
-        )
+        compared_with = []
+        for dataset, regime, paradigm, query in frame[[*SETTING, "query"]].itertuples(index=False):
+            compared_with.append((references or {}).get((Setting(dataset, regime, paradigm), query), baseline))
+        # The score of the same seed and round under the other query method; NaN where that run lacks the round.
+        other = frame.assign(query=compared_with).set_index(keys).index
         scores = frame.set_index(keys)["score"]
-        differences["score"] = frame["score"].to_numpy() - scores.reindex(compared.set_index(keys).index).to_numpy()
+        differences["score"] = frame["score"].to_numpy() - scores.reindex(other).to_numpy()
         differences = differences[(frame["query"] != baseline) & differences["score"].notna()]
     return budget_curves(differences, level=level)
 
 
 def run_areas(frame: "pd.DataFrame", rounds: Mapping[str, int] | None = None) -> "pd.DataFrame":
-    """One row a run: its area under the budget curve, its first and its final score.
+    """Area under the budget curve, first and final score of each run, one row per run.
 
     The area is the same over paid labels, from which the budget differs by a constant.
 
     Args:
         frame: The tidy table.
-        rounds: Run key -> rounds it was planned to have; by default the most that a run of its setting has.
+        rounds: Run key -> planned rounds; by default the maximum over the runs of its setting.
 
     Returns:
         Columns of `SETTING`, `query`, `seed`, `run`, `rounds`, `planned`, `complete`, `aubc`, `first`, `final`
@@ -128,7 +129,7 @@ def run_areas(frame: "pd.DataFrame", rounds: Mapping[str, int] | None = None) ->
             planned = (rounds or {}).get(str(run), most)
             complete = curve["round"].tolist() == list(range(planned))
             scores = curve["score"].to_numpy(dtype=np.float64)
-            row: dict[str, Any] = dict(zip(SETTING, setting, strict=True))
+            row: dict[str, Any] = setting._asdict()
             row |= {"query": curve["query"].iloc[0], "seed": int(curve["seed"].iloc[0]), "run": run}
             row |= {"rounds": len(curve), "planned": planned, "complete": complete}
             row["aubc"] = aubc(curve["budget"].to_numpy(dtype=np.float64), scores) if complete else float("nan")
@@ -138,11 +139,11 @@ def run_areas(frame: "pd.DataFrame", rounds: Mapping[str, int] | None = None) ->
     return pd.DataFrame(rows, columns=columns)
 
 
-def method_means(areas: "pd.DataFrame", level: float = 0.95) -> "pd.DataFrame":
+def method_means(areas: "pd.DataFrame", level: float = LEVEL) -> "pd.DataFrame":
     """Mean and t-interval over the complete runs of each setting and query method.
 
     Returns:
-        Columns of `SETTING`, `query`, `n` (complete runs), `runs` (all that started), and for each of `aubc` and
+        Columns of `SETTING`, `query`, `n` (complete runs), `runs` (all runs with a round), and for each of `aubc` and
         `final` the mean under its name, `*_low`, `*_high`, `*_sd`.
     """
     import pandas as pd
@@ -150,7 +151,7 @@ def method_means(areas: "pd.DataFrame", level: float = 0.95) -> "pd.DataFrame":
     rows: list[dict[str, Any]] = []
     for setting, part in settings(areas):
         for query, runs in part.groupby("query", sort=False):
-            row: dict[str, Any] = dict(zip(SETTING, setting, strict=True)) | {"query": query}
+            row: dict[str, Any] = setting._asdict() | {"query": query}
             done = runs[runs["complete"]]
             row |= {"n": len(done), "runs": len(runs)}
             for what in ("aubc", "final"):
@@ -161,23 +162,23 @@ def method_means(areas: "pd.DataFrame", level: float = 0.95) -> "pd.DataFrame":
 
 
 def gains(
-    areas: "pd.DataFrame", baseline: str, references: References | None = None, level: float = 0.95
+    areas: "pd.DataFrame", baseline: str, references: References | None = None, level: float = LEVEL
 ) -> "pd.DataFrame":
-    """What each query method gains over the baseline in each setting, paired by seed.
+    """Gain of each query method over the baseline in each setting, paired by seed.
 
     Only seeds that both have completed count. The AUBC alone is tested: the final score is one noisy point of the
     curve, and a second family of tests needs its own correction. P-values are Holm-corrected over a setting's methods.
 
     Args:
         areas: From `run_areas`.
-        baseline: Call-string of the query method to compare with.
-        references: What is compared with another one.
+        baseline: Spec string of the query method to compare with.
+        references: Query methods that are compared with another one.
         level: Coverage of the t-intervals, which are not corrected.
 
     Returns:
-        Columns of `SETTING`, `query`, `reference` (what it is compared with), `n` (pairs), and for each of `aubc` and
-        `final` the mean difference under its name, `*_low` and `*_high`, and `aubc_p`, `aubc_holm`, `aubc_refused`
-        (why there is no p). No row where the reference has no complete run.
+        Columns of `SETTING`, `query`, `reference` (the method it is compared with), `n` (pairs), and for each of `aubc`
+        and `final` the mean difference under its name, `*_low` and `*_high`, and `aubc_p`, `aubc_holm`, `aubc_refused`
+        (the reason for having no p). No row where the reference has no complete run.
     """
     import pandas as pd
 
@@ -191,7 +192,7 @@ def gains(
             if query == baseline or reference.empty:
                 continue
             seeds = sorted(set(own.index) & set(reference.index))
-            row: dict[str, Any] = dict(zip(SETTING, setting, strict=True)) | {"query": query, "reference": against}
+            row: dict[str, Any] = setting._asdict() | {"query": query, "reference": against}
             family.append(row | {"n": len(seeds)} | _gain(own, reference, seeds, level))
         for row, p in zip(family, holm([row["aubc_p"] for row in family]), strict=True):
             rows.append(row | {"aubc_holm": float(p)})

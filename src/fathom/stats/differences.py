@@ -1,4 +1,4 @@
-"""Differences of two means that do not share seeds, and whether they are near enough to be called the same."""
+"""Differences of means with their intervals, and tests of equivalence (also for means that do not share seeds)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from fathom.stats.inference import SPREAD, paired_t, t_interval
+from fathom.stats.inference import LEVEL, SPREAD, paired_t, t_interval
 
-LEVEL = 0.95  # of intervals
-ALPHA = 0.05  # of tests; equivalence is tested by the interval of 1 - 2 ALPHA
+EQUIVALENCE_MARGIN = 0.02  # two AUBCs that differ by less than two points count as equal
+SMALLEST_EFFECT = 0.01  # one point: the smallest effect that claims and designs are about
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class SeedSummary:
 
     @classmethod
     def of(cls, seeds: Mapping[int, float]) -> "SeedSummary":
-        """The arm of some seeds' values."""
+        """The summary of the values of some seeds."""
         band = t_interval(list(seeds.values()))
         return cls(band.mean, band.sd, band.n, dict(seeds))
 
@@ -42,12 +42,12 @@ class Difference:
     Args:
         mean: A fraction; above zero where the first is higher.
         low, high: Interval of `LEVEL`; NaN where there is none.
-        inner_low, inner_high: Interval of 1 - 2 `ALPHA`, of which two one-sided tests ask (TOST).
-        p: Two-sided, of no difference; NaN where there is none.
+        inner_low, inner_high: Interval of 1 - 2 `ALPHA`, which decides two one-sided tests (TOST).
+        p: Two-sided p of equal means; NaN where there is none.
         df: Degrees of freedom.
-        n: Seeds of both, or of the pairs twice.
+        n: Seeds of the two means; the number of pairs twice, where they are paired.
         refused: Why there is no interval; empty where there is one.
-        paired: Whether seeds were paired.
+        paired: True where seeds were paired.
     """
 
     mean: float
@@ -62,14 +62,14 @@ class Difference:
     paired: bool = False
 
     def within(self, margin: float) -> bool:
-        """Whether both one-sided tests reject a difference of `margin` or more."""
+        """True if both one-sided tests reject a difference of `margin` or more."""
         return -margin < self.inner_low and self.inner_high < margin
 
 
 def welch(a: SeedSummary, b: SeedSummary, level: float = LEVEL) -> Difference:
     """`a - b` of independent seeds whose variances may differ, from means, spreads and counts alone.
 
-    Refused where an arm has fewer than 2 seeds or neither varies: nothing then says how far chance alone moves them.
+    Refused where a mean has fewer than 2 seeds or neither varies: the effect of chance cannot then be estimated.
 
     Source: Welch, 1947. Equivalence by two one-sided tests: Schuirmann, 1987.
     """
@@ -77,25 +77,27 @@ def welch(a: SeedSummary, b: SeedSummary, level: float = LEVEL) -> Difference:
 
 
 def contrast(terms: Sequence[tuple[float, SeedSummary]], level: float = LEVEL) -> Difference:
-    """A weighted sum of independent means whose variances may differ; refused as `welch` is.
+    """A weighted sum of independent means whose variances may differ; refused under the conditions of `welch`.
 
     Source: degrees of freedom by Satterthwaite, 1946.
     """
-    arms = [arm for _, arm in terms]
-    mean, n = sum(weight * arm.mean for weight, arm in terms), (arms[0].n, arms[-1].n)
-    if (least := min(arm.n for arm in arms)) < 2:
+    means = [summary for _, summary in terms]
+    mean = sum(weight * summary.mean for weight, summary in terms)
+    n = (means[0].n, means[-1].n)
+    if (least := min(summary.n for summary in means)) < 2:
         return _refused(mean, n, "1 seed has no spread" if least == 1 else "how many seeds is not known")
-    if not np.isfinite([value for arm in arms for value in (arm.mean, arm.sd)]).all():
+    if not np.isfinite([(summary.mean, summary.sd) for summary in means]).all():
         return _refused(mean, n, "its spread is not known")
-    parts = [(weight * arm.sd) ** 2 / arm.n for weight, arm in terms]
-    if sum(parts) ** 0.5 < SPREAD:
+    variances = [(weight * summary.sd) ** 2 / summary.n for weight, summary in terms]
+    se = sum(variances) ** 0.5
+    if se < SPREAD:
         return _refused(mean, n, "nothing varies between seeds")
-    df = sum(parts) ** 2 / sum(part**2 / (arm.n - 1) for part, arm in zip(parts, arms, strict=True))
-    return _interval(mean, sum(parts) ** 0.5, df, n, level)
+    shares = [variance**2 / (summary.n - 1) for variance, summary in zip(variances, means, strict=True)]
+    return _interval(mean, se, sum(variances) ** 2 / sum(shares), n, level)
 
 
 def paired_difference(a: SeedSummary, b: SeedSummary, level: float = LEVEL) -> Difference:
-    """`a - b`, paired by seed where both know two seeds or more in common; else by Welch."""
+    """`a - b`, paired by seed where two or more seeds are known of both; else by Welch."""
     common = sorted(set(a.seeds) & set(b.seeds))
     if len(common) < 2:
         return welch(a, b, level)
@@ -103,7 +105,7 @@ def paired_difference(a: SeedSummary, b: SeedSummary, level: float = LEVEL) -> D
 
 
 def paired(values: list[float], level: float = LEVEL) -> Difference:
-    """The mean of differences, one a seed (or any other independent unit), with its t-interval."""
+    """The mean of differences, one per seed (or another independent unit), with its t-interval."""
     band, test = t_interval(values, level), paired_t(values)
     n = (band.n, band.n)
     if test.refused:

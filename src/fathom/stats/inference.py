@@ -1,6 +1,6 @@
-"""Intervals and tests for a handful of seeds: what may be said of them, and what may not.
+"""Intervals and tests for a handful of seeds.
 
-Everything is two-sided. A p-value is refused, with the reason, where the data cannot carry one: a number that looks
+All tests are two-sided. A p-value is refused, with the reason, where the data cannot support one: a number that looks
 like evidence is worse than none.
 """
 
@@ -15,8 +15,10 @@ from fathom.core.records import FathomError
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
+ALPHA = 0.05  # of all tests
+LEVEL = 0.95  # coverage of all intervals
 SPREAD = 1e-12  # differences of scores in [0, 1] whose sd is below this do not vary
-MIN_SEEDS = 5  # below, the smallest exact p exceeds .05, and a normal-theory p rests on nothing that can be checked
+MIN_SEEDS = 5  # with fewer, no exact test reaches .05, and nothing can check the normality that a t-test assumes
 
 
 @dataclass(frozen=True)
@@ -36,19 +38,14 @@ class Interval:
     sd: float
     n: int
 
-    @property
-    def half(self) -> float:
-        """Half the width: the number behind ±."""
-        return (self.high - self.low) / 2
-
 
 @dataclass(frozen=True)
 class TestResult:
-    """A two-sided test, or the reason why there is none.
+    """The result of a two-sided test, or the reason why there is none.
 
     Args:
         p: In [0, 1]; NaN where refused.
-        statistic: t, or what the test's docstring says.
+        statistic: t, or the statistic that the test's docstring names.
         n: Pairs.
         refused: Why there is no p; empty where there is one.
     """
@@ -61,17 +58,17 @@ class TestResult:
     refused: str = ""
 
 
-def t_interval(values: Sequence[float] | Array, level: float = 0.95) -> Interval:
+def t_interval(values: Sequence[float] | Array, level: float = LEVEL) -> Interval:
     """Mean and t-interval with n - 1 degrees of freedom.
 
     Args:
-        values: Independent values, one a seed; NaN (undefined) makes the whole interval undefined.
+        values: Independent values, one per seed; NaN (undefined) makes the whole interval undefined.
         level: Coverage, in (0, 1).
 
     Raises:
         FathomError: `level` is not in (0, 1).
 
-    Source: Student, 1908. At n = 3 a band of ± 1 standard error covers 57 %, this one the 95 % it says.
+    Source: Student, 1908. At n = 3 a band of ± 1 standard error covers 57 %; this one covers 95 %.
     """
     if not 0 < level < 1:
         raise FathomError(f"the level of an interval lies between 0 and 1; got {level}")
@@ -86,28 +83,25 @@ def t_interval(values: Sequence[float] | Array, level: float = 0.95) -> Interval
 
 
 def critical_t(n: int, alpha: float) -> float:
-    """What |t| of n pairs must exceed in a two-sided test: 4.303 at n = 3, 2.776 at n = 5 for alpha = .05."""
+    """Critical |t| of a two-sided test of n pairs: 4.303 at n = 3, 2.776 at n = 5 for alpha = .05."""
     return float(stdtrit(n - 1, 1 - alpha / 2))
 
 
 def paired_t(differences: Sequence[float] | Array) -> TestResult:
     """Two-sided paired t-test on the differences of pairs that share a seed.
 
-    Refused for n < 2, for undefined differences, and where the differences do not vary: t would be infinite, and the
-    only thing it would measure is the resolution of the test set.
+    Refused for n < 2, for undefined differences, and where the differences do not vary: t would be infinite, and would
+    measure only the resolution of the test set.
 
     Source: Student, 1908. The refusal is ours; the published penalty matrix counts an infinite t as a win.
     """
     d = np.asarray(differences, dtype=np.float64)
     n = len(d)
-    nan = float("nan")
-    if n < 2:
-        return TestResult(nan, nan, n, f"n = {n}: a test needs at least 2 seeds that both methods have")
-    if not np.isfinite(d).all():
-        return TestResult(nan, nan, n, "a difference is undefined")
-    sd = float(d.std(ddof=1))
-    if sd < SPREAD:
-        return TestResult(nan, nan, n, "the differences do not vary between seeds")
+    reason = _refusal(d, "seeds that both methods have")
+    sd = 0.0 if reason else float(d.std(ddof=1))
+    if reason or sd < SPREAD:
+        reason = reason or "the differences do not vary between seeds"
+        return TestResult(float("nan"), float("nan"), n, reason)
     t = float(d.mean()) / (sd / n**0.5)
     return TestResult(float(2 * stdtr(n - 1, -abs(t))), t, n)
 
@@ -115,15 +109,15 @@ def paired_t(differences: Sequence[float] | Array) -> TestResult:
 def sign_flip(differences: Sequence[float] | Array) -> TestResult:
     """Exact two-sided sign-flip test of mean 0 on paired differences (all 2^n flips up to n = 16, else 100,000).
 
-    Assumes that under the null the differences are symmetric about 0, and nothing about their shape.
+    It assumes that under the null hypothesis the differences are symmetric about 0, and nothing else of their shape.
 
     Source: Fisher, 1935; by `scipy.stats.permutation_test`.
     """
     from scipy.stats import permutation_test
 
     d = np.asarray(differences, dtype=np.float64)
-    if (test := _refusal(d)) is not None:
-        return test
+    if reason := _refusal(d, "pairs"):
+        return TestResult(float("nan"), float("nan"), len(d), reason)
     result = permutation_test(
         (d,),
         lambda x, axis: np.mean(x, axis=axis),
@@ -135,41 +129,23 @@ def sign_flip(differences: Sequence[float] | Array) -> TestResult:
     return TestResult(float(result.pvalue), float(result.statistic), len(d))
 
 
-def wilcoxon(differences: Sequence[float] | Array) -> TestResult:
-    """Two-sided Wilcoxon signed-rank test on paired differences, zeros dropped as Wilcoxon did; exact without ties.
-
-    Source: Wilcoxon, 1945; by `scipy.stats.wilcoxon`.
-    """
-    from scipy.stats import wilcoxon as test_of
-
-    d = np.asarray(differences, dtype=np.float64)
-    if (test := _refusal(d)) is not None:
-        return test
-    if not d.any():
-        return TestResult(float("nan"), float("nan"), len(d), "all differences are zero")
-    result = test_of(d)
-    return TestResult(float(result.pvalue), float(result.statistic), len(d))
-
-
-def _refusal(d: Array) -> TestResult | None:
-    n = len(d)
-    if n < 2:
-        return TestResult(float("nan"), float("nan"), n, f"n = {n}: a test needs at least 2 pairs")
-    if not np.isfinite(d).all():
-        return TestResult(float("nan"), float("nan"), n, "a difference is undefined")
-    return None
+def _refusal(d: Array, what: str) -> str:
+    """The reason why differences cannot be tested; empty where they can."""
+    if len(d) < 2:
+        return f"n = {len(d)}: a test needs at least 2 {what}"
+    return "" if np.isfinite(d).all() else "a difference is undefined"
 
 
 def minimum_p(n: int) -> float:
-    """The smallest two-sided p that an exact sign-flip or Wilcoxon test of n pairs can give: 2^(1 - n).
+    """The smallest two-sided p of an exact sign-flip or Wilcoxon test of n pairs: 2^(1 - n).
 
-    .25 at n = 3, .0625 at 5, .031 at 6: fewer than 6 pairs cannot reach .05 whatever they show.
+    .25 at n = 3, .0625 at 5, .031 at 6: fewer than 6 pairs cannot reach .05, whatever the data.
     """
     return 1.0 if n < 1 else 2.0 ** (1 - n)
 
 
 def holm(p: Sequence[float] | Array) -> Array:
-    """Holm's step-down correction: p-values adjusted for the chance of any false rejection in the family.
+    """Adjust p-values by Holm's step-down correction, for the chance of any false rejection in the family.
 
     Args:
         p: P-values; NaN (refused) stays NaN and does not count as a comparison.

@@ -1,22 +1,22 @@
-"""The pairwise penalty matrix: in how many budgets one query method beats another, and how much of that is chance.
+"""The pairwise penalty matrix: how often one query method beats another, and how much of that is chance.
 
 At each budget of a setting, method i beats method j if a two-sided paired t-test over the seeds rejects at `alpha` and
-i's mean is higher; then cell (i, j) grows by 1 / (budgets of the setting). A row counts wins, a column losses, and no
-cell exceeds the number of settings. Overall penalty of a method = mean of its column over the other methods; where it
-was not compared in every setting, mean over the comparisons that were made, and marked.
+i's mean is higher; then 1 / (budgets of the setting) is added to cell (i, j). A row counts wins, a column losses, and
+no cell exceeds the number of settings. The overall penalty of a method is the mean of its column over the other methods
+(where it was not compared in every setting: the mean over the comparisons that were made, and marked).
 
-Where we deviate from the published code, and why:
-  - Pairs share a seed. The code paired by position in a list, which throws the shared starting set away (its power at
-    n = 3 falls from .29 to .12).
-  - Round 0 is left out by default: no query method has chosen anything there, so what differs is not what they chose.
+Deviations from the published code, and why:
+  - Pairs share a seed. The code paired by position in a list, which loses the shared starting set (the power at n = 3
+    falls from .29 to .12).
+  - Round 0 is left out by default: no query method has selected anything there, so a difference is not theirs.
     `include_start=True` counts all budgets, as published.
   - All budgets count, as in Lüth et al.; Ash et al. took exponentially spaced ones below saturation.
-  - Only seeds that every method of the setting has completed count; below two of them the setting is refused, by name,
-    instead of staying in the denominator.
+  - Only seeds that every method of the setting has completed count; with fewer than two the setting is refused, by
+    name, instead of staying in the denominator.
   - Differences that do not vary between seeds are no win (t would be infinite).
 
-Alone, the raw matrix misleads: of settings with identical methods 94-99 % show a win somewhere. So two more readings
-come with it: Holm-corrected within each setting, and the null band, the cell size that relabeled methods reach.
+The raw matrix alone misleads: 94-99 % of settings with identical methods show a win somewhere. So it comes with two
+corrections: Holm's within each setting, and the null band, the largest cell that relabeled methods reach.
 """
 
 from collections.abc import Iterator, Mapping
@@ -30,12 +30,12 @@ from scipy.special import stdtr
 from fathom.core.records import FathomError, Setting, unique
 from fathom.core.streams import Stream
 from fathom.stats.curves import settings
-from fathom.stats.inference import SPREAD, Array, critical_t, holm
+from fathom.stats.inference import ALPHA, SPREAD, Array, critical_t, holm
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Refused = tuple[Setting, str]  # a setting, and why it or a method of it could not be compared
+Refused = tuple[Setting, str]  # a setting, and the reason why it or a method of it could not be compared
 
 CHUNK = 4_000_000  # numbers held at once while permuting
 
@@ -65,14 +65,14 @@ class Penalty:
         queries: K methods, in the order of rows and columns.
         raw: [K, K] wins of row over column, in settings (0 to `settings[i, j]`).
         corrected: The same with Holm-corrected tests.
-        settings: [K, K] settings in which both methods were compared; 0 where never (the cell says nothing then).
+        settings: [K, K] settings in which both methods were compared; where it is 0, the cell has no meaning.
         present: [K] settings in which the method was compared with any other, of `len(seeds)`.
-        band: A cell must exceed this to be larger than the largest cell of 95 % of the relabeled studies.
+        band: 95 % quantile of the largest cell of relabeled studies: a cell must exceed it to be more than chance.
         alpha: Of the tests.
         seeds: Seeds of each setting that counted.
         budgets: Budgets of each setting that counted.
         draws: Relabelings behind `band`.
-        include_start: Whether round 0 counted.
+        include_start: True if round 0 counted.
         refused: Settings, and in them methods, that could not be compared: (setting, reason).
     """
 
@@ -92,12 +92,12 @@ class Penalty:
     def overall(self, matrix: Array | None = None) -> Array:
         """Overall penalty of each method, in settings; lower is better.
 
-        In a complete design its column's sum / (K - 1), as published. A method that was not compared in every setting
-        must not gain by what it missed: each of its cells counts as a share of the settings behind it, and the mean of
-        these shares is scaled to all settings. NaN for a method that was compared with none.
+        In a complete design it is the sum of the column / (K - 1), as published. A method must not gain by settings in
+        which it was not compared: each of its cells counts as a share of the settings behind it, and the mean of these
+        shares is scaled to all settings. NaN for a method that was compared with none.
 
-        Source: Ash et al., 2020; Lüth et al., 2023. They divide by K - 1 whatever was compared, which rewards a method
-        for failing where it would lose; on complete designs both are the same.
+        Source: Ash et al., 2020; Lüth et al., 2023. They divide by K - 1 in all cases, which rewards a method for
+        failing where it would lose; on complete designs both are equal.
         """
         cells = self.raw if matrix is None else matrix
         met = self.settings > 0
@@ -119,7 +119,7 @@ class Penalty:
 def penalty_matrix(
     frame: "pd.DataFrame",
     *,
-    alpha: float = 0.05,
+    alpha: float = ALPHA,
     include_start: bool = False,
     rounds: Mapping[str, int] | None = None,
     draws: int = 2000,
@@ -131,9 +131,9 @@ def penalty_matrix(
         frame: The tidy table.
         alpha: Level of each two-sided test, in (0, 1).
         include_start: Count round 0 too, as published.
-        rounds: Run key -> rounds it was planned to have; by default the most that a run of its setting has.
+        rounds: Run key -> planned rounds; by default the maximum over the runs of its setting.
         draws: Relabelings for the null band; 0 for none (the band is NaN).
-        stream: Of the relabelings.
+        stream: Random stream of the relabelings.
 
     Raises:
         FathomError: `alpha` is not in (0, 1).
@@ -148,7 +148,8 @@ def penalty_matrix(
     shape = (len(queries), len(queries))
     raw, corrected, compared = np.zeros(shape), np.zeros(shape), np.zeros(shape)
     for block in blocks:
-        place = np.ix_(*[[queries.index(q) for q in block.queries]] * 2)
+        rows = [queries.index(q) for q in block.queries]
+        place = np.ix_(rows, rows)
         raw[place] += _wins(block.scores[None], alpha)[0]
         corrected[place] += _corrected_wins(block.scores, alpha)
         compared[place] += 1 - np.eye(len(block.queries))
@@ -174,22 +175,15 @@ def penalty_matrix(
 def complete_blocks(
     frame: "pd.DataFrame", refused: list[Refused], *, include_start: bool, rounds: Mapping[str, int] | None = None
 ) -> Iterator[PenaltyBlock]:
-    """The settings that can be compared. What cannot is told in `refused`.
+    """The settings that can be compared; what cannot is appended to `refused`.
 
     A method with fewer than two complete seeds leaves the comparison; then the seeds that all others share count.
     """
     for setting, part in settings(frame):
-        most = int(part["round"].max()) + 1
-        curves: dict[str, dict[int, Array]] = {}
-        ordered = part.sort_values("round")
-        numbers, scores = ordered["round"].to_numpy(), ordered["score"].to_numpy(dtype=np.float64)
-        methods, seeds_of = ordered["query"].to_numpy(), ordered["seed"].to_numpy()
-        for run, places in ordered.groupby("run", sort=False).indices.items():
-            if numbers[places].tolist() == list(range((rounds or {}).get(str(run), most))):
-                curve = scores[places][0 if include_start else 1 :]
-                curves.setdefault(str(methods[places[0]]), {})[int(seeds_of[places[0]])] = curve
-        queries = [q for q in part["query"].unique() if len(curves.get(q, {})) >= 2]
-        for query in part["query"].unique():
+        curves = _complete_curves(part, rounds or {}, first=0 if include_start else 1)
+        started = list(part["query"].unique())
+        queries = [q for q in started if len(curves.get(q, {})) >= 2]
+        for query in started:
             if query not in queries:
                 refused.append((setting, f"complete seeds of {query}: {len(curves.get(query, {}))}; a test needs 2"))
         if len(queries) < 2:
@@ -200,10 +194,29 @@ def complete_blocks(
             refused.append((setting, f"seeds complete for every method: {len(seeds)}; a test needs 2"))
             continue
         lengths = {len(curves[q][s]) for q in queries for s in seeds}
-        if lengths in ({0}, set()) or len(lengths) > 1:
+        if lengths == {0} or len(lengths) > 1:
             refused.append((setting, "no budget after round 0 that all runs share"))
             continue
-        yield PenaltyBlock(setting, queries, seeds, np.array([[curves[q][s] for q in queries] for s in seeds]))
+        scores = np.array([[curves[q][s] for q in queries] for s in seeds])
+        yield PenaltyBlock(setting, queries, seeds, scores)
+
+
+def _complete_curves(part: "pd.DataFrame", rounds: Mapping[str, int], first: int) -> dict[str, dict[int, Array]]:
+    """Query method -> seed -> scores from round `first` on, of the complete runs of one setting.
+
+    Columns are taken out as arrays once: the table of a run costs pandas more time than all tests of its setting.
+    """
+    most = int(part["round"].max()) + 1
+    ordered = part.sort_values("round")
+    numbers, scores = ordered["round"].to_numpy(), ordered["score"].to_numpy(dtype=np.float64)
+    methods, seeds = ordered["query"].to_numpy(), ordered["seed"].to_numpy()
+    curves: dict[str, dict[int, Array]] = {}
+    for run, places in ordered.groupby("run", sort=False).indices.items():
+        planned = rounds.get(str(run), most)
+        if numbers[places].tolist() == list(range(planned)):
+            of_method = curves.setdefault(str(methods[places[0]]), {})
+            of_method[int(seeds[places[0]])] = scores[places][first:]
+    return curves
 
 
 # ------------------------------------------------------------------------------------------------------------ wins
@@ -222,7 +235,7 @@ def _statistics(scores: Array) -> tuple[Array, Array, list[tuple[int, int]]]:
 
 
 def _wins(scores: Array, alpha: float) -> Array:
-    """Share of budgets at which row beats column, of R relabelings at once: [R, S, K, T] -> [R, K, K]."""
+    """Share of budgets at which row beats column, for R relabelings at once: [R, S, K, T] -> [R, K, K]."""
     mean, t, pairs = _statistics(scores)
     rejected = np.abs(t) > critical_t(scores.shape[1], alpha)
     wins = np.zeros((scores.shape[0], scores.shape[2], scores.shape[2]))
@@ -233,7 +246,7 @@ def _wins(scores: Array, alpha: float) -> Array:
 
 
 def _corrected_wins(scores: Array, alpha: float) -> Array:
-    """The same for one labeling, Holm-corrected over all pairs and budgets of the setting: [S, K, T] -> [K, K]."""
+    """`_wins` of one labeling, Holm-corrected over all pairs and budgets of the setting: [S, K, T] -> [K, K]."""
     mean, t, pairs = _statistics(scores[None])
     n = scores.shape[0]
     p = np.where(t[0] == 0, 1.0, 2 * stdtr(n - 1, -np.abs(t[0])))
@@ -248,8 +261,9 @@ def _corrected_wins(scores: Array, alpha: float) -> Array:
 def _band(blocks: list[PenaltyBlock], queries: list[str], alpha: float, draws: int, stream: Stream) -> float:
     """95 % quantile, over relabelings, of the largest cell.
 
-    A relabeling permutes the methods within each seed, the whole curve at once, so seeds and budgets keep what they
-    share. The largest cell stands for all: one threshold holds for the whole matrix.
+    A relabeling permutes the methods within each seed, whole curves at a time, so the dependence between the budgets of
+    a run and between the methods of a seed is kept. Quantiles of the largest cell give one threshold that holds for the
+    whole matrix, without a correction for its number of cells.
     """
     if not blocks or draws < 1:
         return float("nan")
@@ -258,7 +272,7 @@ def _band(blocks: list[PenaltyBlock], queries: list[str], alpha: float, draws: i
         size, methods, budgets = block.scores.shape
         place = np.array([queries.index(q) for q in block.queries])
         random = stream.at(number).numpy()
-        step = max(1, CHUNK // (size * methods**2 * budgets))
+        step = max(1, CHUNK // (size * methods**2 * budgets))  # `_statistics` holds a number per seed, pair and budget
         for start in range(0, draws, step):
             count = min(step, draws - start)
             order = random.permuted(np.broadcast_to(np.arange(methods), (count, size, methods)), axis=2)

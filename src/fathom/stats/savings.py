@@ -1,8 +1,8 @@
-"""Label savings at matched score: how many labels less a query method needs to be as good as the baseline.
+"""Label savings at matched score: the labels that a query method saves at the score of the baseline.
 
 For a target score, `n_m` is the smallest budget at which the mean curve of method m reaches it (first crossing, linear
 between budgets), and the saving is `1 - n_m / n_baseline`. A method that never reaches the target is censored: its
-saving is only bounded from above. On a baseline that does not rise over the seeds nothing can be matched.
+saving is only bounded from above. Where the baseline does not rise over the seeds, no score can be matched.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,7 +26,7 @@ TARGETS = (0.5, 0.75, 0.9, 1.0)  # of the way from the baseline's first to its f
 
 @dataclass(frozen=True)
 class LabelSaving:
-    """What one query method saves in one setting at one target.
+    """Label saving of one query method in one setting at one target.
 
     Args:
         setting: (dataset, regime, paradigm).
@@ -37,7 +37,7 @@ class LabelSaving:
         low, high: 95 % percentile interval of the paired bootstrap over seeds; -inf where resamples are censored.
         censored: The method never reaches the target: `saving` is an upper bound.
         n: Seeds.
-        refused: Why there is no saving; empty where there is one.
+        refused: Reason why there is no saving; empty where there is one.
     """
 
     setting: Setting
@@ -53,7 +53,7 @@ class LabelSaving:
 
 
 def first_crossing(budgets: Array, curve: Array, target: float) -> float:
-    """The smallest budget at which a curve reaches a target, linear between budgets; infinite where it never does."""
+    """The smallest budget at which a curve reaches a target, linear between budgets; infinite if it never does."""
     reached = np.flatnonzero(curve >= target)
     if not len(reached):
         return float("inf")
@@ -76,15 +76,15 @@ def label_savings(
     """Label savings of every method of every setting at each of `TARGETS`.
 
     Both curves are resampled by the same seeds (all n^n resamples up to n = 4, else `draws` random ones). With three
-    seeds such an interval is wide and still too narrow; it is a range, not a test.
+    seeds such an interval is wide and still covers too little; it is a range, not a test.
 
     Args:
         frame: The tidy table.
-        baseline: Call-string of the method to compare with.
-        references: What is compared with another one; where that is missing, there is no saving.
-        rounds: Run key -> rounds it was planned to have.
+        baseline: Spec string of the method to compare with.
+        references: Query methods that are compared with another one; without runs of that one there is no saving.
+        rounds: Run key -> planned rounds.
         draws: Bootstrap resamples.
-        stream: Of the resamples.
+        stream: Random stream of the resamples.
 
     Source: matched score as in Mussmann and Liang, 2018; censoring, slope test and paired bootstrap are ours.
     """
@@ -116,6 +116,8 @@ def _of_block(block: PenaltyBlock, budgets: Array, against: Mapping[str, str], r
                 continue
             point, censored = _saving(budgets, own.mean(0), reference.mean(0), target)
             many = [_saving(budgets, own[s].mean(0), reference[s].mean(0), target) for s in resamples]
+            # Resamples whose baseline misses the target have no saving. A censored one may be arbitrarily low, so it
+            # counts as -inf, and quantiles are values of the sample: between -inf and a number is no number.
             values = np.array([-np.inf if c else v for v, c in many if np.isfinite(v)])
             low, high = np.quantile(values, [0.025, 0.975], method="inverted_cdf") if len(values) else (nan, nan)
             n = len(block.seeds)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fathom.core.records import FathomError, NonFiniteError
-from fathom.data.cache import feature_file
+from fathom.data.cache import cache_file, feature_file
 from fathom.data.cache.features import FeatureImages, features_key, kept_features, standardized
 from fathom.data.images import Subset
 
@@ -235,7 +235,7 @@ def test_a_damaged_file_is_made_again_with_a_warning(
         _flip(path, {"header": 0, "features": feature_file.HEADER + 9, "statistics": path.stat().st_size - 3}[where])
     with caplog.at_level(logging.WARNING):
         kept = keep(tmp_path, table())
-    assert "is damaged; its features are computed again" in caplog.text
+    assert "is damaged; it is made again" in caplog.text
     assert torch.equal(kept.values, table())
     assert torch.equal(kept.mean, FeatureImages(table()).mean)
 
@@ -266,7 +266,7 @@ def test_chunks_that_do_not_fit_are_refused(tmp_path: Path, chunks: list[Tensor]
 
 
 def test_a_full_disk_is_told_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feature_file.shutil, "disk_usage", lambda path: type("U", (), {"free": 100})())
+    monkeypatch.setattr(cache_file.shutil, "disk_usage", lambda path: type("U", (), {"free": 100})())
     with pytest.raises(FathomError, match=r"features of 23 images need .*FATHOM_CACHE"):
         keep(tmp_path, table())
 

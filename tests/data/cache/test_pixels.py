@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import threading
 
 import numpy as np
@@ -173,7 +174,7 @@ def test_a_full_disk_and_a_closed_folder_are_said_plainly(files, tmp_path, monke
     (tmp_path / "file").write_text("")
     with pytest.raises(FathomError, match="FATHOM_CACHE"):
         decode_files(files, SIZE, tmp_path / "file", quiet=True)
-    monkeypatch.setattr(pixels.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 10}))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: type("Usage", (), {"free": 10}))
     with pytest.raises(FathomError, match="GiB are free"):
         run(files, tmp_path)
 

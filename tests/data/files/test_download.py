@@ -121,7 +121,7 @@ def test_an_interrupted_download_is_not_taken_for_whole_and_resumes_later(tmp_pa
     monkeypatch.setattr(module, "ATTEMPTS", 1)
     server.stop_after = [500_000]
     target = tmp_path / "file.bin"
-    with pytest.raises(FathomError, match=r"stopped at 500,000 bytes.*goes on from there"):
+    with pytest.raises(FathomError, match=r"stopped at 500,000 bytes.*command again to resume"):
         download(remote, target, quiet=True)
     assert names(tmp_path) == ["file.bin.part", "file.bin.part.json"]
     assert download(remote, target, quiet=True).read_bytes() == DATA
@@ -180,7 +180,7 @@ def test_another_size_than_the_official_one_is_refused_before_it_comes(tmp_path,
 
 def test_a_full_disk_is_refused_before_it_comes(tmp_path, remote, monkeypatch):
     monkeypatch.setattr(module, "MARGIN", 2**60)
-    with pytest.raises(FathomError, match="Make room"):
+    with pytest.raises(FathomError, match="Free some space"):
         download(remote, tmp_path / "file.bin", quiet=True)
     assert names(tmp_path) == []
 
@@ -191,7 +191,7 @@ def test_a_full_disk_is_refused_before_it_comes(tmp_path, remote, monkeypatch):
         ({"status": 404}, "404"),
         ({"status": 403}, "403"),
         ({"status": 503}, "stopped at 0 bytes"),
-        ({"length": False}, "does not say how long"),
+        ({"length": False}, "does not state its size"),
         ({"encoding": "gzip"}, "gzip"),
     ],
 )
@@ -216,7 +216,7 @@ def test_fetch_asks_for_leave_and_passes_messages_on(tmp_path, remote, server):
     assert server.asked == []
     allowed = DataRoot(tmp_path, tmp_path / "cache", download=True, quiet=True)
     server.status = 404
-    with pytest.raises(FathomError, match=r"404.*by hand"):
+    with pytest.raises(FathomError, match=r"404.*manually"):
         fetch("x", allowed, "x", get)
     server.status = 0
     fetch("x", allowed, "x", get)

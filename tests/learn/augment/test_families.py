@@ -8,9 +8,11 @@ from tests.learn.pictures import back, images, pil
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms import functional as tv
 
+from fathom.core.augmentations import AUGMENTATIONS
 from fathom.core.records import FathomError
 from fathom.learn.augment import families, pixels
-from fathom.learn.augment.families import FAMILIES, STRENGTHS, Augmentation
+from fathom.learn.augment.families import STRENGTHS, TRANSFORMS, Augmentation
+from fathom.learn.objectives.simclr import PUBLISHED
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 CPU = torch.device("cpu")
@@ -20,7 +22,11 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_has_transforms_and_pretraining() -> None:
+    assert set(TRANSFORMS) == set(AUGMENTATIONS) == set(PUBLISHED)
+
+
+@pytest.mark.parametrize("family", TRANSFORMS)
 @pytest.mark.parametrize("strength", STRENGTHS)
 @pytest.mark.parametrize(("h", "w"), [(8, 8), (32, 32), (45, 60)])
 def test_every_transform_keeps_its_contract(family: str, strength: str, h: int, w: int):
@@ -53,7 +59,7 @@ def test_flip_and_crop_give_every_window_and_nothing_else():
     """At 8 pixels with 1 of padding there are 2 x 9 results of `cifar`, and 9 of `digits`, all about equally often."""
     image = images(1, h=8, w=8)
     for family, flips in (("cifar", 2), ("digits", 1)):
-        many = FAMILIES[family].train(image.expand(3600, -1, -1, -1), "standard", generator())
+        many = TRANSFORMS[family].train(image.expand(3600, -1, -1, -1), "standard", generator())
         found, counts = many.flatten(1).unique(dim=0, return_counts=True)
         padded = np.pad(image[0].numpy(), ((0, 0), (1, 1), (1, 1)))
         windows = {
@@ -70,14 +76,14 @@ def test_digits_are_never_mirrored_recolored_or_hidden():
     """A bright bar on black stays as bright as it was, up to shifts, rotations and shears."""
     x = torch.zeros(200, 3, 28, 28, dtype=torch.uint8)
     x[:, :, 10:18, 12:16] = 200
-    out = FAMILIES["digits"].train(x, "randaugment-mc", generator())
+    out = TRANSFORMS["digits"].train(x, "randaugment-mc", generator())
     assert set(out.unique().tolist()) == {0, 200}
     assert ((out > 0).sum((1, 2, 3)) > 0.4 * 8 * 4 * 3).all()
 
 
 def test_cutout_hides_a_quarter_at_most_and_only_where_published():
     x = torch.full((300, 3, 32, 32), 127, dtype=torch.uint8).index_fill(1, torch.tensor([0]), 90)
-    gray = {s: (FAMILIES["cifar"].train(x, s, generator())[:, 0] == 127).float().mean((1, 2)) for s in STRENGTHS}
+    gray = {s: (TRANSFORMS["cifar"].train(x, s, generator())[:, 0] == 127).float().mean((1, 2)) for s in STRENGTHS}
     assert gray["standard"].max() == 0
     assert gray["randaugment"].max() == 0
     assert gray["randaugment-mc"].max() <= (17 / 32) ** 2 + 1e-6
@@ -89,11 +95,11 @@ def test_cutout_hides_a_quarter_at_most_and_only_where_published():
 def test_the_weak_view_has_a_mirrored_edge_and_the_strong_one_half_of_the_operations():
     """Only the standard crop has a black edge; the strong view skips an operation half of the time."""
     x = torch.full((2000, 3, 32, 32), 200, dtype=torch.uint8)
-    assert (FAMILIES["cifar"].train(x, "standard", generator()) == 0).any()
-    assert (FAMILIES["cifar"].train(x, "fixmatch-weak", generator()) == 200).all()
+    assert (TRANSFORMS["cifar"].train(x, "standard", generator()) == 0).any()
+    assert (TRANSFORMS["cifar"].train(x, "fixmatch-weak", generator()) == 200).all()
     same = {}
     for strength in ("randaugment-mc", "fixmatch-strong"):
-        out = FAMILIES["cifar"].train(x, strength, generator())
+        out = TRANSFORMS["cifar"].train(x, strength, generator())
         same[strength] = float(((out == 200) | (out == 127)).flatten(1).all(1).double().mean())  # as it was, or hidden
     idle = same["randaugment-mc"] ** 0.5  # share of the operations that do nothing to a gray image
     assert 0.3 < idle < 0.7
@@ -104,7 +110,7 @@ def test_the_weak_view_has_a_mirrored_edge_and_the_strong_one_half_of_the_operat
 def test_large_images_have_no_views_of_their_own_in_fixmatch(family: str):
     x = images(6, h=40, w=40)
     for view, usual in (("fixmatch-weak", "standard"), ("fixmatch-strong", "randaugment-mc")):
-        got, want = (FAMILIES[family].train(x, strength, generator()) for strength in (view, usual))
+        got, want = (TRANSFORMS[family].train(x, strength, generator()) for strength in (view, usual))
         assert torch.equal(got, want)
 
 
@@ -143,16 +149,16 @@ def test_random_boxes_are_those_of_torchvision():
 
 def test_isic_is_tested_at_the_size_of_its_crop_as_pillow_resizes():
     x = images(h=60, w=75)
-    assert FAMILIES["isic"].size((300, 300)) == (224, 224)
-    size = FAMILIES["isic"].size((60, 75))
-    got = FAMILIES["isic"].test(x)
+    assert TRANSFORMS["isic"].size((300, 300)) == (224, 224)
+    size = TRANSFORMS["isic"].size((60, 75))
+    got = TRANSFORMS["isic"].test(x)
     want = torch.stack([back(pil(i).resize(size[::-1], Image.Resampling.BILINEAR)) for i in x])
     assert (got.int() - want.int()).abs().max() <= 1
 
 
 def test_imagenet_is_tested_on_the_middle():
     x = images(2, h=256, w=256)
-    got = FAMILIES["imagenet"].test(x)
+    got = TRANSFORMS["imagenet"].test(x)
     assert torch.equal(got, torch.stack([back(tv.center_crop(pil(i), [224, 224])) for i in x]))
 
 

@@ -160,7 +160,7 @@ def test_digits_are_neither_mirrored_nor_colored():
 
 
 def test_what_does_not_exist_is_refused():
-    with pytest.raises(FathomError, match=r"unknown family of views 'cats'; expected one of cifar"):
+    with pytest.raises(FathomError, match=r"unknown family of augmentations 'cats'; expected one of cifar"):
         views_of("cats")
     with pytest.raises(FathomError, match=r"number in \[0, 1.25\], got 2.0"):
         views_of("cifar", jitter=2.0)

@@ -61,7 +61,7 @@ def test_the_same_weights_have_one_name():
 
 
 def test_an_absent_encoder_is_named_with_those_that_are_there(library: Shelves):
-    with pytest.raises(FathomError, match=r"no encoder 0123456789ab in .*there is none.*fathom pretrain"):
+    with pytest.raises(FathomError, match=r"no encoder 0123456789ab in .*it is empty.*fathom pretrain"):
         load_encoder(library, "0123456789ab")
     name = keep(library, encoder())
     with pytest.raises(FathomError, match=f"known: {name[:12]}"):
@@ -78,7 +78,7 @@ def test_a_changed_file_is_refused(library: Shelves):
     name = keep(library, encoder())
     path = encoder_folder(library) / f"{name}.safetensors"
     path.write_bytes(pack_encoder(encoder(seed=1))[1])
-    with pytest.raises(FathomError, match="damaged or was changed: its SHA-256 is"):
+    with pytest.raises(FathomError, match="damaged or was modified: its SHA-256 is"):
         load_encoder(library, name[:12])
 
 
@@ -165,16 +165,16 @@ def test_broken_and_empty_files_are_refused(tmp_path: Path):
     with pytest.raises(FathomError, match=r"cannot read the encoder .*absent.pt"):
         import_state(tmp_path / "absent.pt")
     (tmp_path / "half.safetensors").write_bytes(pack_encoder(encoder())[1][:1000])
-    with pytest.raises(FathomError, match="no whole safetensors file"):
+    with pytest.raises(FathomError, match="not a complete safetensors file"):
         import_state(tmp_path / "half.safetensors")
     torch.save({"epoch": 3}, tmp_path / "empty.pt")
-    with pytest.raises(FathomError, match="holds no weights of an encoder; found: nothing"):
+    with pytest.raises(FathomError, match="has no weights of an encoder; found: nothing"):
         import_state(tmp_path / "empty.pt")
     torch.save({"fc.weight": torch.zeros(2, 2)}, tmp_path / "head.pt")
-    with pytest.raises(FathomError, match=r"holds no weights of an encoder; found: fc\.weight"):
+    with pytest.raises(FathomError, match=r"has no weights of an encoder; found: fc\.weight"):
         import_state(tmp_path / "head.pt")
     torch.save({"module.a": torch.zeros(1), "a": torch.zeros(1)}, tmp_path / "twice.pt")
-    with pytest.raises(FathomError, match="two weights of the name a"):
+    with pytest.raises(FathomError, match="two weights named a"):
         import_state(tmp_path / "twice.pt")
 
 

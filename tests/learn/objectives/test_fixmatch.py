@@ -87,6 +87,18 @@ def test_the_loss_is_the_published_formula(seed: int, b: int, mu: int, c: int, t
     assert float(got) == pytest.approx(supervised + lambda_u * unlabeled / (mu * b), rel=1e-5)
 
 
+@pytest.mark.parametrize(("temperature", "confidence"), [(1.0, 0.88079708), (0.5, 0.98201379), (2.0, 0.73105858)])
+def test_the_temperature_divides_the_logits_that_confidence_is_read_from(temperature: float, confidence: float):
+    """1 / (1 + exp(-2 / T)) for two classes that are 2 apart; what is learned from is the same likeliest class."""
+    made = objective(noise(4, 1, 5), temperature=temperature)
+    assert made.pseudo_label(torch.tensor([[1.0, 3.0]]))[0, 1].item() == pytest.approx(confidence, abs=1e-6)
+    task = dataclasses.replace(noise(1, 1, 5), labels=torch.tensor([0]), num_classes=2)
+    logits = torch.tensor([[5.0, 0.0], [1.0, 3.0], [0.0, 0.0]])  # labeled, weak, strong
+    supervised, learned = math.log(1 + math.exp(-5)), math.log(2) if confidence >= 0.95 else 0.0
+    loss = told(logits, task.labels, task, 1, mu=1, threshold=0.95, temperature=temperature)
+    assert float(loss) == pytest.approx(supervised + learned, abs=1e-6)
+
+
 def test_no_gradient_flows_through_the_guesses():
     logits = random_logits(4 + 2 * 12, 10).requires_grad_()
     told(logits, torch.arange(4), noise(4, 1, 5), 4, threshold=0.3, alignment="uniform").backward()

@@ -1,15 +1,12 @@
-"""One file of features, which grows row by row and survives being killed.
+"""A cache file of features, which grows row by row and can be resumed after a kill.
 
-A file is one page of JSON, the features (float16 or float32 [n, d]), and the mean and deviation of each dimension
-(float64). It grows under another name; after every whole block of rows the page says how many there are and what their
-SHA-256 is, so that work that was killed goes on from there to the same bytes.
+A file is a header (`cache_file`), the features (float16 or float32 [n, d]), and the mean and standard deviation of each
+dimension (float64). It grows under a temporary name. The header is updated every few seconds with the number of rows
+and their SHA-256, so that a killed process resumes there and ends with the same bytes.
 """
 
 import hashlib
-import json
-import logging
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,20 +18,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fathom.core.records import FathomError, NonFiniteError, canonical
-from fathom.data.cache.pixels import sha256_of_rest
+from fathom.core.records import FathomError, NonFiniteError
+from fathom.data.cache.cache_file import HEADER, expect_room, read_header, sha256_of_rest, warn_of_damage, write_header
 from fathom.data.images import CHUNK
 
 DTYPES = {"float16": torch.float16, "float32": torch.float32}
-HEADER = 4096  # bytes before the features, one page, so that the map is aligned
-
-_SECONDS = 5.0  # between two marks of progress in the file: what a power cut costs at most
-
-_log = logging.getLogger(__name__)
+_SECONDS = 5.0  # between two updates of the header: the most work that a power cut costs
 
 
 def statistics(values: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "d"], Float[Tensor, "d"]]:
-    """Mean and standard deviation of each dimension, float64 on the CPU; summed in pieces of a size of their own."""
+    """Mean and standard deviation of each dimension, float64 on the CPU.
+
+    Summed in pieces whose size depends on d alone: sums of floats depend on their order, and features that came in
+    other chunks (another GPU, a resumed process) must have the same statistics.
+    """
     step = max(1, CHUNK // (8 * values.shape[1]))
     mean = sum((x.cpu().double().sum(0) for x in torch.split(values, step)), torch.zeros(())) / len(values)
     squares = sum(((x.cpu().double() - mean).square().sum(0) for x in torch.split(values, step)), torch.zeros(()))
@@ -43,7 +40,7 @@ def statistics(values: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "d"], Float[
 
 @dataclass(frozen=True)
 class FeatureHeader:
-    """What the page before the features says: `rows` of them are there, and `sha256` is that of all that follows."""
+    """The header of a file: `rows` of features are there, and `sha256` is the digest of all that follows."""
 
     rows: int
     dim: int
@@ -55,42 +52,47 @@ class FeatureHeader:
     def nbytes(self) -> int:
         return self.rows * self.dim * DTYPES[self.dtype].itemsize
 
-    def page(self) -> bytes:
-        return canonical(vars(self)).encode().ljust(HEADER)
 
-
-def _head(file: BinaryIO) -> FeatureHeader | None:
-    """The head of a file, if it can be read; the file is then at its first feature."""
+def _header(file: BinaryIO) -> FeatureHeader | None:
+    """The header of a file, if it can be read; the file is then at its first feature."""
     try:
-        head = FeatureHeader(**json.loads(file.read(HEADER)))
-        return head if head.dtype in DTYPES and head.nbytes >= 0 else None
-    except (ValueError, TypeError):
+        header = FeatureHeader(**read_header(file))
+        return header if header.dtype in DTYPES and header.nbytes >= 0 else None
+    except TypeError:
         return None
 
 
 def valid(path: Path, count: int) -> FeatureHeader | None:
-    """The head of a whole, undamaged file; else None."""
+    """The header of a complete, undamaged file; else None."""
     if not path.is_file():
         return None
     with path.open("rb") as file:
-        head = _head(file)
-        if head and head.whole and head.rows == count and sha256_of_rest(file) == head.sha256:
-            return head
-    _log.warning("cache file %s is damaged; its features are computed again", path)
+        header = _header(file)
+        if header and header.whole and header.rows == count and sha256_of_rest(file) == header.sha256:
+            return header
+    warn_of_damage(path)
     return None
 
 
 class FeatureWriter:
-    """A file that features are appended to, and that gets its name when it is whole."""
+    """A file that features are appended to, and that is renamed when it is complete."""
 
     def __init__(self, target: Path, count: int, tell: Callable[[int], None]) -> None:
         self.target, self.count, self.tell = target, count, tell
         self.total = hashlib.sha256()
-        self.head: FeatureHeader | None = None
+        self.header: FeatureHeader | None = None
         self.marked = time.monotonic()
 
     def fill(self, make: Callable[[int], Iterator[Tensor]]) -> FeatureHeader:
-        """Make what is missing."""
+        """Append the features that are missing.
+
+        Args:
+            make: Gives the features from an image on, in order, in chunks.
+
+        Raises:
+            NonFiniteError: A feature is not finite.
+            FathomError: Chunks do not fit together, or are not one row per image.
+        """
         part = self.target.with_suffix(".part")
         with part.open("r+b" if part.is_file() else "w+b") as file:
             start = self._resume(file)
@@ -98,92 +100,86 @@ class FeatureWriter:
                 if start < self.count:
                     for chunk in make(start):
                         self._append(file, chunk.detach().cpu())
-            finally:  # what was made is worth keeping, whatever has happened
-                if self.head and not self.head.whole:
-                    self._mark(file, self.head)
-            if self.head is None or self.head.rows != self.count:
-                rows = self.head.rows if self.head else 0
-                raise FathomError(f"a backbone gave features of {rows} images; expected {self.count}, one row an image")
-            if not self.head.whole:
-                self._close(file, self.head)
+            finally:  # keep what was computed, also after an error or Ctrl-C
+                if self.header and not self.header.whole:
+                    self._mark(file, self.header)
+            if self.header is None or self.header.rows != self.count:
+                rows = self.header.rows if self.header else 0
+                raise FathomError(
+                    f"a backbone gave features of {rows} images; expected {self.count}, one row per image"
+                )
+            if not self.header.whole:
+                self._close(file, self.header)
         part.replace(self.target)
-        assert self.head is not None
-        return self.head
+        assert self.header is not None
+        return self.header
 
     def _resume(self, file: BinaryIO) -> int:
-        """Images whose features are there already, and are what they were."""
-        head = _head(file)
-        if head and head.whole and head.rows == self.count and sha256_of_rest(file) == head.sha256:
-            self.head = head
-            return head.rows
-        if head and not head.whole and head.rows <= self.count and self._same(file, head):
-            self.head = head
-            file.truncate(HEADER + head.nbytes)
+        """Read what a killed process left; gives the number of images whose features are intact."""
+        header = _header(file)
+        if header and header.whole and header.rows == self.count and sha256_of_rest(file) == header.sha256:
+            self.header = header
+            return header.rows
+        if header and not header.whole and header.rows <= self.count and self._intact(file, header):
+            self.header = header
+            file.truncate(HEADER + header.nbytes)
             file.seek(0, os.SEEK_END)
-            self.tell(head.rows)
-            return head.rows
+            self.tell(header.rows)
+            return header.rows
         self.total = hashlib.sha256()
         file.truncate(0)
         file.seek(HEADER)
         return 0
 
-    def _same(self, file: BinaryIO, head: FeatureHeader) -> bool:
-        left = head.nbytes
+    def _intact(self, file: BinaryIO, header: FeatureHeader) -> bool:
+        left = header.nbytes
         while left and (block := file.read(min(left, CHUNK))):
             self.total.update(block)
             left -= len(block)
-        return not left and self.total.hexdigest() == head.sha256
+        return not left and self.total.hexdigest() == header.sha256
 
     def _append(self, file: BinaryIO, chunk: Tensor) -> None:
         name = str(chunk.dtype).removeprefix("torch.")
-        before = self.head or FeatureHeader(0, chunk.shape[-1], name, "")
+        before = self.header or FeatureHeader(0, chunk.shape[-1], name, "")
         if chunk.dim() != 2 or name not in DTYPES or (chunk.shape[1], name) != (before.dim, before.dtype):
             raise FathomError(
                 f"a backbone gave a chunk of features {list(chunk.shape)} of {name}; expected [b, {before.dim}] of "
                 f"{before.dtype if before.dtype in DTYPES else 'float16 or float32'}"
             )
-        if not self.head:
-            self._expect_room(chunk)
+        if not self.header:
+            nbytes = self.count * chunk.shape[1] * chunk.dtype.itemsize + HEADER
+            expect_room(self.target.parent, nbytes, f"features of {self.count} images")
         if not bool(chunk.isfinite().all()):
             row = before.rows + int((~chunk.isfinite()).any(1).nonzero()[0])
-            advice = " Beyond 65,504 float16 ends: ask for dtype=float32" if name == "float16" else ""
+            advice = " float16 ends at 65,504: ask for dtype=float32" if name == "float16" else ""
             raise NonFiniteError(f"the features of image {row} are not finite in {name}.{advice}")
         data = chunk.contiguous().numpy().data
         file.write(data)
         self.total.update(data)
-        self.head = FeatureHeader(before.rows + len(chunk), before.dim, name, self.total.hexdigest())
+        self.header = FeatureHeader(before.rows + len(chunk), before.dim, name, self.total.hexdigest())
         if time.monotonic() - self.marked > _SECONDS:
-            self._mark(file, self.head)
+            self._mark(file, self.header)
             self.marked = time.monotonic()
-        self.tell(self.head.rows)
+        self.tell(self.header.rows)
 
-    def _expect_room(self, chunk: Tensor) -> None:
-        nbytes = self.count * chunk.shape[1] * chunk.dtype.itemsize + HEADER
-        if (free := shutil.disk_usage(self.target.parent).free) < nbytes:
-            raise FathomError(
-                f"features of {self.count} images need {nbytes / 2**30:.1f} GiB in {self.target.parent}, where "
-                f"{free / 2**30:.1f} GiB are free. Make room, or name another folder with FATHOM_CACHE"
-            )
-
-    def _close(self, file: BinaryIO, head: FeatureHeader) -> None:
-        """Append the statistics of what was kept."""
+    def _close(self, file: BinaryIO, header: FeatureHeader) -> None:
+        """Append the statistics of the features as they are stored, that is, after rounding to their dtype."""
         file.flush()
-        array = np.memmap(self.target.with_suffix(".part"), head.dtype, "c", HEADER, (head.rows, head.dim))
+        array = np.memmap(self.target.with_suffix(".part"), header.dtype, "c", HEADER, (header.rows, header.dim))
         both = torch.stack(statistics(torch.from_numpy(array))).numpy().data
-        file.seek(HEADER + head.nbytes)
+        file.seek(HEADER + header.nbytes)
         file.write(both)
         self.total.update(both)
-        self.head = FeatureHeader(head.rows, head.dim, head.dtype, self.total.hexdigest(), whole=True)
-        self._mark(file, self.head)
+        self.header = FeatureHeader(header.rows, header.dim, header.dtype, self.total.hexdigest(), whole=True)
+        self._mark(file, self.header)
 
     @staticmethod
-    def _mark(file: BinaryIO, head: FeatureHeader) -> None:
-        """Say in the page how far it is, once that is on the disk."""
+    def _mark(file: BinaryIO, header: FeatureHeader) -> None:
+        """Update the header once the rows are on the disk, so that it never claims rows that a power cut has lost."""
         file.flush()
         os.fsync(file.fileno())
         end = file.tell()
-        file.seek(0)
-        file.write(head.page())
+        write_header(file, vars(header))
         file.flush()
         os.fsync(file.fileno())
         file.seek(end)

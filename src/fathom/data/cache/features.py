@@ -1,6 +1,4 @@
-"""Features in the place of images, computed once and kept by content: the name of a file is the digest of the images,
-the backbone and its weights, so that it can neither be stale nor be mistaken for another.
-"""
+"""Features in place of images, computed once; their file is named by the digest of images, backbone and weights."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -8,13 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from fathom.core.records import FathomError, digest
-from fathom.data.cache.feature_file import HEADER, FeatureHeader, FeatureWriter, statistics, valid
-from fathom.data.cache.pixels import MEMORY_LIMIT
+from fathom.data.cache.cache_file import HEADER, MEMORY_LIMIT, cache_errors, locked
+from fathom.data.cache.feature_file import FeatureHeader, FeatureWriter, statistics, valid
 from fathom.data.images import check_ids, fits, indexed, put
 
 
@@ -27,7 +24,7 @@ class FeatureImages:
         sha256: Digest of the file, where there is one.
         mean, std: Of each dimension, over all images; computed where not given.
         standard: What `take` subtracts and divides by; None to give the values as they are.
-        mapped: Whether the values are a memory map, which is read in its own order.
+        mapped: True for a memory map, which is read in the order of the file.
     """
 
     def __init__(
@@ -63,7 +60,7 @@ class FeatureImages:
         """The features at `ids`, 0 to len - 1, float32; standardized where that was asked for."""
         check_ids(ids, len(self))
         ids = ids.to(self.values.device)
-        if self.mapped:  # neighbors in the file are read together, whatever the order of `ids`
+        if self.mapped:  # in the file's order: random order would read a page of the disk per row
             order = ids.argsort()
             rows = torch.empty((len(ids), self.values.shape[1]), dtype=self.values.dtype)
             rows[order] = self.values[ids[order]]
@@ -73,7 +70,7 @@ class FeatureImages:
         return x if self.standard is None else x.sub_(self.standard[0]).div_(self.standard[1])
 
     def to(self, device: torch.device) -> "FeatureImages":
-        """The same features taken on `device`: moved there where they fit; on the CPU they stay in the map."""
+        """Features that are taken on `device`: moved there where they fit; on the CPU they stay in the map."""
         device = indexed(device)
         values, mapped = self.values, self.mapped
         if device != values.device and device.type != "cpu" and fits(values.nbytes, device):
@@ -81,18 +78,18 @@ class FeatureImages:
         return FeatureImages(values, device, self.sha256, self.mean, self.std, self.standard, mapped)
 
     def standardized(self, mean: Float[Tensor, "d"], std: Float[Tensor, "d"]) -> "FeatureImages":
-        """The same features, from which `take` subtracts `mean` and which it divides by `std`."""
+        """Features from which `take` subtracts `mean` and which it divides by `std`."""
         standard = (mean.to(torch.float32), torch.where(std > 0, std, 1.0).to(torch.float32))
         return FeatureImages(self.values, self._device, self.sha256, self.mean, self.std, standard, self.mapped)
 
 
 def standardized(train: FeatureImages, test: FeatureImages) -> tuple[FeatureImages, FeatureImages]:
-    """Train and test features with each dimension's mean and deviation over the train images taken out.
+    """Standardize train and test features by the mean and standard deviation over the train images.
 
-    No label is needed for it, and nothing of the test images goes into it. A dimension that never varies becomes 0.
+    It uses no label and nothing of the test images. A dimension that never varies becomes 0.
 
     Raises:
-        FathomError: They have not the same dimensions.
+        FathomError: Their dimensions differ.
 
     Source: ours; so that the HPs of a head mean the same for all backbones.
     """
@@ -105,12 +102,15 @@ def standardized(train: FeatureImages, test: FeatureImages) -> tuple[FeatureImag
 
 
 def features_key(images: str, backbone: str, facts: Mapping[str, Any]) -> str:
-    """32 hexadecimal digits that stand for the features of a set of images.
+    """32 hexadecimal digits that identify the features of a set of images.
 
     Args:
         images: Digest of the pixels (`data.images.pixels_sha256`).
         backbone: `Paradigm.backbone`, which names the kind of float too.
-        facts: `Paradigm.facts`, and whatever else decides the numbers.
+        facts: `Paradigm.facts`, and everything else that decides the numbers.
+
+    The path of the weights is part of `backbone`, so the same weights under another path are embedded again. Their
+    SHA-256 in `facts` would be enough; the key stays as it is, because every cached file is named by it.
     """
     return digest({"images": images, "backbone": backbone, "facts": dict(facts)}, 32)
 
@@ -124,43 +124,38 @@ def kept_features(
     tell: Callable[[int], None] | None = None,
     memory_limit: int = MEMORY_LIMIT,
 ) -> FeatureImages:
-    """The features of a key: read from the cache, or made and kept there. Two processes make them once.
+    """The features of a key: read from the cache, or made and stored there. Two processes make them once.
 
     Args:
         key: `features_key`.
         count: n, images.
-        make: Gives the features from an image on, in order, in chunks [b, d] of float16 or float32, as they are kept.
-            Work that was killed goes on where a chunk began, so that chunks of one size give the same bytes.
+        make: Gives the features from an image on, in order, in chunks [b, d] of float16 or float32, as they are stored.
+            A killed process resumes where a chunk began, so that chunks of one size give the same bytes.
         cache_dir: Folder; made where absent.
-        tell: Told how many are done, after every chunk.
+        tell: Called with the number of images done, after every chunk.
         memory_limit: Bytes; a larger file stays in a memory map.
 
     Raises:
         NonFiniteError: A feature is not finite.
-        FathomError: Chunks do not fit together, there is no room, or the cache cannot be written.
+        FathomError: Chunks do not fit together, the disk is full, or the cache cannot be written.
     """
     target = cache_dir / f"{key}.features"
-    try:
-        if (head := valid(target, count)) is not None:  # a cache that cannot be written can still be read
-            return _open(target, head, memory_limit)
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        with FileLock(cache_dir / f"{key}.lock"):
-            head = valid(target, count)
-            if head is None:
-                head = FeatureWriter(target, count, tell or (lambda done: None)).fill(make)
-    except OSError as error:
-        raise FathomError(
-            f"cannot write features to {cache_dir}: {error}. Name another folder with FATHOM_CACHE"
-        ) from error
-    return _open(target, head, memory_limit)
+    with cache_errors(cache_dir, "features"):
+        if (header := valid(target, count)) is not None:  # without a lock: a read-only cache can still be read
+            return _open(target, header, memory_limit)
+        with locked(cache_dir, key):
+            header = valid(target, count)  # another process may have made it while this one waited for the lock
+            if header is None:
+                header = FeatureWriter(target, count, tell or (lambda done: None)).fill(make)
+    return _open(target, header, memory_limit)
 
 
-def _open(path: Path, head: FeatureHeader, memory_limit: int) -> FeatureImages:
-    dtype, shape = np.dtype(head.dtype), (head.rows, head.dim)
-    # A private map may be "written", which torch insists on; nothing ever is.
+def _open(path: Path, header: FeatureHeader, memory_limit: int) -> FeatureImages:
+    dtype, shape = np.dtype(header.dtype), (header.rows, header.dim)
+    # Copy-on-write, because torch warns about tensors on read-only memory; nothing is ever written.
     array = np.memmap(path, dtype, "c", offset=HEADER, shape=shape)
     mapped = array.nbytes > memory_limit
     values = torch.from_numpy(array if mapped else np.array(array))
-    both = np.fromfile(path, np.float64, offset=HEADER + head.nbytes).reshape(2, head.dim)
+    both = np.fromfile(path, np.float64, offset=HEADER + header.nbytes).reshape(2, header.dim)
     mean, std = torch.from_numpy(both)
-    return FeatureImages(values, None, head.sha256, mean, std, mapped=mapped)
+    return FeatureImages(values, None, header.sha256, mean, std, mapped=mapped)

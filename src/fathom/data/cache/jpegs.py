@@ -1,16 +1,13 @@
-"""Resized images kept as JPEG in one file, for sets whose pixels are too many for the disk; decoded batch by batch.
+"""Resized images as JPEGs in one cache file (a shard), for sets whose pixels do not fit on the disk.
 
-A shard is one page of JSON, then the JPEGs, then the table of where each one begins (int64 [n + 1]) and its CRC-32
-(uint32 [n]). It is written under another name, synced and renamed; each image is checked by its CRC when it is read, as
-reading all of a large shard at every start would cost minutes.
+A shard is a header (`cache_file`), then the JPEGs, then the table of where each one begins (int64 [n + 1]) and of its
+CRC-32 (uint32 [n]). Images are decoded batch by batch. Each is checked by its CRC when it is read, because a digest of
+the whole shard at every start would take minutes.
 """
 
 import hashlib
 import io
-import json
-import logging
 import os
-import shutil
 import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,22 +15,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
 from jaxtyping import Int, UInt8
 from PIL import Image
 from torch import Tensor
 
-from fathom.core.records import FathomError, canonical, digest
-from fathom.data.cache.pixels import MEMORY_LIMIT, attempt, decode_files, readable, renamed
+from fathom.core.records import FathomError, digest
+from fathom.data.cache import cache_file
+from fathom.data.cache.cache_file import GIB, HEADER, MEMORY_LIMIT
+from fathom.data.cache.pixels import attempt, decode_files, readable
 from fathom.data.files.decode import RULE, Source, decode
 from fathom.data.images import MappedImages, TensorImages, check_ids, fits, indexed, put
 
-QUALITY = 92  # of the JPEGs: about 2 bits a pixel
-GIB = 2**30
-
-_HEADER = 4096
-_TOGETHER = 32  # images from which on threads are worth their start
-_log = logging.getLogger(__name__)
+QUALITY = 92  # of the JPEGs: about 2 bits per pixel
+MIN_THREADED = 32  # images; for fewer, starting threads takes longer than decoding
 
 
 class ShardImages:
@@ -85,7 +79,7 @@ class ShardImages:
             batch[place] = self._decode(row)
 
         wanted = rows.tolist()
-        if len(wanted) < _TOGETHER:
+        if len(wanted) < MIN_THREADED:
             for place, row in enumerate(wanted):
                 one(place, row)
         else:
@@ -94,7 +88,7 @@ class ShardImages:
         return put(torch.from_numpy(batch), self._device)
 
     def to(self, device: torch.device) -> "ShardImages | TensorImages":
-        """The same images taken on `device`: decoded and moved there where they fit; on the CPU they stay a shard."""
+        """Images that are taken on `device`: decoded and moved there where they fit; on the CPU they stay a shard."""
         device = indexed(device)
         nbytes = 3 * self._size[0] * self._size[1] * len(self)
         if device.type == "cpu" or not fits(nbytes, device):
@@ -125,38 +119,31 @@ def keep(
     quiet: bool,
     memory_limit: int = MEMORY_LIMIT,
 ) -> TensorImages | MappedImages | ShardImages:
-    """The files as images of one size, within a disk budget: as pixels where these fit into it, else as JPEGs.
+    """Decode files to images of one size within a disk budget: as pixels where these fit into it, else as JPEGs.
 
     Args:
         files: Image files, in order.
         contents: Digest of their contents.
         size: (height, width) in pixels.
-        cache_dir: Where to.
+        cache_dir: Folder of the cache file.
         fit: `squash` or `crop`.
         budget: GiB that the cache of these images may take.
         quiet: No progress bar.
-        memory_limit: Bytes; pixels of more than that stay in a memory map.
+        memory_limit: Bytes; more pixels than that stay in a memory map.
 
     Raises:
         FathomError: Not even JPEGs fit, files are unreadable, or the cache cannot be written.
     """
     if len(files) * 3 * size[0] * size[1] <= budget * GIB:
         return decode_files(files, size, cache_dir, fit=fit, quiet=quiet, memory_limit=memory_limit, contents=contents)
-    try:
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        key = digest({"files": contents, "rule": RULE, "size": list(size), "fit": fit, "jpeg": QUALITY}, 32)
-        path = cache_dir / f"{key}.jpegs"
-        with FileLock(cache_dir / f"{key}.lock"):
-            head = _head(path, len(files), size)
-            if head is not None and path.stat().st_size > budget * GIB:
-                raise _too_large(len(files), len(files), size, budget)
-            table, sha256 = head or _write(path, files, size, fit, budget, quiet)
-        return ShardImages(path, len(files), size, table, None, sha256)
-    except OSError as error:
-        raise FathomError(
-            f"cannot write decoded images to {cache_dir}: {error}. Name another folder with FATHOM_CACHE, or ask for "
-            "a smaller size"
-        ) from error
+    key = digest({"files": contents, "rule": RULE, "size": list(size), "fit": fit, "jpeg": QUALITY}, 32)
+    path = cache_dir / f"{key}.jpegs"
+    with cache_file.cache_errors(cache_dir, "decoded images"), cache_file.locked(cache_dir, key):
+        known = _valid(path, len(files), size)
+        if known is not None and path.stat().st_size > budget * GIB:
+            raise _too_large(len(files), len(files), size, budget)
+        table, sha256 = known or _write(path, files, size, fit, budget, quiet)
+    return ShardImages(path, len(files), size, table, None, sha256)
 
 
 # ------------------------------------------------------------------------------------------------------- helpers
@@ -169,27 +156,23 @@ def _write(
     starts = np.zeros(len(files) + 1, "<i8")
     crcs = np.zeros(len(files), "<u4")
     total = hashlib.sha256()
-    at = _HEADER
-    with renamed(path) as file:
-        file.write(b" " * _HEADER)
+    at = HEADER
+    with cache_file.renamed(path) as file:
+        file.seek(HEADER)
         encoded = attempt(lambda source: _encode(source, size, fit), files, "decoding images", quiet)
         for i, data in enumerate(readable(encoded, files)):
-            if at + len(data) + 12 * len(files) > budget * GIB:
+            if at + len(data) + 12 * len(files) > budget * GIB:  # with the table, 8 + 4 bytes per image
                 raise _too_large(i, len(files), size, budget)
-            if i % 4096 == 0 and shutil.disk_usage(path.parent).free < 2**28:
-                raise FathomError(
-                    f"{path.parent} is nearly full after {i:,} of {len(files):,} images. Make room, name another "
-                    "folder with FATHOM_CACHE, or ask for a smaller size"
-                )
+            if i % 4096 == 0:  # the size of all JPEGs is not known before they are encoded
+                cache_file.expect_room(path.parent, 4096 * 2**16, "the next 4,096 images")
             starts[i], crcs[i] = at, zlib.crc32(data)
             total.update(data)
             file.write(data)
             at += len(data)
         starts[-1] = at
         file.write(starts.tobytes() + crcs.tobytes())
-        file.seek(0)
-        head = {"images": len(files), "size": list(size), "table": at, "sha256": total.hexdigest()}
-        file.write(canonical(head).encode())
+        header = {"images": len(files), "size": list(size), "table": at, "sha256": total.hexdigest()}
+        cache_file.write_header(file, header)
     return at, total.hexdigest()
 
 
@@ -200,19 +183,16 @@ def _encode(source: Source, size: tuple[int, int], fit: str) -> bytes:
     return file.getvalue()
 
 
-def _head(path: Path, n: int, size: tuple[int, int]) -> tuple[int, str] | None:
-    """(where the table begins, digest) of a whole shard; None where there is none, or it is damaged."""
+def _valid(path: Path, n: int, size: tuple[int, int]) -> tuple[int, str] | None:
+    """(where the table begins, digest) of a complete shard; None where there is none, or it is damaged."""
     if not path.is_file():
         return None
     with path.open("rb") as file:
-        try:
-            head = json.loads(file.read(_HEADER))
-            whole = path.stat().st_size == head["table"] + 12 * n + 8
-            if whole and head["images"] == n and head["size"] == list(size):
-                return int(head["table"]), str(head["sha256"])
-        except (ValueError, KeyError, TypeError):
-            pass
-    _log.warning("cache file %s is damaged; its images are decoded again", path)
+        header = cache_file.read_header(file)
+    complete = path.stat().st_size == header.get("table", 0) + 12 * n + 8
+    if complete and header.get("images") == n and header.get("size") == list(size):
+        return int(header["table"]), str(header["sha256"])
+    cache_file.warn_of_damage(path)
     return None
 
 

@@ -1,4 +1,4 @@
-"""CIFAR-10, CIFAR-100 and the long-tailed CIFAR-10, read from the official Python files (checksums of torchvision)."""
+"""CIFAR-10, CIFAR-100 and the long-tailed CIFAR-10, read from the official Python files."""
 
 import pickle
 import tarfile
@@ -46,8 +46,8 @@ def cifar10_lt(root: DataRoot, *, rho: float = 50.0, train_size: int = 0, test_s
     Validation and test stay balanced; `semi-sl` has 4 rounds and three times the query size in the low and mid regime.
     Arguments otherwise as for `cifar10`.
 
-    Source: Lüth et al. 2023, Sec. 3, after Cui et al. 2019 (CVPR). The thinning is drawn from a stream of its own, so
-        it is the same for all paradigms; in the study's code it depended on the transform.
+    Source: Lüth et al. 2023, Sec. 3, after Cui et al. 2019 (CVPR). The thinning has its own random stream, so it is
+        the same for all paradigms; in the study's code it depended on the transform.
     """
     return _long_tailed(_load("cifar10", root, train_size, test_size), rho)
 
@@ -58,8 +58,8 @@ def cifar100(root: DataRoot, *, train_size: int = 0, test_size: int = 0) -> Data
 
     `semi-sl` has 4 rounds and three times the query size in the low and mid regime.
 
-    Source: Krizhevsky 2009; regimes of Lüth et al. 2023, Sec. 3 (5, 10, 50 labels a class; 5 rounds in the high one)
-        and study code (5,000 validation labels in the high regime: all that are held out).
+    Source: Krizhevsky 2009; regimes of Lüth et al. 2023, Sec. 3 (5, 10, 50 labels per class; 5 rounds in the high
+        regime) and study code (5,000 validation labels in the high regime: all that are held out).
     """
     return _load("cifar100", root, train_size, test_size)
 
@@ -112,7 +112,7 @@ def _cifar100(*, train_size: int = 0, test_size: int = 0) -> Dataset:
 
 
 def _sketch(name: str, train_size: int, test_size: int, num_classes: int) -> Dataset:
-    """Class c has as many images as any other; the classes' names are in the files alone."""
+    """A sketch with equal classes; the names of the classes are known only from the files."""
     sizes = first(name, "train_size", train_size, TRAIN), first(name, "test_size", test_size, TEST)
     train, test = ((BlankImages(n, (32, 32)), evenly(n, num_classes)) for n in sizes)
     return _made(name, train, test, tuple(f"class {c}" for c in range(num_classes)), "")
@@ -121,7 +121,7 @@ def _sketch(name: str, train_size: int, test_size: int, num_classes: int) -> Dat
 def _made(
     name: str, train: tuple[Images, Ids], test: tuple[Images, Ids], class_names: tuple[str, ...], known: str
 ) -> Dataset:
-    """The dataset of images and labels that were read, or are only known by number."""
+    """The dataset of images and labels, which were read or are a sketch's."""
     n, t = len(train[1]), len(test[1])
     mean, std = _STATISTICS[name]
     return Dataset(
@@ -145,10 +145,10 @@ def _made(
 
 
 class _Reader:
-    """The official files of one dataset: from their folder, else from the archive, else downloaded.
+    """Reads the official files of one dataset: from their folder, else from the archive, else downloaded.
 
-    Each file is read only if its bytes have the official checksum, which torchvision knows; so nothing but the original
-    pickle is ever unpickled. Only the files that are needed are asked for: a smoke run works with some of the batches.
+    The files are pickles, which can run any program. So each is read only if its bytes have the official checksum (from
+    torchvision). Only the files that are needed are read: a smoke run works with some of the batches.
     """
 
     def __init__(self, name: str, root: DataRoot) -> None:
@@ -204,7 +204,7 @@ class _Reader:
                 return data
             if not self.root.download:
                 raise FathomError(
-                    f"{place} is damaged or not the official file: {file} has not the checksum {md5}. Delete it and "
-                    "put the official file there, or allow the download with --download"
+                    f"{place} is damaged or not the official file: {file} does not have the checksum {md5}. Delete it "
+                    "and put the official file there, or allow the download with --download"
                 )
         return None

@@ -1,4 +1,4 @@
-"""The handwritten digits that come with scikit-learn: 8 x 8 pixels, no download, for trying things out in seconds."""
+"""The handwritten digits of scikit-learn: 8 x 8 pixels, without download, for experiments of seconds."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from fathom.data.splits import fixed_test_split
 from fathom.registry.registry import dataset
 
 TEST_FRACTION = 0.2
-VAL_SPLIT = 250  # as many as the low regime asks for; leaves about 1,190 images for the pool
+VAL_SPLIT = 250  # the validation labels of the low regime; leaves about 1,190 images for the pool
 SOURCE = (
     "E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998; "
     "test part, as distributed with scikit-learn; CC BY 4.0"

@@ -1,4 +1,4 @@
-"""Your own images: a folder with one sub-folder a class, or a CSV table of files and labels."""
+"""Your own images: a folder with one sub-folder per class, or a CSV table of files and labels."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from fathom.core.augmentations import AUGMENTATIONS
 from fathom.core.metrics import MAIN_METRICS
 from fathom.core.records import FathomError
 from fathom.core.streams import Stream
 from fathom.data.cache.pixels import decode_files, each
-from fathom.data.dataset import AUGMENT, ROLES, DataRoot, Dataset
+from fathom.data.dataset import ROLES, DataRoot, Dataset
 from fathom.data.files.decode import FITS, header
 from fathom.data.files.listing import Listing, locate
 from fathom.data.files.official import revision
@@ -19,10 +20,10 @@ from fathom.data.images import TensorImages, channel_statistics
 from fathom.data.splits import Ids, fixed_test_split
 from fathom.registry.registry import dataset
 
-AUTO_SIZE = 64  # pixels: affordable from scratch on one GPU; the study's roll-out data used 224
+AUTO_SIZE = 64  # pixels: can be trained from scratch on one GPU; the study's roll-out data used 224
 SMALL_SIZE = 32  # pixels, where the images are smaller than `AUTO_SIZE`
-BALANCED_RATIO = 1.5  # largest over smallest class, up to which classes count as of equal size
-ORDER_STREAM = Stream(0, ("order",))  # the same for all seeds of all runs
+BALANCED_RATIO = 1.5  # largest over smallest class, up to which classes count as balanced
+ORDER_STREAM = Stream(0, ("order",))  # one order for all seeds of all runs
 
 
 @dataset("folder")
@@ -38,7 +39,7 @@ def folder(
     augment: str = "auto",
     role: str = "development",
 ) -> Dataset:
-    """Your own images in a folder with one sub-folder a class, or with train/ and test/ that hold those.
+    """Your own images in a folder with one sub-folder per class, or with train/ and test/ that hold those.
 
     Args:
         root: A relative path is looked up in the working directory and in `root.path`.
@@ -48,25 +49,25 @@ def folder(
         fit: `squash` (aspect ratio not kept) or `crop` (largest centered square).
         metric: `accuracy` or `balanced_accuracy`. `auto`: the second where the largest class has more than 1.5 times
             the train images of the smallest.
-        test_fraction: Share of the images in the fixed test split, in (0, 1); drawn once, stratified by class, the same
-            for every seed. Unused where train/ and test/ are given.
+        test_fraction: Share of the images in the fixed test split, in (0, 1); drawn once, stratified by class, equal
+            for all seeds. Unused where train/ and test/ are given.
         val_fraction: Share of the train images held out for validation, in (0, 1), drawn anew by each seed.
         augment: Family of augmentations: `cifar`, `digits`, `isic` or `imagenet`. `auto`: `cifar` up to 64 pixels,
             else `imagenet`.
-        role: `development`, or `roll-out`: never tuned on, run with what was frozen before (`fathom freeze`).
+        role: `development`, or `roll-out`: never tuned on, run with decisions frozen before (`fathom freeze`).
 
     Raises:
         FathomError: The folder is absent, holds fewer than two classes, or has unreadable files.
 
     Source: ours. The shares are those of ISIC-2019 and MIO-TCD in Lüth et al. 2023 (study code); stratified, and in an
-        order that no file system decides, which the study's code left open.
+        order that does not depend on the file system (in the study's code it did).
     """
     options = FolderOptions(size, fit, metric, test_fraction, val_fraction, augment, role)
     return _build("folder", read_listing("folder", root, path=path), root, options)
 
 
 @dataset("table")
-def table(
+def image_table(
     root: DataRoot,
     *,
     path: str = "",
@@ -88,8 +89,8 @@ def table(
         root: A relative path is looked up in the working directory and in `root.path`.
         path: The CSV file, UTF-8; its paths are relative to its folder.
         size, fit, metric, test_fraction, val_fraction, augment, role: As for `folder`.
-        outside: Whether the table's paths may lead out of its folder.
-        leaks: What to do with a group on both sides of a given split: `error` or `warn`.
+        outside: Allow paths that lead out of the table's folder.
+        leaks: `error` or `warn` about a group on both sides of a given split.
 
     Raises:
         FathomError: The table is absent or wrong (which rows, and why), or has unreadable files.
@@ -107,7 +108,7 @@ EXAMPLES = {"folder": '"folder(path=images)"', "table": '"table(path=data.csv)"'
 
 @dataclass(frozen=True)
 class FolderOptions:
-    """What a call-string may say of one's own images, checked; see `folder`."""
+    """The checked parameters of user images; see `folder`."""
 
     size: int | str
     fit: str
@@ -120,7 +121,7 @@ class FolderOptions:
     def __post_init__(self) -> None:
         if self.size != "auto" and not (type(self.size) is int and 8 <= self.size <= 2048):
             raise FathomError(f"size is {self.size!r}; expected auto or a whole number of pixels from 8 to 2048")
-        choices = {"fit": FITS, "metric": ("auto", *MAIN_METRICS), "augment": ("auto", *AUGMENT), "role": ROLES}
+        choices = {"fit": FITS, "metric": ("auto", *MAIN_METRICS), "augment": ("auto", *AUGMENTATIONS), "role": ROLES}
         for key, allowed in choices.items():
             if (given := getattr(self, key)) not in allowed:
                 raise FathomError(f"{key} is {given!r}; expected one of: {', '.join(allowed)}")
@@ -131,7 +132,7 @@ class FolderOptions:
 
 @dataclass(frozen=True, eq=False)
 class SplitAssignment:
-    """The images of a listing as numbers, in its order: classes, groups, and which are for testing."""
+    """Classes, groups and split of the images of a listing, as numbers in its order."""
 
     class_names: tuple[str, ...]
     labels: Ids
@@ -156,7 +157,7 @@ def read_listing(kind: str, root: DataRoot, *, path: str = "", outside: bool = F
 
 
 def assign(listing: Listing, test_fraction: float) -> SplitAssignment:
-    """Number the classes and groups by their names, and choose the test split where none is given."""
+    """Number the classes and groups in the order of their names, and draw the test split where none is given."""
     class_names = tuple(sorted(set(listing.labels), key=str.encode))
     number = {name: c for c, name in enumerate(class_names)}
     labels = np.array([number[label] for label in listing.labels], np.int64)
@@ -171,7 +172,7 @@ def assign(listing: Listing, test_fraction: float) -> SplitAssignment:
 
 
 def outline(kind: str, listing: Listing, options: FolderOptions) -> tuple[Dataset, Ids]:
-    """The dataset with blank images, which is enough to split it; and which image of the listing each one stands for.
+    """The dataset with blank images, which is enough to split it, and the place of each image in the listing.
 
     Returns:
         (dataset, places in the listing of the train images and then of the test images).
@@ -181,13 +182,13 @@ def outline(kind: str, listing: Listing, options: FolderOptions) -> tuple[Datase
     """
     listing.refuse(f"{kind} {listing.root}")
     assigned = assign(listing, options.test_fraction)
-    # Shuffled, always in the same way: files are listed class after class, and whoever breaks a tie by the order of
-    # the pool would learn the class from it.
+    # Shuffled in a fixed way: files are listed class by class, and a query method that breaks ties by the order of the
+    # pool would profit from the classes in it.
     order = ORDER_STREAM.numpy().permutation(len(listing.paths))
     train, test = (order[assigned.test[order] == side] for side in (False, True))
     if not len(test):
         raise FathomError(
-            f"{kind} {listing.root}: too few images for a test split; give more, or a larger test_fraction"
+            f"{kind} {listing.root}: too few images for a test split; add images, or use a larger test_fraction"
         )
     counts = np.bincount(assigned.labels[train], minlength=len(assigned.class_names))
     balanced = bool(counts.max() <= BALANCED_RATIO * counts.min())
@@ -238,12 +239,12 @@ def _build(kind: str, listing: Listing, root: DataRoot, options: FolderOptions) 
 
 
 def _blank(n: int) -> TensorImages:
-    """Black images of one pixel, which take no memory."""
+    """Black images of one pixel, which share the memory of one."""
     return TensorImages(torch.zeros(1, 3, 1, 1, dtype=torch.uint8).expand(n, 3, 1, 1))
 
 
 def _side(listing: Listing, options: FolderOptions, root: DataRoot) -> tuple[int, tuple[str, ...]]:
-    """The side of the images in pixels, and the note that says so where it was chosen here."""
+    """The side of the images in pixels, and a note if it was chosen here."""
     if isinstance(options.size, int):
         return options.size, ()
     shorter = [min(size) for size in each(header, listing.paths, "reading sizes", root.quiet)]

@@ -25,7 +25,7 @@ from fathom.registry.registry import dataset
 
 CLASSES = ("MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC")
 COUNTS = (4522, 12875, 3323, 867, 2624, 239, 253, 628)  # official, of 25,331
-LESION_TEST = (1131, 3219, 831, 217, 658, 60, 64, 157)  # for testing by split=lesion, of the official tables
+LESION_TEST = (1131, 3219, 831, 217, 658, 60, 64, 157)  # test images by split=lesion, of the official tables
 FOLDER = "ISIC-2019"
 INPUT, TRUTH, METADATA = (f"ISIC_2019_Training_{part}" for part in ("Input", "GroundTruth.csv", "Metadata.csv"))
 ADDRESS = "https://isic-challenge-data.s3.amazonaws.com/2019"
@@ -43,12 +43,12 @@ def isic2019(
     """ISIC-2019: 25,331 photos of skin lesions in 8 classes of very different size; roll-out, balanced accuracy.
 
     Args:
-        root: Holds `ISIC-2019` with the two CSV files and `ISIC_2019_Training_Input.zip` (read as it is) or unpacked.
+        root: Holds `ISIC-2019` with the two CSV files and `ISIC_2019_Training_Input.zip` or its folder.
         split: `lesion` (the images of a lesion stay on one side of every split) or `published` (a quarter of the
             images at random, as the study did: images of a lesion may be on both sides).
         size: Side in pixels that images are resized to; training sees 224/300 of it (300: 224, as published).
-        absent: What to do about rows without an image: `error`, or `skip` (counted and named in the notes).
-        images: Folder or zip of the images, where they are elsewhere.
+        absent: Rows without an image: `error`, or `skip` (counted and named in the notes).
+        images: Folder or zip of the images, if they are elsewhere.
 
     Raises:
         FathomError: Files are absent and may not be downloaded, rows are malformed, or images absent or unreadable.
@@ -83,7 +83,7 @@ def _sketch(*, split: str = "lesion", size: int = 300, absent: str = "error", im
 
 @dataclass(frozen=True, eq=False)
 class _Table:
-    """The official rows, in their order: names, classes, and lesions (numbered; a lesion for each image without)."""
+    """The official rows in their order: names, classes, and lesion numbers (an image without lesion has its own)."""
 
     names: list[str]
     labels: Ids
@@ -92,7 +92,7 @@ class _Table:
 
 def _read(truth: Path, metadata: Path) -> _Table:
     rows = _rows(truth, ("image", *CLASSES, "UNK"))
-    wrong = {"rows whose image is no plain name": [], "rows that do not have one class": []}  # type: dict[str, list[str]]
+    wrong = {"rows whose image is not a plain name": [], "rows that do not have one class": []}  # type: dict[str, list[str]]
     labels = []
     for number, row in rows:
         try:
@@ -100,7 +100,7 @@ def _read(truth: Path, metadata: Path) -> _Table:
         except ValueError:
             cells = []
         if not re.fullmatch(r"\w+", row[0], re.ASCII):
-            wrong["rows whose image is no plain name"].append(f"row {number}: {row[0]!r}")
+            wrong["rows whose image is not a plain name"].append(f"row {number}: {row[0]!r}")
         if sorted(cells) != [0.0] * len(CLASSES) + [1.0] or cells[-1]:
             wrong["rows that do not have one class"].append(f"row {number}: {','.join(row)}")
         else:
@@ -123,10 +123,10 @@ def _read(truth: Path, metadata: Path) -> _Table:
 
 
 def _rows(path: Path, columns: tuple[str, ...]) -> list[tuple[int, list[str]]]:
-    """Line number and the asked cells of each row.
+    """Line number and the requested cells of each row.
 
     Raises:
-        FathomError: It is no CSV file, lacks a column, or has rows of another length.
+        FathomError: It is not a CSV file, lacks a column, or has rows of another length.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -174,7 +174,7 @@ def _check(split: str, size: int, absent: str) -> None:
 
 
 def _places(root: DataRoot, images: str) -> tuple[Path, Path, Path]:
-    """(images, ground truth, metadata), downloaded where they are absent and that is allowed."""
+    """(images, ground truth, metadata), downloaded if they are absent and downloads are allowed."""
     named = locate(images, root.path, '"isic2019(images=ISIC_2019_Training_Input)"') if images else None
 
     def look() -> list[Path | None]:
@@ -213,7 +213,7 @@ def _find(place: Path, table: _Table, absent: str) -> tuple[tuple[Ids, SourceFil
         raise FathomError(
             f"{place} lacks {len(missing):,} of the {len(table.names):,} images of {TRUTH}: {', '.join(missing[:10])}"
             f"{' ...' if len(missing) > 10 else ''}. Unpack {INPUT}.zip again, or put it there instead of the folder "
-            "(it is read as it is); isic2019(absent=skip) takes what is there"
+            "(it is read without unpacking); isic2019(absent=skip) takes the images that exist"
         )
     names = [table.names[i] for i in present]
     notes = []
@@ -229,14 +229,14 @@ def _find(place: Path, table: _Table, absent: str) -> tuple[tuple[Ids, SourceFil
 
 
 def _dataset(whole: Images, table: _Table, present: Ids, split: str, notes: tuple[str, ...]) -> Dataset:
-    # Drawn over all official rows, so that what is there of a part is on the same side as in the whole.
+    # Drawn over all official rows, so that an image of a partial copy is on the same side as in the complete set.
     by_lesion = split == "lesion"
     drawn = fixed_test_split(table.labels, 0.25, table.lesions) if by_lesion else published_test_split(len(table.names))
     sides = drawn[present]
     train, test = np.flatnonzero(~sides), np.flatnonzero(sides)
     labels, lesions = table.labels[present], table.lesions[present]
     if not len(test) or not len(train):
-        raise FathomError(f"isic2019: of {len(present)} images {len(test)} are for testing; give more images")
+        raise FathomError(f"isic2019: of {len(present)} images {len(test)} are for testing; add images")
     groups, test_groups = (lesions[train], lesions[test]) if by_lesion else (None, None)
     if not by_lesion:
         both = np.isin(lesions[test], lesions[train])

@@ -1,4 +1,4 @@
-"""MIO-TCD: vehicles and passers-by in front of traffic cameras, from the challenge's official files; roll-out."""
+"""MIO-TCD: vehicles and pedestrians in images of traffic cameras, from the challenge's official files; roll-out."""
 
 import os
 from pathlib import Path
@@ -37,7 +37,7 @@ CLASSES = tuple(COUNTS)
 TOTAL = 519_164
 FOLDER = "MIO-TCD-Classification"
 ADDRESS = "https://tcd.miovision.com/static/dataset/MIO-TCD-Classification.tar"
-LICENSE = "CC BY-NC-SA 4.0 as far as we know; the terms at https://tcd.miovision.com hold; cite the source"
+LICENSE = "CC BY-NC-SA 4.0 as far as we know; the terms at https://tcd.miovision.com apply; cite the source"
 SOURCE = "MIO-TCD classification challenge: Z. Luo et al., IEEE Trans. Image Processing 27(10), 2018"
 
 
@@ -46,20 +46,20 @@ def mio_tcd(root: DataRoot, *, size: int = 256, cache_gb: float = 40.0, absent: 
     """MIO-TCD: 519,164 photos of traffic in 11 classes of very different size; roll-out, balanced accuracy.
 
     Args:
-        root: Holds `MIO-TCD-Classification.tar` (read as it is), or `MIO-TCD-Classification/train/CLASS/*.jpg`.
-        size: Side in pixels of the middle square that is kept of each image; training and testing see 224/256 of it
+        root: Holds `MIO-TCD-Classification.tar` or `MIO-TCD-Classification/train/CLASS/*.jpg`.
+        size: Side in pixels of the center square that is kept of each image; training and testing see 224/256 of it
             (256: 224, as published).
-        cache_gb: GiB that the kept images may take on the disk: as pixels where these fit (64 pixels: 6 GiB), else as
-            JPEGs that are decoded batch by batch (256 pixels: some 10 to 20 GiB in place of 95).
-        absent: What to do where not all 519,164 images are there: `error`, or `skip` (told in the notes).
+        cache_gb: GiB of disk for the decoded images: as pixels where these fit (64 pixels: 6 GiB), else as JPEGs that
+            are decoded batch by batch (256 pixels: 10 to 20 GiB instead of 95).
+        absent: If not all 519,164 images exist: `error`, or `skip` (counted in the notes).
 
     Raises:
         FathomError: Files are absent and may not be downloaded, folders are unknown or empty, images are absent or
             unreadable, or the cache does not fit.
 
     Source: Lüth et al. 2023, Sec. 3, and study code: a quarter for testing, int(.2 n) of the rest held out. Ours: files
-        in the order of their names, where the study's order was the file system's; training crops from the middle
-        square, where the study's were from the whole image.
+        in the order of their names (the study: in the order of the file system); training crops from the center square
+        (the study: from the whole image).
     """
     _check(size, cache_gb, absent)
     files, labels, notes = _find(root, absent)
@@ -104,8 +104,8 @@ def _find(root: DataRoot, absent: str) -> tuple[SourceFiles, Ids, tuple[str, ...
     source, by_name, strange = _list_archive(place) if place.is_file() else _list_folder(place)
     if unknown := sorted({name.split("/")[0] for name in by_name} - set(CLASSES)):
         raise FathomError(
-            f"{place}: folders that are no class of MIO-TCD: {', '.join(unknown[:10])}. Expected the 11 official ones: "
-            f"{', '.join(CLASSES)}. Move the others away; own images are read by folder(path=...)"
+            f"{place}: folders that are not a class of MIO-TCD: {', '.join(unknown[:10])}. Expected the 11 official "
+            f"ones: {', '.join(CLASSES)}. Move the others away; use folder(path=...) for your own images"
         )
     names = sorted(by_name, key=lambda name: name.encode(errors="surrogateescape"))
     number = {name: c for c, name in enumerate(CLASSES)}
@@ -114,24 +114,24 @@ def _find(root: DataRoot, absent: str) -> tuple[SourceFiles, Ids, tuple[str, ...
     if empty := [name for name, n in zip(CLASSES, counts, strict=True) if not n]:
         raise FathomError(
             f"{place}: no image of {len(empty)} of 11 classes: {', '.join(empty)}. Unpack the official archive again, "
-            "or put it there instead of the folder (it is read as it is)"
+            "or put it there instead of the folder (it is read without unpacking)"
         )
-    notes = [f"files that are no images of a class were left out: {strange:,}"] if strange else []
+    notes = [f"files that are not images of a class were left out: {strange:,}"] if strange else []
     if len(names) != TOTAL:
         found = ", ".join(f"{name} {n:,}" for name, n in zip(CLASSES, counts, strict=True))
         if absent == "error":
             raise FathomError(
                 f"{place} has {len(names):,} images; the official set has {TOTAL:,}. There are: {found}. Unpack the "
-                "official archive again, or put it there instead of the folder (it is read as it is); "
-                "mio-tcd(absent=skip) takes what is there"
+                "official archive again, or put it there instead of the folder (it is read without "
+                "unpacking); mio-tcd(absent=skip) takes the images that exist"
             )
-        notes.append(f"{len(names):,} of {TOTAL:,} official images were there: {found}")
+        notes.append(f"{len(names):,} of {TOTAL:,} official images exist: {found}")
     at: Any = [by_name[name] for name in names]
     return SourceFiles(source, names, at), labels, tuple(notes)
 
 
 def _place(root: DataRoot) -> Path:
-    """The folder of the classes, or the archive; downloaded where both are absent and that is allowed."""
+    """The folder of the classes, or the archive; downloaded if both are absent and downloads are allowed."""
     folders = (root.path / FOLDER, root.path)
 
     def look() -> Path | None:
@@ -150,7 +150,7 @@ def _place(root: DataRoot) -> Path:
 
 
 def _list_folder(place: Path) -> tuple[Path, dict[str, str | int], int]:
-    """(folder, path below it of each image by CLASS/FILE, files that are no such images)."""
+    """(folder, path below it of each image by CLASS/FILE, number of other files)."""
     found: dict[str, str | int] = {}
     strange = 0
     for folder in os.scandir(place):
@@ -168,14 +168,16 @@ def _list_folder(place: Path) -> tuple[Path, dict[str, str | int], int]:
             else:
                 strange += not entry.name.startswith(".")
         if not inside and folder.name not in CLASSES:
-            strange += 1  # an empty folder of another name harms nobody
+            strange += 1  # counted, but not an error: an empty folder of another name does no harm
     return place, found, strange
 
 
 def _list_archive(place: Path) -> tuple[Archive, dict[str, str | int], int]:
-    """(archive, number of each image by CLASS/FILE, files of `train` that are no such images)."""
+    """(archive, index of each image by CLASS/FILE, number of other files in `train`)."""
     if not unchanged(place):
-        raise FathomError(f"{place} has not the size that it was downloaded with; delete it and download it again")
+        raise FathomError(
+            f"{place} does not have the size that it was downloaded with; delete it and download it again"
+        )
     archive = open_archive(place)
     found: dict[str, str | int] = {}
     tops: set[str] = set()

@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST, read from the official idx files (checksums of torchvision)."""
+"""MNIST and Fashion-MNIST, read from the official idx files."""
 
 import gzip
 import struct
@@ -55,7 +55,7 @@ def fashion_mnist(root: DataRoot, *, train_size: int = 0, test_size: int = 0) ->
 
 @dataclass(frozen=True)
 class _Facts:
-    """What is known without the files."""
+    """Facts that are known without the files."""
 
     mean: float
     std: float
@@ -96,7 +96,7 @@ def _fashion_mnist(*, train_size: int = 0, test_size: int = 0) -> Dataset:
 
 
 def _sketch(name: str, train_size: int, test_size: int) -> Dataset:
-    """The official counts of each class; the first n of them are nearly balanced, as in the files."""
+    """A sketch with the official counts per class; its first n labels are nearly balanced, as in the files."""
     parts: list[tuple[Images, Ids]] = []
     facts = _KNOWN[name]
     for what, wanted, total, counts in (
@@ -119,7 +119,7 @@ def _load(name: str, root: DataRoot, train_size: int, test_size: int) -> Dataset
 
 
 def _made(name: str, train: tuple[Images, Ids], test: tuple[Images, Ids], known: str) -> Dataset:
-    """The dataset of images and labels that were read, or are only known by number."""
+    """The dataset of images and labels, which were read or are a sketch's."""
     facts, n, t = _KNOWN[name], len(train[1]), len(test[1])
     return Dataset(
         name=name,
@@ -165,8 +165,10 @@ def _split(
 
 
 def _download(path: Path, official: Any) -> None:
-    """The packed files alone, each with its checksum. Not `official(download=True)`: that takes any unpacked file for
-    whole, also one that was cut off."""
+    """Download the packed files, each with its checksum.
+
+    Not by `official(download=True)`, which accepts any unpacked file, even a truncated one.
+    """
     from torchvision.datasets.utils import download_url
 
     raw = path / official.__name__ / "raw"
@@ -183,9 +185,9 @@ def _download(path: Path, official: Any) -> None:
 
 
 def _find(root: DataRoot, path: Path, md5: str, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.uint8]] | None:
-    """An official file's array, from the packed file (whose checksum is known) or the unpacked one (whose size is).
+    """The array of an official file: of the packed one (by its checksum) or the unpacked one (by its size).
 
-    None where neither is there, or what is there is damaged and may be downloaded again.
+    None if neither exists, or if it is damaged and may be downloaded again.
     """
     packed = path.with_name(f"{path.name}.gz")
     reasons = []
@@ -207,7 +209,7 @@ def _find(root: DataRoot, path: Path, md5: str, shape: tuple[int, ...]) -> np.nd
 
 
 def _idx(data: bytes, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.uint8]] | None:
-    """The bytes of an idx file as an array, or None where they are not a whole file of that shape.
+    """The bytes of an idx file as an array; None if they are not a complete file of that shape.
 
     Source: LeCun, the MNIST database: two zeros, type 8 (bytes), the number of axes, their lengths (big-endian).
     """

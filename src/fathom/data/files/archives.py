@@ -1,8 +1,8 @@
-"""Official archives, read as they are: their members are listed and checked, and nothing is ever extracted.
+"""Official archives, read without unpacking: their members are listed and checked, and nothing is extracted.
 
-So no name in an archive can lead anywhere, an archive that is half there is noticed by its end, and the images are not
-kept twice. A hostile archive (names that lead out, links, devices, bombs) is refused all the same: it is not the
-official one.
+So no name in an archive can write anywhere, a truncated archive is noticed by its missing end, and the images are not
+stored twice. A hostile archive (names that lead out of it, links, devices, bombs) is refused all the same: it is not
+the official one.
 """
 
 import struct
@@ -27,7 +27,7 @@ _BLOCK = 512  # bytes of a tar's header and of its padding
 
 @dataclass(frozen=True)
 class Limits:
-    """What an official archive stays far below, and a bomb does not.
+    """Limits far above any official archive, which a decompression bomb exceeds.
 
     Args:
         members: Files.
@@ -47,7 +47,7 @@ LIMITS = Limits()
 
 @dataclass(frozen=True)
 class Member:
-    """A file in an archive: what `decode` takes in place of a path."""
+    """A file in an archive, which `decode` accepts like a path."""
 
     archive: "Archive"
     index: int
@@ -66,7 +66,7 @@ class Member:
 
 @dataclass(frozen=True, eq=False)
 class Archive:
-    """The files of a zip or tar, in the order they are stored: numbers alone, so that millions fit in memory.
+    """The files of a zip or tar in stored order, as arrays of numbers, so that millions fit in memory.
 
     Args:
         path: The archive.
@@ -74,7 +74,7 @@ class Archive:
         offsets: Where each member begins in the archive (a zip: its local header; a tar: its content), int64.
         packed, sizes: Bytes of each member in the archive and unpacked, int64.
         crcs: CRC-32 of each member of a zip, uint32; None for a tar, which has none.
-        deflated: Which members of a zip are compressed.
+        deflated: 1 for compressed members of a zip.
     """
 
     path: Path
@@ -97,7 +97,7 @@ class Archive:
             if self.crcs is not None:
                 header = file.read(_LOCAL.size)
                 if len(header) < _LOCAL.size or header[:4] != b"PK\3\4":
-                    raise UnreadableError("the zip is damaged: no header where its table of contents says")
+                    raise UnreadableError("the zip is damaged: no header where its table of contents points")
                 name, extra = _LOCAL.unpack(header)[-2:]
                 file.seek(name + extra, 1)
             data = file.read(packed)
@@ -112,14 +112,14 @@ class Archive:
 
 
 def open_archive(path: Path, limits: Limits = LIMITS) -> Archive:
-    """List a zip or an uncompressed tar, and refuse what no honest one holds.
+    """List a zip or an uncompressed tar, and refuse members that no official archive has.
 
     Args:
         path: The file; `.zip`, else a tar.
         limits: Caps on count, size and compression.
 
     Raises:
-        FathomError: It is damaged, incomplete, of another kind, or hostile: the first members concerned, and why.
+        FathomError: It is damaged, incomplete, of another kind, or hostile; with the first such member and the reason.
     """
     listed = _zip(path) if path.suffix.lower() == ".zip" else _tar(path)
     names: list[str] = []
@@ -145,7 +145,7 @@ def open_archive(path: Path, limits: Limits = LIMITS) -> Archive:
         raise _refused(path, f"unpacks to {total:,} bytes, more than {limits.ratio} times its size")
     folded = {nfc(name).casefold() for name in names}
     if len(folded) != len(names):
-        raise _refused(path, f"{len(names) - len(folded)} members have the name of another one")
+        raise _refused(path, f"{len(names) - len(folded)} members have the name of another member")
     columns = np.array(numbers, np.int64).reshape(-1, 5).T
     zipped = path.suffix.lower() == ".zip"
     crcs, deflated = (columns[3], columns[4]) if zipped else (None, None)
@@ -170,9 +170,9 @@ def _zip(path: Path) -> Iterator[_Row]:
             elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 wrong = f"is compressed by an unusual method ({info.compress_type})"
             elif info.compress_type == zipfile.ZIP_STORED and info.compress_size != info.file_size:
-                wrong = "is stored, yet of two sizes"
+                wrong = "is stored uncompressed, but its two sizes differ"
             deflated = int(info.compress_type == zipfile.ZIP_DEFLATED)
-            # orig_filename: what stands in the archive; `filename` is cut at a null and has its backslashes turned
+            # orig_filename is the stored name; `filename` is cut at a null byte and has its backslashes replaced
             yield (
                 info.orig_filename,
                 wrong,
@@ -183,7 +183,7 @@ def _zip(path: Path) -> Iterator[_Row]:
 def _tar(path: Path) -> Iterator[_Row]:
     with tarfile.open(path, "r:") as archive:
         while (info := archive.next()) is not None:
-            archive.members = []  # type: ignore[attr-defined]  # it would keep them all: a gigabyte for half a million
+            archive.members = []  # type: ignore[attr-defined]  # tarfile keeps all members: a gigabyte for half a million
             wrong = ""
             if info.issym() or info.islnk():
                 wrong = f"is a link to {info.linkname[:200]!r}"
@@ -199,7 +199,7 @@ def _tar(path: Path) -> Iterator[_Row]:
 
 
 def _wrong_name(name: str) -> str:
-    """Why a member's name is none of an honest archive; empty where it is fine."""
+    """The reason why a member's name is refused; empty if it is fine."""
     if not name.strip("/") or any(ord(c) < 32 or ord(c) == 127 for c in name):
         return "has an empty name or control characters in it"
     if "\\" in name or ":" in name:
@@ -210,7 +210,7 @@ def _wrong_name(name: str) -> str:
     if ".." in parts:
         return "leads out of the archive's folder"
     if any(p != p.rstrip(" .") or p.split(".")[0].lower() in _RESERVED for p in parts):
-        return "has a name that Windows keeps for itself"
+        return "has a name that Windows reserves"
     return "has too long a name" if len(name.encode(errors="surrogateescape")) > 1_000 else ""
 
 
@@ -227,5 +227,5 @@ def _check_caps(path: Path, name: str, packed: int, size: int, count: int, total
 
 def _refused(path: Path, why: str) -> FathomError:
     return FathomError(
-        f"{path} is refused, and nothing of it was read: {why}. Get the archive from its official address"
+        f"{path} is refused, and nothing of it was read: {why}. Download the archive from its official address"
     )

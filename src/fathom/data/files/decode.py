@@ -1,13 +1,13 @@
-"""From any image file that a camera or a scanner makes to uint8 RGB of one size, by one rule.
+"""Decode image files of all usual formats to uint8 RGB of one size, by one rule.
 
 The rule (its version is `RULE`; raise it whenever a pixel may change):
 
 1. the first frame of an animation or a multi-page file, decoded completely: a truncated file is unreadable;
-2. turned as its EXIF orientation says;
-3. to 8-bit RGB: grey is repeated; a palette is looked up; transparency is laid on white; 16-bit grey is scaled from
-   0-65535 to 0-255 (not clipped); CMYK, YCbCr and HSV are converted by Pillow. Color profiles are ignored;
+2. rotated to its EXIF orientation;
+3. to 8-bit RGB: grey is repeated; a palette is looked up; transparent pixels are composited on white; 16-bit grey is
+   scaled from 0-65535 to 0-255 (not clipped); CMYK, YCbCr and HSV are converted by Pillow. Color profiles are ignored;
 4. resized bilinearly with antialiasing: `squash` both sides (the aspect ratio is not kept, as the study does for
-   ISIC-2019), or `crop` the largest centered part that has the asked aspect ratio.
+   ISIC-2019), or `crop` the largest centered part of the requested aspect ratio.
 
 Floating-point and 32-bit pixels have no defined white and are refused, as are images of more than `MAX_PIXELS`.
 """
@@ -26,7 +26,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 RULE = 1
 FITS = ("squash", "crop")
-MAX_PIXELS = 178_956_970  # 512 MiB as RGB: above any camera's, and where Pillow too suspects a decompression bomb
+MAX_PIXELS = 178_956_970  # 512 MiB as RGB: more than cameras have; also Pillow's limit against decompression bombs
 
 _DEEP = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
@@ -46,7 +46,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What a file is, before the rule changed it.
+    """Properties of a file as stored, before the rule is applied.
 
     Args:
         width, height: In pixels, as stored.
@@ -62,18 +62,20 @@ class ImageFacts:
 
 @contextmanager
 def pillow_quiet() -> Iterator[None]:
-    """Keep Pillow's remarks on odd metadata off the screen; what matters is raised. For a whole batch: filters are
-    shared by all threads, so they are set once around them and not in each."""
+    """Suppress Pillow's warnings about odd metadata; real problems are raised.
+
+    For a whole batch: warning filters are shared by all threads, so they are set once around them and not in each.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def decode(path: Source, size: tuple[int, int], fit: str = "squash") -> UInt8[np.ndarray, "3 h w"]:
-    """One file as RGB of the asked (height, width), by the module's rule.
+    """Decode one file to RGB of (height, width), by the module's rule.
 
     Raises:
-        UnreadableError: It is no image, is truncated, is too large, or has pixels without a defined white.
+        UnreadableError: It is not an image, is truncated, is too large, or has pixels without a defined white.
     """
     image, _ = read_image(path)
     target = (size[1], size[0])
@@ -85,7 +87,7 @@ def decode(path: Source, size: tuple[int, int], fit: str = "squash") -> UInt8[np
 
 
 def read_image(path: Source) -> tuple[Image.Image, ImageFacts]:
-    """One file at its own size: completely decoded, upright, 8-bit RGB; and what it was.
+    """Decode one file completely at its own size, upright, to 8-bit RGB; with its properties as stored.
 
     Raises:
         UnreadableError: As for `decode`.
@@ -115,10 +117,10 @@ def read_image(path: Source) -> tuple[Image.Image, ImageFacts]:
 
 
 def header(path: Path) -> tuple[int, int]:
-    """(height, width) as the file states them and its EXIF orientation turns them, without decoding the pixels.
+    """(height, width) of the file after its EXIF orientation, without decoding the pixels.
 
     Raises:
-        UnreadableError: It is no image.
+        UnreadableError: It is not an image.
     """
     try:
         with Image.open(path) as image:
@@ -131,7 +133,7 @@ def header(path: Path) -> tuple[int, int]:
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(0x0112, 1))
-    except Exception:  # a broken EXIF block says nothing about orientation; the pixels may well be sound
+    except Exception:  # a broken EXIF block has no orientation; the pixels may be fine
         return 1
 
 

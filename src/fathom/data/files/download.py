@@ -1,8 +1,8 @@
-"""Downloads that are whole or not there: resumed, measured, hashed, and only then given their name.
+"""Downloads that are complete or absent: resumed, measured, hashed, and only then renamed.
 
-`NAME.part` is what has come so far, `NAME.part.json` of which version of the file it is a part, and `NAME.json` beside
-a whole file says from where it came, its size and SHA-256. Where the source publishes no checksum, that record is the
-only one: it tells later whether the file is still what was downloaded, not whether it is the official one.
+`NAME.part` holds the bytes received so far, `NAME.part.json` the version of the file that they are a part of, and
+`NAME.json` next to a complete file its origin, size and SHA-256. Where the source publishes no checksum, that record is
+the only one: it shows later that the file has not changed since the download, not that it is the official file.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from fathom.core.records import FathomError
 from fathom.store import atomic_files
 
-ATTEMPTS = 5  # connections that may break before the user is asked to run the command again
+ATTEMPTS = 5  # connections that may break before the download is given up
 MARGIN = 2**28  # bytes of the disk that a download leaves free
 TIMEOUT = 60.0  # seconds without a byte
 
@@ -51,11 +51,11 @@ class RemoteFile:
 
 
 class _BrokenError(Exception):
-    """The connection ended before the file; what has come is kept."""
+    """The connection ended before the file was complete; the bytes received are kept."""
 
 
 def announce(name: str, license: str, *, quiet: bool) -> None:
-    """Say under which terms a dataset is about to be downloaded."""
+    """Print the terms of a dataset that is about to be downloaded."""
     notice = f"Dataset {name} is downloaded under its own terms: {license}"
     _log.info(notice)
     if not quiet:
@@ -63,11 +63,11 @@ def announce(name: str, license: str, *, quiet: bool) -> None:
 
 
 def download(remote: RemoteFile, target: Path, *, quiet: bool = False) -> Path:
-    """Fetch a file, going on where an earlier attempt was stopped; a whole file is kept as it is.
+    """Download a file, resuming an earlier attempt; a complete file is left unchanged.
 
     Args:
-        remote: What, and what is known of it.
-        target: Where to; it exists only when it is whole and its checksums are right.
+        remote: The file and its known facts.
+        target: Path to write; it exists only when it is complete and its checksums are right.
         quiet: No progress bar.
 
     Raises:
@@ -85,21 +85,21 @@ def download(remote: RemoteFile, target: Path, *, quiet: bool = False) -> Path:
         except (_BrokenError, urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
             if isinstance(error, urllib.error.HTTPError) and error.code < 500:
                 raise FathomError(
-                    f"{remote.url} cannot be downloaded: {error}. Put {target.name} there by hand"
+                    f"{remote.url} cannot be downloaded: {error}. Put {target.name} there manually"
                 ) from error
             held = part.stat().st_size if part.is_file() else 0
             _log.warning("download of %s stopped at %s bytes (%s)", remote.url, f"{held:,}", error)
             if attempt == ATTEMPTS:
                 raise FathomError(
                     f"the download of {remote.url} stopped at {held:,} bytes: {error}. Nothing incomplete is used; run "
-                    f"the same command again, and it goes on from there, or put {target.name} there by hand"
+                    f"the same command again to resume, or put {target.name} there manually"
                 ) from error
     _finish(remote, part, target, seen)
     return target
 
 
 def unchanged(path: Path) -> bool:
-    """Whether a file has still the size that was recorded when it was downloaded (true where nothing was)."""
+    """True if a file has the size that was recorded at its download (or if nothing was recorded)."""
     record = _json(path.with_name(f"{path.name}.json"))
     return not isinstance(record.get("size"), int) or record["size"] == path.stat().st_size
 
@@ -108,7 +108,7 @@ def unchanged(path: Path) -> bool:
 
 
 def _receive(remote: RemoteFile, part: Path, quiet: bool) -> dict[str, Any]:
-    """Append what is missing to the part, or begin again where it is a part of another version; gives its facts."""
+    """Append the missing bytes to the part, or restart if it is of another version; gives the facts of the file."""
     known = _json(part.with_name(f"{part.name}.json"))
     held = part.stat().st_size if part.is_file() and known.get("url") == remote.url else 0
     mark = known.get("etag") or known.get("modified") or ""
@@ -126,9 +126,9 @@ def _receive(remote: RemoteFile, part: Path, quiet: bool) -> dict[str, Any]:
         total = _total(error.headers.get("Content-Range"))
         error.close()
         if total == held == known.get("size"):
-            return known  # all of it had come; only the name was not given yet
+            return known  # complete: the process ended before the rename
         _discard(part)
-        raise _BrokenError("the file at the source has changed; beginning again") from None
+        raise _BrokenError("the file at the source has changed; starting again") from None
     with response:
         held, facts = _agree(remote, response, part, held, known)
         _check_space(part, facts["size"] - held, remote)
@@ -140,11 +140,11 @@ def _receive(remote: RemoteFile, part: Path, quiet: bool) -> dict[str, Any]:
 def _agree(
     remote: RemoteFile, response: Any, part: Path, held: int, known: Mapping[str, Any]
 ) -> tuple[int, dict[str, Any]]:
-    """(bytes that stay, facts of the file) from an answer's headers."""
+    """(bytes to keep, facts of the file) from the headers of a response."""
     headers = response.headers
     if headers.get("Content-Encoding", "identity") != "identity":
         raise FathomError(
-            f"{remote.url} came as {headers['Content-Encoding']}, which was not asked for; get it by hand"
+            f"{remote.url} came as {headers['Content-Encoding']}, which was not requested; download it manually"
         )
     length = headers.get("Content-Length", "")
     if response.status == 206:
@@ -152,14 +152,16 @@ def _agree(
         start = str(headers.get("Content-Range", "")).removeprefix("bytes ").split("-")[0]
         if not held or start != str(held) or size != known.get("size"):
             _discard(part)
-            raise _BrokenError("the source sent another part than was asked for; beginning again")
+            raise _BrokenError("the source sent another part than requested; starting again")
     else:
         held, size = 0, int(length) if length.isdigit() else 0
     if remote.size and size and size != remote.size:
-        raise FathomError(f"{remote.url} has {size:,} bytes; the official file has {remote.size:,}. Get it by hand")
+        raise FathomError(
+            f"{remote.url} has {size:,} bytes; the official file has {remote.size:,}. Download it manually"
+        )
     if not (size := size or remote.size):
         raise FathomError(
-            f"{remote.url} does not say how long it is, so nobody could tell whether it came whole; get it by hand"
+            f"{remote.url} does not state its size, so a truncated download could not be noticed; download it manually"
         )
     etag, modified = headers.get("ETag", ""), headers.get("Last-Modified", "")
     return held, {"url": remote.url, "size": size, "etag": etag, "modified": modified}
@@ -183,13 +185,13 @@ def _append(response: Any, part: Path, held: int, size: int, quiet: bool) -> Non
         os.fsync(file.fileno())
     if held > size:
         _discard(part)
-        raise _BrokenError(f"more than the {size:,} bytes that the source said")
+        raise _BrokenError(f"more than the {size:,} bytes that the source stated")
     if held < size:
-        raise _BrokenError(f"{held:,} of {size:,} bytes came")
+        raise _BrokenError(f"{held:,} of {size:,} bytes were received")
 
 
 def _finish(remote: RemoteFile, part: Path, target: Path, facts: Mapping[str, Any]) -> None:
-    """Check the whole file, and give it its name."""
+    """Check the complete file, and rename it."""
     sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
     with part.open("rb") as file:
         while chunk := file.read(_CHUNK):
@@ -204,8 +206,8 @@ def _finish(remote: RemoteFile, part: Path, target: Path, facts: Mapping[str, An
         if wanted and wanted != got:
             _discard(part)
             raise FathomError(
-                f"{remote.url} came with {what} {got}; the official file has {wanted}. It was thrown away; run the "
-                f"same command again, or put {target.name} there by hand"
+                f"{remote.url} came with {what} {got}; the official file has {wanted}. It was deleted; run the "
+                f"same command again, or put {target.name} there manually"
             )
     if not (remote.sha256 or remote.md5):
         _log.warning("no official checksum of %s is known; its SHA-256 %s was recorded", remote.url, sha256.hexdigest())
@@ -223,7 +225,8 @@ def _check_space(part: Path, missing: int, remote: RemoteFile) -> None:
     if free < missing + MARGIN:
         raise FathomError(
             f"{remote.url} needs {missing / 2**30:.2f} GiB more in {part.parent}, where {free / 2**30:.2f} GiB are "
-            f"free (and {MARGIN / 2**30:.2f} stay free). Make room, or name another folder with --data or FATHOM_DATA"
+            f"free (and {MARGIN / 2**30:.2f} must stay free). Free some space, or name another folder with "
+            "--data or FATHOM_DATA"
         )
 
 
@@ -234,7 +237,7 @@ def _discard(part: Path) -> None:
 
 
 def _total(content_range: str | None) -> int:
-    """The whole size in `bytes 5-9/10` or `bytes */10`; 0 where it is not said."""
+    """The total size in `bytes 5-9/10` or `bytes */10`; 0 if it is not stated."""
     total = str(content_range or "").rpartition("/")[2]
     return int(total) if total.isdigit() else 0
 

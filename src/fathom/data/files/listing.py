@@ -1,6 +1,6 @@
-"""What a folder or a table of one's own images says: which files, their labels, groups and split; and what is wrong.
+"""The listing of a folder or a table of user images: files, labels, groups, split, and problems.
 
-Nothing is raised while listing: problems are collected, so that all of them can be shown at once.
+Nothing is raised while listing: problems are collected, so that all can be shown at once.
 """
 
 import unicodedata
@@ -14,14 +14,14 @@ SPLITS = ("train", "test")
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong with a dataset.
+    """A problem of a dataset.
 
     Args:
-        severity: `error` (nothing can be run) or `warning` (something a reader of the report must know).
+        severity: `error` (nothing can be run) or `warning` (shown to the reader of the report).
         kind: Kebab-case, for programs: for example `duplicate-path`.
         message: One line for people.
         examples: The first ten paths, rows or groups concerned.
-        count: How many are concerned.
+        count: Number of paths, rows or groups concerned.
     """
 
     severity: str
@@ -37,7 +37,7 @@ class Problem:
 
 
 def problem(severity: str, kind: str, message: str, concerned: list[str]) -> Problem:
-    """A problem with the first ten of those concerned."""
+    """A problem, with the first ten of `concerned` as examples."""
     return Problem(severity, kind, message, tuple(concerned[:10]), len(concerned))
 
 
@@ -47,12 +47,12 @@ class Listing:
 
     Args:
         root: The folder that names are relative to.
-        names: POSIX paths, Unicode NFC, whatever the file system gave.
-        paths: The files themselves.
+        names: POSIX paths in Unicode NFC, whatever form the file system uses.
+        paths: The files.
         labels: Class names, as written.
-        groups: Group names, or None where there is no such column.
-        splits: `train` or `test`, or None where the split is left to Fathom.
-        problems: What is wrong.
+        groups: Group names, or None without such a column.
+        splits: `train` or `test`, or None if Fathom draws the split.
+        problems: Problems found.
     """
 
     root: Path
@@ -64,16 +64,20 @@ class Listing:
     problems: list[Problem] = field(default_factory=list)
 
     def refuse(self, what: str) -> None:
-        """Raise the errors among the problems, if there are any."""
+        """Raise the errors among the problems, if there are any.
+
+        Raises:
+            FathomError: There are errors; all are listed.
+        """
         errors = [p for p in self.problems if p.severity == "error"]
         if errors:
             text = "\n".join(str(p) for p in errors)
-            raise FathomError(f"{what} cannot be used:\n{text}\nfathom check-data shows all that is wrong with it")
+            raise FathomError(f"{what} cannot be used:\n{text}\nfathom check-data lists all its problems")
 
 
 @dataclass(frozen=True)
 class ListedImage:
-    """One image of a listing, before it is put in order."""
+    """One image of a listing, before the listing is sorted."""
 
     name: str
     path: Path
@@ -84,7 +88,7 @@ class ListedImage:
 
 
 def locate(text: str, base: Path, what: str) -> Path:
-    """The folder or file that a call-string names: absolute, or below the working directory or the data folder.
+    """Find the folder or file of a spec string: absolute, or below the working directory or the data folder.
 
     Raises:
         FathomError: It is absent, or is found in both places.
@@ -97,9 +101,7 @@ def locate(text: str, base: Path, what: str) -> Path:
     else:
         found = list({p.resolve(): p for p in (Path.cwd() / path, base / path) if p.exists()}.values())
     if len(found) > 1:
-        raise FathomError(
-            f"{text!r} is both {found[0]} and {found[1]}; give the absolute path of the one that is meant"
-        )
+        raise FathomError(f"{text!r} is both {found[0]} and {found[1]}; give an absolute path")
     if not found:
         places = "" if path.is_absolute() else f" (looked in {Path.cwd()} and {base})"
         raise FathomError(f"{text!r} does not exist{places}; expected for example {what}")
@@ -107,7 +109,7 @@ def locate(text: str, base: Path, what: str) -> Path:
 
 
 def nfc(text: str) -> str:
-    """One spelling of an accented letter, whichever the file system prefers; bytes that are no UTF-8 as `\\xe9`."""
+    """Normalize a name to Unicode NFC, as file systems differ; bytes that are not UTF-8 become `\\xe9`."""
     if text.isascii():
         return text
     readable = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
@@ -115,7 +117,7 @@ def nfc(text: str) -> str:
 
 
 def fill(listing: Listing, items: list[ListedImage], *, splits: bool, groups: bool = False) -> None:
-    """Put the images in order, and look for what no single row shows."""
+    """Sort the images into the listing, and collect the problems that no single row shows."""
     items = sorted(items, key=lambda item: item.name.encode())
     rows: dict[str, list[str]] = {}
     for item in items:
@@ -145,7 +147,7 @@ def _check_splits(listing: Listing, items: list[ListedImage]) -> None:
     present = {item.split for item in items}
     if items and (absent := [s for s in SPLITS if s not in present]):
         message = (
-            f"the split has no {absent[0]} images; give both, or leave out the column (Fathom then draws a test split)"
+            f"the split has no {absent[0]} images; use both, or leave out the column (Fathom then draws a test split)"
         )
         listing.problems.append(Problem("error", "split", message))
         return
@@ -156,5 +158,5 @@ def _check_splits(listing: Listing, items: list[ListedImage]) -> None:
     for item in items:
         sides.setdefault(item.group, set()).add(item.split)
     if listing.groups is not None and (leaks := sorted(g for g, s in sides.items() if len(s) > 1)):
-        message = "groups with images in both train and test (leaks=warn uses them all the same)"
+        message = "groups with images in both train and test (leaks=warn uses them anyway)"
         listing.problems.append(problem("error", "group-leak", message, leaks))

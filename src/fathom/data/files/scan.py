@@ -1,4 +1,4 @@
-"""Reading a folder or a table of one's own images into a `Listing`."""
+"""Read a folder or a table of user images into a `Listing`."""
 
 import csv
 import os
@@ -12,9 +12,9 @@ SUFFIXES = frozenset(f".{suffix}" for names in (_JPEG, _OTHER) for suffix in nam
 
 
 def list_folder(root: Path) -> Listing:
-    """List a folder with one sub-folder a class, or with `train` and `test` that hold those.
+    """List a folder with one sub-folder per class, or with `train` and `test` that hold those.
 
-    Files may be nested in a class's folder. Hidden files are ignored; files that are no images are reported.
+    Files may be nested in a class's folder. Hidden files are ignored; other files than images are reported.
     """
     listing = Listing(root)
     top = _folders(root)
@@ -37,7 +37,7 @@ def list_folder(root: Path) -> Listing:
         else:
             items.append(ListedImage(name, path, parts[depth - 1], split=parts[0] if fixed else ""))
     if strange:
-        listing.problems.append(problem("warning", "not-an-image", "files that are no images are left out", strange))
+        listing.problems.append(problem("warning", "not-an-image", "files that are not images are left out", strange))
     if loose:
         listing.problems.append(
             problem("warning", "no-class", "images outside the classes' folders are left out", loose)
@@ -57,7 +57,7 @@ def list_table(table: Path, *, outside: bool = False) -> Listing:
 
     Args:
         table: The CSV file, UTF-8.
-        outside: Whether paths may lead out of the table's folder.
+        outside: Allow paths that lead out of the table's folder.
     """
     listing = Listing(table.parent)
     rows = _rows(table, listing)
@@ -94,7 +94,7 @@ def list_table(table: Path, *, outside: bool = False) -> Listing:
 
 
 def walk(root: Path) -> list[Path]:
-    """All files below a folder that are not hidden; links are followed, but into no folder twice."""
+    """All files below a folder that are not hidden; links are followed, but no folder is read twice (cycles)."""
     seen: set[tuple[int, int]] = set()
     found = []
     for folder, folders, files in os.walk(root, followlinks=True):
@@ -116,8 +116,10 @@ def _folders(path: Path) -> list[str]:
 
 
 def _rows(table: Path, listing: Listing) -> list[tuple[int, dict[str, str]]] | None:
-    """Line number and cells of each row: exact strings without space around them (a reader of numbers would turn 01
-    into 1, and NA into nothing)."""
+    """Line number and cells of each row: exact strings without surrounding space.
+
+    Not read by pandas, which would turn the label 01 into 1 and NA into a missing value.
+    """
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
@@ -140,7 +142,7 @@ def _rows(table: Path, listing: Listing) -> list[tuple[int, dict[str, str]]] | N
 
 
 def _resolve(folder: Path, text: str) -> tuple[str, Path]:
-    """The name and the file of a path in a table; on the disk an accented letter may be spelt either way."""
+    """The name and the file of a path in a table; file systems encode accented letters as NFC or NFD."""
     name = nfc(os.path.normpath(text).replace(os.sep, "/")) if text else ""
     candidates = [folder / text, folder / nfc(text), folder / unicodedata.normalize("NFD", text)]
     return name, next((path for path in candidates if path.is_file()), candidates[0])

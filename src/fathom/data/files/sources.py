@@ -1,4 +1,4 @@
-"""The files of a large dataset, in a folder or in its official archive, in an order that no file system decides."""
+"""The files of a large dataset, in a folder or in its official archive, in an order fixed by their names."""
 
 import hashlib
 import json
@@ -9,21 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
 
-from filelock import FileLock
-
-from fathom.data.cache.pixels import RACY, read_index, renamed, sha256_of_rest
+from fathom.data.cache.cache_file import locked, renamed, sha256_of_rest
+from fathom.data.cache.pixels import RACY, read_index
 from fathom.data.files.archives import Archive, Member
 from fathom.data.files.decode import Source
 
 
 @dataclass(frozen=True, eq=False)
 class SourceFiles(Sequence[Source]):
-    """Image files by name; a path or member is made when it is asked for, so that half a million take no memory.
+    """Image files by name; a path or member is made on access, so that half a million take little memory.
 
     Args:
         place: The folder, or the archive.
-        names: What they are called here: part of what is shown and hashed.
-        at: Where each one is: its path below the folder, or its number in the archive.
+        names: Names that are shown and hashed.
+        at: Path below the folder, or index in the archive, of each.
     """
 
     place: Path | Archive
@@ -53,8 +52,8 @@ class SourceFiles(Sequence[Source]):
 def contents(files: SourceFiles, cache_dir: Path) -> str:
     """Digest of the files' names and contents in order: an archive is hashed as a whole, a folder file by file.
 
-    What was hashed and has sizes and times of change as before is not read again; one entry is kept for a whole
-    dataset, not one for each of half a million files.
+    Files that were hashed before and whose sizes and times of change are equal are not read again. The index has one
+    entry per dataset, not one for each of half a million files.
     """
     paths = [files.place.path] if isinstance(files.place, Archive) else files
     state, newest = hashlib.sha256(), 0.0
@@ -77,8 +76,7 @@ def contents(files: SourceFiles, cache_dir: Path) -> str:
         with path.open("rb") as file:
             total.update(sha256_of_rest(file).encode())
     if time.time() - newest > RACY:
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        with FileLock(cache_dir / "content-sets.lock"):
+        with locked(cache_dir, "content-sets"):
             merged = read_index(index) | {key: total.hexdigest()}
             with renamed(index) as file:
                 file.write(json.dumps(merged, sort_keys=True).encode())

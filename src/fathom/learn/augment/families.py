@@ -1,20 +1,20 @@
 """Augmentation: families of transforms in several strengths, on whole mini-batches of uint8 images.
 
-A family says what kind of image it is for (`Dataset.augment`), a strength how much is done to it:
+A family is made for one kind of image (`core.augmentations`); a strength is how much an image is changed:
 
 | family | standard | randaugment | randaugment-mc | test |
 |---|---|---|---|---|
-| cifar | flip, crop (black edge) | flip, crop (mirrored edge), RandAugment | ditto, cutout of half a side | as is |
-| digits | shift by up to an eighth | shift, one mild geometric operation | shift, two strong ones | as is |
+| cifar | flip, crop (black edge) | flip, crop (mirrored edge), RandAugment | also cutout of half a side | unchanged |
+| digits | shift by up to an eighth | shift, one mild geometric operation | shift, two strong ones | unchanged |
 | isic | flips, jitter, rotation, affine, crop | RandAugment before the crop | RandAugment at the end | resized |
-| imagenet | random resized crop, flip | with RandAugment | with RandAugment | middle |
+| imagenet | random resized crop, flip | with RandAugment | with RandAugment | center crop |
 
-Two more are FixMatch's views. `fixmatch-weak` is `standard`, for cifar with a mirrored edge; `fixmatch-strong` is
-`randaugment-mc`, for cifar and digits with each operation applied half of the time.
+Two more strengths are FixMatch's views. `fixmatch-weak` is `standard`, for cifar with a mirrored edge;
+`fixmatch-strong` is `randaugment-mc`, for cifar and digits with each operation applied half of the time.
 
-Source: Lüth et al., 2023, and its code. Ours: `imagenet` with `randaugment` draws from the pool of the others (theirs
-is another one, and paints a single gray pixel); and `digits`: a mirrored or inverted digit is another sign or none, and
-a gray square hides it whole at 8 pixels, so only shifts, small rotations and shears are left.
+Source: Lüth et al., 2023, and its code. Ours: `imagenet` with `randaugment` uses the operations of the other families
+(their code uses another list, which paints a single gray pixel). Ours: `digits` uses only shifts, small rotations and
+shears, because a mirrored or inverted digit is another sign or none, and a gray square covers all of an 8-pixel digit.
 """
 
 from collections.abc import Callable, Mapping
@@ -36,14 +36,14 @@ STRENGTHS: Mapping[str, RandAugment | None] = {
     "fixmatch-weak": None,
     "fixmatch-strong": RandAugment(n=2, m=10, p=0.5),
 }
-# What these two are for large images, as published.
-_USUAL = {"fixmatch-weak": "standard", "fixmatch-strong": "randaugment-mc"}
+# For large images FixMatch's views are these strengths, as published.
+_LARGE_VIEWS = {"fixmatch-weak": "standard", "fixmatch-strong": "randaugment-mc"}
 _DIGITS = {name: r and RandAugment(n=r.n, m=r.m, p=r.p, pool=("identity", *GEOMETRIC)) for name, r in STRENGTHS.items()}
 
 
 @dataclass(frozen=True)
-class Family:
-    """What a family does to images of (height, width).
+class FamilyTransforms:
+    """The transforms of one family.
 
     Args:
         train: (images, strength, generator) -> augmented images.
@@ -60,7 +60,7 @@ class Augmentation:
     """The transforms of one training: uint8 images in, normalized float32 images (channels last in memory) out.
 
     Args:
-        family: `cifar`, `digits`, `isic` or `imagenet`.
+        family: Of `core.augmentations`.
         strength: One of `STRENGTHS`.
         mean: Channel means, in [0, 1].
         std: Channel standard deviations, in [0, 1].
@@ -78,26 +78,26 @@ class Augmentation:
         std: tuple[float, float, float],
         device: torch.device,
     ) -> None:
-        if family not in FAMILIES:
-            raise FathomError(f"unknown family of augmentations {family!r}; expected one of {', '.join(FAMILIES)}")
+        if family not in TRANSFORMS:
+            raise FathomError(f"unknown family of augmentations {family!r}; expected one of {', '.join(TRANSFORMS)}")
         if strength not in STRENGTHS:
             raise FathomError(f"unknown augmentation {strength!r}; expected one of {', '.join(STRENGTHS)}")
         if not all(s > 0 for s in std):
             raise FathomError(f"std of the channels must be positive, got {std}")
-        self.family, self.strength = FAMILIES[family], strength
+        self.family, self.strength = TRANSFORMS[family], strength
         self._scale = torch.tensor([1 / (255 * s) for s in std], device=device).view(1, 3, 1, 1)
         self._shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=device).view(1, 3, 1, 1)
 
     def train(self, x: UInt8[Tensor, "b 3 h w"], generator: torch.Generator) -> Float[Tensor, "b 3 y z"]:
-        """Augmented images; each image has random parameters of its own."""
+        """Augment each image with its own random parameters."""
         return self._normalize(self.family.train(x, self.strength, generator))
 
     def test(self, x: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 y z"]:
-        """The images as they are validated, tested and queried."""
+        """Images for validation, testing and querying: no randomness."""
         return self._normalize(self.family.test(x))
 
     def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(height, width) of what the network sees of images of `size`."""
+        """(height, width) of the network's input for images of `size`."""
         return self.family.size(size)
 
     def _normalize(self, x: UInt8[Tensor, "b 3 y z"]) -> Float[Tensor, "b 3 y z"]:
@@ -144,8 +144,8 @@ def _isic_size(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _isic(x: UInt8[Tensor, "b 3 h w"], strength: str, generator: torch.Generator) -> UInt8[Tensor, "b 3 y z"]:
-    """Skin lesions have no up: flips and any rotation. The order of the steps is that of the published transforms."""
-    strength, size = _USUAL.get(strength, strength), _isic_size((x.shape[2], x.shape[3]))
+    """Skin lesions have no upright direction: flips and any rotation. The steps have the published order."""
+    strength, size = _LARGE_VIEWS.get(strength, strength), _isic_size((x.shape[2], x.shape[3]))
     b, (h, w) = len(x), x.shape[2:]
     mirrored, upended = (_uniform((b,), generator) < 0.5 for _ in range(2))
     corner = torch.zeros((b, 2), dtype=torch.int64, device=x.device)
@@ -182,7 +182,7 @@ def _jitter(x: UInt8[Tensor, "b 3 h w"], generator: torch.Generator) -> UInt8[Te
     """Color jitter (.02, .02, .02, .01): brightness, contrast, saturation, hue.
 
     Source: `torchvision.transforms.ColorJitter`; ours in a fixed order: it draws an order for each image, which at a
-        strength of 0.02 moves a pixel by a level or two and would cost four times the work.
+        strength of 0.02 changes a pixel by one or two levels and would cost four times the work.
     """
     bright, contrast, color = (_uniform((3, len(x)), generator) * 0.04 + 0.98).unbind(0)
     hue = ((_uniform((len(x),), generator) * 0.02 - 0.01) * 255).trunc().to(torch.int32)
@@ -193,7 +193,7 @@ def _jitter(x: UInt8[Tensor, "b 3 h w"], generator: torch.Generator) -> UInt8[Te
 
 
 def _isic_test(x: UInt8[Tensor, "b 3 h w"]) -> UInt8[Tensor, "b 3 y z"]:
-    """The whole image, both sides resized to the size of the train crop (bilinear, anti-aliased)."""
+    """Resize the whole image to the size of the train crop (bilinear, anti-aliased)."""
     size = _isic_size((x.shape[2], x.shape[3]))
     resized = functional.interpolate(x.to(torch.float32), size, mode="bilinear", antialias=True)
     return resized.add_(0.5).clamp_(0, 255).to(torch.uint8)
@@ -209,7 +209,7 @@ def _imagenet(x: UInt8[Tensor, "b 3 h w"], strength: str, generator: torch.Gener
     x = pixels.resize_box(x, random_box(len(x), h, w, generator), _imagenet_size((h, w)))
     mirrored = _uniform((len(x),), generator) < 0.5
     x = torch.where(mirrored.view(-1, 1, 1, 1), x.flip(3), x)
-    randaugment = STRENGTHS[_USUAL.get(strength, strength)]
+    randaugment = STRENGTHS[_LARGE_VIEWS.get(strength, strength)]
     return x if randaugment is None else randaugment(x, generator)
 
 
@@ -233,7 +233,7 @@ def random_box(count: int, h: int, w: int, generator: torch.Generator) -> Float[
 
 
 def _imagenet_test(x: UInt8[Tensor, "b 3 h w"]) -> UInt8[Tensor, "b 3 y z"]:
-    """The middle window of the size of the train crop."""
+    """Crop the center to the size of the train crop."""
     h, w = _imagenet_size((x.shape[2], x.shape[3]))
     top, left = round((x.shape[2] - h) / 2), round((x.shape[3] - w) / 2)
     return x[:, :, top : top + h, left : left + w]
@@ -259,9 +259,9 @@ def _same(x: UInt8[Tensor, "b 3 h w"]) -> UInt8[Tensor, "b 3 h w"]:
     return x
 
 
-FAMILIES: Mapping[str, Family] = {
-    "cifar": Family(_cifar, _same, lambda size: size),
-    "digits": Family(_digits, _same, lambda size: size),
-    "isic": Family(_isic, _isic_test, _isic_size),
-    "imagenet": Family(_imagenet, _imagenet_test, _imagenet_size),
+TRANSFORMS: Mapping[str, FamilyTransforms] = {
+    "cifar": FamilyTransforms(_cifar, _same, lambda size: size),
+    "digits": FamilyTransforms(_digits, _same, lambda size: size),
+    "isic": FamilyTransforms(_isic, _isic_test, _isic_size),
+    "imagenet": FamilyTransforms(_imagenet, _imagenet_test, _imagenet_size),
 }

@@ -1,4 +1,4 @@
-"""Image operations on whole mini-batches, to the bit what Pillow does to one image.
+"""Image operations on whole mini-batches that give, bit for bit, what Pillow gives for one image.
 
 Every function takes uint8 images [b, 3, h, w] with one parameter per image, loops over no image, and gives the
 result that Pillow gives for each: exactly for point operations, blends, histograms and nearest-neighbor warps,
@@ -11,13 +11,13 @@ import torch
 from jaxtyping import Float, Int, Shaped, UInt8
 from torch import Tensor
 
-_FIX = 65536  # Pillow warps in 16.16 fixed point
+_FIX = 65536  # Pillow warps in 16.16 fixed point; other arithmetic picks other neighbors on edges of pixels
 
 
 def gather_pixels(
     x: UInt8[Tensor, "b 3 h w"], rows: Int[Tensor, "b ..."], columns: Int[Tensor, "b ..."]
 ) -> UInt8[Tensor, "b 3 y z"]:
-    """The pixels at (row, column) of each image, 0 outside it; `rows` and `columns` broadcast to [b, y, z]."""
+    """Take the pixels at (row, column) of each image, 0 outside it; `rows` and `columns` broadcast to [b, y, z]."""
     b, _, h, w = x.shape
     inside = ((rows >= 0) & (rows < h)) & ((columns >= 0) & (columns < w))
     index = (rows.clamp(0, h - 1) * w + columns.clamp(0, w - 1)).to(torch.int64)
@@ -55,7 +55,7 @@ def affine(
 
 
 def rotation_matrix(degrees: Float[Tensor, "b"], height: int, width: int) -> Float[Tensor, "b 6"]:
-    """The matrix of a counter-clockwise rotation about the middle, as `Image.rotate` builds it."""
+    """The matrix of a counter-clockwise rotation about the center, as `Image.rotate` builds it."""
     angle = -torch.deg2rad(degrees.to(torch.float64))
     cos, sin = angle.cos(), angle.sin()
     x, y = width / 2, height / 2
@@ -71,7 +71,7 @@ def crop(
     upended: Shaped[Tensor, "b"] | None = None,
     reflect: bool = False,
 ) -> UInt8[Tensor, "b 3 y z"]:
-    """Flip where asked, then cut a window at `corner`; what lies outside the image is black or its reflection.
+    """Flip the marked images, then cut a window at `corner`; outside the image it is black or a reflection.
 
     Args:
         x: Images.
@@ -79,7 +79,7 @@ def crop(
         size: (height, width) of the window.
         mirrored: Which images to flip left to right first (boolean).
         upended: Which images to flip upside down first (boolean).
-        reflect: Whether padding mirrors the image about its edge pixel (else it is black).
+        reflect: Padding mirrors the image about its edge pixel (else it is black).
     """
     h, w = x.shape[2:]
     rows = corner[:, :1] + torch.arange(size[0], device=x.device)
@@ -114,13 +114,15 @@ def blend(
 
 
 def smooth(x: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
-    """3x3 weighted mean (middle 5, others 1; the edge stays), rounded, as `ImageFilter.SMOOTH`."""
+    """3x3 weighted mean (center 5, others 1; the edge is unchanged), rounded, as `ImageFilter.SMOOTH`."""
     out = x.to(torch.float32)
     if min(x.shape[2:]) < 3:
         return out
     across = out[..., :-2] + out[..., 1:-1] + out[..., 2:]
     total = across[:, :, :-2] + across[:, :, 1:-1] + across[:, :, 2:] + 4 * out[:, :, 1:-1, 1:-1]
-    out[:, :, 1:-1, 1:-1] = total.div_(13).add_(0.5).floor_()  # a 13th is never half a level: any rounding agrees
+    out[:, :, 1:-1, 1:-1] = (
+        total.div_(13).add_(0.5).floor_()
+    )  # a multiple of 1/13 is never half a level, so all roundings agree
     return out
 
 
@@ -140,7 +142,7 @@ def look_up(x: UInt8[Tensor, "b 3 h w"], table: UInt8[Tensor, "b 3 256"]) -> UIn
 
 
 def histogram(x: UInt8[Tensor, "b 3 h w"]) -> Int[Tensor, "b 3 256"]:
-    """How many pixels of each image and channel have each level."""
+    """Count the pixels of each image and channel at each level."""
     flat = x.flatten(2).to(torch.int64)
     counts = torch.zeros((*x.shape[:2], 256), dtype=torch.int32, device=x.device)
     return counts.scatter_add_(2, flat, torch.ones((), dtype=torch.int32, device=x.device).expand_as(flat))
@@ -168,17 +170,16 @@ def equalize(x: UInt8[Tensor, "b 3 h w"]) -> UInt8[Tensor, "b 3 h w"]:
 
 
 def shift_hue(x: UInt8[Tensor, "b 3 h w"], shift: Int[Tensor, "b"]) -> UInt8[Tensor, "b 3 h w"]:
-    """Turn the hue by `shift` 255ths of a circle, through Pillow's 8-bit HSV."""
-    wide = torch.float64  # single and double precision alternate as in Pillow's C code: levels are cut, not rounded
+    """Rotate the hue by `shift` 255ths of a circle, through Pillow's 8-bit HSV."""
+    wide = torch.float64  # single and double precision alternate as in Pillow's C code, because levels are truncated
     rgb = x.to(torch.float32)
     value, low = rgb.amax(1), rgb.amin(1)
     spread = value - low
     rc, gc, bc = (((value - c) / spread.clamp(min=1)).to(wide) for c in rgb.unbind(1))
     r, g, _ = rgb.unbind(1)
     sextant = torch.where(r == value, bc - gc, torch.where(g == value, 2 + rc - bc, 4 + gc - rc))
-    hue = ((sextant.to(torch.float32).to(wide) / 6 + 1) % 1).to(torch.float32).to(wide).mul(255).to(torch.int32) * (
-        spread > 0
-    )
+    hue = ((sextant.to(torch.float32).to(wide) / 6 + 1) % 1).to(torch.float32).to(wide).mul(255).to(torch.int32)
+    hue = hue * (spread > 0)  # a gray pixel has hue 0
     fade = ((spread / value.clamp(min=1)).to(wide) * 255).floor().to(torch.float32).div(255).to(wide)
     turn = ((hue + shift.to(torch.int32).view(-1, 1, 1)) % 256).to(wide) * 6 / 255
     sector = turn.floor()

@@ -16,13 +16,13 @@ OPERATIONS = ("autocontrast", *BLENDS, "sharpness", "equalize", "identity", "pos
 
 @dataclass(frozen=True, eq=False)
 class OperationDraw:
-    """What happens to each of b images in each of n steps.
+    """The random parameters of each of b images in each of n steps.
 
     Args:
         operation: Index into the pool of operations.
         strength: Whole number on the 10-point scale.
         sign: 1 or -1, for geometric operations.
-        active: Whether the step happens at all.
+        active: True where the step is applied.
     """
 
     operation: Int[Tensor, "n b"]
@@ -36,7 +36,7 @@ class RandAugment:
     """RandAugment as FixMatch uses it: `n` operations drawn with replacement, each of a random strength.
 
     Args:
-        n: Operations an image.
+        n: Operations per image.
         m: Strengths are whole numbers from 1 to m - 1 (so m = 2 always gives 1), on a 10-point scale.
         p: Probability that a drawn operation is applied, in [0, 1].
         pool: Names of the operations, from `OPERATIONS`.
@@ -60,7 +60,7 @@ class RandAugment:
         return OperationDraw(operation, strength, sign, active)
 
     def apply(self, x: UInt8[Tensor, "b 3 h w"], draw: OperationDraw) -> UInt8[Tensor, "b 3 h w"]:
-        """The images after all n steps. An image's result depends on its own parameters only."""
+        """Apply all n steps. The result of an image depends on its own parameters only."""
         x = x.clone()
         for step in range(self.n):
             active, operation = draw.active[step], draw.operation[step]
@@ -91,7 +91,10 @@ def _step(
     strength: Int[Tensor, "b"],
     sign: Int[Tensor, "b"],
 ) -> UInt8[Tensor, "b 3 h w"]:
-    """One operation on each image. Operations of one kind are done together."""
+    """Apply one operation to each image.
+
+    Operations of one kind share a call, so that a mini-batch needs six passes and not one per operation.
+    """
     never = torch.zeros_like(strength, dtype=torch.bool)
     is_ = {name: chosen.get(name, never) for name in OPERATIONS}
     if geometric := [chosen[k] for k in GEOMETRIC if k in chosen]:
@@ -120,8 +123,8 @@ def _on(
 ) -> UInt8[Tensor, "b 3 h w"]:
     """Apply an operation to the images in any of the masks.
 
-    On a CPU only those images are touched. On an accelerator all are computed and the others dropped: to list the
-    images there would make the host wait in every step.
+    On a CPU only those images are computed. On an accelerator all are computed and the others dropped: listing the
+    images there would synchronize with the host in every step.
     """
     members = masks[0] if len(masks) == 1 else torch.stack(masks).any(0)
     if x.device.type != "cpu":

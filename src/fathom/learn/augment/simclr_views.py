@@ -1,14 +1,15 @@
-"""The two views of SimCLR, made of whole mini-batches on the device.
+"""The two random views per image that SimCLR trains on, made of whole mini-batches on the device.
 
 | family | geometry | color |
 |---|---|---|
 | cifar, isic, imagenet | random resized crop, flip | jitter (p 0.8), gray (p 0.2), Gaussian blur where asked (p 0.5) |
 | digits | small rotation, shear, scale, shift | brightness and contrast, a rectangle erased |
 
-Each image has parameters of its own; an operation gives each image what torchvision gives it for the same parameters.
+Each image has its own parameters; each operation gives the values of torchvision's for the same parameters.
 
-Source: Chen et al., 2020 (SimCLR), App. A; Lüth et al., 2023 (code). Ours: `digits`, whose signs change when mirrored
-or cut to a corner; and one order of the jitter's four operations for a mini-batch and view instead of one an image.
+Source: Chen et al., 2020 (SimCLR), App. A; Lüth et al., 2023 (code). Ours: `digits`, because a digit that is mirrored
+or cut to a corner is another sign; and the jitter's four operations have one order per mini-batch and view, not per
+image.
 """
 
 from collections.abc import Callable
@@ -18,11 +19,12 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 from torch.nn import functional
 
+from fathom.core.augmentations import AUGMENTATIONS
 from fathom.core.records import FathomError
 from fathom.learn.augment import families, pixels
 
 GRAY = (0.2989, 0.587, 0.114)  # weights of red, green and blue, as torchvision's `rgb_to_grayscale`
-MOST_JITTER, JITTER_RANGE = 1.25, "a number in [0, 1.25]"  # 0.8 of more would make an image negative
+MOST_JITTER, JITTER_RANGE = 1.25, "a number in [0, 1.25]"  # above, the factor 1 - 0.8 s would be negative
 SIGMA = (0.1, 2.0)  # standard deviations of the blur, pixels
 
 
@@ -30,12 +32,12 @@ class Views:
     """Makes views: uint8 images in, normalized float32 images (channels last in memory) out.
 
     Args:
-        family: `cifar`, `digits`, `isic` or `imagenet`.
+        family: Of `core.augmentations`.
         jitter: Strength s of the color jitter, in [0, 1.25]: (0.8 s, 0.8 s, 0.8 s, 0.2 s) for brightness, contrast,
             saturation, hue; for `digits` of brightness and contrast alone.
-        blur: Whether half of the views are blurred.
+        blur: Blur half of the views.
         mean, std: Channel statistics, in [0, 1].
-        device: Where the images are.
+        device: Device of the images.
 
     Raises:
         FathomError: Unknown family, or a strength out of range.
@@ -50,8 +52,8 @@ class Views:
         std: tuple[float, float, float],
         device: torch.device,
     ) -> None:
-        if family not in families.FAMILIES:
-            raise FathomError(f"unknown family of views {family!r}; expected one of {', '.join(families.FAMILIES)}")
+        if family not in AUGMENTATIONS:
+            raise FathomError(f"unknown family of augmentations {family!r}; expected one of {', '.join(AUGMENTATIONS)}")
         if not 0 <= jitter <= MOST_JITTER:
             raise FathomError(f"the strength of the color jitter must be {JITTER_RANGE}, got {jitter}")
         self.family, self.jitter, self.blur = family, float(jitter), blur
@@ -65,7 +67,7 @@ class Views:
         Args:
             x: Images.
             generator: On their device: parameters of each image.
-            host: On the CPU: the order of the jitter's operations, so that nobody waits for the device.
+            host: On the CPU: the order of the jitter's operations, which a GPU could give only with a synchronization.
         """
         views = torch.cat([self._view(x, generator, host) for _ in range(2)])
         views = views.contiguous(memory_format=torch.channels_last)
@@ -75,11 +77,11 @@ class Views:
         self, x: UInt8[Tensor, "b 3 h w"], generator: torch.Generator, host: torch.Generator
     ) -> Float[Tensor, "b 3 y z"]:
         """One view of each image, in [0, 1]."""
-        if self.family == "digits":
+        if not AUGMENTATIONS[self.family].mirrors:
             return self._digits(x, generator)
         h, w = x.shape[2:]
         box = families.random_box(len(x), h, w, generator)
-        out = pixels.resize_box(x, box, families.FAMILIES[self.family].size((h, w))).float().div_(255)
+        out = pixels.resize_box(x, box, families.TRANSFORMS[self.family].size((h, w))).float().div_(255)
         out = torch.where(_chance(len(x), 0.5, generator), out.flip(3), out)
         out = self._color(out, generator, host)
         out = torch.where(_chance(len(x), 0.2, generator), gray(out), out)
@@ -92,7 +94,7 @@ class Views:
     def _color(
         self, x: Float[Tensor, "b 3 h w"], generator: torch.Generator, host: torch.Generator
     ) -> Float[Tensor, "b 3 h w"]:
-        """Brightness, contrast, saturation and hue in a random order, for four images of five."""
+        """Change brightness, contrast, saturation and hue in a random order, of four images in five."""
         s, b = 0.8 * self.jitter, len(x)
         bright, contrast, color = (_between(b, max(0.0, 1 - s), 1 + s, generator) for _ in range(3))
         hue = _between(b, -0.2 * self.jitter, 0.2 * self.jitter, generator)
@@ -108,20 +110,22 @@ class Views:
         return torch.where(_chance(b, 0.8, generator), out, x)
 
     def _digits(self, x: UInt8[Tensor, "b 3 h w"], generator: torch.Generator) -> Float[Tensor, "b 3 h w"]:
-        """A stroke a little turned, slanted, resized and moved, of another ink, partly hidden."""
+        """Rotate, shear, resize and shift each digit a little, change its brightness, and hide a part of it."""
         b, s = len(x), 0.8 * self.jitter
         out = warped(x.float().div_(255), _digit_maps(b, generator))
         out = contrasted(brightened(out, _between(b, 1 - s, 1 + s, generator)), _between(b, 1 - s, 1 + s, generator))
         return erased(out, torch.rand((b, 4), generator=generator, device=x.device), DIGIT_HIDDEN)
 
 
-DIGIT_TURN, DIGIT_SLANT, DIGIT_SIZE, DIGIT_SHIFT, DIGIT_HIDDEN = 15.0, 0.2, 0.2, 0.125, 0.4
+# Degrees, shear, relative change of size, shift and largest erased rectangle as fractions of a side: so small that a
+# digit stays the same digit for a reader.
+DIGIT_ROTATION, DIGIT_SHEAR, DIGIT_SIZE, DIGIT_SHIFT, DIGIT_HIDDEN = 15.0, 0.2, 0.2, 0.125, 0.4
 
 
 def _digit_maps(count: int, generator: torch.Generator) -> Float[Tensor, "b 2 3"]:
     """Random inverse affine maps (output to input), in units of half a side from the middle."""
-    angle = torch.deg2rad(_between(count, -DIGIT_TURN, DIGIT_TURN, generator))
-    slant = _between(count, -DIGIT_SLANT, DIGIT_SLANT, generator)
+    angle = torch.deg2rad(_between(count, -DIGIT_ROTATION, DIGIT_ROTATION, generator))
+    slant = _between(count, -DIGIT_SHEAR, DIGIT_SHEAR, generator)
     tall, wide = (_between(count, 1 - DIGIT_SIZE, 1 + DIGIT_SIZE, generator) for _ in range(2))
     dx, dy = (_between(count, -2 * DIGIT_SHIFT, 2 * DIGIT_SHIFT, generator) for _ in range(2))
     cos, sin = angle.cos(), angle.sin()
@@ -134,22 +138,22 @@ def _digit_maps(count: int, generator: torch.Generator) -> Float[Tensor, "b 2 3"
 
 
 def brightened(x: Float[Tensor, "b 3 h w"], factor: Float[Tensor, "b"]) -> Float[Tensor, "b 3 h w"]:
-    """Each image times its factor, as torchvision's `adjust_brightness`."""
+    """Multiply each image by its factor, as torchvision's `adjust_brightness`."""
     return (x * factor.view(-1, 1, 1, 1)).clamp_(0, 1)
 
 
 def contrasted(x: Float[Tensor, "b 3 h w"], factor: Float[Tensor, "b"]) -> Float[Tensor, "b 3 h w"]:
-    """Each image away from its mean gray, as torchvision's `adjust_contrast`."""
+    """Scale each image's distance from its mean gray, as torchvision's `adjust_contrast`."""
     return _away(x, _gray(x).mean((2, 3), keepdim=True), factor)
 
 
 def saturated(x: Float[Tensor, "b 3 h w"], factor: Float[Tensor, "b"]) -> Float[Tensor, "b 3 h w"]:
-    """Each pixel away from its gray, as torchvision's `adjust_saturation`."""
+    """Scale each pixel's distance from its gray, as torchvision's `adjust_saturation`."""
     return _away(x, _gray(x), factor)
 
 
 def hued(x: Float[Tensor, "b 3 h w"], turn: Float[Tensor, "b"]) -> Float[Tensor, "b 3 h w"]:
-    """The hue of each image turned by a part of the circle, in [-0.5, 0.5], as torchvision's `adjust_hue`."""
+    """Rotate the hue of each image by a part of the circle, in [-0.5, 0.5], as torchvision's `adjust_hue`."""
     value, low = x.amax(1), x.amin(1)
     spread = value - low
     rc, gc, bc = ((value - c) / torch.where(spread > 0, spread, 1.0) for c in x.unbind(1))
@@ -164,12 +168,12 @@ def hued(x: Float[Tensor, "b 3 h w"], turn: Float[Tensor, "b"]) -> Float[Tensor,
 
 
 def gray(x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
-    """Each image without color, in three equal channels, as torchvision's `rgb_to_grayscale`."""
+    """Remove the color, in three equal channels, as torchvision's `rgb_to_grayscale`."""
     return _gray(x).expand_as(x)
 
 
 def blurred(x: Float[Tensor, "b 3 h w"], sigma: Float[Tensor, "b"], kernel: int) -> Float[Tensor, "b 3 h w"]:
-    """Each image blurred by a Gaussian of its own width, the edge mirrored, as torchvision's `gaussian_blur`.
+    """Blur each image by a Gaussian of its own width, the edge mirrored, as torchvision's `gaussian_blur`.
 
     Args:
         x: Images.
@@ -181,24 +185,26 @@ def blurred(x: Float[Tensor, "b 3 h w"], sigma: Float[Tensor, "b"], kernel: int)
     weights = (-0.5 * (at / sigma.view(-1, 1)).square()).exp()
     weights = (weights / weights.sum(1, keepdim=True)).repeat_interleave(3, 0)
     b, _, h, w = x.shape
+    # Every image has its own kernel: all channels of all images become groups of one convolution. The Gaussian is
+    # separable, so a column and a row kernel replace the square one.
     out = functional.pad(x, [half] * 4, mode="reflect").reshape(1, 3 * b, h + 2 * half, w + 2 * half)
     out = functional.conv2d(out, weights.view(-1, 1, kernel, 1), groups=3 * b)
     return functional.conv2d(out, weights.view(-1, 1, 1, kernel), groups=3 * b).view(b, 3, h, w)
 
 
 def warped(x: Float[Tensor, "b 3 h w"], maps: Float[Tensor, "b 2 3"]) -> Float[Tensor, "b 3 h w"]:
-    """Each image through its inverse affine map, bilinear, black outside."""
+    """Warp each image by its inverse affine map, bilinear, black outside."""
     grid = functional.affine_grid(maps, [*x.shape], align_corners=False)
     return functional.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
 def erased(x: Float[Tensor, "b 3 h w"], where: Float[Tensor, "b 4"], largest: float) -> Float[Tensor, "b 3 h w"]:
-    """Each image with one rectangle black.
+    """Paint one rectangle of each image black.
 
     Args:
         x: Images.
-        where: In [0, 1): middle (row, column) as a part of the sides, and sides as a part of the largest.
-        largest: Largest side of a rectangle as a part of the image's.
+        where: In [0, 1): center (row, column) as fractions of the image's sides, and sides as fractions of the largest.
+        largest: Largest side of a rectangle as a fraction of the image's.
     """
     hidden = []
     for axis, side in enumerate(x.shape[2:]):

@@ -52,14 +52,6 @@ class BackboneRequest:
         """True for a network with random weights."""
         return self.weights == RANDOM
 
-    def optional_file(self) -> Path | None:
-        """The file that was named; None without one.
-
-        Raises:
-            FathomError: It does not exist.
-        """
-        return self.file() if self.weights not in ("", RANDOM) else None
-
     def file(self) -> Path:
         """The file that was named; a relative path is relative to the data folder.
 

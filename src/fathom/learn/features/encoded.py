@@ -1,4 +1,4 @@
-"""Features of an encoder of ours: what SimCLR learned, or an encoder that was kept."""
+"""Features of an encoder that Fathom pre-trained with SimCLR or imported."""
 
 from collections.abc import Iterator
 
@@ -20,8 +20,8 @@ def encode(
     """Features of all images in order, in chunks.
 
     Args:
-        unlabeled: The images, with what their normalization needs.
-        state: The encoder's weights, as `self-sl` prepares them.
+        unlabeled: The images with their normalization.
+        state: The encoder's weights, as prepared by `self-sl`.
         network: Name of the encoder's network (`network.build_network`).
         precision: Of the arithmetic, as in `predict.autocast`.
 
@@ -29,7 +29,9 @@ def encode(
         FathomError: There is no state, it does not fit the network, or not even one image fits into memory.
     """
     if not state:
-        raise FathomError("an encoder's features need the encoder that was prepared; run the study from its start")
+        raise FathomError(
+            "an encoder's features need the pre-trained encoder, which is missing; run the study from its start"
+        )
     images = unlabeled.images
     transform = Augmentation(unlabeled.augment, "standard", unlabeled.mean, unlabeled.std, images.device)
     size = transform.output_size(images.size)

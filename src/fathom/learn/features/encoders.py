@@ -1,4 +1,4 @@
-"""Encoders that were trained before: read from a file, checked, and found again by the hash of their bytes."""
+"""Stored encoders: imported from a file, checked, and named by the hash of their bytes."""
 
 import hashlib
 import re
@@ -20,12 +20,12 @@ NAME = re.compile(r"[0-9a-f]{12,64}")
 
 
 def encoder_folder(library: Library) -> Path:
-    """Where encoders are kept: `<sha256>.safetensors`."""
+    """The folder of stored encoders, `<sha256>.safetensors`."""
     return library.cache / "encoders"
 
 
 def pack_encoder(state: Mapping[str, Tensor]) -> tuple[str, bytes]:
-    """The SHA-256 of an encoder's safetensors file, which is its name, and its bytes; the same for the same weights."""
+    """Name (SHA-256) and bytes of an encoder's safetensors file; equal weights give equal bytes."""
     from safetensors.torch import save
 
     data: bytes = save({name: state[name].detach().cpu().contiguous() for name in sorted(state)})
@@ -33,14 +33,14 @@ def pack_encoder(state: Mapping[str, Tensor]) -> tuple[str, bytes]:
 
 
 def load_encoder(library: Library, name: str) -> dict[str, Tensor]:
-    """The weights and buffers of a kept encoder.
+    """Load the weights and buffers of a stored encoder.
 
     Args:
-        library: Its cache is searched.
+        library: Its cache holds the encoders.
         name: The first 12 or more hexadecimal digits of the file's SHA-256.
 
     Raises:
-        FathomError: The name is none, stands for no file or for several, or the file's SHA-256 is not its name.
+        FathomError: The name is malformed, matches no file or several, or the file's SHA-256 is not its name.
     """
     from safetensors.torch import load
 
@@ -49,25 +49,25 @@ def load_encoder(library: Library, name: str) -> dict[str, Tensor]:
     found = hashlib.sha256(data).hexdigest()
     if found != path.stem:
         raise FathomError(
-            f"{path} is damaged or was changed: its SHA-256 is {found}. Delete it and make or import the encoder again "
-            "with fathom pretrain"
+            f"{path} is damaged or was modified: its SHA-256 is {found}. Delete it and make or import the encoder "
+            "again with fathom pretrain"
         )
     state: dict[str, Tensor] = load(data)
     return state
 
 
 def find_encoder(library: Library, name: str) -> Path:
-    """The file of a kept encoder.
+    """Find the file of a stored encoder.
 
     Raises:
-        FathomError: The name is none, or stands for no file or for several.
+        FathomError: The name is malformed, or matches no file or several.
     """
     check_name(name)
     folder = encoder_folder(library)
     known = sorted(p.stem for p in folder.glob("*.safetensors"))
     matching = [stem for stem in known if stem.startswith(name)]
     if not matching:
-        shown = f"known: {', '.join(stem[:12] for stem in known[:8])}" if known else "there is none"
+        shown = f"known: {', '.join(stem[:12] for stem in known[:8])}" if known else "it is empty"
         raise FathomError(
             f"no encoder {name} in {folder} ({shown}). Make or import one with fathom pretrain, which prints its name"
         )
@@ -77,7 +77,7 @@ def find_encoder(library: Library, name: str) -> Path:
 
 
 def check_name(name: str) -> None:
-    """Refuse what is no beginning of a SHA-256.
+    """Refuse a name that is not a prefix of a SHA-256.
 
     Raises:
         FathomError: It is not 12 to 64 hexadecimal digits.
@@ -90,12 +90,12 @@ def check_name(name: str) -> None:
 
 
 def check_encoder(state: Mapping[str, Tensor], network: str, size: tuple[int, int]) -> dict[str, Tensor]:
-    """The state in full, if it is one of the encoder of a network on images of a size.
+    """Complete a state and check that it fits the encoder of a network on images of a size.
 
     Args:
         state: Named as in `network.Network.encoder`. BatchNorm's counters of batches may be missing.
         network: As in `network.build_network`.
-        size: (height, width) of what the network sees, pixels.
+        size: (height, width) of the network's input, pixels.
 
     Raises:
         FathomError: Weights are missing, unexpected, of another shape, or not finite.
@@ -118,19 +118,19 @@ def check_encoder(state: Mapping[str, Tensor], network: str, size: tuple[int, in
         )
     full = {name: full[name].to(tensor.dtype) for name, tensor in expected.items()}
     if bad := [name for name, tensor in full.items() if not bool(torch.isfinite(tensor).all())]:
-        raise FathomError(f"the encoder has values that are not finite: {_shown(bad)}. Its training has diverged")
+        raise FathomError(f"the encoder has values that are not finite: {_shown(bad)}. Its training diverged")
     return full
 
 
 def import_state(path: Path) -> dict[str, Tensor]:
-    """The encoder in a file that another program wrote, with the names of `network.Network.encoder`.
+    """Read an encoder from a file of another program, with the names of `network.Network.encoder`.
 
-    Reads safetensors, and torch's files of tensors alone; a Lightning checkpoint's `state_dict` is looked into. Usual
-    prefixes (`encoder.`, `backbone.`, `module.`, `model.`, `net.`) are cut off, classification and projection heads
-    dropped; where some weights stand under `encoder.`, `backbone.` or `encoder_q.` (MoCo), only these are taken.
+    Reads safetensors, and torch files that contain only tensors, also the `state_dict` of a Lightning checkpoint. Usual
+    prefixes (`encoder.`, `backbone.`, `module.`, `model.`, `net.`) are removed, classification and projection heads
+    dropped; if some weights are under `encoder.`, `backbone.` or `encoder_q.` (MoCo), only these are taken.
 
     Raises:
-        FathomError: The file is absent, unreadable, holds code in place of tensors, or no tensors.
+        FathomError: The file is absent, unreadable, contains code instead of tensors, or no tensors.
     """
     state = _tensors(_read(path))
     for part in ("encoder", "backbone", "encoder_q"):
@@ -145,15 +145,15 @@ def import_state(path: Path) -> dict[str, Tensor]:
         if HEADS.fullmatch(name):
             continue
         if name in renamed:
-            raise FathomError(f"{path} holds two weights of the name {name}; save the encoder's state dict alone")
+            raise FathomError(f"{path} has two weights named {name}; save only the encoder's state dict")
         renamed[name] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
     if not renamed:
-        raise FathomError(f"{path} holds no weights of an encoder; found: {_shown(sorted(state)) or 'nothing'}")
+        raise FathomError(f"{path} has no weights of an encoder; found: {_shown(sorted(state)) or 'nothing'}")
     return renamed
 
 
 def _read(path: Path) -> Any:
-    """What the file holds. A pickle is opened only so that it can make tensors and plain containers."""
+    """Read a file. A pickle is restricted to tensors and plain containers, because it could run any program."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -164,17 +164,17 @@ def _read(path: Path) -> Any:
     except OSError as error:
         raise FathomError(f"cannot read the encoder {path}: {error.strerror or error}") from error
     except SafetensorError as error:
-        raise FathomError(f"{path} is no whole safetensors file ({error}); copy or convert it again") from error
-    except Exception as error:  # an unpickler fails in as many ways as there are broken files
+        raise FathomError(f"{path} is not a complete safetensors file ({error}); copy or convert it again") from error
+    except Exception as error:  # a broken pickle can raise anything
         raise FathomError(
-            f"{path} is not a file of tensors alone, and was not opened ({type(error).__name__}): a pickle can run any "
-            "program. Where you trust its author, load it there, keep the state dict's tensors with "
-            "safetensors.torch.save_file, and import that"
+            f"{path} contains more than tensors, and was not opened ({type(error).__name__}): a pickle can run any "
+            "program. If you trust its author, load it with torch.load, save the tensors of its state dict with "
+            "safetensors.torch.save_file, and import that file"
         ) from error
 
 
 def _tensors(held: Any) -> dict[str, Tensor]:
-    """The tensors of a state dict, which may stand in a checkpoint beside other things."""
+    """The tensors of a state dict, which may be nested in a checkpoint."""
     while isinstance(held, Mapping):
         inner = next((held[key] for key in ("state_dict", "model_state_dict", "model") if key in held), None)
         if not isinstance(inner, Mapping):

@@ -22,21 +22,35 @@ def file_facts(path: Path) -> dict[str, Any]:
 
 
 def input_facts(size: tuple[int, int], interpolation: str) -> dict[str, Any]:
-    """How an image becomes the input."""
+    """Size and interpolation of the input."""
     return {"input": f"{size[0]}x{size[1]}", "interpolation": interpolation}
 
 
-def expect_safetensors(name: str, path: Path) -> None:
-    """Refuse other formats: a pickle can run any program when it is read.
+def find_weights(
+    request: BackboneRequest, fetch: Callable[[], tuple[Path, str]], license: str
+) -> tuple[Path | None, dict[str, Any]]:
+    """The file of a backbone's weights, and its facts; no file for an untrained network.
+
+    Args:
+        request: Names a file, or asks for the weights of the name.
+        fetch: Gives file and revision of the weights of the name.
+        license: Stated license of these weights.
 
     Raises:
-        FathomError: The file is not named `.safetensors`.
+        FathomError: The file is absent or not named `.safetensors`.
     """
-    if path.suffix != ".safetensors":
+    if request.untrained:
+        return None, UNTRAINED
+    if not request.weights:
+        path, revision = fetch()
+        return path, file_facts(path) | {"revision": revision, "license": license}
+    path = request.file()
+    if path.suffix != ".safetensors":  # a pickle can run any program when it is read
         raise FathomError(
-            f"weights of {name} are read from .safetensors, which holds numbers and nothing else; got {path.name}. "
-            "Convert it: safetensors.torch.save_file(state_dict, FILE)"
+            f"weights of {request.name} are read from .safetensors, which holds numbers and nothing else; got "
+            f"{path.name}. Convert it: safetensors.torch.save_file(state_dict, FILE)"
         )
+    return path, file_facts(path) | {"revision": "", "license": f"{LICENSE_UNKNOWN} (a local file)"}
 
 
 def absent(request: BackboneRequest, why: str) -> FathomError:

@@ -6,6 +6,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
+from fathom.core.augmentations import AUGMENTATIONS
 from fathom.core.streams import Streams
 from fathom.design.dropout import DRAWS
 from fathom.learn.objectives.fixmatch import ALIGNMENTS, FixMatch, PseudoLabels
@@ -17,7 +18,6 @@ from fathom.learn.training.fit import fit, validation
 from fathom.registry.registry import paradigm
 
 VIEWS = ("standard", "fixmatch-weak", "fixmatch-strong")  # of labeled images, weak, strong
-LARGE_FAMILIES = ("isic", "imagenet")  # trained with a warm-up
 CURVE_POINTS = 50  # points of the mask rate's curve in a round's record
 
 # 200 steps: on digits with 50 to 150 labels they gain 1.5 to 4.3 points over standard training, 100 steps about one.
@@ -175,7 +175,7 @@ class SemiSL(ImageParadigm, recipe.NoPretraining):
         """Epochs of warm-up; those of the study if there are enough epochs."""
         if self.warmup >= 0:
             return self.warmup
-        return min(3, self.epochs - 1) if family in LARGE_FAMILIES else 0
+        return min(3, self.epochs - 1) if AUGMENTATIONS[family].large else 0
 
 
 def _imbalance_rule(rule: str, task: Task) -> str:

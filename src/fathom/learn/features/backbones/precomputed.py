@@ -1,9 +1,9 @@
-"""Features that somebody computed elsewhere: a file in the place of a backbone.
+"""Precomputed features: a file in place of a backbone.
 
-`.npz`: the arrays `train` [n, d] and `test` [t, d]. `.npy`: the train images' array; that of the test images lies
-beside it, `features.npy` and `features-test.npy`. Rows are in the order of the dataset's images (`Dataset.ids` names
-them). Train and test are told apart by their numbers of rows; where these are equal, an `.npz` must hold
-`train_sha256` and `test_sha256`, the SHA-256 of each split's pixels (uint8 [n, 3, h, w] in order).
+`.npz`: the arrays `train` [n, d] and `test` [t, d]. `.npy`: the array of the train images; that of the test images is a
+second file, for example `features.npy` and `features-test.npy`. Rows are in the order of the dataset's images
+(`Dataset.ids` names them). Train and test are distinguished by their numbers of rows; if these are equal, an `.npz`
+must contain `train_sha256` and `test_sha256`, the SHA-256 of each split's pixels (uint8 [n, 3, h, w] in order).
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from fathom.learn.task import ImageSource
 from fathom.registry.registry import backbone
 
 PARTS = ("train", "test")
-_ROWS = 4096  # rows of a chunk
+_ROWS = 4096  # rows per chunk
 
 
 @backbone("features", resizes=False)
@@ -59,9 +59,10 @@ class Precomputed:
         """The rows of these images, in chunks.
 
         Raises:
-            FathomError: The file has not one row an image, or is not of the layout above.
+            FathomError: The file does not have one row per image, or is not of the layout above.
         """
-        # A part of a set (work that goes on) is an index into it: the rows are those of the whole.
+        # A killed extraction resumes with a subset of the images (`data.images.Subset`): its rows are those of the
+        # complete set.
         whole, ids = getattr(images, "images", images), getattr(images, "ids", torch.arange(len(images)))
         rows = self._rows(whole)
         for part in ids.cpu().split(_ROWS):
@@ -72,12 +73,12 @@ class Precomputed:
             return [self.path]
         if self.path.suffix != ".npy":
             raise FathomError(f"precomputed features are read from .npz or .npy; got {self.path.name}")
-        beside = self.path.with_name(f"{self.path.stem}-test.npy")
-        if not beside.is_file():
+        other = self.path.with_name(f"{self.path.stem}-test.npy")
+        if not other.is_file():
             raise FathomError(
-                f"{self.path.name} holds the train images' features; those of the test images are expected in {beside}"
+                f"{self.path.name} has the features of the train images; expected those of the test images in {other}"
             )
-        return [self.path, beside]
+        return [self.path, other]
 
     def _rows(self, whole: ImageSource) -> Any:
         arrays = self._arrays()
@@ -93,7 +94,7 @@ class Precomputed:
         if not fitting:
             raise FathomError(
                 f"{self.path} has {len(arrays['train'])} train and {len(arrays['test'])} test rows; expected "
-                f"{len(whole)} for these images: one row an image of the dataset, in its order"
+                f"{len(whole)} for these images: one row per image of the dataset, in its order"
             )
         return arrays[fitting[0]]
 
@@ -111,12 +112,12 @@ class Precomputed:
             ) from error
 
     def _by_content(self, arrays: dict[str, Any], whole: ImageSource) -> list[str]:
-        """Which part these images are, by their pixels."""
+        """The part whose pixels have the digest of these images."""
         known = {part: str(arrays[f"{part}_sha256"]) for part in PARTS if f"{part}_sha256" in arrays}
         if len(known) < 2:
             raise FathomError(
-                f"{self.path} has {len(whole)} train and as many test rows, which cannot be told apart. Add to the "
-                ".npz train_sha256 and test_sha256: the SHA-256 of each split's pixels (uint8 [n, 3, h, w], in order)"
+                f"{self.path} has {len(whole)} train and test rows, so their number does not distinguish them. Add "
+                "train_sha256 and test_sha256 to the .npz: the SHA-256 of each split's pixels (uint8 [n, 3, h, w])"
             )
         total = hashlib.sha256()
         for ids in torch.split(torch.arange(len(whole)), _ROWS):

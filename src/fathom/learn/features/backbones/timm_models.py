@@ -6,15 +6,7 @@ from typing import Any
 
 from fathom.core.records import FathomError
 from fathom.learn.features.backbone import INTERPOLATIONS, Backbone, BackboneInfo, BackboneRequest
-from fathom.learn.features.weights import (
-    LICENSE_UNKNOWN,
-    UNTRAINED,
-    absent,
-    build,
-    expect_safetensors,
-    file_facts,
-    input_facts,
-)
+from fathom.learn.features.weights import LICENSE_UNKNOWN, absent, build, find_weights, input_facts
 from fathom.registry.registry import backbone, index
 
 
@@ -29,18 +21,12 @@ def timm(request: BackboneRequest) -> BackboneInfo:
     name, size = request.model, request.size
     architecture = name.partition(".")[0]
     stated = _configuration(package, name, architecture)
-    revision: dict[str, Any] = {"revision": "", "license": stated.license or LICENSE_UNKNOWN}
-    path = request.optional_file()
-    if path is not None:
-        expect_safetensors(name, path)
-        revision["license"] = f"{LICENSE_UNKNOWN} (a local file)"
-    elif not request.untrained:
-        path, revision["revision"] = _hub_file(request, stated.hf_hub_id)
     side = size or int((stated.input_size or (3, 224, 224))[-1])
     interpolation = stated.interpolation if stated.interpolation in INTERPOLATIONS else "bicubic"
-    known = file_facts(path) | revision if path is not None else UNTRAINED
-    facts = {"backbone": f"timm {architecture}" + (f".{stated.tag}" if stated.tag else ""), **known}
-    facts |= input_facts((side, side), interpolation)
+    license = stated.license or LICENSE_UNKNOWN
+    path, known = find_weights(request, lambda: _hub_file(request, stated.hf_hub_id), license)
+    title = f"timm {architecture}" + (f".{stated.tag}" if stated.tag else "")
+    facts = {"backbone": title, **known, **input_facts((side, side), interpolation)}
 
     def load() -> Backbone:
         options: dict[str, Any] = {"img_size": side} if size and stated.fixed_input_size else {}

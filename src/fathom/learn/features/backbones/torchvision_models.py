@@ -3,22 +3,13 @@
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fathom.core.records import FathomError
 from fathom.learn.features.backbone import Backbone, BackboneInfo, BackboneRequest
-from fathom.learn.features.weights import (
-    LICENSE_UNKNOWN,
-    UNTRAINED,
-    absent,
-    build,
-    expect_safetensors,
-    file_facts,
-    input_facts,
-)
+from fathom.learn.features.weights import LICENSE_UNKNOWN, absent, build, find_weights, input_facts
 from fathom.registry.registry import backbone
 
 
@@ -44,21 +35,10 @@ def torchvision(request: BackboneRequest) -> BackboneInfo:
         )
     weights = choices[tag] if tag else choices.DEFAULT
     preset = weights.transforms()
-    side = size or int(preset.crop_size[0])
-    revision = {
-        "revision": str(weights),
-        "license": f"{LICENSE_UNKNOWN}; see {weights.meta.get('recipe', 'torchvision')}",
-    }
-    path = request.optional_file()
-    if path is not None:
-        expect_safetensors(name, path)
-        revision = {"revision": "", "license": f"{LICENSE_UNKNOWN} (a local file)"}
-    elif not request.untrained:
-        path = _official_file(request, weights.url)
-    interpolation = preset.interpolation.value
-    facts: dict[str, Any] = {"backbone": f"torchvision:{architecture}"}
-    facts |= file_facts(path) | revision if path is not None else UNTRAINED
-    facts |= input_facts((side, side), interpolation)
+    side, interpolation = size or int(preset.crop_size[0]), preset.interpolation.value
+    license = f"{LICENSE_UNKNOWN}; see {weights.meta.get('recipe', 'torchvision')}"
+    path, weight_facts = find_weights(request, lambda: (_official_file(request, weights.url), str(weights)), license)
+    facts = {"backbone": f"torchvision:{architecture}", **weight_facts, **input_facts((side, side), interpolation)}
 
     def load() -> Backbone:
         network = build(name, lambda: models.get_model(architecture, weights=None))

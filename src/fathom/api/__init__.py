@@ -1,0 +1,29 @@
+"""The public functions: `fathom.run`, `fathom.plan`, `fathom.table`, ... The command line calls the same functions.
+
+Importing this room imports neither torch nor pandas; each function imports the rooms that it needs. Nothing is
+printed; progress goes to standard error.
+"""
+
+from fathom.api.answers import Audit, Freeze, StudyComparison, StudyStatus
+from fathom.api.compute import PlanOptions, plan, recheck, run
+from fathom.api.read import audit, audit_literature, compare, count_rounds, freeze, register, report, status, table
+
+__all__ = [
+    "Audit",
+    "Freeze",
+    "PlanOptions",
+    "StudyComparison",
+    "StudyStatus",
+    "audit",
+    "audit_literature",
+    "compare",
+    "count_rounds",
+    "freeze",
+    "plan",
+    "recheck",
+    "register",
+    "report",
+    "run",
+    "status",
+    "table",
+]
