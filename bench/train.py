@@ -115,7 +115,7 @@ def prepare(recipe: str, options: argparse.Namespace, images: Held, labels: Tens
     task = Task(images, labels, none, labels[:0], images, CLASSES, "accuracy", True, MEAN, STD, "cifar")
     if recipe == "fixmatch":
         views = (transform("standard"), transform("standard"), transform("randaugment-mc"))
-        return network, FixMatch(task, network, views, options.steps, batch, PseudoLabels(mu=MU), "none", streams)
+        return network, FixMatch(task, network, views, (options.steps, batch), PseudoLabels(mu=MU), "none", streams)
     sizes = [batch] * options.steps
     return network, Supervised(task, network, transform(STRENGTH[recipe]), sizes, "none", streams)
 

@@ -91,8 +91,7 @@ class FixMatch(Objective):
         task: The round's task; its pool has no labels.
         network: Network to train.
         views: Transforms of labeled images, weak views and strong views.
-        steps: Steps of an epoch.
-        batch_size: Labeled images of a step.
+        epoch: (steps of an epoch, labeled images of a step).
         guessing: Rule of making pseudo-labels.
         imbalance: As in `supervised.Supervised`, for the labeled part alone.
         streams: The round's streams: `order`, `augment`, `dropout`.
@@ -108,14 +107,14 @@ class FixMatch(Objective):
         task: Task,
         network: Network,
         views: tuple[Transform, Transform, Transform],
-        steps: int,
-        batch_size: int,
+        epoch: tuple[int, int],
         guessing: PseudoLabels,
         imbalance: str,
         streams: Streams,
         precision: str = "auto",
     ) -> None:
-        self.network, self.views, self.steps, self.guessing, self.precision = network, views, steps, guessing, precision
+        self.network, self.views, self.guessing, self.precision = network, views, guessing, precision
+        self.steps, batch_size = epoch
         self.device, self.streams = task.images.device, streams
         pool = task.pool if len(task.pool) else task.images
         self.take, self.labels = make_reader(task.images), task.labels
