@@ -148,7 +148,7 @@ def test_a_damaged_encoder_is_trained_again(tmp_path: Path, monkeypatch: pytest.
 def test_a_cache_that_cannot_be_written_costs_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cache").write_text("a file in the place of the folder")
     monkeypatch.setenv("FATHOM_CACHE", str(tmp_path / "cache"))
-    with pytest.warns(CacheWarning, match="could not be kept for others"):
+    with pytest.warns(CacheWarning, match="could not be written to the cache"):
         assert run_study(study(("random",), paradigm=SELF_SL), tmp_path / "out", workers=0).finished
 
 
