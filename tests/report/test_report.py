@@ -21,6 +21,7 @@ from fathom.report.summary import summary, warnings
 from fathom.report.tables import ReportTable, TableCell
 from fathom.results.results import StudyResults
 from fathom.store.store import Store
+from fathom.store.tables import read_rounds, rounds_table
 
 SMALL = Plan(datasets=("digits",), queries=("random", "badge"), seeds=2, rounds=3, classes=CLASSES[:3])
 VOID = {"meta", "br", "hr", "img", "link", "input"}
@@ -84,7 +85,7 @@ def test_it_writes_what_it_says(full: Path) -> None:
         len(list((folder / "figures").iterdir())) == 14
     )  # two settings of three and the penalty matrix, each in two files; nothing of an earlier report
     assert (folder / "figures" / "penalty.pdf").read_bytes() == b"%PDF of penalty"
-    table = Store.open(full).table()
+    table = read_rounds(full)
     pd.testing.assert_frame_equal(pd.read_parquet(folder / "results.parquet"), table, check_dtype=False)
     assert len(pd.read_csv(folder / "results.csv")) == len(table) == 72
     tex = (folder / "tables" / "00-digits-low-standard.tex").read_text()
@@ -153,7 +154,7 @@ def test_the_same_store_gives_the_same_page(full: Path) -> None:
 def test_numbers_in_the_page_are_those_of_the_table(tmp_path: Path) -> None:
     build(tmp_path, SMALL)
     text = re.sub(r"\s+", " ", read(tmp_path).text)
-    frame = Store.open(tmp_path).table()
+    frame = read_rounds(tmp_path)
     final = frame[(frame["query"] == "badge") & (frame["round"] == 2)].set_index("seed")["score"]
     base = frame[(frame["query"] == "random") & (frame["round"] == 2)].set_index("seed")["score"]
     assert f"{100 * final.mean():.1f} ±" in text
@@ -323,7 +324,7 @@ def test_paid_labels_have_their_scores(tmp_path: Path) -> None:
     found = tables["00-digits-low-standard-paid"]
     assert found.columns == ["Paid", "Training set", "Random", "BADGE"]
     assert [(row[0].text, row[1].text) for row in found.rows] == [("300", "50"), ("325", "75"), ("350", "100")]
-    frame = store.table()
+    frame = rounds_table(store)
     one = frame[(frame["query"] == "badge") & (frame["round"] == 2)]["score"].item()
     assert found.rows[2][3].text == f"{100 * one:.1f} (1)"
     assert found.rows[1][3].text.count("±") == 1

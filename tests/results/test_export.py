@@ -14,6 +14,7 @@ from fathom.core.records import FathomError, digest
 from fathom.results import export as module
 from fathom.results.export import COLUMNS, export, read_all, read_results, specs
 from fathom.store.store import Store
+from fathom.store.tables import rounds_table
 
 ROOT = Path(__file__).parents[2]
 KEPT = sorted((ROOT / "results").glob("*.parquet"))
@@ -41,7 +42,7 @@ def test_a_round_trip(out: Path, tmp_path: Path) -> None:
     assert set(COLUMNS) <= set(frame)
     assert len(frame) == 3 + 3 + 3 + 2
     assert specs(frame) == list(store.study.runs)
-    table = store.table()
+    table = rounds_table(store)
     for name in ("run", "round", "budget", "paid", "score", "accuracy", "log_loss", "seconds_train"):
         assert frame[name].tolist() == table[name].tolist(), name
     for spec in store.study.runs:

@@ -21,6 +21,7 @@ from fathom.stats import curves
 from fathom.stats.penalty import Penalty, penalty_matrix
 from fathom.stats.savings import LabelSaving, label_savings
 from fathom.store.store import Store
+from fathom.store.tables import rounds_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +56,7 @@ class StudyResults:
         store = Snapshot(out)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            frame = store.table()
+            frame = rounds_table(store)
             runs = [RunState(s, len(store.rounds(s)), _planned(store.regime(s))) for s in store.study.runs]
             results = cls(store, frame, runs)
             # Everything that comes from disk is read here, while warnings are caught, so that all damage is reported.
