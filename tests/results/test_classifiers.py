@@ -1,4 +1,4 @@
-"""Which classifier a query method has, what it is measured against, and what is said of it."""
+"""Classifier of a query method, the reference of its gain, and the notes in reports."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -94,4 +94,4 @@ def test_gains_and_savings_of_bald_are_those_over_the_control(tmp_path: Path) ->
     assert "Measured from the matched control" in told
     assert "Random (dropout=0.5) gained" not in told
     assert "the best of 2 methods" in told  # the control is not ranked
-    assert "measured from Random (dropout=0.5)" in dict(warnings(results))["Two classifiers"]
+    assert "measured from Random (dropout=0.5)" in dict(warnings(results))["Different classifiers"]

@@ -1,4 +1,4 @@
-"""Results files: what they hold, and that every one that was ever kept can be read."""
+"""Results files: content, round trip, and that every committed one can be read."""
 
 import json
 import sys
@@ -28,7 +28,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = build(root, PLAN)
     store.retry(store.study.settings[0], 1, "fp32", "made up")
     again = Store(root)
-    for spec in store.study.runs:  # done again, as a retry asks
+    for spec in store.study.runs:  # repeated, as a retry asks
         regime = regime_of(PLAN, spec.paradigm)
         again.begin_run(spec, regime)
         for record in rounds_of(spec, regime, PLAN)[: PLAN.stop(spec)]:

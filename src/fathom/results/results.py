@@ -266,7 +266,7 @@ class StudyResults:
 
     @cached_property
     def seconds(self) -> float:
-        """Seconds of all recorded work: rounds and shared work (pre-training, features, HP search, round 0, full data)."""
+        """Seconds of all recorded work: rounds and shared work, such as pre-training and HP search."""
         clocks = [clock for kind in SHARED_JOBS for _, clock in self.store.records(kind.folder).values()]
         shared = sum(clock.get("seconds", 0.0) for clock in clocks)
         return float(shared + (self.frame["seconds_total"].sum() if "seconds_total" in self.frame else 0.0))
