@@ -232,7 +232,7 @@ def test_of_equally_good_hps_the_earlier_in_the_grid_is_chosen(tmp_path: Path, g
     """Learning rates so small that nothing is learned give equal scores."""
     paradigm = PARADIGM.replace("lr=0.1", f"lr={grid}, search=1")
     run_study(study(("random",), paradigm=paradigm), tmp_path / "out", workers=0)
-    ((choice, _),) = Store.open(tmp_path / "out").records("shared/hparams").values()
+    ((choice, _),) = Store.open(tmp_path / "out").records("shared/hp-choice").values()
     first, second = choice["table"]
     assert first["mean"] == second["mean"]
     assert choice["chosen"] == first["hparams"]

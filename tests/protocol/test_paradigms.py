@@ -109,7 +109,7 @@ def test_every_seed_and_recipe_has_an_encoder_of_its_own(tmp_path: Path) -> None
     context = lab_of(tmp_path)
     for paradigm, seed in ((SELF_SL, 0), (SELF_SL, 1), (SELF_SL.replace("pretrain_epochs=3", "pretrain_epochs=4"), 0)):
         prepare_state(context, "digits", context.paradigm(paradigm), seed)
-    encoders = [content["tensors"] for content, _ in context.store.records("shared/prepared").values()]
+    encoders = [content["tensors"] for content, _ in context.store.records("shared/pretrain").values()]
     assert len(set(encoders)) == len(encoders) == 3
 
 
