@@ -19,7 +19,7 @@ DROPOUT = 0.5  # rate of the classifier of methods that need draws
 CROSSED, MATCHED = "†", "‡"  # marks of a comparison: across two classifiers, with the matched control
 
 
-def dropout_of(paradigm: str, query: str) -> float:
+def classifier_dropout(paradigm: str, query: str) -> float:
     """Dropout of the classifier that a query method is run with, by the rule of `protocol.dropout`.
 
     Works on spec strings alone, as a report must not import torch or need the plug-ins of the study.
@@ -59,7 +59,7 @@ class Classifiers:
     @classmethod
     def of(cls, paradigm: str, queries: Iterable[str], baseline: str) -> "Classifiers":
         """Classifiers of a paradigm and query methods, given as spec strings."""
-        return cls({query: dropout_of(paradigm, query) for query in queries}, baseline)
+        return cls({query: classifier_dropout(paradigm, query) for query in queries}, baseline)
 
     @property
     def mixed(self) -> bool:

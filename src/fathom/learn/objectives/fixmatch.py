@@ -4,7 +4,7 @@ A guess about an image is made on a weakly augmented view and, where it is confi
 one. Distribution alignment keeps the guesses as a whole from drifting to some of the classes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -91,8 +91,7 @@ class FixMatch(Objective):
         task: The round's task; of its pool only the images exist.
         network: What is trained.
         views: Transforms of labeled images, weak views and strong views.
-        steps: Steps of an epoch.
-        batch_size: Labeled images of a step.
+        sizes: Labeled images of each step of an epoch, all equal (as `supervised.Supervised` takes them).
         guessing: How pseudo-labels are made.
         imbalance: As in `supervised.Supervised`; of the labeled part alone.
         streams: The round's streams: `order`, `augment`, `dropout`.
@@ -108,19 +107,19 @@ class FixMatch(Objective):
         task: Task,
         network: Network,
         views: tuple[Transform, Transform, Transform],
-        steps: int,
-        batch_size: int,
+        sizes: Sequence[int],
         guessing: PseudoLabels,
         imbalance: str,
         streams: Streams,
         precision: str = "auto",
     ) -> None:
-        self.network, self.views, self.steps, self.guessing, self.precision = network, views, steps, guessing, precision
+        self.network, self.views, self.guessing, self.precision = network, views, guessing, precision
+        self.steps = len(sizes)
         self.device, self.streams = task.images.device, streams
         pool = task.pool if len(task.pool) else task.images
         self.take, self.labels = make_reader(task.images), task.labels
         self.take_unlabeled, self.unlabeled = make_reader(pool), len(pool)
-        self.sizes = (batch_size, guessing.mu * batch_size)
+        self.sizes = (sizes[0], guessing.mu * sizes[0])
         counted = task.labels.cpu()
         self.draw = oversampling_weights(counted, task.num_classes) if imbalance == "oversample" else None
         weights = class_weights(counted, task.num_classes) * len(counted)

@@ -168,7 +168,8 @@ class SemiSL(recipe.NoPretraining, recipe.NoBackbone):
         )
         rule = _imbalance_rule(plan.imbalance, task)
         views = (plain, weak, strong)
-        objective = FixMatch(task, network, views, plan.steps, plan.batch_size, guessing, rule, streams, precision)
+        sizes = [plan.batch_size] * plan.steps
+        objective = FixMatch(task, network, views, sizes, guessing, rule, streams, precision)
         how = Optimization(
             float(hparams["lr"]),
             float(hparams["weight_decay"]),
