@@ -76,7 +76,7 @@ def test_it_looks_at_twenty_points_whatever_the_epochs(tmp_path: Path) -> None:
 def test_watchers_hear_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[dict[str, object]] = []
     first = checkpointer(tmp_path, tell=told.append)
-    first._told = -1e9
+    first._reported = -1e9
     first.tell(3, 10, {"loss": 1.5, "val_score": float("nan")})
     assert Store(tmp_path).in_progress() == told == [{"job": "shared/pretrain/x", "done": 3, "of": 10, "loss": 1.5}]
     first.close()

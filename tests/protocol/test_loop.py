@@ -17,6 +17,7 @@ from fathom.protocol.context import WorkerContext
 from fathom.protocol.split import Split
 from fathom.query.method import build_query
 from fathom.store.store import Store
+from fathom.store.tables import rounds_table
 
 METHODS = ("random", "entropy", "least-confidence", "margin", "variation-ratios", "bald", "core-set", "badge")
 
@@ -36,7 +37,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def test_every_cell_is_filled(whole: Store) -> None:
-    table = whole.table()
+    table = rounds_table(whole)
     assert len(table) == 5 * 2 * 3
     assert table[["accuracy", "balanced_accuracy", "macro_f1", "log_loss", "ece", "val_score"]].notna().all().all()
     assert table["accuracy"].between(0, 1).all()

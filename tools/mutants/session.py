@@ -109,10 +109,10 @@ class Session:
         return list(dict.fromkeys(f.relative_to(self.tree).as_posix() for f in files))
 
     def tests_for(self, mutant: Mutant, coverage: dict[str, Record]) -> list[str]:
-        """The tests of a mutant, file by file, the fastest file first, up to the limit.
+        """The tests of a mutant, the fastest ones up to the limit, in the order of their files, the fastest file first.
 
-        First the tests that run its lines. Then the others of their files, since a fixture or a cache may have run the
-        lines once for all of them. Where lines run on import alone, the tests that run any line of the file.
+        First come the tests that run its lines. Then the others of their files, since a fixture or a cache may have run
+        the lines once for all of them. Where lines run on import alone, the tests that run any line of the file.
         """
         wanted = [str(n) for n in range(mutant.span[0], mutant.span[1] + 1)]
         direct: dict[str, list[str]] = {}
@@ -123,19 +123,18 @@ class Session:
             direct[file] = [t for n in wanted for t in lines.get(n, ())]
         chosen = direct if any(direct.values()) else around
         files = [file for file in coverage if chosen[file]]
-        first = {file: [t for t in coverage[file]["seconds"] if t in set(chosen[file])] for file in files}
-        rest = {file: [t for t in coverage[file]["seconds"] if t not in set(chosen[file])] for file in files}
+        seconds = {test: spent for file in files for test, spent in coverage[file]["seconds"].items()}
+        runs_it = {test for file in files for test in chosen[file]}
         tests: list[str] = []
-        spent = 0.0
-        for group in (first, rest):
-            seconds = {file: sum(coverage[file]["seconds"][t] for t in group[file]) for file in files}
-            for file in sorted(files, key=seconds.__getitem__):
-                for test in group[file]:
-                    spent += coverage[file]["seconds"][test]
-                    if tests and spent > self.limit:
-                        return tests
-                    tests.append(test)
-        return tests
+        left = self.limit
+        for test in sorted(seconds, key=lambda test: (test not in runs_it, seconds[test])):
+            if tests and seconds[test] > left:
+                break
+            tests.append(test)
+            left -= seconds[test]
+        total = {file: sum(seconds[t] for t in tests if t.startswith(f"{file}::")) for file in files}
+        place = {test: number for number, test in enumerate(seconds)}
+        return sorted(tests, key=lambda test: (total[test.partition("::")[0]], test.partition("::")[0], place[test]))
 
     # ------------------------------------------------------------------------------------------------- the mutants
 

@@ -3,11 +3,11 @@
 import json
 from typing import Any
 
+from fathom.core.metrics import UNBOUNDED
 from fathom.core.records import unique
 
 TOLERANCE = 0.02  # of a metric in [0, 1], where the environment is another one
 EXACT = ("round", "budget", "paid", "hparams", "labeled_classes", "seed", "dropout")  # what no environment changes
-UNBOUNDED = ("log_loss",)
 
 
 def compare_records(committed: dict[str, Any], found: dict[str, Any], bitwise: bool) -> tuple[list[str], list[str]]:

@@ -258,9 +258,8 @@ def _best_choice(results: StudyResults, group: ParadigmGroup) -> BestChoice | No
     seeds = sorted(set.intersection(set(base), *map(set, by_member.values()), *map(set, by_method.values())))
     if not seeds:
         return None
-    paradigm, by_paradigm = _best(by_member, seeds)
-    query, by_query = _best(by_method, seeds)
-    return BestChoice(group, start, paradigm, query, budgets, seeds, by_paradigm, by_query)
+    member, method = _best(by_member, seeds), _best(by_method, seeds)
+    return BestChoice(group, start, member[0], method[0], budgets, seeds, member[1], method[1])
 
 
 def _key(kind: str, what: object) -> str:
