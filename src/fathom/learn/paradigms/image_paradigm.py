@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
-from typing import Any, Self
+from typing import Any, TypeVar
 
 from torch import nn
 
@@ -18,6 +18,7 @@ from fathom.learn.task import Checkpointer, HParams, State, Task, Unlabeled
 from fathom.learn.training.batching import LAST_BATCH, batch_sizes
 from fathom.learn.training.fit import Optimization
 
+P = TypeVar("P", bound="ImageParadigm")  # typing.Self is refused by the shape checks of the tests (beartype)
 LARGE = 96  # pixels from which the study's mini-batches are those of large images
 
 
@@ -74,7 +75,7 @@ class ImageParadigm(recipe.NoBackbone):
         changed = [f"{n}={getattr(plan, n)}" for n in self.reported if getattr(plan, n) != getattr(study, n)]
         return f"{'short' if self.recipe == 'short' else 'changed'} ({', '.join(changed)})" if changed else "study"
 
-    def resolved(self) -> Self:
+    def resolved(self: P) -> P:
         """A copy with the fields of a short recipe written out, wherever a field still has the study's value.
 
         A field that is given with the study's value cannot be told from one that is left out: a spec string holds only
@@ -86,7 +87,7 @@ class ImageParadigm(recipe.NoBackbone):
         changed = {name: value for name, value in self.short.items() if getattr(self, name) == defaults[name]}
         return self.replaced(**changed, recipe="study")
 
-    def replaced(self, **changes: Any) -> Self:
+    def replaced(self: P, **changes: Any) -> P:
         """A copy with other values of some fields."""
         return replace(self, **changes)  # type: ignore[type-var]
 
@@ -148,7 +149,7 @@ class SupervisedParadigm(ImageParadigm):
         plan = self.resolved()
         return recipe.combinations(lr=plan.lr, weight_decay=plan.weight_decay, augmentation=plan.augmentation)
 
-    def benchmark_copy(self, images: int) -> Self:
+    def benchmark_copy(self: P, images: int) -> P:
         """A copy cut down to one epoch of about `images` samples, for measuring speed."""
         return self.resolved().replaced(epochs=1, epoch_size=images, warmup=0)
 
