@@ -13,8 +13,8 @@ HEAD = """# The command line
 Written by `make docs` from the help texts of the command; edit those, not this page.
 
 Results go to standard output, progress and mistakes to standard error. Exit status: 0 done; 1 a check found something;
-2 a mistake that the message says how to mend; 3 some runs failed or are not finished; 75 ended by SIGTERM and 130 by
-Ctrl-C, and the same command again goes on.
+2 a mistake that the message explains; 3 some runs failed or are not finished; 75 stopped by SIGTERM, 130 stopped by
+Ctrl-C (run the same command again to resume).
 """
 
 

@@ -56,7 +56,7 @@ def test_no_global_randomness_and_no_fixed_device(path: Path) -> None:
 # Everything else hands bytes to `store.atomic_files`, so that a file is there whole or not at all.
 WRITERS = {
     "store/atomic_files.py": "the one place that writes records, encoders, exports and figures",
-    "data/cache/pixels.py": "streams decoded images, larger than memory, into a part file and renames it when complete",
+    "data/cache/cache_file.py": "renames a part file when it is complete: decoded images are larger than memory",
     "data/cache/feature_file.py": "appends features to a part file, so that an interrupted pass resumes",
     "data/files/download.py": "appends to a part file, so that an interrupted download resumes",
     "recheck/recompute.py": "copies records into a temporary folder where a system has no links",
@@ -156,4 +156,4 @@ def test_no_function_takes_more_than_eight_parameters(path: Path) -> None:
 def test_no_room_has_more_than_about_twenty_files() -> None:
     folders = {path.parent for path in SOURCES}
     crowded = {folder: len(list(folder.glob("*.py"))) for folder in folders}
-    assert {str(folder): count for folder, count in crowded.items() if count > 22} == {}
+    assert {str(folder): count for folder, count in crowded.items() if count > 20} == {}

@@ -23,6 +23,7 @@ from fathom.estimate.plan import estimate_plan
 from fathom.protocol.context import WorkerContext
 from fathom.report.report import report
 from fathom.store.store import Store
+from fathom.store.tables import rounds_table
 
 # ------------------------------------------------------------------------------------------------------ CIFAR-10
 
@@ -135,7 +136,7 @@ def skin_study(skin: Skin, tmp_path_factory: pytest.TempPathFactory) -> Store:
 def test_lesions_are_scored_by_balanced_accuracy(skin_study: Store) -> None:
     ((_, facts),) = skin_study.facts().items()
     assert (facts["metric"], len(facts["class_names"])) == ("balanced_accuracy", 7)
-    table = skin_study.table()
+    table = rounds_table(skin_study)
     assert len(table) == 2 * 2 * 3
     assert set(table["metric"]) == {"balanced_accuracy"}
     assert (table["score"] == table["balanced_accuracy"]).all()

@@ -1,4 +1,4 @@
-"""The audit of a store: verdicts follow what it holds, and name it."""
+"""Audit of a study: verdicts and evidence follow its records."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -121,7 +121,7 @@ def test_roll_out_data_want_a_freeze_that_is_followed(tmp_path: Path) -> None:
     held = replace(SMALL, held_out=("digits",))
     found = of(build(tmp_path / "none", held))["rollout"]
     assert found.verdict == "fail"
-    assert "no freeze says" in found.evidence
+    assert "names no freeze" in found.evidence
     kept = {**decided(build(tmp_path / "dev", SMALL).study), "hash": "0123", "frozen": "2001-01-01T00:00:00+00:00"}
     assert of(build(tmp_path / "kept", replace(held, freeze=kept)))["rollout"].verdict == "pass"
     found = of(build(tmp_path / "more", replace(held, freeze={**kept, "queries": ["random"]})))["rollout"]
@@ -137,4 +137,4 @@ def test_the_report_has_the_audit(tmp_path: Path, undrawn: None) -> None:
     assert audit_summary(findings).startswith("Pitfalls: ")
     assert all(f"{f.rule.title}: {f.verdict}</dt>" in html for f in findings)
     assert {f.verdict for f in findings} <= set(VERDICTS)
-    assert "validation labels 250; left off the bill in 0" in html
+    assert "validation labels: 250; not paid in 0 rounds" in html

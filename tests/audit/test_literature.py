@@ -1,4 +1,4 @@
-"""Published studies against the five pitfalls: what the paper's text says, and no more."""
+"""Audit of published studies: what the text of the paper says, and no more."""
 
 import json
 import subprocess

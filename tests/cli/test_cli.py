@@ -58,7 +58,7 @@ def late(view, size, stream):
 
 
 class Said(NamedTuple):
-    """What a call of the command said."""
+    """Output of one call of the command."""
 
     status: int
     out: str
@@ -333,7 +333,7 @@ def test_ctrl_c_while_the_report_is_written_says_how_to_write_it(
     said = call(*words)
     assert said.status == 130
     assert said.err.endswith(f"Stopped. All rounds are kept in {out}. Write the report with:\n  fathom report {out}\n")
-    assert ("6 of 6 trainings" in said.out) == (verb == "run")  # told before the report is begun
+    assert ("6 of 6 trainings" in said.out) == (verb == "run")  # printed before the report is written
 
 
 def test_ctrl_c_elsewhere_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -398,7 +398,7 @@ def test_a_damaged_study_file_is_told_and_mended_by_the_same_run(finished: Path,
         warnings.simplefilter("default")
         said = call("run", path, "--out", out, "--workers", 0, "--no-report")
     assert said.status == 0, said.err
-    assert "written anew, as all 2 runs here are of this study" in said.err
+    assert "written again, as all 2 runs here are of this study" in said.err
     assert "6 of 6 trainings" in said.out
     assert "2 of 2 runs complete" in call("status", out).out
 

@@ -92,7 +92,7 @@ def test_only_the_last_query_may_find_too_few():
     with pytest.raises(FathomError) as caught:
         fits(on, build_regime("custom(start=40, query_size=30, rounds=4, val_size=25)", on))
     assert "4 rounds need 130 training labels, the pool has 100 images" in str(caught.value)
-    assert "type custom(query_size=30, rounds=3, start=40, val_size=25)" in str(caught.value)
+    assert "use custom(query_size=30, rounds=3, start=40, val_size=25)" in str(caught.value)
 
 
 def test_a_class_that_is_too_small_is_named():
@@ -119,10 +119,10 @@ def test_what_passes_can_be_drawn_and_what_is_advised_passes(data, balanced, see
     try:
         train, val = fits(on, made, seed)
     except FathomError as error:
-        if "type custom" not in (message := str(error)):
+        if "use custom" not in (message := str(error)):
             assert "leave out the rare classes" in message
             return
-        made = build_regime(message[message.index("type custom") + 5 :], on)
+        made = build_regime(message[message.index("use custom") + 4 :], on)
         if "10 classes need" in message or "classes need a starting set" in message:
             return  # the start was mended; the rest may have to be, in a second step
         train, val = fits(on, made, seed)

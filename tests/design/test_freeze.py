@@ -75,7 +75,7 @@ def test_a_roll_out_follows_what_was_frozen(tmp_path: Path) -> None:
     assert Store.open(tmp_path / "out").study == loaded
     (said,) = [text for title, text in warnings(StudyResults.of(tmp_path / "out")) if title == "Roll-out"]
     assert kept["hash"] in said
-    assert "follows the freeze" in said
+    assert "follow the freeze" in said
 
 
 def test_results_that_are_older_than_the_freeze_are_no_roll_out(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_results_that_are_older_than_the_freeze_are_no_roll_out(tmp_path: Path) 
     titles = dict(warnings(StudyResults.of(tmp_path / "late")))
     assert "younger than the first result" in titles["Not a roll-out"]
     build(tmp_path / "none", plan)
-    assert "no freeze says" in dict(warnings(StudyResults.of(tmp_path / "none")))["Not a roll-out"]
+    assert "names no freeze" in dict(warnings(StudyResults.of(tmp_path / "none")))["Not a roll-out"]
     page = report(tmp_path / "none").read_text()
     assert page.index("Not a roll-out") < page.index('<dl class="facts">')
 
@@ -182,7 +182,7 @@ def test_roll_out_data_are_not_frozen(tmp_path: Path) -> None:
 def test_a_freeze_is_never_changed(tmp_path: Path) -> None:
     path = freeze(study())
     before = path.read_bytes()
-    with pytest.raises(FathomError, match="says something else"):
+    with pytest.raises(FathomError, match="exists with other content"):
         freeze(study(("random", "margin")))
     assert path.read_bytes() == before
 
@@ -202,7 +202,7 @@ def test_what_is_no_freeze_is_refused(tmp_path: Path) -> None:
 def test_a_dataset_of_a_store_that_says_no_role_is_development(tmp_path: Path) -> None:
     store = Store(tmp_path / "old")
     store.put("datasets/a", {"name": "own/held-out", "metric": "accuracy"})
-    assert (role_of("own/held-out"), role_of("own/held-out", store)) == ("roll-out", "development")
+    assert (role_of("own/held-out"), role_of("own/held-out", store.facts())) == ("roll-out", "development")
 
 
 def test_one_s_own_images_may_be_roll_out() -> None:

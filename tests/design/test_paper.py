@@ -8,6 +8,7 @@ import pytest
 from tests.published.paper import roll_out
 
 import fathom
+from fathom.api import PlanOptions
 from fathom.core.machine import Machine
 from fathom.core.records import FathomError
 from fathom.data.dataset import DataRoot
@@ -139,7 +140,7 @@ def test_published_hyper_parameters_are_in_the_call_strings_and_leave_nothing_to
     assert said["mio-tcd", "mid", "self-sl"] == "self-sl(augmentation=standard, lr=0.01, weight_decay=0.005)"
     assert said["isic2019", "low", "self-sl"] == "self-sl(augmentation=standard, lr=0.001, weight_decay=0.005)"
     assert said["cifar10-lt", "low", "semi-sl"] == "semi-sl(lr=0.03, weight_decay=0.001)".replace("lr=0.03, ", "")
-    plan = planned("paper/main", hparams="published", only=["dataset=cifar10+mio-tcd"])
+    plan = planned("paper/main", only=["dataset=cifar10+mio-tcd"], options=PlanOptions(hparams="published"))
     assert (plan.trainings_search, plan.experiments) == (0, 90 + 90 + 24)
 
 
@@ -154,7 +155,7 @@ def test_every_design_of_the_paper_can_be_planned_and_is_a_screen_or_less() -> N
 
 
 def test_a_plan_without_files_says_so_and_gives_hours_on_stored_hardware(planned: Any) -> None:
-    plan = planned("paper/main", only=["dataset=cifar10", "regime=low"], profile="h200")
+    plan = planned("paper/main", only=["dataset=cifar10", "regime=low"], options=PlanOptions(profile="h200"))
     assert any("without the files: cifar10" in note for note in plan.notes)
     # 200 epochs of 5,500 images at 83,000 a second are 13 s; FixMatch's 192 million views 39 min.
     assert plan.seconds is not None

@@ -131,7 +131,7 @@ def test_a_missing_device_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ("random(subsample=5)", "looks at 5 samples.*asks for 10"),
+        ("random(subsample=5)", "considers 5 samples.*queries 10"),
         ("batch-bald(num_samples=1)", "num_samples"),
         ("variation-ratios(of=votess)", "votes"),
         ("badge(sampler=x)", "sampler"),

@@ -55,8 +55,9 @@ def commits(out: Path) -> int:
     return len([*out.glob("shared/*/*.json"), *out.glob("runs/*/round-*.json")])
 
 
-def wait_for(out: Path, number: int) -> None:
+def wait_for(out: Path, number: int, process: "subprocess.Popen[bytes]") -> None:
     while commits(out) < number:
+        assert process.poll() is None, "the driver has exited"
         time.sleep(0.01)
 
 
@@ -99,12 +100,12 @@ def test_a_driver_sent_away_and_one_killed_in_the_middle_lose_nothing(
 ) -> None:
     out = tmp_path / "out"
     process = driver(out, two_nodes[2])
-    wait_for(out, 3)
+    wait_for(out, 3, process)
     process.send_signal(signal.SIGUSR2)
     assert process.wait(timeout=30) == 75
     there = commits(out)
     process = driver(out, two_nodes[2])
-    wait_for(out, there + 3)
+    wait_for(out, there + 3, process)
     process.kill()
     process.wait()
     assert run_study(toy(), out, workers=0).finished  # its tasks ended with it, so nobody holds a lock

@@ -17,6 +17,7 @@ from fathom.protocol.tune import retried
 from fathom.registry import registry
 from fathom.results.failures import failures_of, retry_note
 from fathom.store.store import Store
+from fathom.store.tables import rounds_table
 
 
 def diverging(monkeypatch: pytest.MonkeyPatch, above: float) -> list[float]:
@@ -55,7 +56,7 @@ def test_all_runs_of_the_setting_are_done_again_alike(tmp_path: Path, monkeypatc
     assert all(f["retries"] == 0 and "step 2 of epoch 0" in f["message"] for f in failures)
     (record,) = store.records("shared/retries").values()
     assert "step 2 of epoch 0" in record[0]["because"]
-    assert set(store.table()["round"]) == {0, 1, 2}
+    assert set(rounds_table(store)["round"]) == {0, 1, 2}
 
 
 def test_without_a_declaration_the_failure_stays_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

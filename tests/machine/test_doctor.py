@@ -43,7 +43,7 @@ def test_this_machine_as_the_verb_tells_it(tmp_path: Path) -> None:
     assert said["ok"] == (done.returncode == 0) == all(check.state != "fail" for check in found.values())
     assert found["torch"].found == torch.__version__
     assert found["torchvision"].found.startswith(torchvision.__version__)
-    assert (found["data"].state, found["data"].fix) == ("warn", "name it with --data, or --download")
+    assert (found["data"].state, found["data"].fix) == ("warn", "name the folder with --data, or use --download")
     assert "first writer wins" in found["storage: commits"].found
     assert list(tmp_path.iterdir()) == [], "something stayed behind"
     assert {"python", "gpu", "cores", "memory", "cache", "extra timm", "extra ray"} <= set(found)
@@ -62,14 +62,14 @@ def test_official_files_are_found(tmp_path: Path, probed: Callable[..., dict[str
         del os.environ["FATHOM_DATA"]
 
 
-def test_a_broken_pair_is_told_with_the_command_that_mends_it(probed: Callable[..., dict[str, DoctorCheck]]) -> None:
+def test_a_broken_pair_has_the_command_that_fixes_it(probed: Callable[..., dict[str, DoctorCheck]]) -> None:
     error = "RuntimeError: operator torchvision::nms does not exist"
     check = probed(**{k: v for k, v in WELL.items() if k != "torchvision"}, torchvision_error=error)["torchvision"]
     assert (check.state, error in check.found) == ("fail", True)
     assert check.fix.startswith('pip install --force-reinstall "torch==2.15.0" torchvision')
 
 
-def test_a_torch_that_does_not_start_is_told(probed: Callable[..., dict[str, DoctorCheck]]) -> None:
+def test_a_torch_that_does_not_start_is_reported(probed: Callable[..., dict[str, DoctorCheck]]) -> None:
     found = probed(torch_error="ImportError: libcudart.so.13: cannot open shared object file")
     assert found["torch"].state == "fail"
     assert "libcudart.so.13" in found["torch"].found
@@ -78,27 +78,27 @@ def test_a_torch_that_does_not_start_is_told(probed: Callable[..., dict[str, Doc
 
 
 @pytest.mark.parametrize(
-    ("said", "state", "found", "mend"),
+    ("said", "state", "found", "fix"),
     [
-        ({}, "warn", "driver 470.1 does not go with CUDA 13.2: too old (found version 11040)", "renew the driver"),
-        ({"build": ""}, "warn", "built for the CPU alone", "--torch-backend=auto"),
+        ({}, "warn", "driver 470.1 does not work with CUDA 13.2: too old (found version 11040)", "update the driver"),
+        ({"build": ""}, "warn", "built for the CPU only", "--torch-backend=auto"),
         ({"gpus": [["NVIDIA H100", 80 * 2**30]]}, "ok", "NVIDIA H100 (80 GiB); CUDA 13.2, driver 470.1", ""),
         ({"gpu_error": "RuntimeError: no kernel image"}, "fail", "no kernel image", "--device cpu"),
     ],
 )
-def test_a_gpu_that_torch_cannot_use_is_told(
+def test_a_gpu_that_torch_cannot_use_is_reported(
     probed: Callable[..., dict[str, DoctorCheck]],
     monkeypatch: pytest.MonkeyPatch,
     said: dict[str, Any],
     state: str,
     found: str,
-    mend: str,
+    fix: str,
 ) -> None:
     monkeypatch.setattr(doctor, "_driver", lambda: "470.1")
     check = probed(**(WELL | {"warnings": ["too old (found version 11040)"]} | said))["gpu"]
     assert check.state == state
     assert found in check.found
-    assert mend in check.fix
+    assert fix in check.fix
 
 
 @pytest.mark.parametrize("body", ["import os; os.abort()", "raise SystemExit(3)", "print('no JSON')"])
@@ -123,9 +123,9 @@ def refuse(*_: Any, **__: Any) -> None:
     raise OSError(95, "Operation not supported")
 
 
-def test_a_folder_without_hard_links_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_without_hard_links_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "link", refuse)
-    found = {name: (state, text, mend) for name, state, text, mend in storage.try_storage(tmp_path)}
+    found = {name: (state, text, fix) for name, state, text, fix in storage.try_storage(tmp_path)}
     assert found["links"][0] == "warn"
     assert "Operation not supported" in found["links"][1]
     assert "NFSv4" in found["links"][2]
@@ -147,7 +147,7 @@ def test_a_folder_that_may_not_be_written_fails(tmp_path: Path) -> None:
     assert storage.try_storage(tmp_path)[0][1] == "fail"
 
 
-def test_little_room_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_little_room_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for free, state in ((2**20, "fail"), (5 * 2**30, "warn"), (2**40, "ok")):
         monkeypatch.setattr(storage.shutil, "disk_usage", lambda _, free=free: type("Usage", (), {"free": free}))
         assert storage._room(tmp_path)[1] == state

@@ -1,4 +1,4 @@
-"""Long work that is killed goes on from what its journal kept, to the same result."""
+"""Long work that is killed resumes from its checkpoint, to the same result."""
 
 import os
 import signal
@@ -76,7 +76,7 @@ def test_it_looks_at_twenty_points_whatever_the_epochs(tmp_path: Path) -> None:
 def test_watchers_hear_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[dict[str, object]] = []
     first = checkpointer(tmp_path, tell=told.append)
-    first._told = -1e9
+    first._reported = -1e9
     first.tell(3, 10, {"loss": 1.5, "val_score": float("nan")})
     assert Store(tmp_path).in_progress() == told == [{"job": "shared/pretrain/x", "done": 3, "of": 10, "loss": 1.5}]
     first.close()
@@ -103,7 +103,7 @@ def test_a_number_of_seconds_that_is_none_is_refused(tmp_path: Path, monkeypatch
         checkpointer(tmp_path)
 
 
-# ------------------------------------------------------------------------------------------- goes on, and from where
+# ------------------------------------------------------------------------------------------- resumes, and from where
 
 RUNNER = """
 import sys

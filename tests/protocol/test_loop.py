@@ -18,13 +18,14 @@ from fathom.protocol.context import WorkerContext
 from fathom.protocol.split import Split
 from fathom.query.method import build_query
 from fathom.store.store import Store
+from fathom.store.tables import rounds_table
 
 METHODS = ("random", "entropy", "least-confidence", "margin", "variation-ratios", "bald", "core-set", "badge")
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """A study of every kind of method, two seeds, an HP search and a ceiling, run in this process."""
+    """A study of every kind of method, two seeds, an HP search and full data, run in this process."""
     out = tmp_path_factory.mktemp("whole") / "out"
     outcome = run_study(
         study(("random", "entropy", "bald", "core-set", "badge"), (0, 1), paradigm=SEARCHING, full_data=1),
@@ -37,7 +38,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def test_every_cell_is_filled(whole: Store) -> None:
-    table = whole.table()
+    table = rounds_table(whole)
     assert len(table) == 5 * 2 * 3
     assert table[["accuracy", "balanced_accuracy", "macro_f1", "log_loss", "ece", "val_score"]].notna().all().all()
     assert table["accuracy"].between(0, 1).all()
@@ -100,7 +101,7 @@ def test_the_chosen_arm_is_the_shared_round_0(whole: Store) -> None:
             assert whole.rounds(spec)[0].metrics["val_score"] == scores[spec.seed]
 
 
-def test_the_ceiling_is_trained_on_all_labels(whole: Store) -> None:
+def test_full_data_is_trained_on_all_labels(whole: Store) -> None:
     ((content, _),) = whole.records("shared/full-data").values()
     split = WorkerContext(whole, data_root(), torch.device("cpu")).start("digits", whole.study.runs[0].regime, 0)
     assert content["budget"] == len(split.train_ids) > 1000
@@ -127,7 +128,7 @@ def test_a_finished_study_is_left_alone(whole: Store) -> None:
 
 
 class Shuffled(WorkerContext):
-    """A lab whose hidden labels are shuffled: all but starting, validation and test labels."""
+    """A context whose hidden labels are shuffled: all but starting, validation and test labels."""
 
     def split_of(self, spec: RunSpec) -> Split:
         split = super().split_of(spec)
@@ -258,7 +259,7 @@ def test_a_query_of_a_subsample_picks_from_all_of_the_pool(tmp_path: Path) -> No
 
 
 def test_with_dropout_for_all_every_method_has_the_same_classifier(tmp_path: Path) -> None:
-    """Search, round 0 and ceiling have the dropout of the runs; a prediction does not depend on a method's draws."""
+    """Search, round 0 and full data have the dropout of the runs; a prediction does not depend on a method's draws."""
     paradigm = SEARCHING.replace("batch_size", "dropout=all, batch_size")
     queries = ("random", "bald", "bald(draws=5)", "entropy")
     assert run_study(study(queries, paradigm=paradigm, full_data=1), tmp_path / "out", workers=0).finished

@@ -92,7 +92,7 @@ def test_a_run_that_was_stopped_anywhere_does_not_search_twice(tmp_path: Path, m
 def test_what_cannot_be_searched_is_refused_and_divergence_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(FathomError, match=r"searches HPs again in round 3, .* has 3 rounds"):
+    with pytest.raises(FathomError, match=r"searches HPs again in round 3, but .* has 3 rounds"):
         go(tmp_path / "late", AGAIN.replace("retune=1", "retune=3"))
     with pytest.raises(FathomError, match="retune must be rounds from 1, each once"):
         go(tmp_path / "negative", AGAIN.replace("retune=1", "retune=1|-2"))

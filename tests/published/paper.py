@@ -1,4 +1,4 @@
-"""The published study's numbers, and stand-ins for roll-out data sets where they are not registered."""
+"""Stand-ins for roll-out datasets where they are not registered."""
 
 from pathlib import Path
 

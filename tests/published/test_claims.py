@@ -1,4 +1,4 @@
-"""The claims of the study, put to the published numbers and to made-up runs in which the answer is known."""
+"""Claims of the published study, tested on the published numbers and on synthetic runs with known answers."""
 
 import dataclasses
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.published.beside import as_published, build, cells
+from tests.published.synthetic import as_published, build, cells
 
 from fathom.core.records import RunSpec, Setting
 from fathom.published import tables

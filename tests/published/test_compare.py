@@ -1,4 +1,4 @@
-"""Cells beside the published ones: what is compared, what is refused, and the verdicts."""
+"""Comparison with published cells: matching, refusals with their reasons, verdicts."""
 
 import dataclasses
 import json
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import stats
-from tests.published.beside import build, cells, sized
+from tests.published.synthetic import build, cells, sized
 from tests.results import synthetic
 
 from fathom.cli import main
@@ -179,14 +179,14 @@ def test_json_holds_no_nan(tmp_path: Path) -> None:
 def test_the_report_has_the_section_where_it_concerns_the_study(tmp_path: Path, undrawn: None) -> None:
     build(tmp_path / "a", [*cells(**LOW), *cells(dataset="cifar10", paradigm="self-sl", regime="low")])
     page = report(tmp_path / "a").read_text(encoding="utf-8")
-    assert "Beside the published numbers" in page
+    assert "Comparison with the published numbers" in page
     assert "Of 11 comparable cells" in page  # with BatchBALD
     assert page.count("agrees") > 2
     assert (tmp_path / "a/report/tables/published.tex").is_file()
     assert (tmp_path / "a/report/tables/claims.tex").is_file()
     assert tables.caveats()["badge-duplicates"] in page
     synthetic.build(tmp_path / "b", synthetic.Plan(datasets=("digits",), seeds=2, rounds=3))
-    assert "Beside the published" not in report(tmp_path / "b").read_text(encoding="utf-8")
+    assert "Comparison with the published" not in report(tmp_path / "b").read_text(encoding="utf-8")
 
 
 def test_the_verb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

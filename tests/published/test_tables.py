@@ -1,4 +1,4 @@
-"""The published figures: recomputed, their derived tables come out as the study notes print them."""
+"""Published numbers: derived tables come out as the study notes print them."""
 
 import math
 from collections.abc import Callable

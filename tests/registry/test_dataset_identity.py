@@ -49,7 +49,7 @@ def test_the_report_counts_by_the_rule(tmp_path: Path) -> None:
     results = StudyResults.of(tmp_path / "three")
     table = across_table(results)
     assert table is not None
-    row = {name: cell for name, cell in zip(table.columns, table.rows[0], strict=True)}
+    row = dict(zip(table.columns, table.rows[0], strict=True))
     assert row["Datasets"].text == "3"
     gains = results.gains.set_index("dataset")["aubc"]
     means = [gains[list(VARIANTS[:2])].mean(), gains[list(VARIANTS[2:4])].mean(), gains[VARIANTS[4]]]

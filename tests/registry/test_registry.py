@@ -1,4 +1,4 @@
-"""Call-strings round-trip and are safe; members are found by reading source; errors name the nearest name."""
+"""Spec strings round-trip and are safe; members are found by reading source; errors name the nearest name."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Figures: the same bytes twice, embedded fonts, and a part of a page that keeps to itself."""
+"""Figures: reproducible bytes, embedded fonts, and inline SVG with its own ids."""
 
 import re
 from dataclasses import replace
@@ -10,7 +10,7 @@ import pytest
 from tests.stats.test_penalty import NAMES, same, table, worse_and_worse
 
 from fathom.report.drawing import Drawing
-from fathom.report.figures import bought_figure, curve_figure, gain_figure, penalty_figure
+from fathom.report.figures import curve_figure, gain_figure, penalty_figure, queried_figure
 from fathom.report.style import COLORS, method_styles
 from fathom.results.names import label
 from fathom.stats.curves import budget_curves, gain_curves
@@ -26,7 +26,7 @@ def all_figures(seeds: int = 3, rounds: int = 4, classes: int = 4) -> list[Drawi
         curve_figure("curves", budget_curves(frame), STYLES, "balanced_accuracy", 0.9),
         gain_figure("gains", gain_curves(frame, "random"), STYLES, "random", "accuracy"),
         penalty_figure("penalty", penalty_matrix(frame, draws=20), STYLES),
-        bought_figure("classes", [1 / classes] * classes, {q: [3] * classes for q in NAMES}, names, STYLES),
+        queried_figure("classes", [1 / classes] * classes, {q: [3] * classes for q in NAMES}, names, STYLES),
     ]
 
 
@@ -73,7 +73,7 @@ def test_names_are_escaped(drawings: list[Drawing]) -> None:
 
 def test_classes_in_any_letters_are_drawn() -> None:
     names = ["\u65e5\u672c", "$a^$", "a & b", 'say "cheese"']
-    drawing = bought_figure("b", [0.25] * 4, {"random": [1, 2, 3, 4]}, names, STYLES)
+    drawing = queried_figure("b", [0.25] * 4, {"random": [1, 2, 3, 4]}, names, STYLES)
     assert "\u65e5\u672c" in drawing.inline
     assert "$a^$" in drawing.inline
     assert "a &amp; b" in drawing.inline
@@ -95,10 +95,10 @@ def test_the_smallest_study_and_many_classes_are_drawn() -> None:
 def test_one_method_alone_is_drawn() -> None:
     frame = table(same(3, 4, np.random.default_rng(0), methods=1))
     assert curve_figure("c", budget_curves(frame), STYLES, "accuracy").inline.count("<svg") == 1
-    assert bought_figure("b", [0.5, 0.5], {"random": [4, 2]}, ["a", "b"], STYLES).inline.count("<svg") == 1
+    assert queried_figure("b", [0.5, 0.5], {"random": [4, 2]}, ["a", "b"], STYLES).inline.count("<svg") == 1
 
 
-def test_a_method_keeps_its_looks_and_a_variation_takes_others() -> None:
+def test_a_method_keeps_its_stylesand_a_variation_takes_others() -> None:
     many = [*NAMES, "bald(draws=20)", "my_al/margin", "margin", "bald(draws=5)"]
     found = method_styles(many)
     assert found["bald"].light == COLORS["bald"][0] == method_styles(["bald"])["bald"].light
@@ -114,15 +114,15 @@ def test_an_empty_penalty_matrix_is_drawn() -> None:
 
 
 def test_what_was_not_compared_is_a_dash_and_what_was_in_part_is_marked() -> None:
-    looks_ = method_styles(["good", "bad", "worst"])
-    whole = penalty_figure("p", worse_and_worse(), looks_).inline
+    styles = method_styles(["good", "bad", "worst"])
+    whole = penalty_figure("p", worse_and_worse(), styles).inline
     assert "*<" not in whole
     assert not re.search(r">\u2013<", whole)
     holed = worse_and_worse(("d2", "worst"))
-    drawn = penalty_figure("p", holed, looks_).inline
+    drawn = penalty_figure("p", holed, styles).inline
     assert re.findall(r">([\d.]+)\*<", drawn) == ["2.00"]
     never = replace(holed, settings=holed.settings * np.array([[1, 1, 0], [1, 1, 1], [0, 1, 1]]))
-    assert len(re.findall(r">\u2013<", penalty_figure("p", never, looks_).inline)) == 2
+    assert len(re.findall(r">\u2013<", penalty_figure("p", never, styles).inline)) == 2
 
 
 def test_two_seeds_have_no_band_in_the_curves() -> None:

@@ -1,4 +1,4 @@
-"""How numbers are written, in the page and in LaTeX."""
+"""Numbers as text, in the page and in LaTeX."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The report: of complete and broken studies, safe to open, and never saying more than the runs show."""
+"""Report of complete and broken studies: safe to open, and no claim beyond what the runs show."""
 
 import base64
 import hashlib
@@ -21,6 +21,7 @@ from fathom.report.summary import summary, warnings
 from fathom.report.tables import ReportTable, TableCell
 from fathom.results.results import StudyResults
 from fathom.store.store import Store
+from fathom.store.tables import read_rounds, rounds_table
 
 SMALL = Plan(datasets=("digits",), queries=("random", "badge"), seeds=2, rounds=3, classes=CLASSES[:3])
 VOID = {"meta", "br", "hr", "img", "link", "input"}
@@ -84,7 +85,7 @@ def test_it_writes_what_it_says(full: Path) -> None:
         len(list((folder / "figures").iterdir())) == 14
     )  # two settings of three and the penalty matrix, each in two files; nothing of an earlier report
     assert (folder / "figures" / "penalty.pdf").read_bytes() == b"%PDF of penalty"
-    table = Store.open(full).table()
+    table = read_rounds(full)
     pd.testing.assert_frame_equal(pd.read_parquet(folder / "results.parquet"), table, check_dtype=False)
     assert len(pd.read_csv(folder / "results.csv")) == len(table) == 72
     tex = (folder / "tables" / "00-digits-low-standard.tex").read_text()
@@ -132,11 +133,11 @@ def test_ids_are_distinct_links_lead_somewhere_and_tables_have_headers(full: Pat
 
 def test_it_says_what_must_be_known(full: Path) -> None:
     text = Page((full / "report" / "report.html").read_text()).text
-    assert "Not for claims about the published setting" in text
+    assert "support no claim about the published settings" in text
     assert "short: 60 steps a training" in text
     assert "BADGE gained the most over Random" in text
-    assert "With 3 seeds this describes sizes; it does not test" in text
-    assert "Nothing: every run of the study is complete" in text
+    assert "With 3 seeds these numbers describe effect sizes and test nothing" in text
+    assert "None: every run of the study is complete" in text
     assert "n = 3 seeds, 3 budgets each" in text
     assert "A processor" in text
     assert "88b3bff" in text
@@ -153,7 +154,7 @@ def test_the_same_store_gives_the_same_page(full: Path) -> None:
 def test_numbers_in_the_page_are_those_of_the_table(tmp_path: Path) -> None:
     build(tmp_path, SMALL)
     text = re.sub(r"\s+", " ", read(tmp_path).text)
-    frame = Store.open(tmp_path).table()
+    frame = read_rounds(tmp_path)
     final = frame[(frame["query"] == "badge") & (frame["round"] == 2)].set_index("seed")["score"]
     base = frame[(frame["query"] == "random") & (frame["round"] == 2)].set_index("seed")["score"]
     assert f"{100 * final.mean():.1f} ±" in text
@@ -224,7 +225,7 @@ def test_a_study_half_done_says_what_is_missing(tmp_path: Path) -> None:
     assert "1 of 3" in page.text  # complete seeds of BADGE
     assert "NonFiniteError" in page.text
     assert "loss <b>NaN</b>" in page.text
-    assert "1 failed attempt not made good" in page.text
+    assert "1 failed attempt without a later success" in page.text
     assert "complete seeds of badge: 1" in page.text
 
 
@@ -249,32 +250,32 @@ def test_a_baseline_that_was_not_run_is_told(tmp_path: Path) -> None:
 def test_significance_is_claimed_only_where_it_is(tmp_path: Path) -> None:
     plan = replace(SMALL, seeds=6, queries=("random", "badge", "bald"))
     build(tmp_path / "same", replace(plan, effect=lambda query: 0.0))
-    told = " ".join(summary(StudyResults.of(tmp_path / "same")))
-    assert "no gain or loss in AUBC is significant at .05" in told
+    text = " ".join(summary(StudyResults.of(tmp_path / "same")))
+    assert "no gain or loss in AUBC is significant at .05" in text
     build(tmp_path / "better", replace(plan, effect=lambda query: 0.06 if query == "badge" else 0.0))
-    told = " ".join(summary(StudyResults.of(tmp_path / "better")))
-    assert re.search(r"these differ from Random at .05: BADGE on digits.* \(\+\d\.\d points, p (=|<) \.\d+\)\.", told)
-    assert "BALD on" not in told
+    text = " ".join(summary(StudyResults.of(tmp_path / "better")))
+    assert re.search(r"these differ from Random at .05: BADGE on digits.* \(\+\d\.\d points, p (=|<) \.\d+\)\.", text)
+    assert "BALD on" not in text
 
 
 def test_one_seed_claims_nothing(tmp_path: Path) -> None:
     build(tmp_path, replace(SMALL, seeds=1))
-    told = " ".join(summary(StudyResults.of(tmp_path)))
-    assert "in a single seed, without an interval" in told
-    assert "this is a style, not a measurement" in told
+    text = " ".join(summary(StudyResults.of(tmp_path)))
+    assert "in a single seed, without an interval" in text
+    assert "these numbers illustrate, they do not measure" in text
 
 
 def test_methods_with_dropout_are_told_apart(tmp_path: Path) -> None:
     build(tmp_path / "a", replace(SMALL, queries=("random", "bald(draws=20)")))
     assert (
         "Dropout 0.5 for BALD (draws=20); no dropout for Random"
-        in dict(warnings(StudyResults.of(tmp_path / "a")))["Two classifiers"]
+        in dict(warnings(StudyResults.of(tmp_path / "a")))["Different classifiers"]
     )
     build(tmp_path / "b", replace(SMALL, queries=("random", "bald(draws=20)"), paradigms=("standard(dropout=all)",)))
-    assert "Two classifiers" not in dict(warnings(StudyResults.of(tmp_path / "b")))
+    assert "Different classifiers" not in dict(warnings(StudyResults.of(tmp_path / "b")))
 
 
-def test_a_diverged_arm_and_a_grid_of_one_are_shown(tmp_path: Path) -> None:
+def test_a_diverged_entry_and_a_grid_of_one_are_shown(tmp_path: Path) -> None:
     store = build(tmp_path, replace(SMALL, paradigms=("standard(recipe=short)",)))
     name, (content, _) = next(iter(store.records("shared/hp-choice").items()))
     path = tmp_path / "shared" / "hp-choice" / f"{name}.json"
@@ -291,7 +292,7 @@ def test_a_diverged_arm_and_a_grid_of_one_are_shown(tmp_path: Path) -> None:
     path.unlink()
     only = {"hparams": content["chosen"], "scores": [], "mean": None}
     store.put(f"shared/hp-choice/{name}", content | {"table": [only], "seeds": []})
-    assert "one entry, nothing to choose" in hparams()
+    assert "the grid has one entry" in hparams()
 
 
 def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:
@@ -304,7 +305,7 @@ TABLE = "table(path=lesions.csv, size=32)"
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_long_call_strings_stand_once_and_short_names_everywhere_else(tmp_path: Path) -> None:
+def test_long_spec_strings_stand_once_and_short_names_everywhere_else(tmp_path: Path) -> None:
     build(tmp_path, replace(SMALL, datasets=(TABLE, "digits"), paradigms=(LONG,)))
     page, tables = made(tmp_path)
     assert "table · low · standard" in page.text
@@ -323,13 +324,13 @@ def test_paid_labels_have_their_scores(tmp_path: Path) -> None:
     found = tables["00-digits-low-standard-paid"]
     assert found.columns == ["Paid", "Training set", "Random", "BADGE"]
     assert [(row[0].text, row[1].text) for row in found.rows] == [("300", "50"), ("325", "75"), ("350", "100")]
-    frame = store.table()
+    frame = rounds_table(store)
     one = frame[(frame["query"] == "badge") & (frame["round"] == 2)]["score"].item()
     assert found.rows[2][3].text == f"{100 * one:.1f} (1)"
     assert found.rows[1][3].text.count("±") == 1
     assert "(" not in found.rows[1][3].text
-    assert "Labels paid: add 250 for validation." in page.text
-    assert "350 labels paid in all" in page.text
+    assert "Paid labels: 250 more, for validation." in page.text
+    assert "350 paid labels in total" in page.text
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -343,8 +344,8 @@ def test_a_shared_job_that_succeeded_later_is_made_good(tmp_path: Path) -> None:
         store.fail(kind, {**content, "traceback": ""}, {"session": "s", "finished": "2026-11-22T23:00:00+00:00"})
     results = StudyResults.of(tmp_path)
     assert {f["kind"]: f["resolved"] for f in results.failures} == {"full-data": True, "round-0": False, "run": True}
-    assert "1 failed attempt not made good" in dict(warnings(results))["Failures"]
-    assert Page(report_module.Page(results).html()).text.count("(later completed)") == 2
+    assert "1 failed attempt without a later success" in dict(warnings(results))["Failures"]
+    assert Page(report_module.Page(results).html()).text.count("(completed later)") == 2
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -356,7 +357,7 @@ def test_a_method_that_is_missing_somewhere_is_not_ranked_by_what_it_missed(tmp_
     build(tmp_path / "holed", replace(plan, stop=lambda s: 0 if (s.dataset, s.query) == ("digits", "bald") else None))
     told = summary(StudyResults.of(tmp_path / "holed"))[0]
     assert told.startswith("BADGE gained the most")
-    assert "Not ranked, for want of settings: BALD (1 of 2)." in told
+    assert "Not ranked (not run in every setting): BALD (1 of 2)." in told
     page, tables = made(tmp_path / "holed")
     assert "Not compared in all 2 settings: BALD in 1." in page.text
     penalty = tables["penalty"]
@@ -371,7 +372,7 @@ def test_several_environments_are_told_at_the_head_and_where_it_is_said_how(tmp_
     put_environment(store, "def", commit="0000000", since="2026-11-23T09:30:00+00:00")
     text = read(tmp_path).text
     assert text.count("2 environments computed this study, which differ in commit") == 2
-    assert "What they have in common" in text
+    assert "Facts that all environments share" in text
     assert "0000000" in text
 
 

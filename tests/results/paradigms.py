@@ -1,4 +1,4 @@
-"""A made-up study of four paradigms, with all that they leave in a store beside scores."""
+"""Synthetic study of four paradigms, with the records of encoders, features and pseudo-labels."""
 
 from collections.abc import Mapping
 from dataclasses import replace

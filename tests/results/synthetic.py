@@ -1,4 +1,4 @@
-"""A plausible study in a store, written through the store's own interface, without training anything."""
+"""Synthetic study with plausible curves, written through the interface of the store, without training."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ EFFECT = {"random": 0.0, "entropy": -0.02, "bald": 0.01, "core-set": 0.005, "bad
 
 @dataclass(frozen=True)
 class Plan:
-    """What to make up.
+    """Parameters of a synthetic study.
 
     Args:
         datasets, paradigms, queries, seeds: The axes.

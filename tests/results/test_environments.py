@@ -1,4 +1,4 @@
-"""What computed a study: one environment, several, and what names none."""
+"""Environments of a study: one, several, and work without a recorded environment."""
 
 from dataclasses import replace
 from pathlib import Path

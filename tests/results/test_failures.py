@@ -1,4 +1,4 @@
-"""Settings that were done again: their numbers say so, and the failures stay."""
+"""Retried settings: their numbers carry a note, and the failures stay listed."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ MESSAGE = "the loss is not finite in epoch 3, step 7"
 
 @pytest.fixture
 def retried(tmp_path: Path) -> Store:
-    """The second setting was done again with a tenth of the learning rate; one of its four runs is still open."""
+    """A store whose second setting was repeated with a tenth of the learning rate; one of its four runs is open."""
     store = build(tmp_path, PLAN)
     setting = store.study.settings[1]
     runs = [spec for spec in store.study.runs if spec.setting == setting]

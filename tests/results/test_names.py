@@ -1,4 +1,4 @@
-"""Short names: short, and never the same for two."""
+"""Short names: short, and distinct."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -31,7 +31,7 @@ def test_long_values_are_cut_only_where_they_still_differ() -> None:
     assert list(short_names(same).values()) == same
 
 
-def test_what_is_no_call_string_stays() -> None:
+def test_what_is_no_spec_string_stays() -> None:
     assert short_names(["not a (call", "digits"])["not a (call"] == "not a (call"
 
 

@@ -1,4 +1,4 @@
-"""Training paradigms side by side: pairs of a seed at common budgets, the verdict by hand, and what is not compared."""
+"""Comparison of training paradigms: pairs at common budgets, the verdict by hand, and what is not compared."""
 
 import re
 from dataclasses import replace
@@ -13,11 +13,11 @@ from tests.results.synthetic import CLASSES, Plan, build, rounds_of
 
 from fathom.core.records import LabelRegime
 from fathom.report import report as report_module
-from fathom.report.paradigm_figures import arms_figure
+from fathom.report.paradigm_figures import paradigm_figure
 from fathom.report.paradigm_tables import paradigm_table, verdict_details, verdict_words
 from fathom.report.style import LINE_STYLES, line_styles, method_styles
 from fathom.report.summary import summary
-from fathom.results.paradigms import apart, compare_paradigms, paradigm_groups, verdicts
+from fathom.results.paradigms import compare_paradigms, paradigm_groups, verdicts, without_group
 from fathom.results.results import StudyResults
 from fathom.stats.curves import budget_curves
 from fathom.stats.inference import t_interval
@@ -47,12 +47,12 @@ def area(frame: pd.DataFrame, paradigm: str, query: str, seed: int, budgets: lis
     return float(sum((scores[1:] + scores[:-1]) / 2 * np.diff(budgets)) / (budgets[-1] - budgets[0]))
 
 
-def test_one_group_holds_all_that_begin_alike(results: StudyResults) -> None:
+def test_one_group_holds_all_that_start_alike(results: StudyResults) -> None:
     (group,) = paradigm_groups(results)
     assert (group.title, group.start, group.val_size) == ("digits · low", 50, 250)
     assert list(group.members.values()) == ["standard", "self-sl", "semi-sl", "frozen"]
     assert {s[2] for s in group.reference.values()} == {STANDARD}
-    assert apart(results) == []
+    assert without_group(results) == []
 
 
 @pytest.mark.parametrize(("paradigm", "budgets"), [(SELF, list(range(50, 226, 25))), (SEMI, COMMON)])
@@ -119,9 +119,9 @@ def test_the_table_says_what_the_pairs_say(results: StudyResults, undrawn: None)
 @pytest.mark.parametrize(
     ("levels", "effect", "told"),
     [
-        ({SELF: 0.05}, 0.0, "more was gained by choosing the training paradigm than by choosing the query method"),
-        ({SELF: 0.004}, 0.15, "more was gained by choosing the query method than by choosing the training paradigm"),
-        ({SELF: 0.03}, 0.039, "it cannot be told whether the training paradigm or the query method gains more"),
+        ({SELF: 0.05}, 0.0, "the choice of the training paradigm gained more than the choice of the query method"),
+        ({SELF: 0.004}, 0.15, "the choice of the query method gained more than the choice of the training paradigm"),
+        ({SELF: 0.03}, 0.039, "the runs cannot tell whether the training paradigm or the query method gains more"),
         ({SELF: -0.2}, -0.2, "neither choice gained anything on average"),
     ],
 )
@@ -138,7 +138,7 @@ def test_what_is_said_follows_the_interval(tmp_path: Path, levels: dict[str, flo
     assert ("cannot" in told or "neither" in told) == (low <= 0 <= high)
     if "neither" in told:
         assert verdict.paradigm.mean == verdict.query.mean == 0
-        assert verdict_details(results, verdict).count("no other was better") == 2
+        assert verdict_details(results, verdict).count("none was better than the reference") == 2
 
 
 def test_one_seed_cannot_tell(tmp_path: Path) -> None:
@@ -157,9 +157,12 @@ def test_other_starts_are_never_compared(tmp_path: Path) -> None:
     results = StudyResults.of(tmp_path)
     assert paradigm_groups(results) == []
     assert verdicts(results) == []
-    assert len(apart(results)) == 3
+    assert len(without_group(results)) == 3
     page, tables = made(tmp_path)
-    assert "Not compared, because no other paradigm begins with as many labels and validation labels" in page.text
+    assert (
+        "Not compared, because no other paradigm starts with the same numbers of labels and validation labels"
+        in page.text
+    )
     assert "low(start=60) · self-sl (60 labels, 250 for validation)" in page.text
     assert not any(name.startswith("paradigms") for name in tables)
 
@@ -201,7 +204,7 @@ def test_without_standard_the_first_paradigm_is_the_reference(tmp_path: Path, un
     results = StudyResults.of(tmp_path)
     assert {s[2] for s in paradigm_groups(results)[0].reference.values()} == {SELF}
     _, tables = made(tmp_path)
-    assert "Reference is self-sl, as standard was not run here." in tables["paradigms-00"].note
+    assert "The reference is self-sl, since standard was not run here." in tables["paradigms-00"].note
 
 
 def test_a_paradigm_in_two_regimes_is_told_apart_and_each_has_the_reference_of_its_regime(tmp_path: Path) -> None:
@@ -227,16 +230,16 @@ def test_a_paradigm_in_two_regimes_is_told_apart_and_each_has_the_reference_of_i
     pairs = [compare_paradigms(results, group, arm) for arm in group.members]
     assert [pair and len(pair.budgets) for pair in pairs] == [None, 8, None, 4]
     note = paradigm_table(results, group, "p").note
-    assert f"Compared: self-sl, {narrow} against standard, {narrow}, self-sl, {WIDE.name} against standard" in note
+    assert f"Compared: self-sl, {narrow} with standard, {narrow}, self-sl, {WIDE.name} with standard" in note
 
 
-def test_strokes_are_those_of_the_study_and_others_differ() -> None:
+def test_line_styles_are_those_of_the_study_and_others_differ() -> None:
     found = line_styles({"standard(a=1) low(b=2)": "a", "self-sl low": "b", "standard(a=2) low": "c", "mine low": "d"})
     assert found["self-sl low"].line == "-"
     assert found["self-sl low"].marker == "o"
     assert (found["standard(a=1) low(b=2)"].line, found["standard(a=1) low(b=2)"].marker) == LINE_STYLES["standard"]
-    assert [stroke.hollow for stroke in found.values()] == [False, False, True, False]
-    assert len({(repr(stroke.line), stroke.marker) for stroke in found.values()}) == 4
+    assert [style.hollow for style in found.values()] == [False, False, True, False]
+    assert len({(repr(style.line), style.marker) for style in found.values()}) == 4
 
 
 def test_the_panel_has_every_curve_in_the_color_of_its_method(results: StudyResults) -> None:
@@ -245,13 +248,17 @@ def test_the_panel_has_every_curve_in_the_color_of_its_method(results: StudyResu
         for s in paradigm_groups(results)[0].members
     }
     own = method_styles(["random", "badge"])
-    drawn = arms_figure("p", curves, line_styles({p: p for p in LEVELS}), own, "accuracy", {STANDARD: 0.97, SELF: 0.98})
+    drawn = paradigm_figure(
+        "p", curves, line_styles({p: p for p in LEVELS}), own, "accuracy", {STANDARD: 0.97, SELF: 0.98}
+    )
     lines = [line for line in drawn.figure.axes[0].get_lines() if len(line.get_xdata()) > 2]
     assert len(lines) == 4 * 2
-    assert {line.get_color() for line in lines} == {look.light for look in own.values()}
+    assert {line.get_color() for line in lines} == {style.light for style in own.values()}
     assert {line.get_marker() for line in lines} == {"v", "o", "d", "s"}
     assert len(drawn.figure.axes[0].get_lines()) == 10  # with two full-data lines
     assert drawn.alt.startswith(f"Budget curves of training paradigms. {STANDARD}: Random ")
     assert re.search(r"--q0\b", drawn.inline)
-    again = arms_figure("p", curves, line_styles({p: p for p in LEVELS}), own, "accuracy", {STANDARD: 0.97, SELF: 0.98})
+    again = paradigm_figure(
+        "p", curves, line_styles({p: p for p in LEVELS}), own, "accuracy", {STANDARD: 0.97, SELF: 0.98}
+    )
     assert again.svg == drawn.svg

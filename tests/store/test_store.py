@@ -11,7 +11,8 @@ import pytest
 
 from fathom.core.records import FORMAT, FathomError, LabelRegime, Round, RunSpec, Study
 from fathom.store.atomic_files import DamageWarning, leave_marker, try_read
-from fathom.store.store import Store, read_rounds
+from fathom.store.store import Store
+from fathom.store.tables import read_rounds, rounds_table
 
 SPECS = tuple(RunSpec("digits", "low", "standard", query, seed) for seed in (0, 1) for query in ("random", "bald"))
 REGIME = LabelRegime("low", 50, 50, 3, 250)
@@ -73,7 +74,7 @@ def test_a_retry_that_another_process_declares_is_seen_when_retries_are_refreshe
 def test_table_has_one_row_a_round(store: Store) -> None:
     store.commit(SPECS[0], a_round(0))
     store.commit(SPECS[0], a_round(1, 0.75))
-    table = store.table()
+    table = rounds_table(store)
     assert table["score"].tolist() == [0.5, 0.75]
     assert table["budget"].tolist() == [50, 100]
     assert set(table["query"]) == {"random"}
@@ -85,7 +86,7 @@ def test_the_score_of_a_table_is_the_metric_of_the_dataset(store: Store) -> None
     record = a_round(0)
     record.metrics["balanced_accuracy"] = 0.25
     store.commit(SPECS[0], record)
-    (row,) = store.table().to_dict("records")
+    (row,) = rounds_table(store).to_dict("records")
     assert (row["metric"], row["score"], row["accuracy"]) == ("balanced_accuracy", 0.25, 0.5)
 
 
@@ -224,7 +225,7 @@ def test_a_damaged_study_file_is_told_and_written_anew_by_the_same_study(store: 
     again = Store(store.root)
     with pytest.warns(DamageWarning) as told:
         again.begin(Study("s", SPECS))
-    assert "written anew, as all 4 runs here are of this study" in str(told[0].message)
+    assert "written again, as all 4 runs here are of this study" in str(told[0].message)
     assert ["moved to" in str(w.message) for w in told[1:]] == ([] if damage == "absent" else [True])
     assert Store.open(store.root).study.runs == SPECS
     assert again.rounds(SPECS[0]) == [a_round(0)]
@@ -496,6 +497,6 @@ except FathomError as error:
 """
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "cannot write" in said
-    assert "is safe" in said
+    assert "results are kept" in said
     assert store.get("shared/big") is None
     assert not list(store.root.rglob(".tmp-*"))

@@ -1,4 +1,4 @@
-"""What the public functions return: frozen records with `to_json` for scripts and a table for notebooks."""
+"""Answers of the public functions: frozen records with `to_json` for scripts and a table for notebooks."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -52,7 +52,7 @@ def table(folder: str | Path) -> "pd.DataFrame":
     Raises:
         FathomError: The folder holds no study.
     """
-    from fathom.store.store import read_rounds
+    from fathom.store.tables import read_rounds
 
     return read_rounds(folder)
 

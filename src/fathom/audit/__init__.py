@@ -1,1 +1,1 @@
-"""Rules of the five pitfalls and checks of integrity, for stores and for published studies."""
+"""Audit of studies: rules of the five pitfalls and of integrity, for stores and for published studies."""

@@ -1,4 +1,4 @@
-"""The audit of a study: every rule of `rules.toml` put to what its store holds."""
+"""Audit of a study: every rule of `rules.toml`, applied to its results."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,23 +7,29 @@ from fathom.audit import integrity, pitfalls
 from fathom.audit.rules import PREDICATES, Finding, rules
 from fathom.results.results import StudyResults
 
-__all__ = ["audit", "audit_results", "failed", "integrity", "pitfalls"]  # the last two register their predicates
+__all__ = [
+    "audit",
+    "audit_results",
+    "failed",
+    "integrity",
+    "pitfalls",
+]  # importing the last two registers their predicates
 
 
 def audit(out: str | Path) -> list[Finding]:
-    """What the rules find in the store in folder `out`.
+    """Apply all rules to the study in folder `out`.
 
     Raises:
-        FathomError: There is none.
+        FathomError: The folder holds no study.
     """
     return audit_results(StudyResults.of(out))
 
 
 def audit_results(results: StudyResults) -> list[Finding]:
-    """The same of a store that was read already."""
+    """Apply all rules to results that are already read."""
     return [Finding(rule, *PREDICATES[rule.id](results)) for rule in rules().values()]
 
 
 def failed(findings: Sequence[Finding]) -> bool:
-    """Whether a rule says `fail`."""
+    """True where any rule has the verdict `fail`."""
     return any(finding.verdict == "fail" for finding in findings)

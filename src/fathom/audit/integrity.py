@@ -1,4 +1,4 @@
-"""Statistics, leakage, reproducibility and roll-out of a store: the rules of an audit beside the five pitfalls."""
+"""Predicates on statistics, leakage, reproducibility and roll-out of a study."""
 
 import math
 from collections.abc import Mapping
@@ -14,14 +14,14 @@ from fathom.results.results import StudyResults
 from fathom.results.roles import FOLLOWED, roll_out_words
 from fathom.stats.inference import MIN_SEEDS
 
-ENOUGH, FEW = 5, 3  # seeds
+ENOUGH, FEW = 5, 3  # seeds for `pass` and for `partly`; the paper has three
 
 
 # ------------------------------------------------------------------------------------------------- statistics
 
 
 def complete_seeds(r: StudyResults) -> dict[Setting, dict[str, set[int]]]:
-    """Setting -> query method -> seeds whose run is complete, of the settings that were begun."""
+    """Setting -> query method -> seeds with a complete run, for settings that have begun."""
     found: dict[Setting, dict[str, set[int]]] = {s: {} for s in begun(r)}
     for run in r.runs:
         if run.spec.setting in found:
@@ -32,13 +32,13 @@ def complete_seeds(r: StudyResults) -> dict[Setting, dict[str, set[int]]]:
 
 @predicate("seeds")
 def seeds(r: StudyResults) -> Answer:
-    """Complete seeds of the method that has fewest."""
+    """Complete seeds of the method with the fewest."""
     counts = [len(s) for methods in complete_seeds(r).values() for s in methods.values()]
     if not counts:
         return NOTHING
     least = min(counts)
-    told = f"{least} to {max(counts)} complete seeds" if least < max(counts) else plural(least, "complete seed")
-    return ("pass" if least >= ENOUGH else "partly" if least >= FEW else "fail"), f"{told} a method and setting"
+    evidence = f"{least} to {max(counts)} complete seeds" if least < max(counts) else plural(least, "complete seed")
+    return ("pass" if least >= ENOUGH else "partly" if least >= FEW else "fail"), f"{evidence} per method and setting"
 
 
 @predicate("pairing")
@@ -49,10 +49,10 @@ def pairing(r: StudyResults) -> Answer:
     shared = {s: set.intersection(*methods.values()) for s, methods in found.items()}
     unlike = [s for s, methods in found.items() if any(own != shared[s] for own in methods.values())]
     least = min(map(len, shared.values()))
-    told = f"{plural(least, 'seed')} or more shared by all methods of a setting"
+    evidence = f"all methods of a setting share at least {plural(least, 'seed')}"
     if unlike:
-        told += f"; not the same seeds in {listed([r.names.title(s) for s in unlike])}"
-    return ("fail" if least < 2 else "partly" if unlike else "pass"), told
+        evidence += f"; different seeds in {listed([r.names.title(s) for s in unlike])}"
+    return ("fail" if least < 2 else "partly" if unlike else "pass"), evidence
 
 
 @predicate("correction")
@@ -62,76 +62,81 @@ def correction(r: StudyResults) -> Answer:
         return "unknown", "no method is compared with the baseline"
     rows = r.gains.to_dict("records")
     tested = sum(g["n"] >= MIN_SEEDS and math.isfinite(g["aubc_holm"]) for g in rows)
-    told = f"{tested} of {plural(len(rows), 'gain')} have a p-value, Holm-corrected over the methods of the setting"
-    return ("pass" if tested == len(rows) else "partly" if tested else "fail"), told
+    evidence = f"{tested} of {plural(len(rows), 'gain')} have a p-value, Holm-corrected over the methods of the setting"
+    return ("pass" if tested == len(rows) else "partly" if tested else "fail"), evidence
 
 
 @predicate("design")
 def design(r: StudyResults) -> Answer:
-    """Planned runs that are complete."""
+    """Complete runs among the planned ones."""
     done = sum(run.complete for run in r.runs)
     return ("pass" if done == len(r.runs) else "partly" if done else "fail"), f"{done} of {len(r.runs)} runs complete"
 
 
 @predicate("failures")
 def failures(r: StudyResults) -> Answer:
-    """Failed attempts, and what became of them."""
-    again = f"; {plural(len(r.retries), 'setting')} done again for all methods alike" if r.retries else ""
+    """Failed attempts and their outcome."""
+    retried = f"; {plural(len(r.retries), 'setting')} repeated for all methods alike" if r.retries else ""
     unresolved = [f for f in r.failures if not f["resolved"]]
-    told = f"{plural(len(r.failures), 'failed attempt')}, {len(lost)} not made good{again}"
-    if not lost:
-        return "pass", told
-    for setting in unique(tuple(f.get("setting", ())) for f in lost):
+    evidence = f"{plural(len(r.failures), 'failed attempt')}, {len(unresolved)} without a later success{retried}"
+    if not unresolved:
+        return "pass", evidence
+    for setting in unique(tuple(f.get("setting", ())) for f in unresolved):
         own = [run.complete for run in r.runs if run.spec.setting == setting]
         if any(own) and not all(own):
-            return "fail", f"{told}; {r.names.title(setting)} lacks runs of some methods or seeds"
-    return "partly", told
+            return "fail", f"{evidence}; {r.names.title(setting)} lacks runs of some methods or seeds"
+    return "partly", evidence
 
 
 @predicate("control")
 def control(r: StudyResults) -> Answer:
-    """Methods that are measured against a baseline of another classifier."""
-    apart = [(s, q, c.crossed(q, c.reference(q))) for s, c in r.classifiers.items() if s in begun(r)
-             for q in c.dropouts if c.crossed(q, r.baseline) and not c.is_control(q)]  # fmt: skip
-    if not apart:
+    """Methods that are compared with a baseline of another classifier."""
+    methods, lacking, comparisons = [], 0, 0
+    for setting in begun(r):
+        classifiers = r.classifiers[setting]
+        for query in classifiers.dropouts:
+            if classifiers.crossed(query, r.baseline) and not classifiers.is_control(query):
+                methods.append(query)
+                comparisons += 1
+                lacking += classifiers.crossed(query, classifiers.reference(query))
+    if not comparisons:
         return "pass", "no method is run with another dropout than the baseline"
-    lacking = [(s, q) for s, q, crossed in apart if crossed]
-    told = f"another dropout than the baseline's: {', '.join(unique(q for _, q, _ in apart))}"
-    told += f"; without a matched control in {len(lacking)} of {plural(len(apart), 'comparison')}"
-    return ("pass" if not lacking else "fail" if len(lacking) == len(apart) else "partly"), told
+    evidence = f"another dropout than the baseline: {', '.join(unique(methods))}"
+    evidence += f"; without a matched control in {lacking} of {plural(comparisons, 'comparison')}"
+    return ("pass" if not lacking else "fail" if lacking == comparisons else "partly"), evidence
 
 
 # ---------------------------------------------------------------------------------------------------- leakage
 
 
 def _across(r: StudyResults, key: str, what: str, advice: str) -> Answer:
-    """What a fact of the data sets counts on both sides of train and test."""
+    """Verdict on a fact that counts what lies on both sides of train and test."""
     names = unique(s[0] for s in begun(r))
     if not names:
         return NOTHING
     counts = {n: r.facts.get(n, {}).get(key) for n in names}
-    told = "; ".join(f"{r.names.dataset[n]}: {'not recorded' if c is None else c}" for n, c in counts.items())
+    evidence = "; ".join(f"{r.names.dataset[n]}: {'not recorded' if c is None else c}" for n, c in counts.items())
     if any(counts.values()):
-        return "fail", f"{what} across train and test: {told}"
-    return ("unknown" if None in counts.values() else "pass"), f"{what} across train and test: {told}{advice}"
+        return "fail", f"{what} across train and test: {evidence}"
+    return ("unknown" if None in counts.values() else "pass"), f"{what} across train and test: {evidence}{advice}"
 
 
 @predicate("groups")
 def check_groups(r: StudyResults) -> Answer:
-    """Groups (lesion, patient) on both sides."""
+    """Groups (lesion, patient) on both sides of train and test."""
     return _across(r, "groups_across", "groups", "")
 
 
 @predicate("duplicates")
 def duplicates(r: StudyResults) -> Answer:
-    """Exact duplicates on both sides, where the store's facts tell."""
-    verdict, told = _across(r, "duplicates_across", "exact duplicates", "")
-    return verdict, told + ("; fathom check-data counts them" if "not recorded" in told else "")
+    """Exact duplicates on both sides, where the store records them."""
+    verdict, evidence = _across(r, "duplicates_across", "exact duplicates", "")
+    return verdict, evidence + ("; fathom check-data counts them" if "not recorded" in evidence else "")
 
 
 @predicate("validation")
 def check_validation(r: StudyResults) -> Answer:
-    """Validation labels on the bill of every round."""
+    """Validation labels among the paid labels of every round."""
     if r.frame.empty:
         return NOTHING
     sizes, wrong = set(), 0
@@ -140,15 +145,15 @@ def check_validation(r: StudyResults) -> Answer:
             rounds = r.store.rounds(run.spec)
             sizes |= {regime.val_size} if rounds else set()
             wrong += sum(x.paid < x.budget + regime.val_size for x in rounds)
-    told = (
-        f"{len(r.frame)} rounds; validation labels {', '.join(map(str, sorted(sizes)))}; left off the bill in {wrong}"
+    evidence = (
+        f"{len(r.frame)} rounds; validation labels: {', '.join(map(str, sorted(sizes)))}; not paid in {wrong} rounds"
     )
-    return ("fail" if wrong else "pass"), told
+    return ("fail" if wrong else "pass"), evidence
 
 
 @predicate("queried")
 def queried(r: StudyResults) -> Answer:
-    """Queried ids against the train split, and for repeats."""
+    """Queried ids outside the train split, and ids that were queried twice."""
     if r.frame.empty:
         return NOTHING
     twice, foreign, total, unsized = 0, 0, 0, False
@@ -159,8 +164,8 @@ def queried(r: StudyResults) -> Answer:
         foreign += sum(not 0 <= i < train for i in ids) if train is not None else 0
         twice += len(ids) - len(set(ids))
         total += len(ids)
-    told = f"{total} queried labels: {twice} bought twice in a run, {foreign} outside the train split"
-    return ("fail" if twice or foreign else "unknown" if unsized else "pass"), told
+    evidence = f"{total} queried labels: {twice} queried twice in a run, {foreign} outside the train split"
+    return ("fail" if twice or foreign else "unknown" if unsized else "pass"), evidence
 
 
 # -------------------------------------------------------------------------------------------- reproducibility
@@ -168,16 +173,16 @@ def queried(r: StudyResults) -> Answer:
 
 @predicate("hashes")
 def hashes(r: StudyResults) -> Answer:
-    """Damaged records, now or in quarantine."""
-    told = (
+    """Damaged records, in place or in quarantine."""
+    evidence = (
         f"{len(r.damage)} damaged, {len(r.quarantine)} in quarantine; {plural(len(r.frame), 'round')} read and checked"
     )
-    return ("fail" if r.damage else "partly" if r.quarantine else "pass"), told
+    return ("fail" if r.damage else "partly" if r.quarantine else "pass"), evidence
 
 
 @predicate("versions")
 def versions(r: StudyResults) -> Answer:
-    """Rounds whose environment is recorded."""
+    """Rounds with a recorded environment."""
     if r.frame.empty:
         return NOTHING
     known = sum(e.rounds for e in r.environments if e.name != UNKNOWN and e.facts)
@@ -187,29 +192,29 @@ def versions(r: StudyResults) -> Answer:
 
 @predicate("environment")
 def environment(r: StudyResults) -> Answer:
-    """How many environments computed the study."""
+    """Number of environments that computed the study."""
     used = [e for e in r.environments if e.rounds or e.shared]
     if not used:
         return NOTHING
-    told = "; ".join(f"{e.name}: {e.work}" for e in used)
+    evidence = "; ".join(f"{e.name}: {e.work}" for e in used)
     if any(e.name == UNKNOWN for e in used):
-        return "unknown", told
-    return ("pass" if len(used) == 1 else "partly"), told
+        return "unknown", evidence
+    return ("pass" if len(used) == 1 else "partly"), evidence
 
 
 @predicate("recheck")
 def check_rechecks(r: StudyResults) -> Answer:
-    """Records of rounds that were computed again, of those that are still committed as they were then."""
-    kept = [content for content, _ in r.store.records("rechecks").values()]
-    found = [record for record in kept if _still(r, record)]
+    """Rechecks of results that are still committed as they were then."""
+    records = [content for content, _ in r.store.records("rechecks").values()]
+    found = [record for record in records if _current(r, record)]
     if not found:
-        return "unknown", "not rechecked" + (" since the rounds were computed again" if kept else "")
+        return "unknown", "not rechecked" + (" since the rounds were computed again" if records else "")
     other = sum(not record.get("same") for record in found)
-    return ("fail" if other else "pass"), f"{plural(len(found), 'recheck')}, {other} with another result"
+    return ("fail" if other else "pass"), f"{plural(len(found), 'recheck')}, {other} with a different result"
 
 
-def _still(r: StudyResults, record: Mapping[str, Any]) -> bool:
-    """Whether what was rechecked is what is committed now."""
+def _current(r: StudyResults, record: Mapping[str, Any]) -> bool:
+    """True where the rechecked result is the one that is committed now."""
     if not (at := record.get("round")):
         shared = r.store.get(str(record["shared"]))
         return shared is not None and digest(shared[0]) == record["committed"]
@@ -225,10 +230,10 @@ def _still(r: StudyResults, record: Mapping[str, Any]) -> bool:
 
 @predicate("rollout")
 def rollout(r: StudyResults) -> Answer:
-    """Whether roll-out data were met with what had been frozen."""
+    """Roll-out data that were run as frozen."""
     if not begun(r):
         return NOTHING
-    if not (said := roll_out_words(r)):
-        return "unknown", "development data only: whether it holds on unseen data was not put to the test"
-    title, text = said
+    if not (statement := roll_out_words(r)):
+        return "unknown", "development data only, so nothing is known about unseen data"
+    title, text = statement
     return ("pass" if title == FOLLOWED else "fail"), text

@@ -1,15 +1,15 @@
-"""The five pitfalls of published studies, from short descriptions in TOML.
+"""Audit of published studies: the five pitfalls, from short descriptions in TOML.
 
     name = "munjal-2022"
     title = "Munjal et al., 2022"
-    source = "What the description rests on"     # optional
+    source = "Source of the description"         # optional
     reference = 44                               # its number there, optional
-    [P4]                                         # P1 to P5; one that is left out is unknown
-    verdict = "pass"                             # pass, partly, fail or unknown, as `rules.toml` words them
+    [P4]                                         # P1 to P5; a missing one is unknown
+    verdict = "pass"                             # pass, partly, fail or unknown, as defined in `rules.toml`
     what = "HPs tuned on a validation set"       # what the study does
-    where = "Sec. 2.3, P4: '...'"                # the place that says so
+    where = "Sec. 2.3, P4: '...'"                # the place in the text
 
-Those of the studies that the paper discusses lie in `studies/`; each cell rests on the paper's text alone.
+`studies/` describes the studies that the paper discusses; every cell follows from the text of the paper alone.
 """
 
 import tomllib
@@ -51,12 +51,12 @@ class _File(BaseModel):
 
 @dataclass(frozen=True)
 class PublishedAudit:
-    """A published study and what its description says of the five pitfalls.
+    """A published study with its findings on the five pitfalls.
 
     Args:
         name: Kebab-case.
         title: Authors and year.
-        source: What the description rests on.
+        source: Source of the description.
         reference: Its number in the source; None where it has none.
         findings: P1 to P5.
     """
@@ -68,26 +68,30 @@ class PublishedAudit:
     findings: tuple[Finding, ...]
 
     def to_json(self) -> dict[str, Any]:
+        """Plain values for JSON."""
         own = {"name": self.name, "title": self.title, "source": self.source, "reference": self.reference}
         return {**own, "findings": [f.to_json() for f in self.findings]}
 
 
 def built_in() -> list[str]:
-    """Names of the descriptions that come along."""
+    """Names of the built-in descriptions."""
     return sorted(path.stem for path in AUDITS.glob("*.toml"))
 
 
 def literature() -> list[PublishedAudit]:
-    """All descriptions that come along, by year and name; the paper's own study last."""
+    """All built-in descriptions by year and name; the paper's own study is last."""
     found = [published(name) for name in built_in()]
     return sorted(found, key=lambda s: (s.reference is None, s.name.rpartition("-")[2], s.name))
 
 
 def published(source: str | Path) -> PublishedAudit:
-    """The description of a built-in name or a TOML file.
+    """Read the description of a published study.
+
+    Args:
+        source: Built-in name, or path of a TOML file.
 
     Raises:
-        FathomError: There is none, or it has mistakes; all of them are listed.
+        FathomError: There is no such description, or it has mistakes; all of them are listed.
     """
     path = Path(source)
     if path.suffix != ".toml":
@@ -106,7 +110,7 @@ def published(source: str | Path) -> PublishedAudit:
         listed = "\n".join(f"  {_explain(item)}" for item in error.errors(include_url=False))
         raise FathomError(f"{path} does not describe a published study:\n{listed}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise FathomError(f"{path} is not valid TOML: {error}. Mend that line and try again") from None
+        raise FathomError(f"{path} is not valid TOML: {error}. Fix that line and try again") from None
     findings = tuple(_finding(pitfall, getattr(file, pitfall)) for pitfall in PITFALLS)
     return PublishedAudit(file.name, file.title, file.source, file.reference, findings)
 
@@ -117,7 +121,7 @@ def _finding(pitfall: str, cell: _Cell | None) -> Finding:
 
 
 def _explain(item: Any) -> str:
-    """One mistake of a description."""
+    """Message for one mistake in a description."""
     place, kind, given = item["loc"], item["type"], item.get("input")
     key = ".".join(map(str, place))
     if kind == "extra_forbidden":

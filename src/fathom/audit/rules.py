@@ -1,6 +1,6 @@
-"""Rules of an audit and what they found: rules are data (`rules.toml`), their predicates small functions.
+"""Rules of an audit and their findings. Rules are data (`rules.toml`); their predicates are small functions.
 
-A predicate is registered by the id of its rule and returns (verdict, evidence).
+A predicate is registered under the id of its rule and returns (verdict, evidence).
 """
 
 import tomllib
@@ -26,11 +26,11 @@ class Rule:
     """One question of the audit.
 
     Args:
-        id: `P1`, `seeds`.
-        group: Heading it stands under.
-        title, question: What it asks, in short and in full.
-        passes, partly, fails: What counts as each verdict.
-        paper: Section that it rests on.
+        id: `P1`, `seeds`, ...
+        group: Heading.
+        title, question: Short and full wording.
+        passes, partly, fails: Condition of each verdict.
+        paper: Section of the paper that the rule follows.
     """
 
     id: str
@@ -45,12 +45,12 @@ class Rule:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a rule found.
+    """Verdict of a rule with its evidence.
 
     Args:
         rule: The rule.
-        verdict: `pass`, `partly`, `fail`, `unknown`.
-        evidence: The numbers and names it rests on; for a published study, the place in the text.
+        verdict: `pass`, `partly`, `fail` or `unknown`.
+        evidence: Numbers and names behind the verdict; for a published study, the place in the text.
     """
 
     rule: Rule
@@ -58,12 +58,13 @@ class Finding:
     evidence: str
 
     def to_json(self) -> dict[str, Any]:
+        """Plain values for JSON: the rule with its verdict and evidence."""
         return {**asdict(self.rule), "verdict": self.verdict, "evidence": self.evidence}
 
 
 @cache
 def rules() -> dict[str, Rule]:
-    """The rules by id, in the order of the audit."""
+    """Rules by id, in the order of the audit."""
     data = tomllib.loads(RULES.read_text(encoding="utf-8"))
     names = {"pass": "passes", "fail": "fails"}
     found = [Rule(**{names.get(key, key): value for key, value in entry.items()}) for entry in data["rule"]]
@@ -71,7 +72,7 @@ def rules() -> dict[str, Rule]:
 
 
 def predicate(rule: str) -> Callable[[Predicate], Predicate]:
-    """Register the predicate of a rule."""
+    """Register a function as the predicate of a rule."""
 
     def register(function: Predicate) -> Predicate:
         PREDICATES[rule] = function

@@ -84,7 +84,7 @@ class DataOptions(DeviceOptions):
 
 @dataclass(frozen=True)
 class Output:
-    """What a verb prints, and whether it writes a report."""
+    """Options of the output: report, quiet, JSON."""
 
     report: bool = True
     quiet: Quiet = False

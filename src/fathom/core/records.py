@@ -32,7 +32,7 @@ def before_runs(changes: Iterable[str]) -> list[str]:
 
 
 class FathomError(Exception):
-    """A mistake that the user can mend. Its message says what was expected, what came, and what to do."""
+    """A mistake of the user. The message says what was expected, what was given, and what to do."""
 
     exit_code = 2
 
@@ -47,11 +47,11 @@ class NonFiniteError(FathomError):
 
 
 class NonFiniteScoreError(NonFiniteError):
-    """A query method's own score is not finite: its own fault, which changes nothing for other methods."""
+    """A query method's own score is not finite: this affects the query method only."""
 
 
 def canonical(value: Any) -> str:
-    """The one JSON text of a plain value: sorted keys, no spaces, NaN refused. What digests are taken of."""
+    """Canonical JSON text of a plain value, the input of digests: sorted keys, no spaces, NaN refused."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 
 
@@ -61,7 +61,7 @@ def digest(value: Any, length: int = 64) -> str:
 
 
 class _Record:
-    """What the frozen dataclasses below share: plain JSON out, the same record in."""
+    """Base of the frozen dataclasses below: `from_json` reads what `to_json` wrote."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)  # type: ignore[call-overload, no-any-return]
@@ -83,7 +83,7 @@ class _Record:
 
 
 class Setting(NamedTuple):
-    """Where query methods are compared, and what shares one choice of HPs: three canonical spec strings."""
+    """Setting in which query methods are compared and share one choice of HPs: three canonical spec strings."""
 
     dataset: str
     regime: str
@@ -92,7 +92,7 @@ class Setting(NamedTuple):
 
 @dataclass(frozen=True)
 class RunSpec(_Record):
-    """What decides the result of one run, and nothing else. Every field but the seed is a canonical call-string.
+    """Everything that decides the result of one run. Every field but the seed is a canonical spec string.
 
     Args:
         dataset: For example `cifar10-lt(rho=50)`.
@@ -126,10 +126,10 @@ class RunSpec(_Record):
 
 @dataclass(frozen=True)
 class LabelRegime(_Record):
-    """How much is labeled, in samples (paper Sec. 3).
+    """Label regime: how much is labeled, in samples (paper Sec. 3).
 
     Args:
-        name: Call-string it came from, for example `low`.
+        name: Spec string of the regime, for example `low`.
         start: Starting budget: training labels of round 0.
         query_size: Labels bought after each round but the last.
         rounds: Trainings; the last budget is `start + (rounds - 1) * query_size`.
@@ -150,7 +150,7 @@ class LabelRegime(_Record):
 
 @dataclass(frozen=True)
 class Round(_Record):
-    """What one committed round gave.
+    """Result of one committed round.
 
     Args:
         round: From 0.
@@ -160,10 +160,10 @@ class Round(_Record):
         metrics: Test metrics, fractions in [0, 1] but `log_loss` (nats); `val_*` on the validation set.
         recalls: Test recall of each class; None for a class absent from the test set.
         queried: Dataset ids bought after this round, in the order the query method gave; empty in the last round.
-        queried_classes: Their classes, as the oracle told them.
+        queried_classes: Their classes, from the oracle.
         scores: The query method's score of each queried sample (see the method); None where it gives none.
         labeled_classes: Training labels of each class in this round.
-        notes: What a reader must know, for example a last round that found fewer samples than the query size.
+        notes: Remarks for the report, for example a last round with fewer samples than the query size.
         training: What the classifier shows of its training (its `shown`), with what the harness measured of it.
         seconds: Wall-clock of `train`, `predict`, `query`, `total`. A clock reading: never part of the digest.
         finished: UTC time of the commit, ISO 8601. A clock reading too.
@@ -191,7 +191,7 @@ class Round(_Record):
     CLOCK: ClassVar = ("seconds", "finished", "environment", "engine")
 
     def content(self) -> dict[str, Any]:
-        """Everything that is not a clock reading: what two runs of one RunSpec agree on."""
+        """Everything except clock readings: equal in two runs of one RunSpec."""
         empty = () if self.training else ("training",)  # rounds from before there was such a field keep their digest
         return {k: v for k, v in self.to_json().items() if k not in (*self.CLOCK, *empty)}
 
@@ -253,7 +253,7 @@ def run_difference(old: tuple[RunSpec, ...], new: tuple[RunSpec, ...]) -> tuple[
 
 
 def refusal(root: object, old: tuple[RunSpec, ...], new: tuple[RunSpec, ...]) -> str:
-    """What to tell somebody whose study is not the one in a folder."""
+    """Message for a study that differs from the one in a folder."""
     added, removed = run_difference(old, new)
     lines = [f"{root} holds another study; the difference:"]
     for name in ("dataset", "regime", "paradigm", "query", "seed", "protocol"):

@@ -11,10 +11,10 @@ from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from fathom.core.augmentations import AUGMENTATIONS
+from fathom.core.metrics import MAIN_METRICS
 from fathom.core.records import FathomError
 from fathom.data.vault import Labels, LabelVault
 
-METRICS = ("accuracy", "balanced_accuracy")
 ROLES = ("development", "roll-out")
 
 
@@ -116,7 +116,7 @@ class Dataset:
             FathomError: Parts do not fit together, or a field has an unknown value.
         """
         for what, given, allowed in (
-            ("metric", self.metric, METRICS),
+            ("metric", self.metric, MAIN_METRICS),
             ("role", self.role, ROLES),
             ("augment", self.augment, tuple(AUGMENTATIONS)),
         ):

@@ -1,9 +1,9 @@
-"""What a store says of the work itself, for those who watch it: the list of jobs, and who is at which.
+"""The list of jobs and the heartbeats of workers in a store, for those who watch a study.
 
-OUT/jobs.json               every job of the study: kind, name, setting, seed, query, needs, trainings
-OUT/.workers/<host>-<pid>.json   one worker: what it does, since when, and what it has done; gone when nothing is left
+OUT/jobs.json                    every job of the study: kind, name, setting, seed, query, needs, trainings
+OUT/.workers/<host>-<pid>.json   one worker: its job, since when, and its counts; removed when no work is left
 
-Neither decides anything: who computes reads neither.
+Neither file decides anything: the workers themselves read neither.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ WORKERS = ".workers"
 
 
 def write_jobs(store: Store, jobs: list[dict[str, Any]]) -> None:
-    """Write the list of jobs down, in the order they should be done."""
+    """Write the list of jobs, in the order they should be done."""
     data = atomic_files.pack_record({"jobs": jobs}, {})
     path = store.path("jobs")
     if not path.is_file() or path.read_bytes() != data:
@@ -32,82 +32,82 @@ def write_jobs(store: Store, jobs: list[dict[str, Any]]) -> None:
 
 
 def read_jobs(store: Store) -> list[dict[str, Any]]:
-    """The list of jobs; empty for a store of an older version, or before the first start."""
+    """Read the list of jobs; empty before the first start."""
     found, _ = atomic_files.try_read(store.path("jobs"))
     return list(found[0]["jobs"]) if found else []
 
 
 class Heartbeat:
-    """A worker's word on what it does. Its loss costs nobody anything, so a full disk does not stop the work here.
+    """The file in which a worker says what it does. Nothing depends on it, so a full disk here does not stop the work.
 
     Args:
         store: The study's store.
-        device: What it trains on.
-        session: Of the call of `run` that it works for.
+        device: Device it trains on.
+        session: Name of the call of `run` that it works for.
     """
 
     def __init__(self, store: Store, device: str, session: str) -> None:
         host = socket.gethostname()
         self.path = store.root / WORKERS / f"{re.sub(r'[^A-Za-z0-9.-]', '-', host)}-{os.getpid()}.json"
-        self.said: dict[str, Any] = {"host": host, "pid": os.getpid(), "device": device, "session": session}
-        self.said |= {"since": time.time(), "doing": "", "what": "", "doing_since": 0.0}
-        self.said |= {"jobs": 0, "failed": 0, "trainings": 0, "busy": 0.0}
+        self.beat: dict[str, Any] = {"host": host, "pid": os.getpid(), "device": device, "session": session}
+        self.beat |= {"since": time.time(), "doing": "", "what": "", "doing_since": 0.0}
+        self.beat |= {"jobs": 0, "failed": 0, "trainings": 0, "busy": 0.0}
 
     @contextmanager
     def doing(self, job: str, what: str, trainings: int) -> Iterator[dict[str, bool]]:
-        """Say what is done; set `ok` in what is yielded when it went well."""
+        """Report a job while it is done. The caller sets `ok` in the yielded dict once it succeeded."""
         began, result = time.time(), {"ok": False}
-        self._say(doing=job, what=what, doing_since=began)
+        self._write(doing=job, what=what, doing_since=began)
         try:
             yield result
         finally:
-            well = result["ok"]
-            self._say(
+            succeeded = result["ok"]
+            self._write(
                 doing="",
                 what="",
-                busy=self.said["busy"] + time.time() - began,
-                jobs=self.said["jobs"] + well,
-                failed=self.said["failed"] + (not well),
-                trainings=self.said["trainings"] + trainings * well,
+                busy=self.beat["busy"] + time.time() - began,
+                jobs=self.beat["jobs"] + succeeded,
+                failed=self.beat["failed"] + (not succeeded),
+                trainings=self.beat["trainings"] + trainings * succeeded,
             )
 
-    def _say(self, **changes: Any) -> None:
-        self.said |= changes
+    def _write(self, **changes: Any) -> None:
+        self.beat |= changes
         with contextlib.suppress(FathomError):
-            atomic_files.write(self.path, json.dumps(self.said | {"told": time.time()}).encode(), replace=True)
+            atomic_files.write(self.path, json.dumps(self.beat | {"written": time.time()}).encode(), replace=True)
 
 
 def live_workers(store: Store) -> list[dict[str, Any]]:
-    """The workers whose word is here and who may be alive, by host and process id.
+    """Read the heartbeats of the workers that may be alive, by host and process id.
 
-    A process of this machine that is gone is left out. One of another machine counts while its job's lock is held.
+    A dead process of this machine is left out. One of another machine cannot be asked: it counts while the lock of its
+    job is held. No clock is compared, as clocks of two machines may differ.
     """
     found = []
     for path in sorted((store.root / WORKERS).glob("*.json")):
         try:
-            said = json.loads(path.read_bytes())
-            alive = (
-                atomic_files.alive(said["pid"]) if said["host"] == socket.gethostname() else _held(store, said["doing"])
-            )
+            beat = json.loads(path.read_bytes())
+            here = beat["host"] == socket.gethostname()
+            alive = atomic_files.alive(beat["pid"]) if here else _is_locked(store, beat["doing"])
         except (OSError, ValueError, KeyError):
-            continue  # gone just now
+            continue  # removed just now
         if alive:
-            found.append(said)
+            found.append(beat)
     return found
 
 
-def _held(store: Store, job: str) -> bool:
-    """Whether some process holds the job's lock."""
+def _is_locked(store: Store, job: str) -> bool:
+    """Tell whether some process holds the job's lock."""
     if not job:
         return False
     try:
         with store.lock(job) as mine:
             return not mine
     except (OSError, FathomError):
-        return True  # a store that may only be read
+        return True  # a store that may only be read: nothing can be locked, so nothing is known
 
 
 def clear(store: Store) -> None:
-    """Remove what workers said, when no work is left."""
+    """Remove the heartbeats, once no work is left."""
     for path in (store.root / WORKERS).glob("*"):
         path.unlink(missing_ok=True)

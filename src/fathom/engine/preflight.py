@@ -1,4 +1,4 @@
-"""Everything that can be refused is refused here, before anything trains."""
+"""Checks of a study before anything trains: all that can be refused is refused here."""
 
 import torch
 
@@ -12,11 +12,11 @@ from fathom.query.view import PoolView
 
 
 def prepare(study: Study, context: WorkerContext, whole: Study | None = None) -> list[Job]:
-    """Check every dataset, regime and call-string of a study before anything trains; returns its jobs.
+    """Check every dataset, regime and spec string of a study, and list its jobs.
 
     Args:
-        study: The study, or the part of it that is to be done now.
-        lab: What is open.
+        study: The study, or the part of it to do now.
+        context: Open store and datasets.
         whole: The study that it is a part of.
 
     Raises:
@@ -26,8 +26,8 @@ def prepare(study: Study, context: WorkerContext, whole: Study | None = None) ->
         regime, method = context.split_of(spec).regime, build_method(spec.query)
         if 0 < method.subsample < regime.query_size:
             raise FathomError(
-                f"{spec.query} looks at {method.subsample} samples of the pool, {spec.regime} asks for "
-                f"{regime.query_size}; give subsample a number from {regime.query_size}, or 0 for the whole pool"
+                f"{spec.query} considers {method.subsample} samples of the pool, but {spec.regime} queries "
+                f"{regime.query_size}; set subsample to at least {regime.query_size}, or to 0 for the whole pool"
             )
         context.store.begin_run(spec, regime)
     for setting in study.settings:
@@ -38,14 +38,14 @@ def prepare(study: Study, context: WorkerContext, whole: Study | None = None) ->
 
 
 def _check_paradigm(study: Study, context: WorkerContext, setting: Setting) -> None:
-    """Refuse weights, features and encoders that are absent, and rounds and retries that the setting cannot take."""
+    """Refuse absent weights, features and encoders, and retune rounds and retries that do not fit the setting."""
     paradigm = context.paradigm(setting.paradigm)
     paradigm.facts(context.data)
     rounds = context.split_at(setting, next(r.seed for r in study.runs if r.setting == setting)).regime.rounds
     if late := [number for number in retunes(paradigm) if number >= rounds]:
         raise FathomError(
-            f"{setting.paradigm} searches HPs again in round {late[0]}, {setting.regime} on {setting.dataset} "
-            f"has {rounds} rounds. Give retune rounds from 1 to {rounds - 1}"
+            f"{setting.paradigm} searches HPs again in round {late[0]}, but {setting.regime} on {setting.dataset} "
+            f"has {rounds} rounds; set retune to rounds from 1 to {rounds - 1}"
         )
     for change in study.retry:
         for hparams in grid_of(context, setting):
@@ -59,9 +59,9 @@ def _check_paradigm(study: Study, context: WorkerContext, setting: Setting) -> N
 
 
 def _try_out(query: str) -> None:
-    """Let a built-in method pick from a tiny pool, so that a parameter out of range is refused before the training."""
+    """Let a built-in method pick from a tiny pool, so that a parameter out of range is refused before any training."""
     if "/" in query:
-        return  # a visitor's method fails in its own run and leaves the others alone; check-query tells beforehand
+        return  # a plug-in's method fails in its own run only, and `fathom check-query` tests it
     method = build_method(query)
     shape = (8, max(1, method.draws), 3) if method.predictions else (8, 0, 3)
     generator = Streams(0)("query").torch()

@@ -1,7 +1,7 @@
-"""How far a study is, from its folder alone: jobs by state, who is at work, the rate, and the time that is left.
+"""Progress of a study, from its folder alone: jobs by state, workers, rate, and the time that is left.
 
-Torch-free and without data: the list of jobs is in the store (`engine.heartbeat`), what is done in its records, and how
-long a job takes in their clock readings.
+Torch-free and without data: the list of jobs is in the store (`engine.heartbeat`), the results in its records, and the
+duration of a job in their clock readings.
 """
 
 import statistics
@@ -16,23 +16,24 @@ from fathom.core.work import WorkKind
 from fathom.engine import heartbeat
 from fathom.store.store import Store
 
-Task = dict[str, Any]  # a job, as the store lists it
+ListedJob = Mapping[str, Any]  # a job, as the store lists it
+Clocks = Mapping[str, list[float]]  # name of a job -> seconds of each of its committed records
 STATES = ("done", "running", "waiting", "blocked", "failed")
 
 
 @dataclass(frozen=True)
 class Status:
-    """How far a study is.
+    """Progress of a study.
 
     Args:
         jobs: State -> number of jobs: `done`, `running`, `waiting`, `blocked` (by one that failed), `failed`.
         kinds: Kind of job -> the same.
-        trainings, of: Trainings committed; those of the study.
-        workers: Who is at work: host, pid, device, what, seconds at it, trainings, trainings an hour.
-        hourly: Trainings an hour that one worker does, by the clock readings of what is committed; None without any.
-        seconds_left: With the workers that are here now, or one where there is none; None where no job is done yet.
-        left_for: Workers that `seconds_left` is for.
-        reasons: Name of a job that failed -> why.
+        trainings, of: Trainings committed; trainings of the study.
+        workers: One row per live worker: host, pid, device, what, seconds at it, trainings, trainings per hour.
+        hourly: Trainings per hour of one worker, by the clock readings of what is committed; None before the first.
+        seconds_left: With the workers that are busy now, or one where there is none; None before the first training.
+        left_for: Number of workers that `seconds_left` is for.
+        reasons: Name of a failed job -> why it failed.
     """
 
     jobs: dict[str, int] = field(default_factory=dict)
@@ -51,56 +52,68 @@ class Status:
 
 
 def status_of(store: Store, rounds: Mapping[RunSpec, list[Round]] | None = None) -> Status | None:
-    """How far the study in a store is; None where its list of jobs is not there.
+    """Read the progress of the study in a store; None where its list of jobs is absent.
 
     Args:
-        store: Where to look. Nothing in it is moved.
-        rounds: The committed rounds by run, where they have been read already.
+        store: The store; nothing in it is moved.
+        rounds: The committed rounds per run, where they have been read already.
     """
     if not (jobs := heartbeat.read_jobs(store)):
         return None
-    specs = {store.run_name(spec): spec for spec in store.study.runs}
-    clocks: dict[str, list[float]] = {}  # job -> seconds of each of its trainings that is committed
-    for job in jobs:
-        if job["kind"] == WorkKind.RUN:
-            spec = specs.get(job["name"])  # None while the list is of an earlier form of the study
-            found = [] if spec is None else store.rounds(spec) if rounds is None else rounds.get(spec, [])
-            clocks[job["name"]] = [r.seconds.get("total", 0.0) for r in found]
-        elif record := store.get(job["name"]):
-            clocks[job["name"]] = [float(record[1].get("seconds", 0.0))]
-    done = {j["name"] for j in jobs if len(clocks.get(j["name"], [])) >= _parts(j)}
-    workers = heartbeat.live_workers(store)
-    states = _states(jobs, done, {w["doing"] for w in workers}, {f["job"] for f in store.failures()})
+    clocks = _clocks(store, jobs, rounds)
+    workers, failures = heartbeat.live_workers(store), store.failures()
+    busy = [worker for worker in workers if worker["doing"]]
+    done = {job["name"] for job in jobs if len(clocks.get(job["name"], [])) >= _record_count(job)}
+    states = _states(jobs, done, {worker["doing"] for worker in busy}, {failure["job"] for failure in failures})
     kinds: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(STATES, 0))
     for job in jobs:
         kinds[job["kind"]][states[job["name"]]] += 1
-    committed = sum(
-        min(max(0, len(clocks.get(j["name"], [])) - (j["kind"] == WorkKind.RUN)), j["trainings"]) for j in jobs
-    )
-    spans = [s for j in jobs if j["trainings"] for s in clocks.get(j["name"], [])[j["kind"] == WorkKind.RUN :]]
-    busy = [w for w in workers if w["doing"]]
-    left = _left([j for j in jobs if j["name"] not in done and states[j["name"]] != "blocked"], jobs, clocks)
-    count = max(1, len(busy))
+
+    committed, spans = 0, []  # spans: seconds of each committed training
+    for job in jobs:
+        # The first record of a run is its round 0, whose training is a job of its own.
+        records = clocks.get(job["name"], [])[job["kind"] == WorkKind.RUN :]
+        committed += min(len(records), job["trainings"])
+        spans += records if job["trainings"] else []
+    mean = statistics.fmean(spans) if spans else 0.0
+
+    open_jobs = [job for job in jobs if states[job["name"]] not in ("done", "blocked")]
+    left, count = _seconds_left(open_jobs, jobs, clocks), max(1, len(busy))
     return Status(
         jobs={state: sum(of[state] for of in kinds.values()) for state in STATES},
         kinds=dict(kinds),
         trainings=committed,
-        of=sum(j["trainings"] for j in jobs),
-        workers=[_worker(w) for w in workers],
-        hourly=3600 / mean if spans and (mean := statistics.fmean(spans)) > 0 else None,
+        of=sum(job["trainings"] for job in jobs),
+        workers=[_worker_row(worker) for worker in workers],
+        hourly=3600 / mean if mean > 0 else None,
         seconds_left=None if left is None else left / count,
         left_for=count,
-        reasons={f["job"]: f["message"] for f in store.failures() if states.get(f["job"]) == "failed"},
+        reasons={f["job"]: f["message"] for f in failures if states.get(f["job"]) == "failed"},
     )
 
 
-def _parts(job: Mapping[str, Any]) -> int:
-    """Records that a job commits: a run its rounds, which are one more than its trainings."""
+def _clocks(store: Store, jobs: list[dict[str, Any]], rounds: Mapping[RunSpec, list[Round]] | None) -> Clocks:
+    """Read the seconds of each committed record, by job."""
+    specs = {store.run_name(spec): spec for spec in store.study.runs}
+    clocks: dict[str, list[float]] = {}
+    for job in jobs:
+        name = job["name"]
+        if job["kind"] != WorkKind.RUN:
+            if record := store.get(name):
+                clocks[name] = [float(record[1].get("seconds", 0.0))]
+        elif spec := specs.get(name):  # absent while the list is of the study before a retry or an extension
+            found = store.rounds(spec) if rounds is None else rounds.get(spec, [])
+            clocks[name] = [record.seconds.get("total", 0.0) for record in found]
+    return clocks
+
+
+def _record_count(job: ListedJob) -> int:
+    """Number of records that a job commits: of a run its rounds, one more than its trainings as round 0 is shared."""
     return int(job["trainings"]) + 1 if job["kind"] == WorkKind.RUN else 1
 
 
 def _states(jobs: list[dict[str, Any]], done: set[str], doing: set[str], failed: set[str]) -> dict[str, str]:
-    """State of each job; the list is such that what a job needs comes before it."""
+    """State per job. One pass is enough, as the list has what a job needs before the job."""
     states: dict[str, str] = {}
     for job in jobs:
         name = job["name"]
@@ -116,35 +129,37 @@ def _states(jobs: list[dict[str, Any]], done: set[str], doing: set[str], failed:
     return states
 
 
-def _left(
-    open_jobs: list[dict[str, Any]], jobs: list[dict[str, Any]], clocks: Mapping[str, list[float]]
-) -> float | None:
-    """Seconds of one worker that the open jobs take, at what such jobs have taken here; None while nothing has.
+def _seconds_left(open_jobs: list[dict[str, Any]], jobs: list[dict[str, Any]], clocks: Clocks) -> float | None:
+    """Seconds that one worker needs for the open jobs, by the durations so far; None before the first training.
 
-    A training is thought to take as long as those of the same round in the same setting did, else as those of the same
-    kind in the setting, else as those of the same paradigm, else as all.
+    A training is expected to take the mean of the most similar ones that are committed (see `_similarity_keys`).
     """
+    if not open_jobs:
+        return 0.0
+    if not any(job["trainings"] and clocks.get(job["name"]) for job in jobs):
+        return None
     seen: dict[tuple[Any, ...], list[float]] = defaultdict(list)
     for job in jobs:
         for number, seconds in enumerate(clocks.get(job["name"], [])):
-            for key in _keys(job, number):
+            for key in _similarity_keys(job, number):
                 seen[key].append(seconds)
-    if not open_jobs:
-        return 0.0
     means = {key: statistics.fmean(spans) for key, spans in seen.items()}
-    if not any(job["trainings"] and clocks.get(job["name"]) for job in jobs):
-        return None
     left = 0.0
     for job in open_jobs:
-        for number in range(len(clocks.get(job["name"], [])), _parts(job)):
-            if not WorkKind(job["kind"]).is_training and _keys(job, number)[1] not in means:
-                continue  # no training, and of no known length
-            left += next(means[key] for key in _keys(job, number) if key in means)
+        for number in range(len(clocks.get(job["name"], [])), _record_count(job)):
+            keys = _similarity_keys(job, number)
+            if not WorkKind(job["kind"]).is_training and keys[1] not in means:
+                continue  # features and choices are no trainings; before the first in a setting their length is unknown
+            left += next(means[key] for key in keys if key in means)
     return left
 
 
-def _keys(job: Mapping[str, Any], number: int) -> list[tuple[Any, ...]]:
-    """What jobs like this one are told by, the most like it first."""
+def _similarity_keys(job: ListedJob, number: int) -> list[tuple[Any, ...]]:
+    """Groups of records that predict the duration of a job's record `number`, the most similar group first.
+
+    That is: the same query method and round in the setting, else the same round, else the same kind of job, else the
+    kind in the paradigm, else any training of the paradigm, else any training.
+    """
     kind, setting = job["kind"], Setting(*job["setting"])
     work = "training" if WorkKind(kind).is_training else kind
     return [
@@ -157,10 +172,10 @@ def _keys(job: Mapping[str, Any], number: int) -> list[tuple[Any, ...]]:
     ]
 
 
-def _worker(said: Mapping[str, Any]) -> dict[str, Any]:
-    """One line on a worker."""
+def _worker_row(beat: Mapping[str, Any]) -> dict[str, Any]:
+    """One row on a worker, from its heartbeat."""
     now = time.time()
-    at_it = now - said["doing_since"] if said["doing"] else 0.0
-    since = max(1e-9, now - said["since"])
-    row = {k: said[k] for k in ("host", "pid", "device", "what", "trainings", "failed")}
-    return row | {"seconds": at_it, "hourly": said["trainings"] * 3600 / since}
+    seconds = now - beat["doing_since"] if beat["doing"] else 0.0
+    alive = max(1e-9, now - beat["since"])
+    row = {key: beat[key] for key in ("host", "pid", "device", "what", "trainings", "failed")}
+    return row | {"seconds": seconds, "hourly": beat["trainings"] * 3600 / alive}

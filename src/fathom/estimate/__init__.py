@@ -1,1 +1,1 @@
-"""Estimates of what a study takes before it runs: trainings, labels, disk space and time."""
+"""Estimates of a study before it runs: trainings, labels, disk space and time."""

@@ -1,4 +1,4 @@
-"""What jobs cost: seconds at known rates, labels, disk, memory. Shared by plans, whatever the rates come from."""
+"""Cost of jobs: seconds at known rates, labels, disk space, memory."""
 
 from collections.abc import Iterable
 from functools import cache
@@ -17,32 +17,32 @@ from fathom.store.store import Store
 
 ROUND_BYTES = 2_500  # a committed round without what it queried (measured)
 QUERIED_BYTES = 40  # one queried sample: id, class, score (measured)
-FEATURES = 512  # numbers a sample that a query method may hold of the pool (ResNet-18)
+FEATURES = 512  # numbers per sample that a query method may hold of the pool (ResNet-18)
 LARGE = 96  # pixels
 AXES = ("dataset", "regime", "paradigm")
 
 
 def labels_of(context: WorkerContext, spec: RunSpec, regime: LabelRegime) -> int:
-    """Labels one run buys, its validation set included."""
+    """Number of labels that one run buys, including its validation set."""
     split = context.split_of(spec)
     return len(split.val_ids) + min(regime.final, len(split.train_ids))
 
 
 def run_bytes(regime: LabelRegime) -> int:
-    """Bytes of a finished run on disk."""
+    """Size of a finished run on disk, in bytes."""
     return regime.rounds * ROUND_BYTES + (regime.rounds - 1) * regime.query_size * QUERIED_BYTES
 
 
 def kept_bytes(jobs: Iterable[Job], speeds: dict[str, Throughput]) -> int:
-    """Bytes of the round-0 classifiers and encoders that are kept."""
+    """Size of the stored round-0 classifiers and encoders, in bytes."""
     kept = (speed_name(job.setting) for job in jobs if job.kind in (WorkKind.ROUND_0, WorkKind.PRETRAIN))
     return sum(speeds[name].weights for name in kept if name in speeds)
 
 
 def memory_bytes(context: WorkerContext, specs: Iterable[RunSpec]) -> int:
-    """Bytes a worker holds at most, besides the training step: images in memory, the pool's predictions and features.
+    """Peak memory of a worker without the training step: images, predictions and features of the pool, in bytes.
 
-    Images of `LARGE` pixels or more are memory maps or decoded in batches, and do not count.
+    Images of `LARGE` pixels or more are memory maps or decoded in batches, so they are not counted.
     """
     most = 0
     for name in {spec.dataset for spec in specs}:
@@ -54,7 +54,7 @@ def memory_bytes(context: WorkerContext, specs: Iterable[RunSpec]) -> int:
 
 
 def by_axis(specs: Iterable[RunSpec], jobs: Iterable[Job], store: Store) -> dict[str, dict[str, dict[str, int]]]:
-    """Experiments and trainings, before and after sharing round 0, by names of dataset, regime and paradigm."""
+    """Count experiments and trainings, before and after sharing round 0, by dataset, regime and paradigm."""
     found: dict[str, dict[str, dict[str, int]]] = {axis: {} for axis in AXES}
 
     def add(setting: Setting, **counts: int) -> None:
@@ -92,15 +92,13 @@ def seconds_of(context: WorkerContext, job: Job, speeds: dict[str, Throughput]) 
         paradigm.training_images(budget) / speed.train + validation_images / speed.predict for budget in budgets
     )
     if job.retunings:
-        middle = paradigm.training_images(
-            (regime.start + regime.final) // 2
-        )  # which rounds they are does not change much
+        middle = paradigm.training_images((regime.start + regime.final) // 2)  # the rounds themselves change little
         seconds += job.retunings * (middle / speed.train + validation_images / speed.predict)
     method = _method(job.query)
     predicted = regime.rounds * len(d.test_labels)
     if method.predictions:
         predicted += (regime.rounds - 1) * len(split.train_ids)
-    # Heads repeated for dropout draws cost little beside the encoder; the query itself is not probed.
+    # Heads repeated for dropout draws cost little compared with the encoder (factor 1.1); queries are not probed.
     return seconds + predicted / speed.predict * (1.1 if dropout_of(paradigm, method) else 1.0)
 
 

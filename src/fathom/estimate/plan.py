@@ -1,4 +1,4 @@
-"""What a study takes before it is run: trainings before and after sharing, labels, disk, time by a short probe."""
+"""Estimate of a study before it runs: trainings before and after sharing, labels, disk space, time from a probe."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -27,30 +27,30 @@ from fathom.store.store import Store
 
 @dataclass(frozen=True)
 class Plan:
-    """What a study takes.
+    """Estimate of a study.
 
     Args:
         study: Its name.
         experiments: Runs: dataset x regime x paradigm x query method x seed.
-        trainings: Trainings of the runs if nothing were shared.
-        trainings_shared: The same, round 0 shared by the query methods of a seed.
-        trainings_search: Trainings that choose the HPs.
-        trainings_retune: Trainings that choose them again within runs, where a paradigm says so.
+        trainings: Trainings of the runs without sharing.
+        trainings_shared: Trainings if the query methods of a seed share round 0.
+        trainings_search: Trainings of the HP search.
+        trainings_retune: Trainings of HP searches within runs, for paradigms that retune.
         trainings_full_data: Full-data trainings.
-        pretrainings: Encoders that are trained without labels; each is shared by all runs of its dataset and seed.
-        embeddings: Times that a backbone goes over a whole dataset.
-        labels: Labels that all runs would buy, validation sets included; each run pays for itself.
-        labels_a_run: The same for the most expensive run.
-        disk_bytes: Size of the finished store; without rates, without the round-0 classifiers.
-        memory_bytes: What a worker holds at most besides the training step (`cost.memory_bytes`).
-        seconds: Time with `workers` at the known rates; None where a rate is not known.
-        workers: Worker processes the time is for.
-        device: What would train.
-        rates: Images a second, by `dataset, paradigm`: training and prediction.
+        pretrainings: Encoders trained without labels; all runs of a dataset and seed share one.
+        embeddings: Passes of a backbone over a whole dataset.
+        labels: Labels that all runs buy, including validation sets; every run pays for itself.
+        labels_a_run: Labels of the most expensive run.
+        disk_bytes: Size of the finished store; without known rates it excludes the round-0 classifiers.
+        memory_bytes: Peak memory of a worker without the training step (`cost.memory_bytes`).
+        seconds: Time with `workers` at the known rates; None if a rate is unknown.
+        workers: Worker processes that the time is for.
+        device: Device that trains.
+        rates: Images per second in training and prediction, by `dataset, paradigm`.
         by: `dataset`, `regime` and `paradigm` -> name -> experiments, trainings, trainings_shared.
-        notes: What the design cannot show, and the like.
-        proof: What the design can prove (`design.power.PowerAnalysis`).
-        proof_lines: The same for a person.
+        notes: Limits of the design, and how the plan was made.
+        proof: Statistical power (`design.power.PowerAnalysis`).
+        proof_lines: Statistical power, for people.
     """
 
     study: str
@@ -77,7 +77,7 @@ class Plan:
 
     @property
     def total(self) -> int:
-        """All trainings that will be done."""
+        """Number of all trainings."""
         beside = self.trainings_search + self.trainings_retune + self.trainings_full_data + self.pretrainings
         return self.trainings_shared + beside
 
@@ -86,18 +86,18 @@ class Plan:
         return {key: value for key, value in self.__dict__.items() if key != "proof_lines"}
 
     def lines(self) -> list[tuple[str, str]]:
-        """(label, value) for a person."""
+        """The estimate for people: (label, value)."""
         shared = f"{self.trainings_shared} after sharing round 0 ({self.trainings} without)"
-        again = f", {self.trainings_retune} to choose them again" if self.trainings_retune else ""
-        search = f"{self.trainings_search} to choose HPs{again}"
+        again = f", {self.trainings_retune} to search again within runs" if self.trainings_retune else ""
+        search = f"{self.trainings_search} to search HPs{again}"
         rows = [
             ("runs", str(self.experiments)),
             ("trainings", f"{shared}, {search}, {self.trainings_full_data} on all labels"),
             *([("pre-training", f"{self.pretrainings} encoders, without labels")] if self.pretrainings else []),
-            *([("features", f"of {self.embeddings} datasets, once each")] if self.embeddings else []),
-            ("labels", f"{self.labels_a_run} at most by one run, {self.labels} by all runs, each paying for itself"),
+            *([("features", f"of {self.embeddings} datasets, computed once")] if self.embeddings else []),
+            ("labels", f"{self.labels_a_run} at most by one run, {self.labels} by all runs"),
             ("disk", f"{self.disk_bytes / 1e6:.0f} MB"),
-            ("memory", f"{self.memory_bytes / 1e6:.0f} MB a worker at most, besides the training step"),
+            ("memory", f"{self.memory_bytes / 1e6:.0f} MB per worker at most, without the training step"),
         ]
         if self.seconds is not None:
             rows.append(("time", f"about {duration(self.seconds)} with {self.workers} workers on {self.device}"))
@@ -123,7 +123,7 @@ def estimate_plan(
 ) -> Plan:
     """Count a study's work and, with `probe`, time some seconds of it on this machine.
 
-    A dataset whose files are absent is planned by its official sizes, where these are known; nothing of it is timed.
+    A dataset whose files are absent is planned by its official sizes, where these are known, and is not timed.
 
     Args:
         study: The study.
@@ -134,7 +134,7 @@ def estimate_plan(
         machine: Data and device of the run.
 
     Raises:
-        FathomError: Study, data or a regime do not fit; the same checks as before a run.
+        FathomError: Study, data or a regime do not fit, as for `run`.
     """
     where = find_device(machine.device)
     known = load_profile(profile) if profile else None
@@ -152,11 +152,11 @@ def estimate_plan(
     unknown = unique(speed_name(s) for s in study.settings if speed_name(s) not in speeds)
     if unknown and (probe or known):
         notes.append(
-            f"no rate is known for {'; '.join(unknown)}: no time is given. A stored profile may: --profile h200"
+            f"no rate is known for {'; '.join(unknown)}, so no time is given; try a stored profile: --profile h200"
         )
     if save_profile:
         _save(context, speeds, study, save_profile, str(where), measured=probe and not known)
-    count = default_workers(where, 1) if workers is None else max(1, workers)  # 0: this process, which is one
+    count = default_workers(where, 1) if workers is None else max(1, workers)  # 0 means this process
     count = 1 if known and workers is None else count
     regimes = {spec: context.split_of(spec).regime for spec in study.runs}
     labels = [labels_of(context, spec, regime) for spec, regime in regimes.items()]
@@ -187,7 +187,7 @@ def estimate_plan(
 
 
 class _Unwritten(Store):
-    """A store that is never written: a plan of thousands of runs needs no file."""
+    """A store in memory: a plan of thousands of runs needs no file."""
 
     def __init__(self, root: str | Path) -> None:
         super().__init__(root)
@@ -213,8 +213,8 @@ def _save(
 ) -> None:
     if not measured or not speeds:
         raise FathomError(
-            "--save-profile writes what was measured here, and nothing was: leave out --no-probe and --profile, and "
-            "name the folder of the datasets' files with --data"
+            "--save-profile needs measured rates, and nothing was measured: leave out --no-probe and --profile, and "
+            "name the folder of the datasets with --data"
         )
     rows = {}
     for setting in study.settings:

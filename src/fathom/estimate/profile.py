@@ -1,6 +1,6 @@
-"""How fast named hardware is, as data: rates by paradigm and image size, stored here or in a file of one's own.
+"""Profiles of hardware: rates by paradigm and image size, stored here or in a file.
 
-A profile that `fathom plan --save-profile FILE` measured on one machine says on another what a study would take there.
+`fathom plan --save-profile FILE` on one machine writes a file with which another machine plans for the first.
 """
 
 import json
@@ -19,7 +19,7 @@ from fathom.registry.spec_string import parse
 from fathom.store import atomic_files
 
 PROFILES = Path(__file__).parent / "profiles"
-WEIGHTS = 4 * 11_200_000  # bytes of a ResNet-18 in float32, where a profile does not say
+WEIGHTS = 4 * 11_200_000  # bytes of a ResNet-18 in float32, the default of a profile
 RATES = ("train", "prepare", "predict", "embed")
 
 
@@ -28,15 +28,15 @@ class Profile:
     """Rates of one worker on some hardware.
 
     Args:
-        name: Of the hardware, and whether it was measured.
-        rates: Rows of `paradigms`, `side` (pixels of an image) and images a second.
+        name: Hardware; `(measured)` for a probe's.
+        rates: Rows of `paradigms`, `side` (pixels of an image) and images per second.
     """
 
     name: str
     rates: tuple[dict[str, Any], ...]
 
     def speed(self, dataset: Dataset, paradigm: str) -> Throughput | None:
-        """The rates of a paradigm at the size nearest to the dataset's; None where there are none."""
+        """Rates of a paradigm at the image size nearest to the dataset's; None if there are none."""
         side = min(dataset.images.size)
         rows = [row for row in self.rates if parse(paradigm).name in row["paradigms"]]
         if not rows:
@@ -47,10 +47,10 @@ class Profile:
 
 
 def load_profile(source: str | Path) -> Profile:
-    """A stored profile's name (`h200`), or a TOML file of one's own.
+    """Load a stored profile by name (`h200`), or a TOML file.
 
     Raises:
-        FathomError: There is none, or it cannot be read.
+        FathomError: There is no such profile, or it cannot be read.
     """
     known = sorted(path.stem for path in PROFILES.glob("*.toml"))
     path = PROFILES / f"{source}.toml" if str(source) in known else Path(source)
@@ -75,11 +75,11 @@ def load_profile(source: str | Path) -> Profile:
 
 
 def write_profile(path: str | Path, name: str, measured: Mapping[tuple[str, int], Throughput]) -> None:
-    """Write what a probe measured.
+    """Write measured rates to a file.
 
     Args:
-        path: The file, replaced where it is there.
-        name: Of the hardware.
+        path: The file; an existing one is replaced.
+        name: Name of the hardware.
         measured: (paradigm's name, side of the images) -> rates.
 
     Raises:

@@ -16,18 +16,18 @@ from fathom.protocol.split import Split
 from fathom.protocol.tune import grid_of
 
 SMALL, LARGE = 64, 1024  # training images of a probe, and images it predicts
-PATIENCE = 1.0  # seconds: where the small probe takes longer it has to do
+PATIENCE = 1.0  # seconds: if the small probe takes longer, its rate is used
 
 
 @dataclass(frozen=True)
 class Throughput:
-    """What a probe measured on one worker.
+    """Rates of one worker, from a probe or a profile.
 
     Args:
-        train: Images a second in training.
-        prepare: Views a second in pre-training; infinite without one.
-        predict: Images a second in prediction.
-        embed: Images a second through a fixed backbone; infinite without one.
+        train: Images per second in training.
+        prepare: Views per second in pre-training; infinite if there is none.
+        predict: Images per second in prediction.
+        embed: Images per second through a fixed backbone; infinite if there is none.
         weights: Bytes of a trained classifier.
     """
 
@@ -39,12 +39,12 @@ class Throughput:
 
 
 def speed_name(setting: Setting) -> str:
-    """Speed depends on dataset and paradigm alone."""
+    """Name of a rate: it depends on dataset and paradigm only."""
     return f"{setting.dataset}, {setting.paradigm}"
 
 
 def measure_speeds(context: WorkerContext, settings: Iterable[Setting]) -> dict[str, Throughput]:
-    """The speed of every dataset and paradigm of some settings, by name."""
+    """Measure the rates of every dataset and paradigm of the settings, by name."""
     speeds: dict[str, Throughput] = {}
     for setting in settings:
         if speed_name(setting) not in speeds:
@@ -56,7 +56,7 @@ def measure_speeds(context: WorkerContext, settings: Iterable[Setting]) -> dict[
 
 
 def _measure(context: WorkerContext, setting: Setting, images: int) -> Throughput:
-    """Train for a moment and predict some of the pool."""
+    """Train on a few images and predict a part of the pool."""
     split, short = context.split_at(setting, 0), context.paradigm(setting.paradigm).benchmark_copy(images)
     unlabeled = context.train_split(setting.dataset, 0).unlabeled
     first = torch.arange(min(images, len(unlabeled.images)), device=context.device)
@@ -84,7 +84,7 @@ def _measure(context: WorkerContext, setting: Setting, images: int) -> Throughpu
 def _task(
     context: WorkerContext, split: Split, short: Paradigm, state: State | None, images: int
 ) -> tuple[Task, Subset]:
-    """A task of the starting set with one validation image, and some images to predict; as features where asked for."""
+    """A task of the starting set with one validation image, and images to predict; features for a fixed backbone."""
     task = split.task(split.open()[1])
     validation_images = Subset(split.dataset.images, split.tensor(split.val_ids[:1]))
     task = replace(task, val_images=validation_images, val_labels=task.val_labels[:1])

@@ -1,4 +1,4 @@
-"""Call-string -> paradigm."""
+"""Spec string -> paradigm."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from fathom.registry.registry import find
 
 
 def build_paradigm(text: str) -> Paradigm:
-    """The training paradigm of a call-string, for example `standard(dropout=0.5)`.
+    """Build the training paradigm of a spec string, for example `standard(dropout=0.5)`.
 
     Raises:
         FathomError: Unknown name or parameter, or a value that the paradigm refuses.

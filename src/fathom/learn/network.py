@@ -1,4 +1,4 @@
-"""The networks: an encoder that gives embeddings, and a head of one or two layers that gives logits."""
+"""Networks: an encoder that gives embeddings, and a head of one or two layers that gives logits."""
 
 import math
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from fathom.core.records import FathomError
 from fathom.core.streams import Stream
 
 IMAGENET_STEM = 96  # pixels of the shorter side from which ResNet-18 keeps its 7x7 stem with max-pooling
-SMALL = 32  # pixels below which a ResNet-18 has nothing left to pool, and `auto` means the small network
+SMALL = 32  # pixels below which a ResNet-18 has nothing left to pool, so `auto` is the small network
 
 
 class Network(nn.Module):
@@ -39,7 +39,7 @@ class Network(nn.Module):
             self.hidden = nn.Sequential(nn.Linear(dim, hidden), nn.BatchNorm1d(hidden), nn.ReLU())
         self.head = nn.Linear(hidden or dim, num_classes)
         self.dim, self.num_classes, self.dropout = dim, num_classes, dropout
-        self.precision = "auto"  # of what it predicts in (`predict.autocast`)
+        self.precision = "auto"  # of predictions (`predict.autocast`)
 
     def encode(self, x: Shaped[Tensor, "b ..."]) -> Float[Tensor, "b e"]:
         """Embeddings, without dropout."""
@@ -60,7 +60,7 @@ class Network(nn.Module):
         return logits
 
     def keep_mask(self, count: int, generator: torch.Generator) -> Bool[Tensor, "b e"] | None:
-        """What dropout keeps of `count` images' embeddings, drawn on the generator's device; None without dropout."""
+        """Dropout mask of `count` images' embeddings, drawn on the generator's device; None without dropout."""
         if not self.dropout:
             return None
         return torch.rand((count, self.dim), generator=generator, device=generator.device) >= self.dropout
@@ -80,7 +80,7 @@ class Network(nn.Module):
 
     @property
     def two_layers(self) -> bool:
-        """Whether the head has a hidden layer."""
+        """True if the head has a hidden layer."""
         return isinstance(self.hidden, nn.Sequential)
 
     def plain_log_probs(self, features: Float[Tensor, "b d"]) -> Float[Tensor, "b 1 c"]:
@@ -115,7 +115,7 @@ def build_network(
     device: torch.device,
     hidden: int = 0,
 ) -> Network:
-    """A network with fresh weights from `stream`: the same on every device, and no other randomness is touched.
+    """Build a network with initial weights from `stream`, the same on every device. No other generator is used.
 
     Args:
         name: `resnet18`, `cnn`, or `auto`: resnet18 from 32 pixels, else cnn.
@@ -123,7 +123,7 @@ def build_network(
         num_classes: c.
         dropout: Probability of dropout before the head, in [0, 1).
         stream: The stream `init`.
-        device: Where it shall be.
+        device: Device of the network.
         hidden: Width of the head's hidden layer; 0 for a linear head, -1 for the width of the embeddings.
 
     Raises:
@@ -148,7 +148,7 @@ def build_network(
 
 @torch.no_grad()
 def initialize(network: nn.Module, generator: torch.Generator) -> None:
-    """Fresh weights, as torchvision's ResNet sets them, from an explicit generator.
+    """Set initial weights as torchvision's ResNet does, from an explicit generator.
 
     Convolutions: He et al., 2015, normal, fan out. Normalization: 1 and 0. Linear layers: uniform in
     ±1/sqrt(fan in), weight and bias.
@@ -183,7 +183,7 @@ def _resnet18(side: int) -> tuple[nn.Module, int]:
 
 
 def _cnn(side: int) -> tuple[nn.Module, int]:
-    """Ours, for images a ResNet-18 is too much for: 3x3 convolutions, halved down to 4 pixels or less, 128 features.
+    """Our network for images too small for a ResNet-18: 3x3 convolutions, pooled to 4 pixels or less, 128 features.
 
     Two convolutions at 8 pixels, three at 28 and 32, four at 64: widths 32, 64, 128, 128.
     """

@@ -1,4 +1,4 @@
-"""The one way to predict: validation, test set and pool, in large chunks, on the device."""
+"""Prediction for validation set, test set and pool, in large chunks on the device."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -14,14 +14,13 @@ from fathom.core.streams import Stream
 from fathom.learn.network import Network
 from fathom.learn.task import ImageSource, Prediction, Transform
 
-KEEP_ON_DEVICE_BYTES = 2**30  # bytes of images that are kept on the device as they are trained on or validated with
-HEAD = {"cuda": 2**26, "cpu": 2**24}  # log-probabilities of a chunk: 256 MiB, 64 MiB
+KEEP_ON_DEVICE_BYTES = 2**30  # bytes of images up to which a training keeps them on the device
+HEAD = {"cuda": 2**26, "cpu": 2**24}  # log-probabilities per chunk: 256 MiB, 64 MiB
 T = TypeVar("T")
-DRAWS = 50  # dropout draws that make a validation prediction (Lüth et al., 2023, code)
 
 
 def make_reader(images: ImageSource) -> Callable[[Int[Tensor, "b"]], Shaped[Tensor, "b ..."]]:
-    """`images.take`, from a copy on the device where that is small: an epoch then reads no file and copies no batch."""
+    """`images.take`, from a copy on the device if that is small, so that an epoch reads no file and copies no batch."""
     h, w = images.size
     if len(images) * 3 * h * w > KEEP_ON_DEVICE_BYTES:
         return images.take
@@ -30,7 +29,7 @@ def make_reader(images: ImageSource) -> Callable[[Int[Tensor, "b"]], Shaped[Tens
 
 
 def autocast(device: torch.device, precision: str = "auto") -> contextlib.AbstractContextManager[object]:
-    """Arithmetic of a precision: `fp32`, `bf16`, `fp16`.
+    """Context of arithmetic in a precision: `fp32`, `bf16`, `fp16`.
 
     `auto` is bfloat16 on CUDA devices that have it, elsewhere float32 (bfloat16 training is slower on a CPU).
     """
@@ -43,25 +42,25 @@ def autocast(device: torch.device, precision: str = "auto") -> contextlib.Abstra
 
 
 def inference(precision: str) -> str:
-    """What a classifier that was trained in a precision predicts in: full precision where that was asked for."""
+    """Precision of predictions of a classifier that was trained in a precision: `fp32` stays `fp32`."""
     return "fp32" if precision == "fp32" else "auto"
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on an accelerator or in the host."""
+    """True if an error says that memory ran out, on an accelerator or in the host."""
     # The host's allocator; cuBLAS and cuDNN; the driver.
     words = ("can't allocate memory", "_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in str(error) for word in words)
 
 
 def chunk_size(device: torch.device, size: tuple[int, int]) -> int:
-    """Images that are predicted at once: as many as keep the device busy; halved where memory runs out."""
+    """Number of images to predict at once, enough to keep the device busy; it is halved if memory runs out."""
     pixels = size[0] * size[1]
     return max(1, min(4096, 2**24 // pixels)) if device.type == "cuda" else max(1, min(512, 2**18 // pixels))
 
 
 def head_rows(network: Network, draws: int, device: torch.device) -> int:
-    """Images whose log-probabilities of all draws fit into the memory meant for them."""
+    """Number of images whose log-probabilities of all draws fit into the memory for them (`HEAD`)."""
     return max(1, HEAD.get(device.type, HEAD["cpu"]) // (draws * network.num_classes))
 
 
@@ -73,16 +72,16 @@ def predict(
     masks: Float[Tensor, "k e"] | None,
     chunk: int,
 ) -> Iterator[Prediction]:
-    """Predictions for images 0 to `count` - 1, in order, in chunks.
+    """Predict images 0 to `count` - 1, in order, in chunks.
 
     The network encodes each image once; the draws repeat the head alone. A chunk is never so large that the draws of
     many classes fill the memory. Chunks change a result by rounding at most.
 
     Args:
-        network: In whatever mode; it predicts in evaluation mode.
+        network: The network, in any mode; it is set to evaluation mode.
         take: Ids -> uint8 images.
-        count: Images.
-        transform: Its test transform is applied.
+        count: Number of images.
+        transform: Transform whose test part is applied.
         masks: Consistent dropout masks; None for the plain softmax.
         chunk: Images at once, halved for good when the device's memory runs out.
 
@@ -95,7 +94,7 @@ def predict(
 
 
 def in_chunks(count: int, chunk: int, device: torch.device, work: Callable[[Int[Tensor, "b"]], T]) -> Iterator[T]:
-    """What `work` gives for images 0 to `count` - 1, in order, in chunks.
+    """Call `work` for images 0 to `count` - 1, in order, in chunks.
 
     Args:
         count: Images.
@@ -142,14 +141,14 @@ def _predict(
 
 @dataclass(eq=False)
 class TrainedClassifier:
-    """A trained network with what it needs to predict (`learn.task.Classifier`).
+    """A trained network and its transform (`learn.task.Classifier`).
 
     Args:
-        network: In its best epoch's state.
-        transform: For the test transform.
+        network: Network with the weights of the epoch that was kept.
+        transform: Transform whose test part is applied.
         val_score: The task's metric on the validation set at that epoch, in [0, 1].
-        history: One row an epoch.
-        shown: What a reader should see of the training beside its metrics, JSON-plain.
+        history: One row per epoch.
+        diagnostics: Further facts of the training for a reader, JSON-plain.
     """
 
     network: Network

@@ -1,4 +1,4 @@
-"""What a training paradigm may see, and what it must give back."""
+"""Interfaces of training: what a paradigm may see, and what it must return."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class Task:
         pool: The n unlabeled images.
         num_classes: c.
         metric: `accuracy` or `balanced_accuracy`: what the best epoch is chosen by.
-        balanced: Whether the dataset's classes are of equal size; where not, training oversamples.
+        balanced: True if the dataset's classes are of equal size; if not, training oversamples.
         mean, std: Channel statistics for normalization, in [0, 1].
         augment: Family of augmentations (`data.dataset.Dataset.augment`).
     """
@@ -82,24 +82,24 @@ class Unlabeled:
 
 @runtime_checkable
 class Transform(Protocol):
-    """What is done to what an `ImageSource` gives, before the network (`augment.Augmentation`)."""
+    """Transform of what an `ImageSource` gives, before the network (`augment.Augmentation`)."""
 
     def train(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """As it is trained on."""
+        """Transform for training."""
         ...
 
     def test(self, x: Tensor) -> Tensor:
-        """As it is validated, tested and queried."""
+        """Transform for validation, test and queries."""
         ...
 
 
 @runtime_checkable
 class Library(Protocol):
-    """Where weights, encoders and precomputed features are found (`data.dataset.DataRoot`)."""
+    """Folders of weights, encoders and precomputed features (`data.dataset.DataRoot`)."""
 
     @property
     def path(self) -> Path:
-        """Folder that relative paths of a call-string are meant from."""
+        """Folder that relative paths in a spec string are relative to."""
         ...
 
     @property
@@ -109,7 +109,7 @@ class Library(Protocol):
 
     @property
     def download(self) -> bool:
-        """Whether what is absent may be fetched."""
+        """True if missing files may be downloaded."""
         ...
 
 
@@ -117,26 +117,26 @@ Embed = Callable[[ImageSource], Float[Tensor, "n d"]]
 
 
 class Checkpointer:
-    """Where long work writes how far it is. This one forgets; the harness gives one that does not.
+    """Takes state and progress of long work. This one discards them; the protocol gives one that writes files.
 
-    It tells the work nothing: what is measured on the way reaches neither encoder nor classifier.
+    It returns nothing that is measured on the way, so no measurement can reach an encoder or classifier.
     """
 
     def load(self) -> dict[str, Tensor] | None:
-        """The state that was saved last, or None at the beginning."""
+        """State that was saved last, or None at the beginning."""
         return None
 
     def save(self, state: Callable[[], dict[str, Tensor]], *, force: bool = False) -> None:
-        """Keep a state to go on from. Called at the end of every epoch; `state` is called only when it is time."""
+        """Save a state to resume from, at the end of every epoch; `state` is called only if it is time to save."""
 
     def tell(self, done: int, of: int, numbers: Mapping[str, float], embed: Embed | None = None) -> None:
-        """Say that `done` of `of` epochs are done.
+        """Report that `done` of `of` epochs are done.
 
         Args:
             done: Epochs done.
             of: Epochs in all.
-            numbers: What was measured in the last of them, for example its loss.
-            embed: Features of images as they are now, for the harness to see by what they are worth.
+            numbers: Measurements of the last epoch, for example its loss.
+            embed: Computes features of images with the present weights, so that the caller can evaluate them.
         """
 
 
@@ -145,7 +145,7 @@ NO_CHECKPOINT = Checkpointer()
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a classifier says of n images.
+    """Predictions of a classifier for n images.
 
     Args:
         log_probs: Log of the class probabilities in each of k dropout draws (k = 1 without draws), in nats.
@@ -163,10 +163,8 @@ class Classifier(Protocol):
     """A trained classifier."""
 
     val_score: float  # the task's metric on the validation set at the epoch that was kept, in [0, 1]
-    history: list[dict[str, float]]  # one row an epoch: epoch, lr, loss, val_score, val_loss
-    diagnostics: dict[
-        str, Any
-    ]  # what a reader should see of the training beside its metrics, JSON-plain; often nothing
+    history: list[dict[str, float]]  # one row per epoch: epoch, lr, loss, val_score, val_loss
+    diagnostics: dict[str, Any]  # further facts of the training for a reader, JSON-plain; often empty
 
     def stream(self, images: ImageSource, draws: int, stream: Stream) -> Iterator[Prediction]:
         """Predictions in chunks, in order of `images`, on their device.
@@ -185,7 +183,7 @@ class Classifier(Protocol):
 
 @runtime_checkable
 class Paradigm(Protocol):
-    """A way to train. Implementations are frozen dataclasses; their fields are their call-string parameters.
+    """A way to train. Implementations are frozen dataclasses; their fields are their spec string parameters.
 
     `dropout` is "auto" (0.5 for query methods that need draws, as published), "all" (0.5 for every method) or a
     probability for every method.
@@ -200,7 +198,7 @@ class Paradigm(Protocol):
 
     @property
     def preparation(self) -> str:
-        """What decides the outcome of `prepare`, beside dataset and seed; empty where there is nothing to prepare.
+        """All that decides the outcome of `prepare`, besides dataset and seed; empty if nothing is prepared.
 
         Paradigms, regimes and runs of one preparation share its outcome.
         """
@@ -208,7 +206,7 @@ class Paradigm(Protocol):
 
     @property
     def backbone(self) -> str:
-        """What decides the outcome of `embed`, beside images and state; empty where images are used as they are."""
+        """All that decides the outcome of `embed`, besides images and state; empty if images are used as they are."""
         ...
 
     def grid(self, task: Task) -> list[dict[str, Any]]:
@@ -216,30 +214,30 @@ class Paradigm(Protocol):
         ...
 
     def prepare(self, unlabeled: Unlabeled, stream: Stream, library: Library, checkpointer: Checkpointer) -> State:
-        """What is learned once for a dataset and seed without labels, for example an encoder. Kept by the harness."""
+        """Learn once for a dataset and seed, without labels; for example an encoder. The protocol stores it."""
         ...
 
     def with_retry(self, change: str, family: str) -> "Paradigm | None":
-        """The same with a change of what `prepare` does, after it was not finite: another `preparation`.
+        """A copy with a change of `prepare`, after it was not finite: another `preparation`.
 
         Args:
             change: `fp32` or `lr/10`.
             family: The dataset's augmentations, which `auto` values go by.
 
         Returns:
-            None where there is nothing such a change could be made to, or it would change nothing.
+            None if the change does not apply, or would change nothing.
         """
         ...
 
     def facts(self, library: Library) -> dict[str, Any]:
-        """What is known of the backbone, JSON-plain: SHA-256 of its weights, revision, license. Empty without one.
+        """Facts of the backbone, JSON-plain: SHA-256 of its weights, revision, license. Empty without one.
 
-        Features are kept by it, so that other weights under the same name are never mistaken for these.
+        They are part of the features' key, so that other weights under the same name are never mistaken for these.
         """
         ...
 
     def embed(self, unlabeled: Unlabeled, state: State | None, library: Library) -> Iterator[Float[Tensor, "b d"]]:
-        """Features of all images in order, in chunks, once for a dataset; called only where `backbone` is set."""
+        """Compute features of all images in order, in chunks, once per dataset; called only if `backbone` is set."""
         ...
 
     def fit(
@@ -257,10 +255,10 @@ class Paradigm(Protocol):
         Args:
             task: The round's task.
             hparams: One entry of `grid`.
-            state: What `prepare` gave; None where there is nothing to prepare.
+            state: Result of `prepare`; None if nothing is prepared.
             streams: The round's streams; uses `init`, `order`, `augment`, `dropout`.
             dropout: Probability of dropout before the head, in [0, 1).
-            journal: Where a long training saves its state, and goes on from.
+            checkpointer: Takes the state of a long training, and gives it back to resume from.
 
         Raises:
             NonFiniteError: A loss, weight or buffer is not finite.
@@ -268,22 +266,22 @@ class Paradigm(Protocol):
         ...
 
     def restore(self, task: Task, state: State, *, dropout: float = 0.0, precision: str = "auto") -> Classifier:
-        """The classifier that `Classifier.state` was taken of.
+        """Restore the classifier that `Classifier.state` was taken of.
 
         Args:
             task: The round's task.
-            state: What `Classifier.state` gave.
+            state: Result of `Classifier.state`.
             dropout: As in `fit`.
-            precision: The one of its HPs, which it predicts in; the harness gives it only where they name one.
+            precision: Precision of its HPs, which it predicts in; given only if they name one.
         """
         ...
 
     def pretraining_images(self, unlabeled: Unlabeled) -> int:
-        """Images (each view counts) trained on in `prepare`: what a plan's time is reckoned from."""
+        """Images trained on in `prepare`, each view counted; plans estimate time from it."""
         ...
 
     def training_images(self, m: int) -> int:
-        """Images trained on in all epochs with m labels: what a plan's time is reckoned from."""
+        """Images trained on in all epochs with m labels; plans estimate time from it."""
         ...
 
     def validation_images(self, v: int) -> int:
@@ -291,5 +289,5 @@ class Paradigm(Protocol):
         ...
 
     def benchmark_copy(self, images: int) -> "Paradigm":
-        """A cut-down copy for measuring speed: one epoch on about `images` images in `fit`, and one in `prepare`."""
+        """A copy cut down to one epoch on about `images` images in `fit`, and one in `prepare`, for measuring speed."""
         ...

@@ -1,6 +1,6 @@
-"""Whether this machine will do: Python, torch, GPU, cores, memory, data, cache, shared storage, optional packages.
+"""Checks of this machine: Python, torch, GPU, cores, memory, data, cache, storage, optional packages.
 
-torch and torchvision are tried in a process of their own: a broken pair must not break the one who looks.
+torch and torchvision are tried in a process of their own, because a broken pair may crash it.
 """
 
 import json
@@ -46,7 +46,7 @@ said["warnings"] = [str(w.message) for w in caught if "cuda" in str(w.message).l
 print(json.dumps(said))
 """
 PATIENCE = 180  # seconds for torch to start
-FILES = {  # dataset -> its official files, as they lie in the folder of datasets
+FILES = {  # dataset -> its official files in the folder of datasets
     "cifar10": ("cifar-10-batches-py/data_batch_1",),
     "cifar100": ("cifar-100-python/train",),
     "mnist": ("MNIST/raw/train-images-idx3-ubyte*",),
@@ -59,13 +59,13 @@ EXTRAS = {"timm": "backbones of frozen by their timm name", "ray": "the engine r
 
 @dataclass(frozen=True)
 class DoctorCheck:
-    """One line of the doctor.
+    """One check and its outcome.
 
     Args:
-        name: What was looked at.
+        name: Subject of the check.
         state: `ok`, `warn` or `fail`.
-        found: What was found.
-        fix: What to do; empty where nothing need be.
+        found: Finding.
+        fix: What to do; empty if nothing.
     """
 
     name: str
@@ -85,7 +85,7 @@ def examine(
 
 
 def probe() -> dict[str, Any]:
-    """What torch and torchvision say of themselves; `torch_error` where they cannot."""
+    """Facts on torch and torchvision from a new process; `torch_error` if torch does not start."""
     try:
         done = subprocess.run([sys.executable, "-P", "-c", PROBE], capture_output=True, text=True, timeout=PATIENCE)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -93,7 +93,7 @@ def probe() -> dict[str, Any]:
     try:
         said: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     except (IndexError, ValueError):
-        last = (done.stderr.strip().splitlines() or ["no word"])[-1]
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         return {"torch_error": f"its process ended with status {done.returncode}: {last}"}
     return said
 
@@ -105,7 +105,7 @@ def _python() -> DoctorCheck:
 
 
 def _packages() -> Iterator[DoctorCheck]:
-    """Packages that Fathom needs and that are not installed."""
+    """Required packages that are not installed."""
     try:
         needed = [line for line in requires("fathom-al") or [] if "extra ==" not in line]
     except PackageNotFoundError:
@@ -113,7 +113,7 @@ def _packages() -> Iterator[DoctorCheck]:
         return
     names = [match.group() for line in needed if (match := re.match(r"[A-Za-z0-9._-]+", line))]
     absent = [name for name in names if not _version(name)]
-    found = f"absent: {', '.join(absent)}" if absent else f"{len(names)} there"
+    found = f"absent: {', '.join(absent)}" if absent else f"{len(names)} installed"
     yield DoctorCheck(
         "packages", "fail" if absent else "ok", found, f"pip install {' '.join(absent)}" if absent else ""
     )
@@ -130,7 +130,7 @@ def _torch(probed: dict[str, Any]) -> Iterator[DoctorCheck]:
     if error := probed.get("torchvision_error"):
         installed = vision or _version("torchvision") or "absent"
         text = f"{installed} does not work with torch {torch}: {error.splitlines()[0]}"
-        # Asked for together, the one is chosen that the other names as its pair.
+        # Installed together, pip chooses the torchvision that requires this torch.
         pair = f'"torch=={torch.split("+")[0]}" torchvision'
         yield DoctorCheck("torchvision", "fail", text, f"pip install --force-reinstall {pair}  (uv pip: --reinstall)")
         return
@@ -138,7 +138,7 @@ def _torch(probed: dict[str, Any]) -> Iterator[DoctorCheck]:
 
 
 def _wanted(name: str) -> str:
-    """The version of a package that Fathom asks for, such as `>=2.11`."""
+    """Version of a package that Fathom requires, such as `>=2.11`."""
     try:
         lines = requires("fathom-al") or []
     except PackageNotFoundError:
@@ -149,26 +149,24 @@ def _wanted(name: str) -> str:
 def _gpu(probed: dict[str, Any]) -> DoctorCheck:
     driver = _driver()
     if error := probed.get("gpu_error"):
-        return DoctorCheck(
-            "gpu", "fail", f"there is one, but torch cannot use it: {error.splitlines()[0]}", "--device cpu"
-        )
+        return DoctorCheck("gpu", "fail", f"torch cannot use the GPU: {error.splitlines()[0]}", "--device cpu")
     if gpus := probed.get("gpus"):
         names = ", ".join(f"{name} ({memory / 2**30:.0f} GiB)" for name, memory in gpus)
         return DoctorCheck("gpu", "ok", f"{names}; CUDA {probed['build']}, driver {driver or 'unknown'}")
     if not driver:
         return DoctorCheck("gpu", "ok", "none: trainings run on the CPU")
     if "torch" not in probed:
-        return DoctorCheck("gpu", "warn", f"driver {driver}; torch does not start, so nothing more is known")
+        return DoctorCheck("gpu", "warn", f"driver {driver}; torch does not start, so the GPU was not tried")
     if not probed.get("build"):
-        text = f"driver {driver} is here, but this torch is built for the CPU alone"
+        text = f"driver {driver} is installed, but this torch is built for the CPU only"
         return DoctorCheck("gpu", "warn", text, "uv pip install --torch-backend=auto --reinstall torch torchvision")
-    reason = (probed.get("warnings") or ["torch sees none"])[0].splitlines()[0]
-    fix = f"renew the driver, or install a torch built for an older CUDA than {probed['build']} (--torch-backend=auto)"
-    return DoctorCheck("gpu", "warn", f"driver {driver} does not go with CUDA {probed['build']}: {reason}", fix)
+    reason = (probed.get("warnings") or ["torch finds no GPU"])[0].splitlines()[0]
+    fix = f"update the driver, or install a torch built for an older CUDA than {probed['build']} (--torch-backend=auto)"
+    return DoctorCheck("gpu", "warn", f"driver {driver} does not work with CUDA {probed['build']}: {reason}", fix)
 
 
 def _driver() -> str:
-    """Version of NVIDIA's driver; empty where there is none."""
+    """Version of the NVIDIA driver; empty if there is none."""
     if not shutil.which("nvidia-smi"):
         return ""
     command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
@@ -181,30 +179,28 @@ def _driver() -> str:
 
 def _cores(probed: dict[str, Any]) -> DoctorCheck:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    found = f"{cores} for this process, torch takes {probed.get('threads', '?')} threads unless told"
+    found = f"{cores} for this process, torch uses {probed.get('threads', '?')} threads by default"
     if (quota := _cgroup("cpu.max")) and quota[0] != "max" and (limit := int(quota[0]) / int(quota[1])) < cores:
-        return DoctorCheck(
-            "cores", "warn", f"{found}, but only {limit:g} may be used", f"--workers {max(1, int(limit))}"
-        )
+        return DoctorCheck("cores", "warn", f"{found}, but the limit is {limit:g}", f"--workers {max(1, int(limit))}")
     return DoctorCheck("cores", "ok", found)
 
 
 def _memory() -> DoctorCheck:
     limits = []
     try:
-        told = [line.split() for line in Path("/proc/meminfo").read_text().splitlines()]
-        limits.append(next(int(words[1]) * 1024 for words in told if words[0] == "MemAvailable:"))
+        lines = [line.split() for line in Path("/proc/meminfo").read_text().splitlines()]
+        limits.append(next(int(words[1]) * 1024 for words in lines if words[0] == "MemAvailable:"))
     except (OSError, StopIteration):
         return DoctorCheck("memory", "ok", "unknown")
     if (limit := _cgroup("memory.max")) and limit[0] != "max":
         limits.append(int(limit[0]))
     free = min(limits) / 2**30
     return DoctorCheck("memory", "ok", f"{free:.1f} GiB") if free >= 2 else DoctorCheck(
-        "memory", "warn", f"{free:.1f} GiB, and a worker takes about 1.5", "--workers 1")  # fmt: skip
+        "memory", "warn", f"{free:.1f} GiB, and a worker needs about 1.5", "--workers 1")  # fmt: skip
 
 
 def _cgroup(name: str) -> list[str]:
-    """What limits this process's group; empty where nothing is told."""
+    """Limit of this process's control group, as words; empty if there is none."""
     try:
         return (Path("/sys/fs/cgroup") / name).read_text().split()
     except OSError:
@@ -215,24 +211,26 @@ def _data(data: str | Path | None, cache: str | Path | None) -> Iterator[DoctorC
     path, folder = data_folders(data, cache)
     if path.is_dir():
         found = [name for name, patterns in FILES.items() if all(any(path.glob(p)) for p in patterns)]
-        text = f"{path}: {', '.join(found) or 'no official files that we know'} (digits are built in)"
+        text = f"{path}: {', '.join(found) or 'no official files'} (digits are built in)"
         yield DoctorCheck(
-            "data", "ok" if found else "warn", text, "" if found else "name it with --data, or --download"
+            "data", "ok" if found else "warn", text, "" if found else "name the folder with --data, or use --download"
         )
     else:
-        fix = "name it with --data or FATHOM_DATA, or have it made by fathom run --download; digits need none"
-        yield DoctorCheck("data", "warn", f"{path} is not there", fix)
+        fix = "name it with --data or FATHOM_DATA, or let fathom run --download create it; digits need none"
+        yield DoctorCheck("data", "warn", f"{path} does not exist", fix)
     there = nearest(folder)
     free = shutil.disk_usage(there).free / 2**30
     if os.access(there, os.W_OK):
-        state, fix = ("warn", "make room") if free < 10 else ("ok", "")
+        state, fix = ("warn", "free disk space") if free < 10 else ("ok", "")
         yield DoctorCheck("cache", state, f"{folder}, {free:.1f} GiB free", fix)
     else:
-        yield DoctorCheck("cache", "fail", f"{folder} cannot be written", "name another folder with FATHOM_CACHE")
+        yield DoctorCheck(
+            "cache", "fail", f"{folder} cannot be written", "name another folder with --cache or FATHOM_CACHE"
+        )
 
 
 def _version(name: str) -> str:
-    """Version of an installed package; empty where it is absent."""
+    """Version of an installed package; empty if it is absent."""
     try:
         return version(name)
     except PackageNotFoundError:

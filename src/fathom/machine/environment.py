@@ -1,4 +1,4 @@
-"""What computes: the versions and the device that decide the numbers, and the machine, for the record."""
+"""Record of the software and hardware that compute: what decides the numbers, and the rest for the report."""
 
 import hashlib
 import os
@@ -20,11 +20,11 @@ from fathom.store.store import Store
 
 @dataclass(frozen=True)
 class Environment:
-    """Where a study is computed.
+    """Software and hardware that a study is computed with.
 
     Args:
-        decides: What other numbers would come from if it changed: protocol, package versions, device type, threads.
-        machine: What does not decide but is told: processor, cores, commit, time.
+        decides: A change of these changes the numbers: protocol, package versions, device, threads, plug-ins.
+        machine: Recorded only: processor, cores, commit, time.
     """
 
     decides: dict[str, Any]
@@ -32,16 +32,16 @@ class Environment:
 
     @property
     def name(self) -> str:
-        """Stands for all of it but the time: another commit or processor is another environment, told in the report."""
-        told = {key: value for key, value in self.machine.items() if key != "since"}
-        return digest([self.decides, told], 12)
+        """Hash of everything but the time: another commit or processor is another environment in the report."""
+        lasting = {key: value for key, value in self.machine.items() if key != "since"}
+        return digest([self.decides, lasting], 12)
 
 
 def find_device(wanted: str) -> torch.device:
-    """`auto` (the first GPU, else the CPU), `cpu`, `cuda`, `cuda:1`.
+    """The torch device of `auto` (a GPU if there is one, else the CPU), `cpu`, `cuda` or `cuda:N`.
 
     Raises:
-        FathomError: The device is not here.
+        FathomError: The device cannot be used.
     """
     if wanted == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -51,7 +51,7 @@ def find_device(wanted: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         here = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
         reason = str(error).split("\n")[0]
-        raise FathomError(f"device {wanted!r} cannot be used ({reason}). Here: {', '.join(here)}") from None
+        raise FathomError(f"device {wanted!r} cannot be used ({reason}). Use one of: {', '.join(here)}") from None
     return device
 
 
@@ -85,7 +85,7 @@ def describe(device: torch.device, threads: int, *, fast: bool = False) -> Envir
 
 
 def check(store: Store, environment: Environment, *, accept: bool) -> None:
-    """Write the environment down; refuse one that would mix other numbers into the results here.
+    """Record the environment in the store; refuse one that would mix numbers of two environments.
 
     Raises:
         FathomError: Earlier rounds were computed under another environment, with the difference.
@@ -97,17 +97,17 @@ def check(store: Store, environment: Environment, *, accept: bool) -> None:
         lines = [f"  {k}: {old.get(k)} -> {new.get(k)}" for k in sorted(old | new) if old.get(k) != new.get(k)]
         raise FathomError(
             f"the results in {store.root} were computed in another environment:\n" + "\n".join(lines) + "\n"
-            "Go back to it, name a new folder with --out, or mix the two and have the report say so with "
-            "--accept-environment"
+            "Return to that environment, name a new folder with --out, or mix both with --accept-environment; "
+            "the report then says so"
         )
     if environment.name not in known:
         store.put(f"environments/{environment.name}", environment.decides, environment.machine)
 
 
 def set_mode(device: torch.device, *, fast: bool = False) -> None:
-    """Ask CUDA for the same bits every time, or, where `fast`, for the fastest kernels, whose sums have no fixed order.
+    """Choose deterministic CUDA kernels, or with `fast` the fastest ones, whose sums have no fixed order.
 
-    Call it before CUDA is first used; the CPU needs nothing. For the limits of the fast mode see `learn.training.fit`.
+    Call it before the first use of CUDA. Limits of the fast mode: `learn.training.fit`.
     """
     if device.type != "cuda":
         return
@@ -120,7 +120,7 @@ def set_mode(device: torch.device, *, fast: bool = False) -> None:
 
 
 def _capability(device: torch.device) -> str:
-    """Vector instructions decide the last bits of sums: `cpu AVX2`, `cpu AVX512`."""
+    """Device type, for a CPU with its vector instructions (`cpu AVX2`), which decide the last bits of sums."""
     return f"cpu {torch.backends.cpu.get_cpu_capability()}" if device.type == "cpu" else device.type
 
 
@@ -140,7 +140,7 @@ def _cpu() -> str:
 
 
 def _commit() -> str:
-    """Commit of the checkout this package runs from; `modified` where files differ from it; empty for a wheel."""
+    """Commit of the checkout this package runs from; `(modified)` if files differ from it; empty for a wheel."""
     folder = Path(fathom.__file__).parent
     try:
         git = ["git", "-C", str(folder)]

@@ -1,4 +1,4 @@
-"""Whether a folder can hold a study that several processes work on: what the store asks of a file system, tried."""
+"""Trials of a file system: everything that the store needs when several processes write one study."""
 
 import contextlib
 import os
@@ -15,8 +15,8 @@ from fathom.core.records import FathomError
 from fathom.store import atomic_files
 
 SYNCS = 5  # files written to time a commit
-SLOW = 0.25  # seconds a commit, from which the file system is called slow
-ROOM, LITTLE = 2**30, 10 * 2**30  # bytes free: too few, few
+SLOW = 0.25  # seconds per commit above which a file system is called slow
+ROOM, LITTLE = 2**30, 10 * 2**30  # free bytes: below the first a trial fails, below the second it warns
 NETWORK = ("nfs", "nfs4", "lustre", "gpfs", "beegfs", "cifs", "smb3", "fuse.sshfs", "ceph", "fuse.glusterfs", "9p")
 
 # Another process asks for the lock that this one holds.
@@ -28,24 +28,24 @@ with atomic_files.lock(Path(sys.argv[1]), wait=False) as mine:
     sys.exit(mine)
 """
 
-StorageFinding = tuple[str, str, str, str]  # (what was tried, ok | warn | fail, what was found, how to mend it)
+StorageFinding = tuple[str, str, str, str]  # (name of the trial, ok | warn | fail, finding, how to fix it)
 
 
 def try_storage(folder: Path) -> list[StorageFinding]:
-    """What the folder can do; a folder that is not there is tried where it would be made. Nothing stays behind."""
+    """Try a folder, or the place where it would be created. No file stays behind."""
     there = nearest(folder)
     try:
         with tempfile.TemporaryDirectory(prefix=".fathom-doctor-", dir=there) as made:
             trials = (_commits, _links, _renames, _locks)
             found = [_tried(trial, Path(made)) for trial in trials]
     except OSError as error:
-        mend = "give permission, or name another folder with --out"
-        return [("writable", "fail", f"{there}: {error.strerror or error}", mend)]
+        fix = "give permission, or name another folder with --out"
+        return [("writable", "fail", f"{there}: {error.strerror or error}", fix)]
     return [("writable", "ok", str(there), ""), *found, _room(there), _kind(there)]
 
 
 def nearest(folder: Path) -> Path:
-    """The folder, or the first above it that is there."""
+    """The folder, or its nearest parent that exists."""
     folder = folder.expanduser().absolute()
     return next(path for path in (folder, *folder.parents) if path.is_dir())
 
@@ -58,7 +58,7 @@ def _tried(trial: Callable[[Path], StorageFinding], made: Path) -> StorageFindin
 
 
 def _commits(made: Path) -> StorageFinding:
-    """Exclusive creation, fsync, and the first of two writers wins."""
+    """Create files exclusively with fsync; the first of two writers must win."""
     spans = []
     for number in range(SYNCS):
         began = time.perf_counter()
@@ -68,18 +68,18 @@ def _commits(made: Path) -> StorageFinding:
         atomic_files.write(made / "commit-0", b"y")
         return ("commits", "fail", "a second writer replaced the file of the first", "use another file system")
     middle = statistics.median(spans)
-    state, mend = ("warn", "short jobs will wait for it: use a faster file system") if middle > SLOW else ("ok", "")
-    return ("commits", state, f"{middle * 1000:.1f} ms each, synced, and the first writer wins", mend)
+    state, fix = ("warn", "short jobs wait for commits: use a faster file system") if middle > SLOW else ("ok", "")
+    return ("commits", state, f"{middle * 1000:.1f} ms each, synced, and the first writer wins", fix)
 
 
 def _links(made: Path) -> StorageFinding:
-    """Hard links that do not replace: what commits without any lock."""
+    """Hard links must not replace a file: commits rely on that without a lock."""
     atomic_files.write(made / "first", b"1")
     atomic_files.write(made / "second", b"2")
     try:
         os.link(made / "first", made / "linked")
     except OSError as error:
-        text = f"no hard links ({error.strerror}): only locks keep two writers of one file apart"
+        text = f"no hard links ({error.strerror}): two writers of one file are separated by locks alone"
         return ("links", "warn", text, "for several machines use a file system with hard links, such as NFSv4")
     try:
         os.link(made / "second", made / "linked")
@@ -89,7 +89,7 @@ def _links(made: Path) -> StorageFinding:
 
 
 def _renames(made: Path) -> StorageFinding:
-    """Renaming over a file replaces it whole."""
+    """A rename over a file must replace it whole."""
     atomic_files.write(made / "state", b"old")
     atomic_files.write(made / "state", b"new", replace=True)
     whole = (made / "state").read_bytes() == b"new"
@@ -97,27 +97,29 @@ def _renames(made: Path) -> StorageFinding:
 
 
 def _locks(made: Path) -> StorageFinding:
-    """A lock that another process sees."""
+    """Another process must see a lock."""
     path = made / "lock"
     with atomic_files.lock(path, wait=False) as mine:
         asked = subprocess.run([sys.executable, "-P", "-c", ASK, str(path)], timeout=60, capture_output=True)
     if mine and asked.returncode == 0:
-        return ("locks", "ok", "another process of this machine sees a lock (other machines are not asked)", "")
-    mend = "have it mounted with locks (NFSv4; Lustre: -o flock); without them work is done twice, and the first counts"
-    return ("locks", "fail", "another process does not see a lock", mend)
+        return ("locks", "ok", "another process of this machine sees a lock (other machines are not tried)", "")
+    fix = "mount it with locks (NFSv4; Lustre: -o flock); without locks work is done twice and the first result counts"
+    return ("locks", "fail", "another process does not see a lock", fix)
 
 
 def _room(there: Path) -> StorageFinding:
     free = shutil.disk_usage(there).free
     state = "fail" if free < ROOM else "warn" if free < LITTLE else "ok"
-    mend = "" if state == "ok" else "make room; fathom plan tells how much a study takes"
-    return ("room", state, f"{free / 2**30:.1f} GiB free", mend)
+    fix = "" if state == "ok" else "free disk space; fathom plan estimates how much a study needs"
+    return ("room", state, f"{free / 2**30:.1f} GiB free", fix)
 
 
 def _kind(there: Path) -> StorageFinding:
-    """Which file system it is, as far as the machine tells."""
+    """Kind of the file system, as far as the machine reports it."""
     kind = max(((len(point), kind) for point, kind in _mounts() if there.is_relative_to(point)), default=(0, ""))[1]
-    shared = "seen by other machines too" if kind in NETWORK else "of this machine: workers elsewhere do not see it"
+    shared = (
+        "visible to other machines" if kind in NETWORK else "local to this machine: workers elsewhere do not see it"
+    )
     return ("file system", "ok", f"{kind}, {shared}" if kind else "unknown", "")
 
 

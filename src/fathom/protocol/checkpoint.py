@@ -1,7 +1,7 @@
-"""Where a job under way keeps its state, so that one that is killed goes on where it was, and tells how far it is.
+"""Checkpoints and progress of running jobs, so that a killed job resumes where it stopped.
 
-OUT/.work/<job>.safetensors   state at the end of some epoch; gone once the job's result is committed
-OUT/.work/<job>.json          how far the job is, for those who watch
+OUT/.work/<job>.safetensors   state at the end of some epoch; deleted once the job's result is committed
+OUT/.work/<job>.json          progress of the job, for `fathom status`
 """
 
 import hashlib
@@ -22,22 +22,24 @@ from fathom.store import atomic_files
 from fathom.store.store import WORK, Store
 
 DIGEST = 64  # hexadecimal digits of the SHA-256 that a saved state begins with
+# By the clock, not by the epoch, so that short trainings never write a state.
 EVERY = 30.0  # seconds between saved states; FATHOM_CHECKPOINT_SECONDS sets another number
-TELL_EVERY = 1.0  # seconds between words on how far the job is
+TELL_EVERY = 1.0  # seconds between progress reports
 FeatureProbe = Callable[[Embed], dict[str, float]]
-ProgressCallback = Callable[[dict[str, Any]], None]  # called with what a watcher should see
+ProgressCallback = Callable[[dict[str, Any]], None]  # called with the progress of a job, JSON-plain
 
 
 class FileCheckpointer(Checkpointer):
-    """A journal in the study's folder.
+    """Checkpointer that writes to the study's folder.
 
     Args:
         store: The study's store.
-        job: What is under way, for example `runs/<key>/round-03`.
-        decides: All that decides the outcome: a state of another kind of work is never gone on from.
-        probe: Measures features on the way (`protocol.knn_eval`); its numbers are kept in `curve` alone.
-        tell: Called with what is told, beside the file for those who watch from another process.
-        points: How often `look` is called in the whole of the work.
+        job: Name of the job, for example `runs/<key>/round-03`.
+        decides: All that decides the outcome. It is part of the file name, so that no job resumes from the state of
+            another one.
+        probe: Measures features during pre-training (`protocol.knn_eval`); its numbers go into `curve` alone.
+        tell: Called with the progress, which is also written to the file for other processes.
+        points: Number of calls of `probe` in all.
     """
 
     def __init__(
@@ -54,28 +56,28 @@ class FileCheckpointer(Checkpointer):
         self.job, self.probe, self.points, self.watcher = job, probe, points, tell
         self.curve: list[dict[str, float]] = []
         self.every = _every()
-        self._saved = self._told = time.monotonic()  # work of less than a second says nothing
+        self._saved = self._reported = time.monotonic()  # a job of less than a second reports nothing
 
     def load(self) -> dict[str, Tensor] | None:
-        """The state saved last; one that cannot be read counts as none, and costs only time."""
+        """State saved last; None if there is none or it cannot be read, which costs only time."""
         try:
             data = self.path.read_bytes()
             if hashlib.sha256(data[DIGEST:]).hexdigest().encode() != data[:DIGEST]:
                 raise ValueError("SHA-256 differs")
             state: dict[str, Tensor] = load(data[DIGEST:])
-            self.curve = json.loads(bytes(state.pop("journal").tolist()))
+            self.curve = json.loads(bytes(state.pop("curve").tolist()))
         except (OSError, SafetensorError, KeyError, ValueError):
             self.curve = []
             return None
         return state
 
     def save(self, state: Callable[[], dict[str, Tensor]], *, force: bool = False) -> None:
-        """Keep a state, if the last one is old enough."""
+        """Save a state if the last one is older than `every` seconds, or at once with `force`."""
         if not force and time.monotonic() - self._saved < self.every:
             return
         curve = torch.frombuffer(bytearray(json.dumps(self.curve).encode()), dtype=torch.uint8)
         tensors = {name: t.contiguous() for name, t in state().items()}
-        data = save(tensors | {"journal": curve})
+        data = save(tensors | {"curve": curve})
         atomic_files.write(self.path, hashlib.sha256(data).hexdigest().encode() + data, replace=True)
         self._saved = time.monotonic()
 
@@ -84,28 +86,28 @@ class FileCheckpointer(Checkpointer):
         if self.probe is not None and done * self.points // of > (done - 1) * self.points // of:
             measured = self.probe(embed) if embed is not None else {}
             self.curve.append({"epoch": float(done), **numbers, **measured})
-        if time.monotonic() - self._told < TELL_EVERY and done < of:
+        if time.monotonic() - self._reported < TELL_EVERY and done < of:
             return
-        self._told = time.monotonic()
-        told = {"job": self.job, "done": done, "of": of, **(self.curve[-1] if self.curve else {}), **numbers}
-        told = {name: value for name, value in told.items() if value == value}  # NaN is no JSON
+        self._reported = time.monotonic()
+        report = {"job": self.job, "done": done, "of": of, **(self.curve[-1] if self.curve else {}), **numbers}
+        report = {name: value for name, value in report.items() if value == value}  # NaN is not JSON
         if self.watcher is not None:
-            self.watcher(told)
+            self.watcher(report)
         if done < of:
-            atomic_files.write(self.path.with_suffix(".json"), json.dumps(told).encode(), replace=True)
+            atomic_files.write(self.path.with_suffix(".json"), json.dumps(report).encode(), replace=True)
 
     def restricted(self) -> Checkpointer:
-        """What the work itself is given: it can load, save and tell, and sees nothing of what is measured of it."""
+        """Checkpointer for the work itself: it can load, save and tell, and sees nothing that is measured of it."""
         return _Restricted(self.load, self.save, self.tell)
 
     def close(self) -> None:
-        """The result is committed: what was kept on the way is not needed any more."""
+        """Delete state and progress, once the result is committed."""
         for path in (self.path, self.path.with_suffix(".json")):
             path.unlink(missing_ok=True)
 
 
 class _Restricted(Checkpointer):
-    """A journal of three functions."""
+    """Checkpointer of three functions."""
 
     def __init__(self, load: Callable[..., Any], save: Callable[..., None], tell: Callable[..., None]) -> None:
         # Closures, so that no attribute leads from what a paradigm holds to what the harness measures.
@@ -123,8 +125,8 @@ class _Restricted(Checkpointer):
 
 
 def _every() -> float:
-    said = os.environ.get("FATHOM_CHECKPOINT_SECONDS") or EVERY
+    given = os.environ.get("FATHOM_CHECKPOINT_SECONDS") or EVERY
     try:
-        return float(said)
+        return float(given)
     except ValueError:
-        raise FathomError(f"FATHOM_CHECKPOINT_SECONDS is {said!r}; expected a number of seconds") from None
+        raise FathomError(f"FATHOM_CHECKPOINT_SECONDS is {given!r}; expected a number of seconds") from None

@@ -10,7 +10,7 @@ import torch
 
 @dataclass
 class Clock:
-    """Seconds by step; time inside a nested step counts for that step alone. Writing the round is not in it."""
+    """Seconds per step; time inside a nested step counts for that step alone. Writing the round is not counted."""
 
     began: float = field(default_factory=time.perf_counter)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -21,7 +21,7 @@ class Clock:
         return _Step(self, step)
 
     def each(self, step: str, items: Iterable[Any]) -> Iterator[Any]:
-        """The items, the time it takes to get each counted for `step`."""
+        """Yield the items, and count the time to get each for `step`."""
         source = iter(items)
         while True:
             with self(step):
@@ -53,7 +53,7 @@ class _Step:
         self.clock._open.append(self.name)
 
     def __exit__(self, *_: object) -> None:
-        if torch.cuda.is_available():
+        if torch.cuda.is_available():  # kernels run on after their launch; without this the next step would pay
             torch.cuda.synchronize()
         self.clock.switch()
         self.clock._open.pop()

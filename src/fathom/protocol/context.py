@@ -1,4 +1,4 @@
-"""What one worker process has open: store, device, and the datasets and paradigms it has loaded."""
+"""The open store, device, datasets and paradigms of one worker process."""
 
 import dataclasses
 import hashlib
@@ -25,23 +25,24 @@ from fathom.store.store import Store
 if TYPE_CHECKING:
     from fathom.engine.heartbeat import Heartbeat
 
-LATER = {"groups_across", "duplicates_across"}  # facts that stores of older versions lack, and go on without
-MAX_PIXELS = 1_000_000_000  # bytes of images that are looked through for duplicates: some three seconds
+LATER = {"groups_across", "duplicates_across"}  # facts that stores of older versions lack; they stay valid
+MAX_PIXELS = 1_000_000_000  # bytes of images that are searched for duplicates, in some three seconds
 
 
 @dataclass
 class WorkerContext:
-    """One worker's open things.
+    """Open store, device, datasets and paradigms of a worker.
 
     Args:
-        store: Where results go.
-        data: Where datasets are found.
-        device: What trains.
+        store: Store of the study.
+        data: Folders of datasets and cache.
+        device: Device to train on.
         environment: Name of the environment record that this worker computes under.
-        tell: Called with how far long work is (`protocol.checkpoint`).
-        sketched: For plans: datasets whose files are absent are taken from their sketch, and noted here with why.
-        owner: Process id of who started the session, which marks are made for.
-        presence: Says what this worker does, for those who watch.
+        tell: Called with the progress of long jobs (`protocol.checkpoint`).
+        sketched: For plans only: datasets without files are built from their official counts, and noted here with
+            the reason.
+        owner: Process id that started the study on this machine, for the markers of its jobs.
+        heartbeat: Announces the worker's present job to `fathom status`.
     """
 
     store: Store
@@ -57,10 +58,10 @@ class WorkerContext:
     _splits: dict[tuple[str, str, int, str], Split] = field(default_factory=dict)
 
     def dataset(self, text: str) -> Dataset:
-        """The dataset, its images on the device; checked against what the store knows of it.
+        """Load a dataset, its images on the device, and check it against its record in the store.
 
         Raises:
-            FathomError: It cannot be loaded, or its content is not what earlier results were computed on.
+            FathomError: It cannot be loaded, or its content differs from what earlier results were computed on.
         """
         if text not in self._datasets:
             loaded = self._load(text)
@@ -81,31 +82,32 @@ class WorkerContext:
 
     @property
     def decides(self) -> dict[str, Any]:
-        """What decides this worker's numbers: versions, kind of device, threads; empty outside a study."""
+        """Environment that decides this worker's numbers (versions, kind of device, threads); empty outside a study."""
         found = self.store.get(f"environments/{self.environment}") if self.environment else None
         return found[0] if found else {}
 
     @property
     def decided(self) -> str:
-        """Stands for what decides this worker's numbers."""
+        """Digest of the environment that decides this worker's numbers."""
         return digest(self.decides, 12)
 
     def checkpointer(self, job: str, decides: Any, probe: FeatureProbe | None = None) -> FileCheckpointer:
-        """Where a job keeps its state on the way (see `FileCheckpointer`)."""
+        """Checkpointer of a job (see `FileCheckpointer`)."""
         return FileCheckpointer(self.store, job, [decides, self.decided], probe, self.tell)
 
     def paradigm(self, text: str) -> Paradigm:
+        """Paradigm of a spec string."""
         return build_paradigm(text)
 
     def paradigm_of(self, setting: Setting) -> Paradigm:
-        """The setting's paradigm as it prepares: with what retries have changed before labels."""
+        """Paradigm of a setting, with the changes that retries have made to its pre-training."""
         found = self.paradigm(setting.paradigm)
         for change in of_stage(self.store.retries(setting), PRETRAINING):
             found = found.with_retry(change, self.dataset(setting.dataset).augment) or found
         return found
 
     def split(self, dataset: str, regime: str, seed: int, paradigm: str = "") -> Split:
-        """Split, starting set and validation set of a seed; a paradigm may have sizes of its own in a named regime.
+        """Draw split, starting set and validation set of a seed; a named regime may have sizes for one paradigm.
 
         Raises:
             FathomError: The regime does not fit the dataset.
@@ -126,7 +128,7 @@ class WorkerContext:
         return self.split_at(spec.setting, spec.seed)
 
     def split_at(self, setting: Setting, seed: int) -> Split:
-        """The split of a seed in a setting."""
+        """Split of a seed in a setting."""
         return self.split(setting.dataset, setting.regime, seed, setting.paradigm)
 
     def _check(self, text: str, loaded: Dataset) -> None:
@@ -146,7 +148,7 @@ class WorkerContext:
 
 
 def facts_of(text: str, d: Dataset) -> dict[str, Any]:
-    """What a report says of a dataset, JSON-plain."""
+    """Facts of a dataset for reports, JSON-plain."""
     import numpy as np
 
     c = d.num_classes
@@ -173,14 +175,14 @@ def facts_of(text: str, d: Dataset) -> dict[str, Any]:
 
 
 def _groups_across(d: Dataset) -> int | None:
-    """Groups with images in both splits; None where only one split has groups, which then cannot be compared."""
+    """Count groups with images in both splits; None if only one split has groups."""
     if d.groups is None and d.test_groups is None:
         return 0
     return None if d.groups is None or d.test_groups is None else len({*d.groups.tolist()} & {*d.test_groups.tolist()})
 
 
 def _duplicates_across(d: Dataset) -> int | None:
-    """Test images of which a train image has the very same pixels; None where there are too many pixels to probe."""
+    """Count test images with the same pixels as a train image; None if there are too many pixels to compare."""
     h, w = d.images.size
     pixels = (len(d.images) + len(d.test_images)) * 3 * h * w
     if pixels > MAX_PIXELS or isinstance(d.images, BlankImages):

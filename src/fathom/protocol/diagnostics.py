@@ -8,8 +8,8 @@ import torch
 from fathom.core.records import FathomError
 from fathom.core.streams import Streams
 from fathom.data.images import Subset
+from fathom.design.dropout import prediction_draws
 from fathom.learn.task import Classifier
-from fathom.protocol.dropout import prediction_draws
 from fathom.protocol.oracle import Labeled, Oracle
 from fathom.protocol.split import Split
 

@@ -17,12 +17,13 @@ import torch
 from fathom.core.records import Round, RunSpec, Setting, digest
 from fathom.core.streams import Streams
 from fathom.core.work import WorkKind
+from fathom.design.dropout import prediction_draws
 from fathom.learn.task import Classifier
 from fathom.protocol.checkpoint import FileCheckpointer
 from fathom.protocol.clock import Clock
 from fathom.protocol.context import WorkerContext
 from fathom.protocol.diagnostics import diagnostics, engine_of, public_diagnostics
-from fathom.protocol.dropout import base_dropout, dropout_of, prediction_draws
+from fathom.protocol.dropout import base_dropout, dropout_of
 from fathom.protocol.metrics import measure
 from fathom.protocol.oracle import Labeled, Oracle
 from fathom.protocol.pool_query import PoolQuery

@@ -1,4 +1,4 @@
-"""Test metrics of a round. All but `log_loss` (nats) are fractions in [0, 1]."""
+"""Measurement of a round's test metrics; their names, units and directions are in `core.metrics`."""
 
 from typing import Any
 
@@ -13,10 +13,10 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def measure(log_probs: Float[Tensor, "t k c"], labels: Int[Tensor, "t"]) -> tuple[dict[str, float], list[float | None]]:
-    """All metrics of a test set.
+    """Compute all metrics of a test set (`core.metrics.METRICS`).
 
-    The prediction is the mean probability over the k draws. Classes absent from the test set have no recall and take
-    no part in the means over classes; a class that is never predicted has F1 0.
+    The prediction is the mean probability over the k draws. Classes absent from the test set have no recall and are
+    left out of the means over classes; a class that is never predicted has F1 0.
 
     Args:
         log_probs: Log of the class probabilities, nats.

@@ -1,4 +1,4 @@
-"""The query of a round: what of the pool the query method gets to see, and the ids behind its picks."""
+"""Query of a round: the part of the pool that a query method sees, and the ids behind its picks."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ import torch
 
 from fathom.core.streams import Streams
 from fathom.data.images import Subset
+from fathom.design.dropout import prediction_draws
 from fathom.learn.task import Classifier, Prediction
 from fathom.protocol.clock import Clock
-from fathom.protocol.dropout import prediction_draws
 from fathom.protocol.oracle import Labeled
 from fathom.protocol.split import Ids, Split
 from fathom.query.method import QueryMethod
@@ -23,12 +23,12 @@ class PoolQuery:
 
     Args:
         split: The run's split.
-        classifier: This round's.
-        dropout: Its dropout.
+        classifier: Classifier of this round.
+        dropout: Dropout of the classifier.
         method: The query method.
         labeled: The samples that have labels.
         streams: The round's streams.
-        clock: Where the time is booked.
+        clock: Clock that counts the time.
     """
 
     split: Split
@@ -40,7 +40,7 @@ class PoolQuery:
     clock: Clock
 
     def select(self) -> tuple[list[int], list[float] | None, list[str]]:
-        """(dataset ids picked in order, their scores, notes for the reader)."""
+        """Pick samples of the pool: (dataset ids in order, their scores, notes for the reader)."""
         pool_ids = self.split.pool_ids(self.labeled.ids)
         wanted = self.split.regime.query_size
         size, notes = min(wanted, len(pool_ids)), []
@@ -48,8 +48,9 @@ class PoolQuery:
             notes.append(f"the pool held only {size} samples, fewer than the query size {wanted}; took all")
         if size == 0:
             return [], None, notes
+        # Drawn from the stream before anything is predicted, so that only the subsample of a huge pool is predicted.
         candidates = self.method.candidates(len(pool_ids), self.streams("query"))
-        if candidates is not None and len(candidates) >= size:  # else the pool is down to less than a query
+        if candidates is not None and len(candidates) >= size:  # a smaller subset could not fill the query
             pool_ids = pool_ids[candidates.cpu().numpy()]
         with self.clock("query"):
             picked = self._select(pool_ids, size)
@@ -69,7 +70,7 @@ class PoolQuery:
         return self.method.select(views, size, self.streams("query"))
 
     def _known(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Features and labels of the labeled samples, where the method needs them."""
+        """Features and labels of the labeled samples; empty if the method does not need them."""
         if not self.method.labeled:
             return torch.zeros(0, 0, device=self.split.device), self.split.tensor([])
         with self.clock("predict"):
@@ -78,12 +79,12 @@ class PoolQuery:
         return torch.cat(features), self.split.tensor(self.labeled.labels)
 
     def _view(self, p: Prediction, known_features: torch.Tensor, known_labels: torch.Tensor) -> PoolView:
-        """Only what the method declared that it needs."""
+        """View of a chunk, with only what the method declared."""
         log_probs = p.log_probs
         if not self.method.draws and log_probs.shape[1] > 1:
             log_probs = torch.logsumexp(log_probs, dim=1, keepdim=True) - np.log(log_probs.shape[1])
         return PoolView(log_probs, self._features(p), known_features, known_labels)
 
     def _features(self, p: Prediction) -> torch.Tensor:
-        """The features that the method declared."""
+        """Features that the method declared."""
         return {"last": p.features, "encoder": p.embeddings, "": p.features[:, :0]}[self.method.features]

@@ -1,8 +1,8 @@
-"""What is done once before anything is labeled, and shared by regimes, query methods and runs: encoders and features.
+"""Encoders and features, computed once before anything is labeled and shared by regimes, query methods and runs.
 
-An encoder is a record of the store with its weights beside it; and it is kept in the cache too, by all that decides it,
-so that another study of the same data takes it from there. Features are too large for a store: the cache keeps them,
-and the store remembers their digest.
+An encoder is a record of the store with a file of its weights. The cache has a copy under the digest of all that
+decides it, so that another study of the same data can use it. Features are too large for a store: the cache holds them,
+and the store records their digest.
 """
 
 import contextlib
@@ -32,22 +32,22 @@ from fathom.store.record_store import RecordStore
 
 
 class CacheWarning(UserWarning):
-    """Something could not be kept for other studies."""
+    """An encoder could not be written to the cache that studies share."""
 
 
 # ------------------------------------------------------------------------------------------------------- encoders
 
 
 def prepared_key(dataset: str, preparation: str, seed: int) -> str:
-    """Name of the record of what was prepared for a dataset and seed."""
+    """Name of the record of an encoder for a dataset and seed."""
     return WorkKind.PRETRAIN.record(digest([dataset, preparation, seed], 16))
 
 
 def prepare_state(context: WorkerContext, dataset: str, paradigm: Paradigm, seed: int) -> None:
-    """Learn without labels what the paradigm needs, and keep it for every run of the dataset and seed.
+    """Pre-train the paradigm's encoder without labels, and store it for every run of the dataset and seed.
 
-    The cache keeps it too, under all that decides it: another study takes it from there, and its weights are an encoder
-    by name (`learn.features.encoders`). A cache that cannot be written costs that, and nothing else.
+    The cache gets a copy, so that other studies can use it, also by name (`learn.features.encoders`). A cache that
+    cannot be written gives a warning only.
     """
     key = prepared_key(dataset, paradigm.preparation, seed)
     decides = [
@@ -75,7 +75,7 @@ def prepare_state(context: WorkerContext, dataset: str, paradigm: Paradigm, seed
 def _prepare(
     context: WorkerContext, paradigm: Paradigm, train_split: TrainSplit, checkpointer: FileCheckpointer
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """({curve, clock}, arrays) of a preparation that is done now, or gone on with."""
+    """Pre-train now, or resume from a checkpoint: ({curve, clock}, arrays)."""
     began = time.perf_counter()
     made = paradigm.prepare(
         train_split.unlabeled, Streams(train_split.seed)("pretrain"), context.data, checkpointer.restricted()
@@ -86,7 +86,7 @@ def _prepare(
 
 
 def _look_up(record_store: RecordStore, name: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """({curve, clock}, arrays) that the cache keeps; a record whose weights are gone or damaged is taken away."""
+    """Read ({curve, clock}, arrays) from the cache; a record whose weights are missing or damaged is removed."""
     if not (found := record_store.get(name)):
         return None
     content, clock = found
@@ -105,13 +105,13 @@ def _keep(
         record_store.put_tensors(f"encoders/{content['tensors']}", arrays)
         record_store.put(name, content, clock)
     except FathomError as error:
-        text = f"the encoder is in the study, but could not be kept for others: {error}"
+        text = f"the encoder is stored in the study, but could not be written to the cache: {error}"
         warnings.warn(text, CacheWarning, stacklevel=2)
 
 
 @contextlib.contextmanager
 def _cache_lock(record_store: RecordStore, name: str) -> Iterator[None]:
-    """Two studies that need one encoder train it once; where the cache cannot be written, each does."""
+    """Lock an encoder in the cache, so that two studies train it once; without a writable cache, each trains it."""
     try:
         lock = record_store.lock(name, wait=True)
         lock.__enter__()
@@ -125,23 +125,23 @@ def _cache_lock(record_store: RecordStore, name: str) -> Iterator[None]:
 
 
 def content_of(dataset: Dataset) -> str:
-    """Stands for a dataset's content: its revision, or where it states none the digest of its train images."""
+    """Identify a dataset's content: its revision, or the digest of its train images if it has none."""
     return dataset.revision or pixels_sha256(dataset.images)
 
 
 def _decided(context: WorkerContext, dataset: str, paradigm: Paradigm) -> str:
-    """What else decides the bits of a preparation; a query method in a plug-in does not."""
+    """Digest of the environment that decides the bits of an encoder; plug-ins of query methods have no part in it."""
     skipped = {"scikit-learn"} if "/" in dataset + paradigm.preparation else {"scikit-learn", "plugins"}
     return digest({name: value for name, value in context.decides.items() if name not in skipped}, 12)
 
 
 def state_of(context: WorkerContext, setting: Setting, seed: int) -> State | None:
-    """What was prepared for a run; prepared now if its file was damaged. None where the paradigm prepares nothing."""
+    """Encoder of a run, trained again if its file is damaged; None if the paradigm pre-trains nothing."""
     paradigm = context.paradigm_of(setting)
     if not paradigm.preparation:
         return None
     key = prepared_key(setting.dataset, paradigm.preparation, seed)
-    while True:
+    while True:  # again until it is there: a damaged file counts as absent and is trained again
         found = context.store.get(key)
         arrays = context.store.get_tensors(key, found[0]["tensors"]) if found else None
         if arrays is not None:
@@ -153,27 +153,27 @@ def state_of(context: WorkerContext, setting: Setting, seed: int) -> State | Non
 
 
 def features_name(dataset: str, paradigm: Paradigm, seed: int) -> str:
-    """Name of the record of a backbone's features; features of an encoder of its own seed are that seed's."""
+    """Name of the record of a backbone's features; features of a seed's own encoder belong to that seed."""
     return WorkKind.FEATURES.record(digest([dataset, paradigm.backbone, _seed(paradigm, seed)], 16))
 
 
 def embed_features(context: WorkerContext, setting: Setting, seed: int) -> None:
-    """Compute a dataset's features, or find them in the cache, and write down what they are."""
+    """Compute a dataset's features, or find them in the cache, and store their digest."""
     features_of(context, setting, seed)
 
 
 def with_features(context: WorkerContext, setting: Setting, split: Split) -> Split:
-    """The start as the paradigm sees it: with features in the images' place where it has a backbone."""
+    """Split as the paradigm sees it: with features in place of images if it has a backbone."""
     if not context.paradigm(setting.paradigm).backbone:
         return split
     return dataclasses.replace(split, dataset=features_of(context, setting, split.seed))
 
 
 def features_of(context: WorkerContext, setting: Setting, seed: int) -> Dataset:
-    """The dataset with features in the place of images.
+    """Dataset with features in place of images.
 
     Raises:
-        FathomError: The features are not those that the results here were computed on.
+        FathomError: The features differ from those that the store's results were computed on.
     """
     paradigm = context.paradigm_of(setting)
     name = features_name(setting.dataset, paradigm, seed)
@@ -186,9 +186,8 @@ def features_of(context: WorkerContext, setting: Setting, seed: int) -> Dataset:
         paradigm.facts(context.data),
     )
     prepared = context.store.get(prepared_key(setting.dataset, paradigm.preparation, seed)) if state else None
-    decides = (
-        facts if context.device.type == "cpu" else {**facts, "device": context.device.type}
-    )  # another precision there
+    # An accelerator computes in another precision, so its features are not those of a CPU.
+    decides = facts if context.device.type == "cpu" else {**facts, "device": context.device.type}
     if prepared:
         decides = {**decides, "state": prepared[0]["tensors"], "input": [plain.mean, plain.std, plain.augment]}
     parts = {}
@@ -215,7 +214,7 @@ def features_of(context: WorkerContext, setting: Setting, seed: int) -> Dataset:
 def _kept(
     context: WorkerContext, paradigm: Paradigm, plain: Dataset, images: Images, state: State | None, key: str
 ) -> FeatureImages:
-    """The features of all images, found in the cache or computed, on from where a killed process was."""
+    """Find the features of all images in the cache, or compute them, resuming where a killed process stopped."""
 
     def make(first: int) -> Iterator[Tensor]:
         rest = Subset(images, torch.arange(first, len(images), device=images.device))
@@ -237,7 +236,7 @@ def _seed(paradigm: Paradigm, seed: int) -> int:
 
 
 def jobs_before(paradigm: Paradigm, dataset: str, seed: int) -> list[tuple[WorkKind, str]]:
-    """(kind, name) of the jobs that anything of this dataset, paradigm and seed has to wait for, in order."""
+    """(kind, name) of the jobs that any training of this dataset, paradigm and seed waits for, in order."""
     found: list[tuple[WorkKind, str]] = []
     if paradigm.preparation:
         found.append((WorkKind.PRETRAIN, prepared_key(dataset, paradigm.preparation, seed)))

@@ -2,7 +2,7 @@
 
 Every entry of the paradigm's grid is trained on the starting sets of seeds 0 to `search - 1`; the entry with the best
 mean validation score is the setting's choice, for every seed and every query method. The search seeds are fixed, so
-that a study that adds seeds keeps its HPs. The whole table is stored beside the choice.
+that a study that adds seeds keeps its HPs. The whole table is stored with the choice.
 
 Source: paper Sec. 2.3 (P4) and Sec. 3, "Hyperparameter selection".
 """
@@ -20,18 +20,18 @@ from fathom.protocol.trainer import Trainer
 
 
 def search_key(context: WorkerContext, setting: Setting, hparams: dict[str, Any], seed: int) -> str:
-    """Name of the record of one training of the search; on another encoder it is another one."""
+    """Name of the record of one training of the search; another encoder gives another name."""
     prepared = of_stage(context.store.retries(setting), PRETRAINING)
     return WorkKind.HP_SEARCH.record(digest([*setting, hparams, seed, *prepared], 16))
 
 
 def choice_key(context: WorkerContext, setting: Setting) -> str:
-    """Name of the record of a setting's choice; on encoders of another kind, or of another grid, it is another one."""
+    """Name of the record of a setting's choice; another encoder or another grid gives another name."""
     return WorkKind.HP_CHOICE.record(digest([*setting, *before_runs(context.store.retries(setting))], 16))
 
 
 def grid_of(context: WorkerContext, setting: Setting) -> list[dict[str, Any]]:
-    """The HPs to choose from: the paradigm's, with what was changed because all of them had diverged."""
+    """HPs to choose from: the paradigm's grid, with the changes of a retry after all of them had diverged."""
     split = context.split_at(setting, 0)
     changes = of_stage(context.store.retries(setting), SEARCH)
     grid = context.paradigm(setting.paradigm).grid(split.task(split.open()[1]))
@@ -47,17 +47,19 @@ def train_candidate(context: WorkerContext, setting: Setting, hparams: dict[str,
 
 
 def choose_hparams(context: WorkerContext, setting: Setting) -> None:
-    """Commit the choice: the best mean validation score, the earlier entry of the grid on a tie.
+    """Commit the choice: the entry with the best mean validation score, or the earlier one on a tie.
 
     Raises:
         NonFiniteError: Every entry of the grid diverged.
     """
     paradigm, grid = context.paradigm(setting.paradigm), grid_of(context, setting)
+    # Seeds 0, 1, ... whatever seeds the study has: a seed that is added must not change HPs, and so existing results.
     seeds = list(range(paradigm.search)) if len(grid) > 1 else []
     table: list[dict[str, Any]] = []
     for hparams in grid:
         scores = [_score(context, setting, hparams, seed) for seed in seeds]
         finite = [score for score in scores if score is not None]
+        # No mean over the seeds that survived: it would favor an entry that diverges on the hard seeds.
         mean = statistics.fmean(finite) if finite and len(finite) == len(scores) else None
         table.append({"hparams": hparams, "scores": scores, "mean": mean})
     means = [row["mean"] for row in table if row["mean"] is not None]
@@ -74,7 +76,7 @@ def choose_hparams(context: WorkerContext, setting: Setting) -> None:
 
 
 def _score(context: WorkerContext, setting: Setting, hparams: dict[str, Any], seed: int) -> float | None:
-    """Validation score of one training of the search, done again if its record was damaged; None if it diverged."""
+    """Validation score of one training of the search, repeated if its record is damaged; None if it diverged."""
     key = search_key(context, setting, hparams, seed)
     while not (found := context.store.get(key)):
         train_candidate(context, setting, hparams, seed)
@@ -83,7 +85,7 @@ def _score(context: WorkerContext, setting: Setting, hparams: dict[str, Any], se
 
 
 def chosen(context: WorkerContext, setting: Setting) -> dict[str, Any]:
-    """The HPs of a setting, as stored, with what its retries have changed; never chosen a second time.
+    """HPs of a setting as stored, with the changes of its retries; they are never chosen a second time.
 
     Raises:
         FathomError: They have not been chosen yet.
@@ -94,7 +96,7 @@ def chosen(context: WorkerContext, setting: Setting) -> dict[str, Any]:
 
 
 def retunes(paradigm: Paradigm) -> list[int]:
-    """Rounds in which runs of a paradigm search their HPs again, in order; none unless it says so."""
+    """Rounds in which runs of a paradigm search their HPs again, in order; none by default."""
     given = getattr(paradigm, "retune", 0)
     return sorted(number for number in (given if isinstance(given, tuple) else (given,)) if number)
 
@@ -106,7 +108,7 @@ RETRIES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
 
 
 def retried(hparams: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
-    """HPs with the changes of a setting's retries (`RETRIES`), in order."""
+    """Apply the changes of a setting's retries (`RETRIES`) to HPs, in order."""
     for change in changes:
         hparams = RETRIES[change](dict(hparams))
     return dict(hparams)

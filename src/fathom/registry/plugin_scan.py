@@ -1,4 +1,4 @@
-"""A registered member, and how it is read from source: nothing is imported to list names and parameters."""
+"""Registered members, read from source: nothing is imported to list names and parameters."""
 
 import ast
 import importlib
@@ -18,7 +18,7 @@ from fathom.registry.spec_string import NAME, Value, spell
 KINDS = ("dataset", "regime", "paradigm", "query", "backbone")
 DECORATORS = {"score": "query", "selection": "query"} | {kind: kind for kind in KINDS if kind != "query"}
 
-# What a call-string may set for every query method, on top of the method's own parameters (see `query.method`).
+# Parameters of every query method, in addition to the method's own (see `query.method`).
 QUERY_PARAMETERS: dict[str, dict[str, Value]] = {
     "score": {"draws": 0, "dropout": "auto", "subsample": 0, "sampling": "top", "beta": 1.0, "stratify": False},
     "selection": {"draws": 0, "dropout": "auto", "subsample": 0},
@@ -31,13 +31,13 @@ class Entry:
 
     Args:
         kind: One of `KINDS`.
-        name: Full name, `my_al/margin` for a visitor's.
+        name: Full name, `my_al/margin` for a plug-in's.
         module: Dotted module name.
         path: Its source file.
         attribute: Name in the module.
         doc: Its docstring.
         options: The decorator's keyword arguments.
-        parameters: Name -> default of what a call-string may set.
+        parameters: Name -> default of each parameter of a spec string.
     """
 
     kind: str
@@ -58,11 +58,11 @@ class Entry:
         """Import the member.
 
         Raises:
-            FathomError: Its module cannot be imported, whatever it raises: file, line and error.
+            FathomError: Its module raises an error on import; the message has file, line and error.
         """
         try:
             return getattr(_module(self.module, self.path), self.attribute)
-        except (Exception, SystemExit) as error:  # a script that leaves at its end is no plug-in either
+        except (Exception, SystemExit) as error:  # SystemExit: a script that exits at its end
             lines = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == str(self.path)]
             where = f"{self.path}, line {lines[-1]}" if lines else str(self.path)
             raise FathomError(
@@ -71,14 +71,16 @@ class Entry:
 
 
 def source_files(target: str) -> list[tuple[str, Path]]:
-    """(module, file) of an entry point's target: a module, or every module of a package's folder, sorted by name."""
+    """List (module, file) of an entry point's target: a module, or all modules of a package, sorted by name."""
     target = target.split(":")[0]
     try:
         spec = importlib.util.find_spec(target)
-    except Exception as error:  # whatever a parent package raises when it is imported
+    except Exception as error:  # a parent package may raise anything on import
         raise FathomError(f"entry point {target!r} of group fathom cannot be found: {error}") from error
     if spec is None or spec.origin is None:
-        raise FathomError(f"entry point {target!r} of group fathom names no module; reinstall the package that has it")
+        raise FathomError(
+            f"entry point {target!r} of group fathom names no module; reinstall the package that declares it"
+        )
     if not spec.submodule_search_locations:
         return [(target, Path(spec.origin))]
     files = sorted(Path(spec.origin).parent.glob("*.py"))
@@ -86,15 +88,15 @@ def source_files(target: str) -> list[tuple[str, Path]]:
 
 
 def scan(module: str, path: Path, prefix: str) -> list[Entry]:
-    """The members of one source file.
+    """Read the members of one source file.
 
     Args:
         module: Its dotted name.
         path: The file.
-        prefix: What their names begin with.
+        prefix: Start of their names.
 
     Raises:
-        FathomError: The file cannot be read, or a decorator or default is no plain value.
+        FathomError: The file cannot be read, or an argument of a decorator or a default is not a plain value.
     """
     try:
         tree = ast.parse(importlib.util.decode_source(path.read_bytes()), filename=str(path))
@@ -157,7 +159,7 @@ def _parameters(node: ast.FunctionDef | ast.ClassDef, options: dict[str, Any], p
 
 
 def _default(name: str, default: ast.expr | None, path: Path) -> Value:
-    """A parameter's default; it must be what a call-string can say, as it is listed and compared with that."""
+    """Default of a parameter. It must be a value that a spec string can hold, to be listed and compared with one."""
     if default is None:
         return None
     try:
@@ -166,7 +168,7 @@ def _default(name: str, default: ast.expr | None, path: Path) -> Value:
     except (ValueError, TypeError) as error:
         raise FathomError(
             f"{path}:{default.lineno}: the default of {name} must be a plain value (number, string, true, false, none, "
-            "or a tuple of these), as a call-string can give it"
+            "or a tuple of these), as in a spec string"
         ) from error
     return value
 
@@ -176,7 +178,7 @@ def _module(name: str, path: Path) -> ModuleType:
         return importlib.import_module(name)
     source = path.read_bytes()
     if (known := sys.modules.get(name)) and known.__dict__.get("__fathom_source__") == (path, source):
-        return known  # another file of that stem, or the file as it was before an edit, is another module
+        return known  # reload only another file of this stem, or an edited one
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"no loader for {path}")

@@ -1,10 +1,10 @@
-"""Names and call-strings -> the functions behind them.
+"""Registry: from spec strings to the functions and classes that they name.
 
 A member is a function or class with one of the decorators `score`, `selection`, `dataset`, `regime`,
 `paradigm`, `backbone`.
 Members are found by reading the source of the folders that the entry points of group `fathom` name, so a list of all
-names and parameters needs no import of torch, and a new file needs no edit elsewhere. Built-ins and visitors' packages
-come in through the same door; a visitor's names carry the name of its entry point: `my_al/margin`.
+names and parameters needs no import of torch, and a new file needs no edit elsewhere. Built-ins and plug-ins are
+found in the same way; names of a plug-in begin with the name of its entry point: `my_al/margin`.
 """
 
 import difflib
@@ -128,7 +128,7 @@ def add_file(path: str | Path) -> str:
 
 
 def added_files() -> list[str]:
-    """The plug-in files added so far, for handing on to worker processes."""
+    """Paths of the plug-in files added so far; worker processes register the same files."""
     return [str(p) for p in _files.values()]
 
 
@@ -153,7 +153,7 @@ def index() -> dict[str, dict[str, Entry]]:
 
 
 def find(kind: str, text: str) -> tuple[Entry, SpecString]:
-    """The member and the canonical, checked call of a call-string, without importing the member.
+    """Find the member of a spec string and the checked, canonical spec string; the member is not imported.
 
     Raises:
         FathomError: Unknown name or parameter (with the nearest valid one), or a value of the wrong type.
@@ -168,22 +168,24 @@ def find(kind: str, text: str) -> tuple[Entry, SpecString]:
         if key not in entry.parameters:
             raise FathomError(f"{kind} {call.name!r} has no parameter {key!r}. {suggest(key, entry.parameters)}")
         default = entry.parameters[key]
-        value = "none" if given is None and isinstance(default, str) else given  # a word among words
+        value = (
+            "none" if given is None and isinstance(default, str) else given
+        )  # the parameter takes words, so `none` is a word here
         _check_type(f"{kind} {call.name}: {key}", value, default)
-        if spell(value) != spell(default):  # what says nothing new is left out: one variation, one spelling, one key
+        if spell(value) != spell(default):  # defaults are left out, so that one variation has one spelling and one key
             said[key] = value
     return entry, SpecString.make(call.name, said)
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """'Did you mean ...?', or all valid names where none is near."""
+    """A sentence for an error message: 'Did you mean ...?', or all valid names if none is close."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     return f"Did you mean {near[0]!r}?" if near else f"Expected one of: {', '.join(known) or '(none)'}"
 
 
 def _check_type(what: str, value: Value, default: Value) -> None:
-    """Refuse a value of another type than the default. Where the default is none, the member itself says what fits."""
+    """Refuse a value of another type than the default. If the default is none, the member itself checks the value."""
     auto = default == "auto" and isinstance(default, str)
     if default is None or (auto and value is not None):
         return

@@ -1,7 +1,7 @@
-"""Call-strings: the one spelling of a variation, `low`, `low(query_size=50)`, `standard(lr=0.1|0.01)`.
+"""Spec strings: the canonical spelling of a variation, `low`, `low(query_size=50)`, `standard(lr=0.1|0.01)`.
 
 Values are integers, floats, true, false, none, strings (quoted where they hold `,()=|"`), or several joined by `|`.
-A call-string never names an import path and is never evaluated, so a stranger's study file is safe to open.
+A spec string never names an import path and is never evaluated, so the study file of a stranger is safe to open.
 """
 
 import json
@@ -17,7 +17,7 @@ Value = Scalar | tuple[Scalar, ...]
 
 @dataclass(frozen=True)
 class SpecString:
-    """A parsed call-string: `str(call)` is its canonical spelling (arguments sorted by name)."""
+    """A parsed spec string; `str` gives its canonical spelling (arguments sorted by name)."""
 
     name: str
     arguments: tuple[tuple[str, Value], ...] = ()
@@ -38,7 +38,7 @@ _BARE = re.compile(r'[^,()=|"\s](?:[^,()=|"\n]*[^,()=|"\s])?')
 
 
 def parse(text: str) -> SpecString:
-    """Parse a call-string.
+    """Parse a spec string.
 
     Raises:
         FathomError: It is not of the form `name` or `name(key=value, ...)`.
@@ -46,7 +46,7 @@ def parse(text: str) -> SpecString:
     match = _CALL.fullmatch(text) if isinstance(text, str) else None
     if not match:
         raise FathomError(
-            f"not a call-string: {text!r}. Expected name or name(key=value, ...), e.g. low(query_size=50)"
+            f"not a spec string: {text!r}. Expected name or name(key=value, ...), e.g. low(query_size=50)"
         )
     name, inside = match.group(1), match.group(2) or ""
     arguments: dict[str, Value] = {}
@@ -88,12 +88,12 @@ def _scalar(raw: str) -> Scalar:
 
 
 def spell(value: Value) -> str:
-    """The one spelling of a value; `parse` reads it back equal."""
+    """Canonical spelling of a value; `parse` reads it back equal."""
     if isinstance(value, tuple):
         return "|".join(spell(v) for v in value)
     if value is None or isinstance(value, bool):
         return {None: "none", True: "true", False: "false"}[value]
     if isinstance(value, str):
         return value if _BARE.fullmatch(value) and _scalar(value) == value else json.dumps(value, ensure_ascii=False)
-    # 50.0 and 50 are one value and have one spelling.
+    # 50.0 and 50 are equal and get one spelling, hence one key.
     return str(int(value)) if float(value).is_integer() and abs(value) < 2**53 else repr(value)

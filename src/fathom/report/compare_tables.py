@@ -120,11 +120,15 @@ def _questions(ours: list[Claim], published: list[Claim]) -> Iterator[tuple[Clai
 
 def _answer(finding: ClaimFinding) -> list[TableCell]:
     title = "; ".join(text for text in (finding.note, ", ".join(finding.cells[:40])) if text)
-    said = TableCell(finding.verdict, finding.verdict, None, TONES.get(finding.verdict, ""), title)
+    verdict = TableCell(finding.verdict, finding.verdict, None, TONES.get(finding.verdict, ""), title)
     if finding.verdict == UNTESTED:
-        return [said, TableCell(DASH), TableCell(DASH)]
+        return [verdict, TableCell(DASH), TableCell(DASH)]
     effect = gain(finding.effect, finding.low, finding.high)
-    return [said, TableCell(effect, finding.effect, title=title), TableCell(_basis(finding), float(finding.datasets))]
+    return [
+        verdict,
+        TableCell(effect, finding.effect, title=title),
+        TableCell(_basis(finding), float(finding.datasets)),
+    ]
 
 
 def _basis(finding: ClaimFinding) -> str:

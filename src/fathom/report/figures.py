@@ -90,7 +90,7 @@ def gain_figure(
 def penalty_figure(
     name: str, penalty: Penalty, method_styles: Mapping[str, MethodStyle], crossed: Collection[tuple[str, str]] = ()
 ) -> Drawing:
-    """Pairwise penalty matrix as a heat-map: wins of row over column, in settings; pale and in brackets = inside the band.
+    """Pairwise penalty matrix as a heat-map: wins of row over column, in settings; pale, in brackets = inside the band.
 
     A dash: never compared. An asterisk: not compared in every setting, so a mean over the comparisons.
 

@@ -47,14 +47,15 @@ def paradigm_figure(
                 style = method_styles[str(query)]
                 face = "none" if line_style.hollow else style.light
                 axes.plot(
-                    own["budget"].to_numpy(), 100 * own["mean"].to_numpy(), color=style.light, lw=1.3, ls=line_style.line,
-                    marker=line_style.marker, ms=4.5, mew=0.9 if line_style.hollow else 0, mfc=face, alpha=0.9,
+                    own["budget"].to_numpy(), 100 * own["mean"].to_numpy(), color=style.light, lw=1.3, alpha=0.9,
+                    ls=line_style.line, marker=line_style.marker, ms=4.5, mfc=face, mew=_edge(line_style),
                 )  # fmt: skip
         for key, score in full_data.items():
             axes.axhline(100 * score, color=INK, lw=0.8, ls=line_styles[key].line, alpha=0.65)
         frame(axes, "labeled training samples", f"{metric.replace('_', ' ')} (%)", budgets)
-        shown = [*(100 * v for rows in curves.values() for v in rows["mean"]), *(100 * v for v in full_data.values())]
-        clip_axis(axes, min(shown), max(shown), 0.0, 100.8)
+        means = [float(mean) for rows in curves.values() for mean in rows["mean"]]
+        shown = [*means, *full_data.values()]
+        clip_axis(axes, 100 * min(shown), 100 * max(shown), 0.0, 100.8)
         handles = [Line2D([], [], color=method_styles[q].light, lw=3, label=method_styles[q].label) for q in queries]
         handles += [_handle(line_styles[key]) for key in curves]
         if full_data:
@@ -64,10 +65,14 @@ def paradigm_figure(
         return finished(figure, name, f"Budget curves of training paradigms. {'; '.join(ends)}.", method_styles)
 
 
+def _edge(line_style: LineStyle) -> float:
+    return 0.9 if line_style.hollow else 0.0
+
+
 def _handle(line_style: LineStyle) -> Line2D:
     face = "none" if line_style.hollow else INK
-    return Line2D([], [], color=INK, lw=1.3, ls=line_style.line, marker=line_style.marker, ms=4.5, mfc=face,
-                  mew=0.9 if line_style.hollow else 0, label=line_style.label)  # fmt: skip
+    return Line2D([], [], color=INK, lw=1.3, ls=line_style.line, label=line_style.label,
+                  marker=line_style.marker, ms=4.5, mfc=face, mew=_edge(line_style))  # fmt: skip
 
 
 def _ends(rows: "pd.DataFrame", method_styles: Mapping[str, MethodStyle]) -> str:

@@ -86,7 +86,8 @@ def _probe_figures(page: PageBuilder, found: list[ProbeCurve]) -> Iterator[PageF
         if probe.seeds:
             drawing = figures.probe_figure(f"encoder-{number:02d}", {seed: probe.curve(seed) for seed in probe.seeds})
             dataset = page.results.names.dataset.get(probe.dataset, probe.dataset)
-            text = f"{dataset}, {names[probe.preparation]}: kNN accuracy in the features of the train part, per seed."
+            title = f"{dataset}, {names[probe.preparation]}"
+            text = f"{title}: kNN accuracy of the features on the train part, one line per seed."
             yield page.add_figure(drawing, text)
 
 

@@ -26,7 +26,7 @@ from fathom.stats.inference import Interval
 
 
 def paradigm_table(results: StudyResults, group: ParadigmGroup, name: str) -> ReportTable:
-    """Each paradigm with the baseline query method and with its best one, and the gains of query method and paradigm."""
+    """Scores of each paradigm with the baseline and with its best query method, and the gains of both choices."""
     pairs = {member: compare_paradigms(results, group, member) for member in group.members}
     rows = [_row(results, group, member, pairs[member]) for member in group.members]
     base = label(results.baseline)
@@ -34,8 +34,8 @@ def paradigm_table(results: StudyResults, group: ParadigmGroup, name: str) -> Re
     columns = ["Paradigm", "Seeds", f"{base} AUBC", f"{base} final", "Best method", "Its AUBC", "Its final"]
     columns += ["AL gain", "Paradigm gain", "Final gain", "Labels saved", "Budgets"]
     caption = (
-        f"Training paradigms with {base} and with the query method of the highest mean AUBC: mean over seeds ± half the "
-        f"95 % t-interval, in % {results.metric(group.references[0]).replace('_', ' ')}. AL gain: AUBC of the best "
+        f"Training paradigms with {base} and with the query method of the highest mean AUBC: mean over seeds ± half "
+        f"the 95 % t-interval, in % {results.metric(group.references[0]).replace('_', ' ')}. AL gain: AUBC of the best "
         f"method {MINUS} AUBC of {base} within the paradigm. Paradigm gain, final gain (last shared budget) and labels "
         f"saved: compared with {reference}, both with {base}. Gains in points, paired by seed, with 95 % t-intervals "
         "(not corrected for several comparisons)."
@@ -116,8 +116,8 @@ def _notes(results: StudyResults, group: ParadigmGroup, pairs: dict[Setting, Pai
     notes = [
         f"All paradigms start with the same {group.start} labels and choose their HPs on the same {group.val_size} "
         "validation labels: a seed has one split and one starting set in all of them. The best method was chosen after "
-        f"seeing the results, so its gain is optimistic. Labels saved: share of the labels that the reference needs for "
-        f"90 % of its rise with {base}; in brackets the range of the paired bootstrap over seeds."
+        "seeing the results, so its gain is optimistic. Labels saved: share of the labels that the reference needs "
+        f"for 90 % of its rise with {base}; in brackets the range of the paired bootstrap over seeds."
     ]
     notes += _regime_note(results, group, pairs)
     if len(group.references) > 1:
@@ -193,7 +193,8 @@ def verdict_details(results: StudyResults, verdict: Verdict) -> str:
     notes = results.caption_note(unique(choice.reference for choice in verdict.choices))
     return (
         f"Training paradigm: {paradigm}. Query method: {query}. Compared at the budgets that all have "
-        f"({'; '.join(budgets)} labels). Both were chosen after seeing the results, so both gains are optimistic. {notes}"
+        f"({'; '.join(budgets)} labels). Both choices were made after seeing the results, so both gains are "
+        f"optimistic. {notes}"
     ).strip()
 
 

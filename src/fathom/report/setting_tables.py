@@ -158,12 +158,12 @@ def hparam_table(results: StudyResults, setting: Setting, name: str) -> ReportTa
         )
     seeds = len(record["seeds"])
     metric = str(record["metric"]).replace("_", " ")
-    caption = (
-        f"Hyper-parameters (HPs): all {len(rows)} entries of the grid with their validation {metric} (%) at the starting "
-        f"budget, mean over {seeds} starting sets. The choice is made before round 0 and holds for every query method."
-        if seeds
-        else "Hyper-parameters (HPs): the grid has one entry, so nothing was searched."
-    )
+    caption = "Hyper-parameters (HPs): the grid has one entry, so nothing was searched."
+    if seeds:
+        caption = (
+            f"Hyper-parameters (HPs): all {len(rows)} grid entries with their validation {metric} (%) at the starting "
+            f"budget, mean over {seeds} starting sets. The choice precedes round 0 and holds for every query method."
+        )
     note = retry_note([r["change"] for r in results.retries.get(setting, [])])
     return ReportTable(name, caption, [*names, "Mean", "Each starting set", ""], rows, note)
 

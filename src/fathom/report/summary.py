@@ -1,4 +1,4 @@
-"""What the runs show, in plain words, and never more than they show."""
+"""Summary of the results in sentences, which never claim more than the runs show."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -7,6 +7,7 @@ import numpy as np
 
 from fathom.core.records import Setting, unique
 from fathom.core.text import plural
+from fathom.design.freeze import role_of
 from fathom.report.numbers import gain, number, p_value, percent
 from fathom.report.paradigm_tables import verdict_words
 from fathom.results.classifiers import CROSSED, MATCHED, joined_notes, listed
@@ -14,42 +15,43 @@ from fathom.results.environments import mixed_words
 from fathom.results.names import label
 from fathom.results.paradigms import verdicts
 from fathom.results.results import StudyResults
-from fathom.results.roles import role_of, roles, roll_out_words
-from fathom.stats.inference import MIN_SEEDS, minimum_p, t_interval
+from fathom.results.roles import roles, roll_out_words
+from fathom.stats.inference import ALPHA, MIN_SEEDS, minimum_p, t_interval
 from fathom.stats.penalty import Penalty
 
 
 def summary(results: StudyResults) -> list[str]:
-    """The sentences at the head of the report, a paragraph a training paradigm."""
+    """Paragraphs at the head of the report: verdicts on paradigms, one paragraph per training paradigm, a caveat."""
     if results.frame.empty:
         return ["No round is committed yet, so there is nothing to compare."]
     gains = _ranked_gains(results)
     if gains.empty:
         return [_no_gains(results)]
     paragraphs, paradigms = [], unique(gains["paradigm"])
-    for role in (both := roles(results)):
-        held = gains[[role_of(results, dataset) == role for dataset in gains["dataset"]]]
-        for paradigm in unique(held["paradigm"]):
-            on = [f"On {role} data"] if len(both) > 1 else []
-            named = [*on, f"with {results.names.paradigm[paradigm]}"] if len(paradigms) > 1 else on
-            text = ", ".join(named)
-            head = f"{text[0].upper()}{text[1:]}: " if text else ""
-            paragraphs.append(head + _of_paradigm(results, held[held["paradigm"] == paradigm]))
-    told = [" ".join([text, *_marked(text)]) for text in (verdict_words(results, v) for v in verdicts(results))]
-    return [*told, *paragraphs, _caveat(results, gains)]
+    for role in roles(results):  # roll-out data were never tuned on, so their gains are never mixed with the others
+        own = gains[[role_of(dataset, results.facts) == role for dataset in gains["dataset"]]]
+        for paradigm in unique(own["paradigm"]):
+            where = [f"on {role} data"] if len(roles(results)) > 1 else []
+            where += [f"with {results.names.paradigm[paradigm]}"] if len(paradigms) > 1 else []
+            text = ", ".join(where)
+            opening = f"{text[0].upper()}{text[1:]}: " if text else ""
+            paragraphs.append(opening + _of_paradigm(results, own[own["paradigm"] == paradigm]))
+    paradigm_verdicts = [_with_legend(verdict_words(results, verdict)) for verdict in verdicts(results)]
+    return [*paradigm_verdicts, *paragraphs, _caveat(results, gains)]
 
 
 def _ranked_gains(results: StudyResults) -> Any:
-    """The gains that a verdict is given on, with the `label` and `mark` of each method.
+    """Gains that are ranked, with columns `label` (name and mark of the method) and `control`.
 
-    The baseline with another classifier is no query method of its own: its gain is one of the classifier.
+    The baseline with another classifier is left out: its gain is one of the classifier, not of a query method.
     """
     gains = results.gains
     if gains.empty:
         return gains
-    settings = zip(gains["dataset"], gains["regime"], gains["paradigm"], gains["query"], strict=True)
-    own = [(results.classifiers[Setting(d, r, p)], q) for d, r, p, q in settings]
-    gains = gains.assign(told=[label(q) + c.mark(q) for c, q in own], control=[c.is_control(q) for c, q in own])
+    settings = map(Setting, gains["dataset"], gains["regime"], gains["paradigm"])
+    found = [(results.classifiers[setting], query) for setting, query in zip(settings, gains["query"], strict=True)]
+    labels = [label(query) + classifiers.mark(query) for classifiers, query in found]
+    gains = gains.assign(label=labels, control=[classifiers.is_control(query) for classifiers, query in found])
     gains = gains[gains["n"] > 0]
     return gains[~gains["control"]] if not gains["control"].all() else gains
 
@@ -57,49 +59,54 @@ def _ranked_gains(results: StudyResults) -> Any:
 def _no_gains(results: StudyResults) -> str:
     base = label(results.baseline)
     if results.baseline not in results.queries:
-        return f"The baseline {base} was not run, so gains cannot be measured; curves and areas stand alone."
+        return f"The baseline {base} was not run, so there are no gains; the report shows curves and areas only."
     if len(results.queries) == 1:
-        return f"Only {base} was run; there is nothing to compare it with."
-    return f"No seed is complete for both {base} and another method yet, so there is no gain to speak of."
+        return f"Only {base} was run, so there is nothing to compare it with."
+    return f"No seed is complete for both {base} and another method yet, so there are no gains."
 
 
 def _of_paradigm(results: StudyResults, part: Any) -> str:
     base = label(results.baseline)
     settings = len(part.groupby(["dataset", "regime"], sort=False))
-    ranked, left = _ranked(part)
+    ranked, not_ranked = _ranked(part)
     mean = ranked.groupby("query", sort=False)["aubc"].mean().sort_values(ascending=False, kind="stable")
     best = str(mean.index[0])
     if mean.iloc[0] > 0:
-        first = f"{_label(part, best)} gained the most over {base}: {_amount(part[part['query'] == best], settings)}"
+        first = f"{_label(part, best)} gained the most over {base}: "
     else:
-        first = f"No method gained over {base} on average; nearest was {_label(part, best)}: "
-        first += _amount(part[part["query"] == best], settings)
-    sentences = [first + _after_the_fact(len(mean)), *left, *_signs(part, base, settings), *_reach(results, part)]
-    return " ".join([*sentences, *_marked(" ".join(sentences))])
+        first = f"No method gained over {base} on average; the closest was {_label(part, best)}: "
+    first += _amount(part[part["query"] == best], settings) + "."
+    if len(mean) > 1:  # the maximum of several noisy means is biased upwards
+        first += f" It is the best of {len(mean)} methods, chosen after seeing the results, so this gain is optimistic."
+    return _with_legend(" ".join([first, *not_ranked, *_signs(part, base, settings), *_reach(results, part)]))
 
 
-def _marked(text: str) -> Iterator[str]:
-    """What the marks in a text mean."""
+def _with_legend(text: str) -> str:
+    """A text with the meaning of the marks in it."""
     if CROSSED in text:
-        yield f"{CROSSED} With another classifier: see “Two classifiers” below."
+        text += f" {CROSSED} With another classifier: see “Different classifiers” below."
     if MATCHED in text:
-        yield f"{MATCHED} Measured against the matched control: see “Two classifiers” below."
+        text += f" {MATCHED} Measured from the matched control: see “Different classifiers” below."
+    return text
 
 
 def _label(part: Any, query: str) -> str:
-    """A method's name with the marks that its numbers carry."""
-    return str(max(part[part["query"] == query]["told"], key=len))
+    """Name of a method with the mark that it has in any of these settings."""
+    return str(max(part[part["query"] == query]["label"], key=len))
 
 
 def _ranked(part: Any) -> tuple[Any, list[str]]:
-    """(rows of the methods with a gain in most settings, a sentence on the others): averages over different settings
-    do not rank, or a method would lead by failing where it is bad."""
+    """(rows of the ranked methods, sentence on the others).
+
+    Only methods with the highest number of settings are ranked. Means over different settings are not comparable: a
+    method could lead because its runs in a difficult setting are missing.
+    """
     count = part.groupby("query", sort=False).size()
     fewer = count[count < count.max()]
     if fewer.empty:
         return part, []
-    told = listed([f"{label(str(q))} ({n} of {count.max()})" for q, n in fewer.items()])
-    return part[~part["query"].isin(fewer.index)], [f"Not ranked, for want of settings: {told}."]
+    methods = listed([f"{label(str(query))} ({n} of {count.max()})" for query, n in fewer.items()])
+    return part[~part["query"].isin(fewer.index)], [f"Not ranked (not run in every setting): {methods}."]
 
 
 def _amount(rows: Any, settings: int) -> str:
@@ -115,27 +122,22 @@ def _amount(rows: Any, settings: int) -> str:
     return f"{mean} points of AUBC on average over {len(rows)} settings ({low} to {high})"
 
 
-def _after_the_fact(methods: int) -> str:
-    return f". It was picked out of {methods} after the fact, which flatters it." if methods > 1 else "."
-
-
 def _signs(part: Any, base: str, settings: int) -> Iterator[str]:
-    """Which methods' intervals lie wholly above or below zero, and in how many settings."""
+    """Sentences on the methods whose intervals lie completely above or below zero, with the number of settings."""
     sized = part[part["n"] >= 2]
     for rows, words in ((sized[sized["aubc_low"] > 0], "above"), (sized[sized["aubc_high"] < 0], "below")):
         counts = rows.groupby("query", sort=False).size()
         if len(counts):
-            told = [
-                _label(rows, str(q)) + (f" ({n} of {settings} settings)" if settings > 1 else "")
-                for q, n in counts.items()
-            ]
-            yield f"The interval lies wholly {words} {base} for {listed(told)}."
+            methods = []
+            for query, n in counts.items():
+                methods.append(_label(rows, str(query)) + (f" ({n} of {settings} settings)" if settings > 1 else ""))
+            yield f"The whole interval lies {words} {base} for {listed(methods)}."
     if len(sized) and not ((sized["aubc_low"] > 0) | (sized["aubc_high"] < 0)).any():
-        yield f"No interval excludes zero: none of these differences can be told from {base} here."
+        yield f"Every interval includes zero: these runs do not distinguish any method from {base}."
 
 
 def _reach(results: StudyResults, part: Any) -> Iterator[str]:
-    """How far the baseline's last budget is from the full-data classifier, where there is one setting to say it of."""
+    """Sentence on the baseline's last budget and the full-data classifier, for a study of one setting."""
     settings = unique(map(Setting, part["dataset"], part["regime"], part["paradigm"]))
     full_data = results.full_data_score(settings[0]) if len(settings) == 1 else None
     regime = results.regime(settings[0])
@@ -146,88 +148,89 @@ def _reach(results: StudyResults, part: Any) -> Iterator[str]:
     if len(final) == 1 and np.isfinite(final.iloc[0]):
         yield (
             f"At {regime.final} labels {label(results.baseline)} reaches {number(100 * final.iloc[0])} % {metric}; "
-            f"with all labels the same training reaches {number(100 * full_data)} %."
+            f"trained on all labels the classifier reaches {number(100 * full_data)} %."
         )
 
 
 def _caveat(results: StudyResults, gains: Any) -> str:
-    """What these runs cannot carry."""
+    """Statement on what these numbers of seeds can show."""
     fewest = int(gains["n"].min())
     if fewest < 2:
-        return "With one seed there is no interval and no test: this is a style, not a measurement."
+        return "With one seed there is no interval and no test: these numbers illustrate, they do not measure."
     if fewest < MIN_SEEDS:
         return (
-            f"With {fewest} seeds this describes sizes; it does not test. The smallest p that an exact test of "
-            f"{fewest} pairs can give is {minimum_p(fewest):g}; and the intervals are not corrected for the number of "
-            "methods."
+            f"With {fewest} seeds these numbers describe effect sizes and test nothing: the smallest p that an exact "
+            f"test of {fewest} pairs can give is {minimum_p(fewest):g}, and the intervals are not corrected for the "
+            "number of methods."
         )
-    passed = gains[gains["aubc_holm"] < 0.05]
-    tested = f"Tested by paired t with Holm's correction over the methods of each setting ({fewest} seeds or more), "
+    passed = gains[gains["aubc_holm"] < ALPHA]
+    tested = f"By paired t-tests with Holm's correction over the methods of each setting ({fewest} seeds or more) "
     if passed.empty:
         return tested + "no gain or loss in AUBC is significant at .05."
-    told = [f"{r['told']} on {_where(results, r)} ({gain(r['aubc'], np.nan, np.nan)} points, "
-            f"p {_equals(p_value(r['aubc_holm'], fewest))})" for r in passed.head(6).to_dict("records")]  # fmt: skip
+    methods = []
+    for row in passed.head(6).to_dict("records"):
+        points, p = gain(row["aubc"], np.nan, np.nan), p_value(row["aubc_holm"], fewest)
+        p = p if p.startswith("<") else f"= {p}"
+        methods.append(f"{row['label']} on {_where(results, row)} ({points} points, p {p})")
     more = f" and {len(passed) - 6} more" if len(passed) > 6 else ""
-    return tested + f"these differ from {label(results.baseline)} at .05: {listed(told)}{more}."
+    return tested + f"these differ from {label(results.baseline)} at .05: {listed(methods)}{more}."
 
 
 def _where(results: StudyResults, row: Any) -> str:
-    """Dataset and regime of a row; the paradigm too where the study has several."""
+    """Dataset and regime of a row, with the paradigm where the study has several."""
     dataset, regime, paradigm = results.names.parts(Setting(row["dataset"], row["regime"], row["paradigm"]))
     return ", ".join([dataset, regime, *([paradigm] if len(results.names.paradigm) > 1 else [])])
-
-
-def _equals(text: str) -> str:
-    return text if text.startswith("<") else f"= {text}"
 
 
 # ------------------------------------------------------------------------------------------------------- warnings
 
 
 def warnings(results: StudyResults) -> list[tuple[str, str]]:
-    """(title, text) of what must be known before a number is read."""
-    found = [said] if (said := roll_out_words(results)) else []
+    """(title, text) of everything that a reader must know before reading a number."""
+    found = [statement] if (statement := roll_out_words(results)) else []
     for recipe, settings in results.shortened.items():
-        where = (
-            "all settings"
-            if len(settings) == len(results.hparams)
-            else listed([results.names.title(s) for s in settings])
-        )
+        every = len(settings) == len(results.hparams)
+        where = "all settings" if every else listed([results.names.title(s) for s in settings])
         if recipe.startswith("ours"):
             found.append(("Not in the published study", f"{recipe} ({where})."))
         else:
-            found.append(("Shortened recipe", f"{recipe} ({where}). Not for claims about the published setting."))
+            found.append(
+                ("Shortened recipe", f"{recipe} ({where}). These runs support no claim about the published settings.")
+            )
     unfinished = sum(not r.complete for r in results.runs)
     if unfinished:
-        text = (
-            f"{unfinished} of {len(results.runs)} runs are not complete. Means cover the complete runs and say their n."
+        counts = f"{unfinished} of {len(results.runs)} runs are not complete"
+        found.append(("Incomplete", f"{counts}. Means are over complete runs; tables show their number."))
+    unresolved = [f for f in results.failures if not f["resolved"]]
+    if unresolved:
+        found.append(
+            (
+                "Failures",
+                f"{plural(len(unresolved), 'failed attempt')} without a later success; see “Missing and failed”.",
+            )
         )
-        found.append(("Incomplete", text))
-    standing = [f for f in results.failures if not f["resolved"]]
-    if standing:
-        found.append(("Failures", f"{plural(len(standing), 'failed attempt')} not made good since; see below."))
     if results.baseline not in results.queries:
         found.append(("No baseline", f"The baseline {results.baseline} is not among the query methods of this study."))
     if mixed := mixed_words(results.environments):
         found.append(("Mixed environments", f"{mixed} See “How it was computed”."))
     if damaged := len(results.damage):
-        text = f"{plural(damaged, 'damaged file')} left out; run the study again to redo the work."
+        text = f"{plural(damaged, 'damaged file')} left out; run the study again to repeat its work."
         found.append(("Damage", text))
     if again := results.retry_notes(results.store.study.settings):
-        found.append(("Done again", f"{again} The failures, and what had been done before, are listed below."))
+        found.append(("Retried settings", f"{again} “Missing and failed” lists the failures."))
     if note := joined_notes({results.names.title(s): c.note() for s, c in results.classifiers.items()}):
-        found.append(("Two classifiers", note.replace(f"{CROSSED} Two classifiers: d", f"{CROSSED} D")))
+        found.append(("Different classifiers", note.replace(f"{CROSSED} Two classifiers: d", f"{CROSSED} D")))
     return found
 
 
 def setting_facts(results: StudyResults, setting: Setting) -> str:
-    """One line on a setting: budgets, labels, test set."""
+    """One line on a setting: budgets, labels, images, full-data score."""
     facts, regime = results.facts.get(setting.dataset), results.regime(setting)
     parts = []
     if regime:
-        parts.append(f"{regime.start} labels at the start, {regime.query_size} a query, {regime.rounds} rounds")
-        parts.append(f"{regime.final} in the last, {regime.val_size} more for validation")
-        parts.append(f"{regime.final + regime.val_size} labels paid in all")
+        parts.append(f"{regime.start} labels at the start, {regime.query_size} per query, {regime.rounds} rounds")
+        parts.append(f"{regime.final} labels in the last round and {regime.val_size} more for validation")
+        parts.append(f"{regime.final + regime.val_size} paid labels in total")
     if facts:
         images = f"{facts['train']:,} train and {facts['test']:,} test images".replace(",", "\u202f")
         parts.append(f"{images}, {len(facts['class_names'])} classes")
@@ -241,30 +244,31 @@ def setting_facts(results: StudyResults, setting: Setting) -> str:
 
 
 def penalty_words(p: Penalty) -> str:
-    """How to read a pairwise penalty matrix, with its n, alpha and null band."""
+    """Explanation of a pairwise penalty matrix, with its n, alpha and null band."""
     if not p.seeds:
-        return "No setting has two methods with two complete seeds each, so methods cannot be compared pair by pair."
+        return "No setting has two methods with two complete seeds each, so methods cannot be compared in pairs."
     settings = plural(len(p.seeds), "setting")
-    start = "round 0 included" if p.include_start else "round 0 left out because nothing has been queried there"
+    start = "with round 0" if p.include_start else "without round 0, at which nothing has been queried"
     return (
-        f"A cell says in what share of the budgets the row beats the column, summed over {settings}: two-sided paired "
-        f"t-tests by seed at alpha = {p.alpha:g}, n = {span(p.seeds)} seeds, {span(p.budgets)} budgets each, {start}. "
-        "Such tests find “wins” between identical methods too. The null band measures that: with the methods' names "
-        f"shuffled within each seed ({p.draws:,} times), the largest cell of the whole matrix stays at or below "
-        f"{p.band:.2f} in 95 % of the shuffles. Cells in parentheses lie inside the band and prove nothing."
-        + _partly(p)
+        f"A cell is the share of budgets at which the row beats the column, summed over {settings}: two-sided paired "
+        f"t-tests over seeds at alpha = {p.alpha:g}, n = {span(p.seeds)} seeds, {span(p.budgets)} budgets each, "
+        f"{start}. Such tests find “wins” even between identical methods. The null band shows how many: with the names "
+        f"of the methods shuffled within each seed ({p.draws:,} times), the largest cell of the matrix is at most "
+        f"{p.band:.2f} in 95 % of the shuffles. Cells in parentheses lie within this band and show no difference."
+        + _partly_compared(p)
     )
 
 
-def _partly(p: Penalty) -> str:
-    """Which methods were not compared everywhere, and what their overall penalty means then."""
-    some = [f"{label(q)} in {n:.0f}" for q, n, fewer in zip(p.queries, p.present, p.partial, strict=True) if fewer]
+def _partly_compared(p: Penalty) -> str:
+    """Sentences on methods that were not compared in every setting, and on the meaning of their penalty."""
+    compared = zip(p.queries, p.present, p.partial, strict=True)
+    some = [f"{label(query)} in {n:.0f}" for query, n, partial in compared if partial]
     if not some:
         return ""
     return (
-        f" Not compared in all {len(p.seeds)} settings: {listed(some)}. An overall penalty (marked *) is then the mean "
-        f"over the comparisons made, scaled to {len(p.seeds)} settings; what a method would have lost where it is "
-        "missing, nobody knows."
+        f" Not compared in all {len(p.seeds)} settings: {listed(some)}. Their overall penalty (marked *) is the mean "
+        f"over their comparisons, scaled to {len(p.seeds)} settings; how they would have done in the missing settings "
+        "is not known."
     )
 
 

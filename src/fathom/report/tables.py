@@ -75,14 +75,14 @@ def penalty_table(results: StudyResults) -> ReportTable:
             strong = "" if present == total else "strong"
             row.append(TableCell(f"{present:.0f} of {total}", float(present), emphasis=strong))
         note = (
-            f"* Compared in fewer than {total} settings: mean over its comparisons, scaled to {total} settings; wins and "
-            "losses count its comparisons only."
+            f"* Compared in fewer than {total} settings: mean over its comparisons, scaled to {total} settings; wins "
+            "and losses count its comparisons only."
         )
     note = " ".join(text for text in (note, results.footnote(results.store.study.settings)) if text)
     caption = (
-        "Penalty: share of budgets at which another method beats this one, summed over settings and averaged over the "
-        "other methods; lower is better. Penalty (Holm): with Holm-corrected tests. Wins and losses: cells of its row "
-        "and column above the null band."
+        "Penalty: share of budgets at which another method beats this one, summed over settings and averaged over "
+        "the other methods; lower is better. Penalty (Holm): with Holm-corrected tests. Wins and losses: cells of the "
+        "method's row and column above the null band."
     )
     return ReportTable("penalty", caption, columns, rows, note)
 
@@ -110,8 +110,10 @@ def times_table(results: StudyResults) -> ReportTable | None:
         row.append(TableCell(f"{number(100 * rest, 0)} %" if math.isfinite(rest) else DASH, rest))
         whole = float(part["seconds_total"].sum())
         rows.append([*row, TableCell(duration(whole), whole)])
-    caption = "Wall-clock time: median per round by step (without round 0), share of the time outside these steps, and sum over "
-    caption += "all rounds of all seeds."
+    caption = (
+        "Wall-clock time: median per round by step (without round 0), share of the time outside these steps, and sum "
+        "over all rounds of all seeds."
+    )
     note = results.retry_notes(results.store.study.settings)
     columns = ["Method", "Setting", *[s.capitalize() for s in steps], "Other", "All rounds"]
     return ReportTable("times", caption, columns, rows, note, text=2)

@@ -32,7 +32,7 @@ def encoder_table(results: StudyResults, probes: list[ProbeCurve]) -> ReportTabl
             row.append(TableCell(f"{number(100 * accuracy[-1])} %", accuracy[-1]) if accuracy else TableCell(DASH))
             row.append(TableCell(number(losses[-1], 3), losses[-1]) if losses else TableCell(DASH))
             rows.append([*row, _sha(content.get("tensors")), _time(clock)])
-    caption = "Encoders learned without labels on the train part of each seed's split: kNN accuracy and loss after the last epoch."
+    caption = "Encoders learned without labels on the train part of each seed's split; values after the last epoch."
     columns = ["Dataset", "Pre-training", "Seed", "Epochs", "kNN accuracy", "Loss", "SHA-256", "Time"]
     return ReportTable("encoders", caption, columns, rows, text=2) if rows else None
 
@@ -130,8 +130,8 @@ def preparation_table(results: StudyResults) -> ReportTable | None:
         row += [TableCell(str(len(seconds)), float(len(seconds))), TableCell(duration(median), median)]
         rows.append([*row, TableCell(duration(total), total)])
     caption = (
-        "Wall-clock time of work that is done once, before anything is labeled, and shared by runs; for a result from the "
-        "cache, the time it took originally."
+        "Wall-clock time of work that is done once, before anything is labeled, and shared by runs; for a result from "
+        "the cache, the time it took originally."
     )
     return ReportTable(
         "preparation-times", caption, ["Work", "Dataset", "Method", "Count", "Median", "Total"], rows, text=3

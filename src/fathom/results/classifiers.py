@@ -1,7 +1,7 @@
 """Classifier of each query method of a setting, and the note that a comparison across classifiers needs.
 
 Query methods that need MC-dropout samples (draws) are run with a classifier that has dropout, the others with one
-without (`protocol.dropout`). A difference between two such methods is due to query method and classifier together,
+without (`design.dropout`). A difference between two such methods is due to query method and classifier together,
 unless the baseline was run with both: `random(dropout=0.5)` is the matched control of BALD, and BALD is then compared
 with it.
 """
@@ -11,26 +11,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from fathom.core.records import FathomError, unique
+from fathom.design.dropout import classifier_dropout
 from fathom.registry.registry import find
 from fathom.registry.spec_string import SpecString, parse
 from fathom.results.names import label
 
-DROPOUT = 0.5  # rate of the classifier of methods that need draws
 CROSSED, MATCHED = "†", "‡"  # marks of a comparison: across two classifiers, with the matched control
 
 
-def dropout_of(paradigm: str, query: str) -> float:
-    """Dropout of the classifier that a query method is run with, by the rule of `protocol.dropout`.
+def dropout_by_spec(paradigm: str, query: str) -> float:
+    """Dropout of the classifier that a query method is run with, by the rule of `design.dropout`.
 
     Works on spec strings alone, as a report must not import torch or need the plug-ins of the study.
     """
-    own = argument("query", query, "dropout", "auto")
-    if not isinstance(own, str):
-        return float(own or 0)
-    rule = argument("paradigm", paradigm, "dropout", "auto")
-    if not isinstance(rule, str):
-        return float(rule or 0)
-    return DROPOUT if rule == "all" or argument("query", query, "draws", 0) else 0.0
+    rule, own = argument("paradigm", paradigm, "dropout", "auto"), argument("query", query, "dropout", "auto")
+    return classifier_dropout(rule, own, argument("query", query, "draws", 0))
 
 
 def argument(kind: str, text: str, name: str, absent: Any) -> Any:
@@ -59,7 +54,7 @@ class Classifiers:
     @classmethod
     def of(cls, paradigm: str, queries: Iterable[str], baseline: str) -> "Classifiers":
         """Classifiers of a paradigm and query methods, given as spec strings."""
-        return cls({query: dropout_of(paradigm, query) for query in queries}, baseline)
+        return cls({query: dropout_by_spec(paradigm, query) for query in queries}, baseline)
 
     @property
     def mixed(self) -> bool:
@@ -75,7 +70,7 @@ class Classifiers:
         return query != self.baseline and _without_dropout(query) == _without_dropout(self.baseline)
 
     def reference(self, query: str) -> str:
-        """Query method that a method's gain is measured from: its matched control where that was run, else the baseline."""
+        """Query method that a gain is measured from: the matched control where it was run, else the baseline."""
         if not self.crossed(query, self.baseline) or self.is_control(query):
             return self.baseline
         matched = [q for q in self.dropouts if self.is_control(q) and not self.crossed(q, query)]
@@ -154,7 +149,7 @@ def listed(words: list[str]) -> str:
 def joined_notes(notes: Mapping[str, str]) -> str:
     """Notes of several settings (by title) as one text, in which equal notes stand once."""
     stated = {title: note for title, note in notes.items() if note}
-    distinct = unique(stated.values())
+    distinct: list[str] = unique(stated.values())
     if len(distinct) == 1 and len(stated) == len(notes):
         return distinct[0]
     parts = []

@@ -1,4 +1,4 @@
-"""Export of results to a file that a repository can hold: one small Parquet file per study, one row per committed round.
+"""Export of results to files that a repository can hold: one Parquet file per study, one row per committed round.
 
 A row holds the run, its scores, the queried labels and the environment, so it can be compared with other results, and
 recomputed, without the store that it came from.

@@ -21,6 +21,7 @@ from fathom.stats import curves
 from fathom.stats.penalty import Penalty, penalty_matrix
 from fathom.stats.savings import LabelSaving, label_savings
 from fathom.store.store import Store
+from fathom.store.tables import rounds_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +56,7 @@ class StudyResults:
         store = Snapshot(out)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            frame = store.table()
+            frame = rounds_table(store)
             runs = [RunState(s, len(store.rounds(s)), _planned(store.regime(s))) for s in store.study.runs]
             results = cls(store, frame, runs)
             # Everything that comes from disk is read here, while warnings are caught, so that all damage is reported.
@@ -265,7 +266,7 @@ class StudyResults:
 
     @cached_property
     def seconds(self) -> float:
-        """Seconds of all recorded work: rounds and shared work (pre-training, features, HP search, round 0, full data)."""
+        """Seconds of all recorded work: rounds and shared work, such as pre-training and HP search."""
         clocks = [clock for kind in SHARED_JOBS for _, clock in self.store.records(kind.folder).values()]
         shared = sum(clock.get("seconds", 0.0) for clock in clocks)
         return float(shared + (self.frame["seconds_total"].sum() if "seconds_total" in self.frame else 0.0))

@@ -11,8 +11,8 @@ from fathom.store.store import Store
 class Snapshot(Store):
     """Store that reads each file once.
 
-    A report uses most records several times. A snapshot is faster, warns once about a damaged file, and stays consistent
-    while workers go on committing rounds.
+    A report uses most records several times. A snapshot is faster, warns once about a damaged file, and stays
+    consistent while workers commit further rounds.
     """
 
     def __init__(self, root: str | Path) -> None:

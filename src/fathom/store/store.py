@@ -1,23 +1,23 @@
-"""The store: one folder a study, one folder a run, one immutable file a round.
+"""The store: one folder per study, one folder per run, one immutable file per round.
 
-    OUT/study.json                      the study: every run it holds
-    OUT/environments/<digest>.json      what computed it: versions, device, threads; normally one
-    OUT/datasets/<digest>.json          what each dataset was: counts, metric, source, revision
-    OUT/runs/<key>/spec.json            what decides the run, and its label regime
+    OUT/study.json                      the study: all its runs
+    OUT/environments/<digest>.json      versions, device and threads that results were computed with; normally one
+    OUT/datasets/<digest>.json          facts on each dataset: counts, metric, source, revision
+    OUT/runs/<key>/spec.json            the RunSpec and its label regime
     OUT/runs/<key>/round-00.json        one committed round
-    OUT/runs/<key>-1/                   the run again, with what its setting's first retry changed
+    OUT/runs/<key>-1/                   the run again, with the change of its setting's first retry
     OUT/shared/<kind>/<key>.json        shared work and retries (see `core.work` for the kinds)
-    OUT/failures/<task>-<attempt>.json  what went wrong; a failure is never repaired silently
-    OUT/rechecks/<round>-<digest>.json  a round that was computed again: whether it came out the same, where, and when
+    OUT/failures/<task>-<attempt>.json  a failed attempt; a failure is never repaired silently
+    OUT/rechecks/<round>-<digest>.json  the outcome of a round that was computed again
     OUT/quarantine/                     damaged files whose work was done again
 
 A file is written under a temporary name, synced, and linked into place without replacing: it is there whole or not at
-all, and the first writer wins. Its `content` is the same in every correct execution; clock readings stand apart under
+all, and the first writer wins. Its `content` is equal in every correct execution; clock readings are kept apart under
 `clock`. Both carry a SHA-256, checked on every read. Killing a process at any moment loses the work since the last
 commit and nothing else.
 
-Looking moves nothing: a damaged file counts as absent, with a warning. It goes to quarantine when the same result is
-committed again, so only those who compute mend a store.
+Reading moves nothing: a damaged file counts as absent, with a warning. It moves to quarantine when its result is
+committed again, so only processes that compute repair a store.
 """
 
 import json
@@ -27,7 +27,7 @@ import warnings
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fathom.core.records import (
     FathomError,
@@ -44,12 +44,8 @@ from fathom.core.work import WorkKind
 from fathom.store import atomic_files
 from fathom.store.record_store import LOCKS, Record, RecordStore
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-
-WORK = ".work"  # folder of what long jobs keep on the way (see `protocol.checkpoint`)
-RECENT = 60.0  # seconds after which a job that says nothing more is not thought to be under way
+WORK = ".work"  # folder of the checkpoints of long jobs (see `protocol.checkpoint`)
+RECENT_SECONDS = 60.0  # without a word from a job, after which it does not count as in progress
 
 
 class Store(RecordStore):
@@ -63,10 +59,10 @@ class Store(RecordStore):
 
     @classmethod
     def open(cls, root: str | Path) -> "Store":
-        """The store in an existing folder.
+        """Open the store in an existing folder.
 
         Raises:
-            FathomError: There is none, or the file that says which runs it holds is damaged.
+            FathomError: There is none, its study file is damaged, or it has another format.
         """
         store = cls(root)
         if not (store.root / "study.json").is_file() and not store._keys():
@@ -78,19 +74,19 @@ class Store(RecordStore):
         return store
 
     def begin(self, study: Study, *, extend: bool = False) -> None:
-        """Write the study down, or check that the one here is the same.
+        """Write the study, or check that the one here is equal.
 
         Args:
-            study: What is to be run.
+            study: The study to run.
             extend: Accept a study that only adds runs to the one here.
 
         Raises:
-            FathomError: Another study is here, with the difference; or the folder cannot be written.
+            FathomError: Another study is here (the message lists the difference); or the folder cannot be written.
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.root):
-                pass
+                pass  # refused now rather than after the first training
         except OSError as error:
             raise FathomError(
                 f"cannot write to {self.root}: {error.strerror}. Name another folder with --out"
@@ -103,20 +99,20 @@ class Store(RecordStore):
             added, removed = run_difference(self.study.runs, study.runs)
             if (removed or (added and not extend)) and self._holds_results():
                 raise FathomError(refusal(self.root, self.study.runs, study.runs))
-            for spec in removed:  # of a study that was refused before anything was computed
+            for spec in removed:  # of a study that was refused (by a later check) before anything was computed
                 self.path(f"runs/{spec.key}/spec").unlink(missing_ok=True)
             if study != self.study:  # more runs, or another title, baseline or full-data seeds, which decide no result
                 atomic_files.write(self.path("study"), atomic_files.pack_record(study.to_json(), {}), replace=True)
                 self.__dict__.pop("study", None)
 
     def _holds_results(self) -> bool:
-        """Whether anything was computed here."""
+        """Tell whether anything was computed here."""
         kinds = ("runs/*/round-*.json", "shared/*/*.json", "failures/*.json")
         return any(True for kind in kinds for _ in self.root.glob(kind))
 
     @cached_property
     def study(self) -> Study:
-        """The study that is here.
+        """The study in this folder.
 
         Raises:
             FathomError: Its file is damaged or gone.
@@ -125,12 +121,12 @@ class Store(RecordStore):
         if found:
             return Study.from_json(found[0])
         raise FathomError(
-            f"{self.path('study')}, which says what runs the study has, {reason or 'is gone'}. Its rounds are as they "
-            f"were: run the same study again (fathom run STUDY --out {self.root}), which writes that file anew"
+            f"{self.path('study')}, which lists the study's runs, {reason or 'is gone'}. Its rounds are unchanged: "
+            f"run the same study again (fathom run STUDY --out {self.root}), which writes that file again"
         )
 
     def _keys(self) -> set[str]:
-        """Keys of the runs that began here."""
+        """Keys of the runs that were begun here."""
         return {path.parent.name.partition("-")[0] for path in self.root.glob("runs/*/spec.json")}
 
     def _check_remains(self, study: Study) -> None:
@@ -146,26 +142,27 @@ class Store(RecordStore):
             here = tuple(RunSpec.from_json(record[0]["spec"]) for record in found if record)
             raise FathomError(
                 f"{file} is damaged or gone, and {len(foreign)} of the {len(keys)} runs here are not of this study "
-                f"({', '.join(foreign[:5])}{', ...' if len(foreign) > 5 else ''}), so it cannot be written anew.\n"
+                f"({', '.join(foreign[:5])}{', ...' if len(foreign) > 5 else ''}), so it cannot be written again.\n"
                 + refusal(self.root, here, study.runs)
             )
-        text = f"{file} is damaged or gone; written anew, as all {len(keys)} runs here are of this study"
+        text = f"{file} is damaged or gone; it is written again, as all {len(keys)} runs here are of this study"
         warnings.warn(text, atomic_files.DamageWarning, stacklevel=3)
 
     @cached_property
     def cached_retries(self) -> dict[str, list[str]]:
-        """The retries that this process has seen, by setting: another process may declare one while a job is done."""
+        """The retries that this process has read, by setting."""
         return {}
 
     def refresh_retries(self) -> bool:
-        """Look at retries anew; whether any was declared since they were looked at."""
+        """Read the retries again; returns whether another process has declared one since."""
         seen = self.__dict__.pop("cached_retries", {})
         return any(self.retries(Setting(*json.loads(key))) != changes for key, changes in seen.items())
 
     def retries(self, setting: Setting) -> list[str]:
-        """What was changed for all runs of a setting after a training of it was not finite, in order.
+        """The changes to all runs of a setting after trainings that were not finite, in order.
 
-        As it was when this process first asked (`refresh_retries` asks again), so that a job ends as it began.
+        Cached on the first read until `refresh_retries`: another process may declare a retry while a job of this one
+        runs, and a job must end under the retries that it began under.
         """
         key = json.dumps(setting)
         if key not in self.cached_retries:
@@ -180,7 +177,7 @@ class Store(RecordStore):
         return changes
 
     def retry(self, setting: Setting, number: int, change: str, because: str) -> None:
-        """Have all runs of a setting done again with a change; what was done without it stays beside."""
+        """Declare a retry: all runs of a setting are computed again with a change; earlier results are kept."""
         content = dict(zip(("dataset", "regime", "paradigm"), setting, strict=True))
         name = WorkKind.RETRIES.record(f"{digest(list(setting), 12)}-{number}")
         self.put(name, {**content, "number": number, "change": change, "because": because})
@@ -192,18 +189,18 @@ class Store(RecordStore):
         return f"runs/{spec.key}-{number}" if number else f"runs/{spec.key}"
 
     def begin_run(self, spec: RunSpec, regime: LabelRegime) -> None:
-        """Write down what decides a run and how many rounds it has."""
+        """Write the RunSpec and the label regime of a run."""
         self.put(f"{self.run_name(spec)}/spec", {"spec": spec.to_json(), "regime": regime.to_json()})
 
     def regime(self, spec: RunSpec) -> LabelRegime | None:
-        """The run's label regime; None before the study's first start."""
+        """The label regime of a run; None before the study's first start."""
         found = self.get(f"{self.run_name(spec)}/spec")
         return LabelRegime.from_json(found[0]["regime"]) if found else None
 
     # --------------------------------------------------------------------------------------------------- rounds
 
     def commit(self, spec: RunSpec, record: Round) -> None:
-        """Commit one round. A round that is there already stays, if it says the same.
+        """Commit one round. A round that is there already stays, if its content is equal.
 
         Raises:
             FathomError: A different round is there, or one before it is not.
@@ -212,7 +209,7 @@ class Store(RecordStore):
         if record.round > len(before):
             raise FathomError(
                 f"round {record.round} of {spec} cannot be committed: only {len(before)} rounds before it can be read "
-                f"in {self.root / self.run_name(spec)}. Run the same again"
+                f"in {self.root / self.run_name(spec)}. Run the same command again"
             )
         name, previous = f"{self.run_name(spec)}/round-{record.round:02d}", _link(before[: record.round])
         if record.round == len(before):
@@ -220,14 +217,14 @@ class Store(RecordStore):
         self.put(name, {"previous": previous, **record.content()}, record.clock())
 
     def rounds(self, spec: RunSpec) -> list[Round]:
-        """The committed rounds from 0 without a gap. A damaged round ends them, and is computed again."""
+        """The committed rounds from 0 without a gap. A damaged round ends the list, and is computed again."""
         rounds, damage = self._read(spec)
         if damage:
             self.warn(f"{self.run_name(spec)}/round-{len(rounds):02d}", damage)
         return rounds
 
     def _read(self, spec: RunSpec) -> tuple[list[Round], str]:
-        """The rounds, and what is wrong with the one after them (empty where it is absent)."""
+        """The rounds, and the damage of the one after them (empty where it is absent)."""
         rounds: list[Round] = []
         name = self.run_name(spec)
         while True:
@@ -242,7 +239,7 @@ class Store(RecordStore):
     # ------------------------------------------------------------------------------------------------- failures
 
     def fail(self, task: str, content: Mapping[str, Any], clock: Mapping[str, Any]) -> None:
-        """Write a failed attempt down."""
+        """Write the record of a failed attempt."""
         for attempt in range(1000):
             try:
                 return atomic_files.write(
@@ -257,18 +254,18 @@ class Store(RecordStore):
         return [{"file": name, **content, **clock} for name, (content, clock) in self.records("failures").items()]
 
     def in_progress(self) -> list[dict[str, Any]]:
-        """How far the jobs are that take long enough to say so: job, epochs done, of how many, what was measured."""
+        """Progress of the long jobs that run now: job, epochs done, of how many, measurements."""
         found = []
         for path in sorted((self.root / WORK).glob("*.json")):
             try:
-                if time.time() - path.stat().st_mtime < RECENT:
+                if time.time() - path.stat().st_mtime < RECENT_SECONDS:
                     found.append(json.loads(path.read_bytes()))
             except (OSError, ValueError):
                 continue  # finished just now
         return found
 
     def clear_work(self) -> None:
-        """Remove what jobs kept on the way, and their locks and marks, when none is left to go on with."""
+        """Remove checkpoints, locks and markers, once no job is left to resume."""
         atomic_files.clean_locks(self.root / LOCKS, finished=True)
         for path in (self.root / WORK).glob("*"):
             path.unlink(missing_ok=True)
@@ -276,50 +273,29 @@ class Store(RecordStore):
     # -------------------------------------------------------------------------------------------------- results
 
     def facts(self) -> dict[str, dict[str, Any]]:
-        """What each dataset of the study is: call-string -> class names, metric, counts, source, revision."""
+        """Facts per dataset of the study: spec string -> class names, metric, counts, source, revision."""
         return {content["name"]: content for content, _ in self.records("datasets").values()}
 
-    def table(self) -> "pd.DataFrame":
-        """The tidy table: one row a committed round, runs in the order of the study."""
-        import pandas as pd
-
-        facts = self.facts()
-        rows = []
-        for spec in self.study.runs:
-            metric = facts.get(spec.dataset, {}).get("metric", "accuracy")
-            for r in self.rounds(spec):
-                row: dict[str, Any] = {"run": spec.key, **spec.to_json()}
-                row |= {"round": r.round, "budget": r.budget, "paid": r.paid, "queried": len(r.queried)}
-                row |= {"metric": metric, "score": r.metrics[metric], **r.metrics}
-                row |= {f"seconds_{k}": v for k, v in sorted(r.seconds.items())} | {"finished": r.finished}
-                rows.append(row)
-        return pd.DataFrame(rows)
-
     def complete(self, spec: RunSpec) -> bool:
-        """Whether all rounds of a run are committed."""
+        """Tell whether all rounds of a run are committed."""
         regime = self.regime(spec)
         return regime is not None and len(self.rounds(spec)) == regime.rounds
-
-
-def read_rounds(out: str | Path) -> "pd.DataFrame":
-    """The tidy table of the study in folder `out`: one row a committed round."""
-    return Store.open(out).table()
 
 
 # -------------------------------------------------------------------------------------------- order of rounds
 
 
 def _check_chain(path: Path, previous: str) -> str:
-    """What is wrong with the file of a round that should follow the one of digest `previous`; empty where absent."""
+    """Damage of the file of a round that should follow the one of digest `previous`; empty where it is absent."""
     found, damage = atomic_files.try_read(path)
     return damage or _breaks_chain(found, previous)
 
 
 def _breaks_chain(found: Record | None, previous: str) -> str:
-    """What is wrong with a round that should follow the one of digest `previous`; empty where it does."""
+    """Damage of a round that should follow the one of digest `previous`; empty where it does."""
     return "does not follow the round before it" if found and found[0]["previous"] != previous else ""
 
 
 def _link(before: list[Round]) -> str:
-    """What a round says of the rounds before it."""
+    """Digest of the round before, which a round carries: so an edited round breaks the chain of those after it."""
     return digest(before[-1].content()) if before else ""

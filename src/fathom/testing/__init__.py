@@ -1,4 +1,4 @@
-"""The contracts that members must keep, for authors of extensions as for the built-in members.
+"""Contracts that query methods, datasets and paradigms must keep, for plug-ins as for the built-in ones.
 
 from fathom.testing import check_dataset, check_paradigm, check_query
 
@@ -6,7 +6,7 @@ def test_my_method():
     check_query("my_al/density-margin(beta=2.0)")
 
 def test_my_paradigm():
-    check_paradigm("my_al/prototypes(epochs=2)")  # short: it is trained several times
+    check_paradigm("my_al/prototypes(epochs=2)")  # a short recipe: it is trained several times
 
 def test_my_dataset():
     check_dataset("my_al/my-images", "folder/of/its/files")

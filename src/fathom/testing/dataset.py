@@ -1,4 +1,4 @@
-"""The contract that every dataset must keep."""
+"""Contract of datasets."""
 
 import hashlib
 from collections.abc import Iterator
@@ -21,33 +21,33 @@ SEEDS = range(3)
 
 
 def check_dataset(text: str, root: DataRoot | Path | str | None = None, *, disjoint: bool = True) -> None:
-    """Load a dataset twice, look at it, and say all that is wrong with it.
+    """Load a dataset twice and check it against the contract.
 
     Args:
-        text: Call-string of a registered dataset.
-        root: Where its files are; None for one that needs none.
-        disjoint: Whether an image of the test split that is also among the train images is a finding.
+        text: Spec string of a registered dataset.
+        root: Folder of its files; None if it needs none.
+        disjoint: Report a test image that is also a train image.
 
     Raises:
-        FathomError: It breaks the contract; the message lists every finding (see `dataset_findings`).
+        FathomError: The dataset breaks the contract; the message lists every finding (see `dataset_findings`).
     """
     refuse("dataset", text, dataset_findings(text, root, disjoint=disjoint))
 
 
 def dataset_findings(text: str, root: DataRoot | Path | str | None = None, *, disjoint: bool = True) -> list[str]:
-    """All that is wrong with a dataset; empty if it keeps the contract.
+    """List how a dataset breaks the contract; empty if it keeps it.
 
-    Loaded twice it must be the same: images, labels, groups, and a `revision` that says so. Labels are int64. `take`
+    Two loads must give equal images, labels, groups and `revision`. Labels are int64. `take`
     gives uint8 [b, 3, h, w] for ids in any order, also repeated or none, and the same each time. A split is the same
     for the same seed; its parts share no image and no group, and no group is on both sides of train and test. No test
     image is, pixel for pixel, a train image. The global random state is left alone, the source is named, and there is
     a line of documentation.
 
     Raises:
-        FathomError: It cannot be loaded at all.
+        FathomError: The dataset cannot be loaded.
     """
     entry, _ = find("dataset", text)
-    findings = [] if entry.summary else [f"{entry.attribute} has no docstring; its first line is what lists show"]
+    findings = [] if entry.summary else [f"{entry.attribute} has no docstring; its first line is shown in lists"]
     with TemporaryDirectory() as nowhere:
         where = root if isinstance(root, DataRoot) else DataRoot(Path(root or nowhere), Path(nowhere), quiet=True)
         with global_state() as touched:
@@ -56,15 +56,15 @@ def dataset_findings(text: str, root: DataRoot | Path | str | None = None, *, di
             second = load(text, where)
         findings += [*touched, *_examine(first), *_compare(first, second), *_splits(first)]
         if disjoint and (twice := len(_digests(first.images) & _digests(first.test_images))):
-            findings.append(f"{twice} test images are also train images, pixel for pixel; take them out of one side")
+            findings.append(f"{twice} test images are also train images, pixel for pixel; remove them from one side")
     return findings
 
 
 def _examine(d: Dataset) -> Iterator[str]:
     if not d.source:
-        yield "source is empty; say where the data are from, and under which license"
+        yield "source is empty; name the origin of the data and its license"
     if not d.revision:
-        yield "revision is empty; give fathom.data.dataset.revision(...), or results on other data are taken for these"
+        yield "revision is empty; give fathom.data.dataset.revision(...), or results on other data count as these"
     if d.groups is not None and d.test_groups is not None and (both := np.intersect1d(d.groups, d.test_groups)).size:
         yield f"{both.size} groups have images in both train and test"
     for name, images in (("images", d.images), ("test_images", d.test_images)):
@@ -73,13 +73,13 @@ def _examine(d: Dataset) -> Iterator[str]:
 
 
 def _take(images: Images) -> Iterator[str]:
-    """What is wrong with how images are given."""
+    """Check `take` with some ids, repeated ids and no ids."""
     n, (h, w) = len(images), images.size
     for what, ids in (("some", [n - 1, 0, n // 2]), ("repeated", [0, 0]), ("no", [])):
         asked = torch.tensor(ids, dtype=torch.int64, device=images.device)
         try:
             got, again = images.take(asked), images.take(asked)
-        except Exception as error:  # whatever it does wrong is a finding
+        except Exception as error:  # any error is a finding
             yield f"take of {what} ids raised {type(error).__name__}: {error}"
             continue
         if got.dtype != torch.uint8 or tuple(got.shape) != (len(ids), 3, h, w):
@@ -87,25 +87,25 @@ def _take(images: Images) -> Iterator[str]:
         elif got.device != images.device:
             yield f"take gave a tensor on {got.device}; expected {images.device}"
         elif not torch.equal(got, again):
-            yield f"take of {what} ids gives other pixels the second time; augmentation is not the dataset's affair"
+            yield f"take of {what} ids gives other pixels the second time; a dataset must not augment"
         elif what == "repeated" and not torch.equal(got[0], got[1]):
-            yield "take gives one id two images"
+            yield "take gives two images for one id"
         elif what == "some" and not all(torch.equal(got[i], images.take(asked[i : i + 1])[0]) for i in range(3)):
-            yield "take gives an image other pixels alone than among others; ids must be followed in their order"
+            yield "take gives other pixels for an image alone than in a batch; it must keep the order of the ids"
 
 
 def _compare(a: Dataset, b: Dataset) -> Iterator[str]:
     if a.revision != b.revision:
-        yield "revision is another one when it is loaded again; it must depend on the content alone"
+        yield "revision differs between two loads; it must depend on the content only"
     for name in ("labels", "test_labels", "groups", "test_groups"):
         mine, theirs = (d.vault.for_data_check() if name == "labels" else getattr(d, name) for d in (a, b))
         if not np.array_equal(mine, theirs):
-            yield f"{name} are others when it is loaded again; sort listings, and draw nothing at random"
+            yield f"{name} differ between two loads; sort file listings and draw nothing at random"
     for name in ("images", "test_images"):
         mine, theirs = getattr(a, name), getattr(b, name)
         ids = torch.arange(min(len(mine), len(theirs), 256), device=mine.device)
         if len(mine) != len(theirs) or not torch.equal(mine.take(ids), theirs.take(ids)):
-            yield f"{name} are others when it is loaded again; sort listings, and draw nothing at random"
+            yield f"{name} differ between two loads; sort file listings and draw nothing at random"
 
 
 def _splits(d: Dataset) -> Iterator[str]:
@@ -117,7 +117,7 @@ def _splits(d: Dataset) -> Iterator[str]:
             return
         again = train_val_split(d, Streams(seed)("split"))
         if not all(np.array_equal(x, y) for x, y in zip((train, held), again, strict=True)):
-            yield f"the split of seed {seed} is another one the second time"
+            yield f"the split of seed {seed} differs the second time"
         if np.intersect1d(train, held).size:
             yield f"seed {seed}: an image is on both sides of the split"
         if d.groups is not None and np.intersect1d(d.groups[train], d.groups[held]).size:

@@ -1,4 +1,4 @@
-"""The contract that every training paradigm must keep."""
+"""Contract of training paradigms."""
 
 import dataclasses
 import json
@@ -40,11 +40,11 @@ DRAWS = 3
 
 
 def check_paradigm(text: str, device: torch.device | str = "cpu") -> None:
-    """Train a paradigm on a few digits, several times, and say all that is wrong with it.
+    """Train a paradigm several times on a few digits and check it against the contract.
 
     Args:
-        text: Call-string of a registered paradigm; give it a short recipe.
-        device: What trains.
+        text: Spec string of a registered paradigm; give it a short recipe.
+        device: Device of the training.
 
     Raises:
         FathomError: The paradigm breaks the contract; the message lists every finding (see `paradigm_findings`).
@@ -53,26 +53,26 @@ def check_paradigm(text: str, device: torch.device | str = "cpu") -> None:
 
 
 def paradigm_findings(text: str, device: torch.device | str = "cpu") -> list[str]:
-    """All that is wrong with a paradigm; empty if it keeps the contract.
+    """List how a paradigm breaks the contract; empty if it keeps it.
 
-    With 40 labeled digits, 40 for validation, and a pool of which it may ask images and nothing else, the paradigm
-    must: have a grid with an entry; prepare, embed and train as a function of its arguments and streams alone, on a
+    With 40 labeled digits, 40 for validation, and a pool of which it sees only images, the paradigm
+    must: have a grid with an entry; prepare, embed and train as a function of its arguments and streams only, on a
     CPU to the bit, changing neither its inputs nor the global random state; give a validation score, finite normalized
     predictions in the order of the images, the same masks for the same stream, and a history; restore a classifier
     that predicts the same; refuse a task without labels or without validation set; say how much a training sees; and
     have a line of documentation.
 
     Raises:
-        FathomError: It cannot be built: unknown name or parameter, a missing method, or it cannot be imported.
+        FathomError: The paradigm cannot be built: unknown name or parameter, missing method, or an error on import.
     """
     paradigm = build_paradigm(text)
     entry, _ = find("paradigm", text)
-    findings = [] if entry.summary else [f"{entry.attribute} has no docstring; its first line is what lists show"]
+    findings = [] if entry.summary else [f"{entry.attribute} has no docstring; its first line is shown in lists"]
     with TemporaryDirectory() as nowhere:
         library = DataRoot(Path(nowhere), Path(nowhere), quiet=True)
         try:
             findings += _examine(paradigm, library, torch.device(device))
-        except Exception as error:  # whatever it does wrong is a finding
+        except Exception as error:  # any error is a finding
             findings.append(f"{text} raised {type(error).__name__}: {error}")
     return findings
 
@@ -81,7 +81,7 @@ def paradigm_findings(text: str, device: torch.device | str = "cpu") -> list[str
 
 
 class _Asked:
-    """Images of which nothing can be had but what `ImageSource` promises: no labels, no ids, nothing around them."""
+    """Images with the interface of `ImageSource` only: no labels, no ids."""
 
     __slots__ = ("_images",)
 
@@ -104,7 +104,7 @@ class _Asked:
 
 
 class _None(_Asked):
-    """No images of a kind."""
+    """No images, with size and device of others."""
 
     __slots__ = ()
 
@@ -158,7 +158,7 @@ def _examine(paradigm: Paradigm, library: DataRoot, device: torch.device) -> Ite
         yield f"grid gave {grid!r}; expected a list of at least one dictionary of HPs"
         return
     if not _plain(grid) or paradigm.grid(task) != grid:
-        yield "grid must give the same each time, and plain JSON, as HPs are stored"
+        yield "grid must give plain JSON and be equal each time, because HPs are stored"
     case = _Case(paradigm, task, _Asked(start.dataset.test_images), state, grid[0])
     yield from _trained(case)
     yield from _dropout(case)
@@ -176,18 +176,21 @@ def _embedding(
 
 
 def _facts(paradigm: Paradigm, library: DataRoot) -> Iterator[str]:
-    """What a plan and a report ask."""
+    """Check the facts that a plan and a report need."""
     if paradigm.search < 1:
         yield f"search is {paradigm.search}; expected at least one starting set"
     if not paradigm.recipe_name:
-        yield "recipe_name is empty; it is what a report says of the recipe"
+        yield "recipe_name is empty; the report shows it"
     if not _plain(paradigm.facts(library)):
         yield "facts must be plain JSON"
-    for name, got in (("images", paradigm.training_images(40)), ("validated", paradigm.validation_images(40))):
+    for name, got in (
+        ("training_images", paradigm.training_images(40)),
+        ("validation_images", paradigm.validation_images(40)),
+    ):
         if not isinstance(got, int) or got < 1:
-            yield f"{name}(40) is {got!r}; expected a whole number above 0: plans reckon their time from it"
+            yield f"{name}(40) is {got!r}; expected a whole number above 0, from which plans estimate the time"
     if paradigm.benchmark_copy(50).training_images(50) > paradigm.training_images(50):
-        yield "probe(50) trains on more images than the paradigm itself; it is to be a moment's work"
+        yield "benchmark_copy(50) trains on more images than the paradigm itself; it must be short"
 
 
 def _trained(case: _Case) -> Iterator[str]:
@@ -199,13 +202,13 @@ def _trained(case: _Case) -> Iterator[str]:
     if any(not torch.equal(getattr(case.task, name), kept) for name, kept in inputs.items()):
         yield "fit changed the labels it was given"
     if any(not torch.equal(tensor, before[name]) for name, tensor in (case.state or {}).items()):
-        yield "fit changed the state that prepare gave; it is shared by all runs of a seed"
+        yield "fit changed the state from prepare, which all runs of a seed share"
     if not 0 <= classifier.val_score <= 1:
         yield f"val_score is {classifier.val_score}; expected the task's metric, in [0, 1]"
     if not classifier.history or not all({"epoch", "loss"} <= set(row) for row in classifier.history):
-        yield "history must have a row an epoch, with its epoch and loss"
+        yield "history must have one row per epoch, with epoch and loss"
     if not _plain(classifier.diagnostics):
-        yield "shown must be plain JSON, as it is committed with the round"
+        yield "diagnostics must be plain JSON, because they are committed with the round"
     kept = classifier.state()
     if any(tensor.device.type != "cpu" for tensor in kept.values()):
         yield "state must be on the CPU"
@@ -214,7 +217,7 @@ def _trained(case: _Case) -> Iterator[str]:
         again = _predicted(case, case.paradigm.restore(case.task, kept))
     yield from touched
     if not _equal(again, {name: given[name] for name in again}, case.test.device):
-        yield "restore gives a classifier that predicts otherwise than the one that state was taken of"
+        yield "restore gives a classifier whose predictions differ from those of the stored one"
 
 
 def _dropout(case: _Case) -> Iterator[str]:
@@ -222,10 +225,10 @@ def _dropout(case: _Case) -> Iterator[str]:
     drawn = _predicted(case, classifier, DRAWS)
     yield from _predictions(case, drawn, DRAWS)
     if not _equal(drawn, _predicted(case, classifier, DRAWS), case.test.device):
-        yield "stream gives other dropout draws for the same stream of masks"
+        yield "stream gives other dropout draws for equal streams of masks"
     restored = case.paradigm.restore(case.task, classifier.state(), dropout=0.5)
     if not _equal(drawn, _predicted(case, restored, DRAWS), case.test.device):
-        yield "restore with dropout gives a classifier whose draws are others than those of the one it was taken of"
+        yield "restore with dropout gives a classifier whose draws differ from those of the stored one"
 
 
 def _refusals(case: _Case) -> Iterator[str]:
@@ -270,21 +273,21 @@ def _predicted(case: _Case, classifier: Classifier, draws: int = 0) -> dict[str,
 
 
 def _twice(what: str, work: Callable[[], dict[str, Tensor]]) -> Any:
-    """Do work twice: finds what depends on more than its arguments; gives what the first time gave."""
+    """Do work twice to find a dependence on anything but its arguments; returns the first result."""
     with global_state() as touched:
         first = work()
     yield from (f"{what} {finding}" for finding in touched)
     with other_python_state():
         second = work()
     if not _equal(first, second, next(iter(first.values())).device):
-        yield f"{what} gives something else for the same arguments and streams; draw from the streams it is given"
+        yield f"{what} gives another result for equal arguments and streams; draw from the given streams"
     if bad := [name for name, t in first.items() if t.is_floating_point() and not bool(t.isfinite().all())]:
         yield f"{what} gave values that are not finite ({', '.join(bad[:3])}); raise a NonFiniteError"
     return first
 
 
 def _equal(a: Mapping[str, Tensor], b: Mapping[str, Tensor], device: torch.device) -> bool:
-    """Equal to the bit on a CPU; elsewhere sums may have no fixed order."""
+    """True if equal, on a CPU to the bit; on other devices sums may have no fixed order."""
     if set(a) != set(b) or any(a[name].shape != b[name].shape for name in a):
         return False
     if device.type == "cpu":

@@ -1,4 +1,4 @@
-"""What betrays a member that is not a pure function of its arguments, and how findings are told."""
+"""Checks that a member is a pure function of its arguments, and the error that lists findings."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -11,10 +11,10 @@ from fathom.core.records import FathomError
 
 
 def refuse(kind: str, text: str, findings: Sequence[str]) -> None:
-    """Tell all findings at once.
+    """Raise one error with all findings.
 
     Raises:
-        FathomError: There are any.
+        FathomError: There are findings.
     """
     if findings:
         lines = "\n".join(f"  - {finding}" for finding in findings)
@@ -23,9 +23,9 @@ def refuse(kind: str, text: str, findings: Sequence[str]) -> None:
 
 @contextmanager
 def global_state() -> Iterator[list[str]]:
-    """Collects a finding for each global random state that was drawn from, and puts it back."""
+    """Collect a finding for each global random state that was drawn from, and restore it."""
     findings: list[str] = []
-    states = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002 - it is what is guarded
+    states = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002 - the state under guard
     yield findings
     hint = "uses the global random state of {}; draw from the stream it is given"
     if not torch.equal(states[0], torch.get_rng_state()):
@@ -38,9 +38,9 @@ def global_state() -> Iterator[list[str]]:
 
 @contextmanager
 def other_python_state() -> Iterator[None]:
-    """Python's global random state is another one: who draws from it gives itself away.
+    """Change Python's global random state, so that a member that draws from it gives another result.
 
-    Whether it was drawn from would say too little, since type checkers at run time draw from it too.
+    A comparison of the state before and after would not do, because type checkers at run time draw from it too.
     """
     state = random.getstate()
     random.setstate(random.Random(str(state)).getstate())

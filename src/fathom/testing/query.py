@@ -1,4 +1,4 @@
-"""The contract that every query method must keep."""
+"""Contract of query methods."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -17,11 +17,11 @@ CHUNK = 7  # samples; divides no pool of the cases
 
 
 def check_query(text: str, device: torch.device | str = "cpu") -> None:
-    """Run a query method on pools that have caught others out, and say all that is wrong with it.
+    """Run a query method on difficult pools and check it against the contract.
 
     Args:
-        text: Call-string of a registered method.
-        device: Where the pools are.
+        text: Spec string of a registered method.
+        device: Device of the pools.
 
     Raises:
         FathomError: The method breaks the contract; the message lists every finding (see `query_findings`).
@@ -30,10 +30,10 @@ def check_query(text: str, device: torch.device | str = "cpu") -> None:
 
 
 def query_findings(text: str, device: torch.device | str = "cpu") -> list[str]:
-    """All that is wrong with a query method; empty if it keeps the contract.
+    """List how a query method breaks the contract; empty if it keeps it.
 
     For pools large and small, with few and many classes, without labeled samples, of equal samples, with certain
-    predictions and with features of zero, given no more than it declared to need, the method must: finish; give as
+    predictions and with features of zero, given only what it declared to need, the method must: finish; give as
     many distinct positions as asked for (all of them if asked for all) and finite scores, on the pool's device; give
     the same for the same stream, whether the pool comes whole or in chunks; change neither its inputs nor the
     global random state; and have a line of documentation.
@@ -43,7 +43,7 @@ def query_findings(text: str, device: torch.device | str = "cpu") -> list[str]:
     """
     method = build_query(text)
     entry, _ = find("query", text)
-    findings = [] if entry.summary else [f"{entry.attribute} has no docstring; its first line is what lists show"]
+    findings = [] if entry.summary else [f"{entry.attribute} has no docstring; its first line is shown in lists"]
     for case in _cases(method, torch.device(device)):
         findings += [f"{case.name}: {finding}" for finding in _examine(method, case)]
     return findings
@@ -106,7 +106,7 @@ def _examine(method: QueryMethod, case: _Case) -> Iterator[str]:
     except FathomError as error:
         yield str(error)
         return
-    except Exception as error:  # whatever a method does wrong is a finding, and the next case is still looked at
+    except Exception as error:  # any error is a finding, and the next case is still tried
         yield f"{method.text} raised {type(error).__name__}: {error}"
         return
     yield from touched
@@ -118,7 +118,7 @@ def _examine(method: QueryMethod, case: _Case) -> Iterator[str]:
     if not _same(first, second):
         yield f"{method.text} gives other picks for the same stream; draw from stream.numpy() or stream.torch()"
     elif not _same(first, method.select(_chunks(case.view), size, stream)):
-        yield f"{method.text} gives other picks when the pool comes in chunks; a score must not look at other samples"
+        yield f"{method.text} gives other picks when the pool comes in chunks; a score must not depend on other samples"
 
 
 def _snapshot(view: PoolView) -> dict[str, Tensor]:
@@ -132,7 +132,7 @@ def _chunks(view: PoolView) -> Iterator[PoolView]:
 
 
 def _same(a: Selection, b: Selection) -> bool:
-    """Equal picks; scores equal but for the rounding of products of other shapes."""
+    """True for equal picks and scores equal up to rounding, which depends on the shapes of products."""
     if not torch.equal(a.positions, b.positions) or (a.scores is None) != (b.scores is None):
         return False
     return a.scores is None or b.scores is None or torch.allclose(a.scores, b.scores, rtol=1e-4, atol=1e-7)

@@ -182,7 +182,7 @@ def edit(path: Path, line: int, old: str, new: str) -> None:
         (TRUTH, 3, "1.0", "nan", "do not have one class: row 4"),
         (TRUTH, 3, "1.0", "0.5", "do not have one class: row 4"),
         (TRUTH, 3, "ISIC_0000002", "ISIC_0000001", r"listed twice: row 4: ISIC_0000001 \(first in row 3\)"),
-        (TRUTH, 3, "ISIC_0000002", "../evil", "no plain name: row 4"),
+        (TRUTH, 3, "ISIC_0000002", "../evil", "not a plain name: row 4"),
         (TRUTH, 3, ",1.0", "", "do not have 10 cells: row 4"),
         (TRUTH, 0, "SCC", "OTHER", "expected rows below the columns image, MEL"),
         (METADATA, 0, "lesion_id", "lesion", "expected rows below the columns image, lesion_id"),

@@ -64,7 +64,7 @@ def test_the_official_layout_makes_a_roll_out_dataset(tmp_path):
     assert (mio.role, mio.metric, mio.balanced, mio.augment) == ("roll-out", "balanced_accuracy", False, "imagenet")
     assert mio.class_names == tuple(sorted(CLASSES)) == CLASSES
     assert (len(mio.labels), len(mio.test_labels), mio.val_split) == (50, 16, 10)
-    assert "66 of 519,164 official images were there: articulated_truck 6" in mio.notes[0]
+    assert "66 of 519,164 official images exist: articulated_truck 6" in mio.notes[0]
     files = sorted(p.relative_to(place).as_posix() for p in place.rglob("*.jpg"))
     test = np.random.default_rng(12345).choice(66, 16, replace=False).tolist()
     train = [i for i in range(66) if i not in test]
@@ -220,7 +220,7 @@ def test_an_unknown_class_folder_is_refused(tmp_path):
     place = official(tmp_path)
     (place / "spaceship").mkdir()
     photo(20, 20).save(place / "spaceship" / "1.jpg")
-    with pytest.raises(FathomError, match=r"no class of MIO-TCD: spaceship.*articulated_truck"):
+    with pytest.raises(FathomError, match=r"not a class of MIO-TCD: spaceship.*articulated_truck"):
         load(SMALL, root(tmp_path))
 
 
@@ -238,7 +238,7 @@ def test_files_that_are_no_images_of_a_class_are_told(tmp_path):
     (place / "bus" / "thumbs.db").write_text("x")
     (place / "bus" / "._00000018.jpg").write_text("x")  # hidden: of no interest
     mio = load(SMALL, root(tmp_path))
-    assert mio.notes[0] == "files that are no images of a class were left out: 2"
+    assert mio.notes[0] == "files that are not images of a class were left out: 2"
     assert len(mio.labels) == 50
 
 
@@ -268,7 +268,7 @@ def test_a_truncated_tar_is_refused(tmp_path):
 def test_a_tar_of_another_size_than_was_downloaded_is_refused(tmp_path):
     path = official(tmp_path, tar=True)
     path.with_name(f"{path.name}.json").write_text(f'{{"size": {path.stat().st_size + 1}}}')
-    with pytest.raises(FathomError, match="not the size that it was downloaded with"):
+    with pytest.raises(FathomError, match="not have the size that it was downloaded with"):
         load(SMALL, root(tmp_path))
 
 

@@ -211,7 +211,7 @@ def test_a_strange_pickle_is_never_opened(tmp_path, monkeypatch):
             return (pytest.fail, ("unpickled",))
 
     (tmp_path / "cifar-10-batches-py/data_batch_1").write_bytes(pickle.dumps(Evil()))
-    with pytest.raises(FathomError, match="data_batch_1 has not the checksum"):
+    with pytest.raises(FathomError, match="data_batch_1 does not have the checksum"):
         load("cifar10(train_size=100, test_size=100)", root(tmp_path))
 
 

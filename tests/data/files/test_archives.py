@@ -19,9 +19,9 @@ ESCAPES = {
     "/etc/evil.jpg": "absolute path",
     "a\\..\\..\\evil.jpg": "Windows path",
     "C:/evil.jpg": "Windows path",
-    "a/CON": "Windows keeps",
-    "a/nul.jpg": "Windows keeps",
-    "a./b.jpg": "Windows keeps",
+    "a/CON": "Windows reserves",
+    "a/nul.jpg": "Windows reserves",
+    "a./b.jpg": "Windows reserves",
     "a/new\nline.jpg": "control characters",
 }
 
@@ -150,7 +150,7 @@ def test_a_zip_that_says_less_than_it_unpacks_to(tmp_path):
 @pytest.mark.parametrize("kind", ["zip", "tar"])
 def test_two_members_of_one_name_are_refused(tmp_path, kind):
     path = make(tmp_path, kind, [("a/One.jpg", b"1"), ("a/one.jpg", b"2")])
-    with pytest.raises(FathomError, match="name of another one"):
+    with pytest.raises(FathomError, match="name of another member"):
         open_archive(path)
 
 

@@ -205,7 +205,7 @@ def test_the_study_is_what_comes_without_arguments():
     assert paradigm.training_images(6000) == 80 * 6000
     assert paradigm.validation_images(10) == 800
     sizes = {
-        family: paradigm._batch_sizes(dataclasses.replace(task, augment=family), (224, 224))[0]
+        family: paradigm.batch_sizes(dataclasses.replace(task, augment=family), (224, 224))[0]
         for family in ("cifar", "isic", "imagenet")
     }
     assert sizes == {"cifar": 64, "isic": 64, "imagenet": 128}

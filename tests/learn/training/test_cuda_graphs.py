@@ -54,7 +54,7 @@ def test_replayed_steps_are_the_plain_ones(optimizer: str):
     """To the bit, odd last mini-batches and changing rates included: what recording tried out is undone."""
     captured, rows, state = make(faithful, optimizer=optimizer)
     _, plain_rows, plain = make(None, optimizer=optimizer)
-    assert captured.told == "captured"
+    assert captured.summary == "captured"
     assert len(captured.recordings) == 2  # of 20 and of 8 images
     assert torch.equal(rows, plain_rows)
     assert all(torch.equal(a, b) for a, b in zip(state, plain, strict=True))
@@ -71,7 +71,7 @@ def test_replayed_steps_are_the_plain_ones(optimizer: str):
 def test_where_a_recording_is_wrong_training_goes_on_plainly_and_says_so(recorder: Recorder, reason: str, exact: bool):
     captured, rows, state = make(recorder, exact=exact)
     _, plain_rows, plain = make(None)
-    assert captured.told.startswith(reason)
+    assert captured.summary.startswith(reason)
     assert not captured.recordings
     assert torch.equal(rows, plain_rows)
     assert all(torch.equal(a, b) for a, b in zip(state, plain, strict=True))
@@ -103,7 +103,7 @@ def test_a_recording_that_forgets_one_part_is_found(part: str, exact: bool):
     captured = GraphedStep(step, extra, forgetful, exact=exact)
     for batch in objective.batches(0):
         captured(batch, 0.1)
-    assert captured.told == f"eager: a recorded step gave other {part} than the plain one"
+    assert captured.summary == f"eager: a recorded step gave other {part} than the plain one"
 
 
 @pytest.mark.parametrize("exact", [True, False])
@@ -126,7 +126,7 @@ def test_a_counter_that_stands_still_is_found_beside_statistics_that_move_far(ex
     captured = GraphedStep(step, list(objective.buffers().values()), forgetful, exact=exact)
     for batch in objective.batches(0):
         captured(batch, 0.01)
-    assert captured.told == "eager: a recorded step gave other buffers than the plain one"
+    assert captured.summary == "eager: a recorded step gave other buffers than the plain one"
     assert [int(counter) for counter in counters] == [3] * len(counters)
 
 
@@ -139,8 +139,8 @@ def test_what_differs_by_rounding_is_used_unless_the_bits_must_be_the_same():
 
         return replay
 
-    assert make(rounding, exact=False)[0].told == "captured"
-    assert make(rounding, exact=True)[0].told == "eager: a recorded step gave other loss than the plain one"
+    assert make(rounding, exact=False)[0].summary == "captured"
+    assert make(rounding, exact=True)[0].summary == "eager: a recorded step gave other loss than the plain one"
 
 
 def test_a_shape_that_comes_once_is_not_recorded():
@@ -150,7 +150,7 @@ def test_a_shape_that_comes_once_is_not_recorded():
     captured = GraphedStep(TrainingStep(net, objective.loss, optimizer, tensor_lr=True), [], impossible, exact=True)
     for batch in objective.batches(0):
         captured(batch, 0.1)
-    assert captured.told == "eager: no shape of mini-batch came twice"
+    assert captured.summary == "eager: no shape of mini-batch came twice"
 
 
 def test_a_rate_that_is_a_plain_number_cannot_be_recorded():
@@ -167,7 +167,7 @@ def test_with_fp16_nothing_is_recorded():
     captured = GraphedStep(step, [], impossible, exact=True)
     for batch in Labeled(net).batches(0):
         assert captured(batch, 0.1).isfinite().all()
-    assert captured.told.startswith("eager: fp16")
+    assert captured.summary.startswith("eager: fp16")
 
 
 def test_on_a_cpu_nothing_is_recorded():

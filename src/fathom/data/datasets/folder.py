@@ -7,10 +7,11 @@ import numpy as np
 import torch
 
 from fathom.core.augmentations import AUGMENTATIONS
+from fathom.core.metrics import MAIN_METRICS
 from fathom.core.records import FathomError
 from fathom.core.streams import Stream
 from fathom.data.cache.pixels import decode_files, each
-from fathom.data.dataset import METRICS, ROLES, DataRoot, Dataset
+from fathom.data.dataset import ROLES, DataRoot, Dataset
 from fathom.data.files.decode import FITS, header
 from fathom.data.files.listing import Listing, locate
 from fathom.data.files.official import revision
@@ -120,7 +121,7 @@ class FolderOptions:
     def __post_init__(self) -> None:
         if self.size != "auto" and not (type(self.size) is int and 8 <= self.size <= 2048):
             raise FathomError(f"size is {self.size!r}; expected auto or a whole number of pixels from 8 to 2048")
-        choices = {"fit": FITS, "metric": ("auto", *METRICS), "augment": ("auto", *AUGMENTATIONS), "role": ROLES}
+        choices = {"fit": FITS, "metric": ("auto", *MAIN_METRICS), "augment": ("auto", *AUGMENTATIONS), "role": ROLES}
         for key, allowed in choices.items():
             if (given := getattr(self, key)) not in allowed:
                 raise FathomError(f"{key} is {given!r}; expected one of: {', '.join(allowed)}")

@@ -1,10 +1,10 @@
-"""FixMatch: learning from confident guesses about the unlabeled images, and distribution alignment of the guesses.
+"""FixMatch: learning from confident pseudo-labels of unlabeled images, with distribution alignment.
 
-A guess about an image is made on a weakly augmented view and, where it is confident, demanded of a strongly augmented
-one. Distribution alignment keeps the guesses as a whole from drifting to some of the classes.
+A pseudo-label is the prediction on a weakly augmented view. Where it is confident, it is the target of a strongly
+augmented view. Distribution alignment keeps the pseudo-labels as a whole from drifting to some of the classes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,21 +20,21 @@ from fathom.learn.training.batching import class_weights, epoch_plan, oversampli
 from fathom.learn.training.fit import Objective
 
 ALIGNMENTS = ("off", "uniform", "labeled")
-MEMORY = 128  # batches that the running mean of the guesses is over
+MEMORY = 128  # mini-batches in the running mean of the predictions
 SMALL = 1e-6  # keeps the ratio of two marginals finite, as published
 
 
 @dataclass(frozen=True)
 class PseudoLabels:
-    """How pseudo-labels are made and what they count.
+    """Rule of making and weighting pseudo-labels.
 
     Args:
-        threshold: Least confidence of a guess that is learned from, in [0, 1].
-        temperature: Divides the logits before the softmax. The pseudo-label is the likeliest class either way, so all
-            it does is to move the confidence that the threshold is compared with.
+        threshold: Least confidence of a pseudo-label that is learned from, in [0, 1].
+        temperature: Divides the logits before the softmax. The pseudo-label is the likeliest class either way, so
+            this changes only the confidence that is compared with the threshold.
         lambda_u: Weight of the unlabeled loss.
         alignment: `off`; `uniform`: towards classes of equal size; `labeled`: towards the classes of the labeled set.
-        mu: Unlabeled images for each labeled one in a step.
+        mu: Unlabeled images per labeled one in a step.
     """
 
     threshold: float = 0.95
@@ -45,7 +45,7 @@ class PseudoLabels:
 
 
 def align(probs: Float[Tensor, "u c"], target: Float[Tensor, "c"], running: Float[Tensor, "c"]) -> Float[Tensor, "u c"]:
-    """Distribution alignment: guesses scaled by target / running marginal, and normalized.
+    """Align predictions: scale them by target / running marginal, and normalize.
 
     Source: Berthelot et al., 2020 (ReMixMatch), Sec. 3.1; the small constant as in its code.
     """
@@ -56,9 +56,9 @@ def align(probs: Float[Tensor, "u c"], target: Float[Tensor, "c"], running: Floa
 def unlabeled_loss(
     guesses: Float[Tensor, "u c"], strong: Float[Tensor, "u c"], threshold: float
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """Cross-entropy (nats) of the strong views' logits with the confident guesses, and the share of those.
+    """Cross-entropy (nats) of the strong views' logits with the confident pseudo-labels, and the share of those.
 
-    The mean is over all u guesses, confident or not: the fewer there are, the less they count.
+    The mean is over all u images, confident or not: the fewer pseudo-labels are confident, the less they count.
 
     Source: Sohn et al., 2020 (FixMatch), Eq. 4.
     """
@@ -68,9 +68,9 @@ def unlabeled_loss(
 
 
 def target_marginal(alignment: str, labels: Int[Tensor, "m"], num_classes: int) -> Float[Tensor, "c"] | None:
-    """What the guesses are aligned to; None for `off`.
+    """Marginal that predictions are aligned to; None for `off`.
 
-    `uniform` is what the study wants of its imbalanced datasets, so that a rare class is guessed as often as a
+    `uniform` is what the study describes for its imbalanced datasets, so that a rare class is predicted as often as a
     frequent one. `labeled` is ReMixMatch's; a query method that prefers some classes shifts it.
     """
     if alignment == "off":
@@ -84,23 +84,22 @@ def target_marginal(alignment: str, labels: Int[Tensor, "m"], num_classes: int) 
 class FixMatch(Objective):
     """Cross-entropy on labeled images, and on pseudo-labels of unlabeled ones.
 
-    All views of a step go through the network together, so that BatchNorm sees them together. Where the pool is empty,
-    because all is labeled, the labeled images are the unlabeled ones.
+    All views of a step go through the network together, so that BatchNorm sees them together. If the pool is empty
+    (all images are labeled), the labeled images take its place.
 
     Args:
-        task: The round's task; of its pool only the images exist.
-        network: What is trained.
+        task: The round's task; its pool has no labels.
+        network: Network to train.
         views: Transforms of labeled images, weak views and strong views.
-        steps: Steps of an epoch.
-        batch_size: Labeled images of a step.
-        guessing: How pseudo-labels are made.
-        imbalance: As in `supervised.Supervised`; of the labeled part alone.
+        sizes: Labeled images of each step of an epoch, all equal, as for `supervised.Supervised`.
+        guessing: Rule of making pseudo-labels.
+        imbalance: As in `supervised.Supervised`, for the labeled part alone.
         streams: The round's streams: `order`, `augment`, `dropout`.
         precision: As in `fit.Optimization`.
 
     Source: Sohn et al., 2020 (FixMatch); the pool alone as unlabeled set: Lüth et al., 2023, and its code.
-        Theirs never updates the running mean, so its alignment does nothing; ours does. Ours, too: dropout, where
-        there is any, is on labeled and strong views only, as a guess should be the best there is.
+        Their code never updates the running mean, so its alignment has no effect; ours updates it. Also ours: dropout
+        acts on labeled and strong views only, so that a pseudo-label is the best prediction there is.
     """
 
     def __init__(
@@ -108,20 +107,20 @@ class FixMatch(Objective):
         task: Task,
         network: Network,
         views: tuple[Transform, Transform, Transform],
-        steps: int,
-        batch_size: int,
+        sizes: Sequence[int],
         guessing: PseudoLabels,
         imbalance: str,
         streams: Streams,
         precision: str = "auto",
     ) -> None:
-        self.network, self.views, self.steps, self.guessing, self.precision = network, views, steps, guessing, precision
+        self.network, self.views, self.guessing, self.precision = network, views, guessing, precision
+        self.steps = len(sizes)
         self.device, self.streams = task.images.device, streams
         pool = task.pool if len(task.pool) else task.images
         self.take, self.labels = make_reader(task.images), task.labels
         self.take_unlabeled, self.unlabeled = make_reader(pool), len(pool)
-        self.sizes = (batch_size, guessing.mu * batch_size)
-        counted = task.labels.cpu()
+        self.sizes = (sizes[0], guessing.mu * sizes[0])
+        counted = task.labels.cpu()  # samples are drawn on the CPU, in one order for all devices
         self.draw = oversampling_weights(counted, task.num_classes) if imbalance == "oversample" else None
         weights = class_weights(counted, task.num_classes) * len(counted)
         self.class_weights = weights.float().to(self.device) if imbalance == "weighted" else None
@@ -133,7 +132,7 @@ class FixMatch(Objective):
         self.marginal = torch.full((c,), float("nan"), device=self.device)
 
     def batches(self, epoch: int) -> Iterator[tuple[Tensor, ...]]:
-        """Labeled, weak and strong views in one tensor; the labels; what dropout keeps, where there is any."""
+        """Labeled, weak and strong views in one tensor; the labels; the dropout mask if there is dropout."""
         b, u = self.sizes
         order, augment = self.streams("order"), self.streams("augment")
         labeled = epoch_plan(len(self.labels), self.steps * b, order.at(epoch).torch(), self.draw)
@@ -151,7 +150,7 @@ class FixMatch(Objective):
                 yield x, self.labels[ids]
             else:
                 kept = keep.float()
-                kept[b : b + u] = 1 - self.network.dropout  # which the network divides by: weak views stay as they are
+                kept[b : b + u] = 1 - self.network.dropout  # the network divides by this, so weak views are not changed
                 yield x, self.labels[ids], kept
 
     def loss(self, *batch: Tensor) -> Float[Tensor, ""]:
@@ -161,34 +160,35 @@ class FixMatch(Objective):
         with autocast(self.device, self.precision):
             logits = self.network(x, *keep)
         labeled, weak, strong = torch.split(logits.float(), [b, u, u])
-        guesses = self.pseudo_label(weak.detach())
+        guesses = self.pseudo_label(weak.detach())  # a target: no gradient flows through the weak views
         unlabeled, rate = unlabeled_loss(guesses, strong, self.guessing.threshold)
         self.sums += torch.cat((guesses.mean(0), rate.detach().view(1)))
         return cross_entropy(labeled, labels, self.class_weights) + self.guessing.lambda_u * unlabeled
 
     @torch.no_grad()
     def pseudo_label(self, logits: Float[Tensor, "u c"]) -> Float[Tensor, "u c"]:
-        """Class probabilities of the weak views, aligned where that is asked for.
+        """Class probabilities of the weak views, aligned if the recipe says so.
 
-        The running mean is of the guesses before alignment, over the last 128 steps, this one included (ours: over
-        those there have been, where the published code fills up with a uniform guess, so that short trainings and first
-        steps are aligned as well).
+        The running mean is over the predictions before alignment of the last 128 steps, this one included. Ours: over
+        the steps so far, where the published code fills up with uniform predictions. So short trainings and first steps
+        are aligned as well.
         """
         probs = (logits / self.guessing.temperature).softmax(1)
         if self.target is None:
             return probs
+        # A ring of tensors on the device and `index_copy_`: a CUDA graph replays this with `seen` as it is then.
         self.recent.index_copy_(0, self.seen % MEMORY, probs.mean(0, keepdim=True))
         self.seen += 1
         return align(probs, self.target, self.recent.sum(0) / self.seen.clamp(max=MEMORY))
 
     def buffers(self) -> dict[str, Tensor]:
-        """The running mean's memory, and the sums over the epoch."""
+        """Memory of the running mean, and sums over the epoch."""
         return {"recent": self.recent, "seen": self.seen, "sums": self.sums}
 
     def numbers(self) -> dict[str, Tensor]:
-        """Of the epoch: share of guesses that were confident, and entropy (nats) of the mean guess.
+        """Share of confident pseudo-labels in the epoch, and entropy (nats) of the mean prediction.
 
-        The entropy is log c where all classes are guessed equally often, 0 where one is guessed always.
+        The entropy is log c if all classes are predicted equally often, and 0 if always one.
         """
         *_, rate = means = self.sums / self.steps
         self.marginal = means[:-1].clone()
@@ -197,6 +197,6 @@ class FixMatch(Objective):
 
 
 def passes(count: int, length: int, generator: torch.Generator) -> Int[Tensor, "e"]:
-    """Indices of `length` draws: one random order of all `count` images after the other, the last cut short."""
+    """Draw `length` indices: random orders of all `count` images one after another, the last one cut short."""
     keys = torch.rand((-(-length // count), count), generator=generator)
     return keys.argsort(1).flatten()[:length]

@@ -1,4 +1,4 @@
-"""SimCLR: an encoder learned without labels, by telling two views of an image from those of all others."""
+"""SimCLR: an encoder learned without labels, by contrasting two views of an image with those of other images."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -20,23 +20,23 @@ from fathom.learn.task import Checkpointer, Embed, ImageSource, State, Unlabeled
 from fathom.learn.training.batching import batches
 from fathom.learn.training.fit import OPTIMIZERS, Objective, Optimization, fit
 
-PROJECTION = 128  # width of what the views are compared by
+PROJECTION = 128  # width of the projections that views are compared by
 
 
 @dataclass(frozen=True)
 class Pretraining:
-    """How an encoder is trained: everything that decides it beside images, network and stream.
+    """Recipe of an encoder: everything that decides it besides images, network and stream.
 
     Args:
-        epochs: Epochs; 0 leaves the fresh weights as they are.
-        batch_size: Images a mini-batch (each in two views), at least 2.
+        epochs: Epochs; 0 keeps the initial weights.
+        batch_size: Images per mini-batch (each in two views), at least 2.
         lr: Highest learning rate.
         weight_decay: Weight decay.
         warmup: Epochs of linear warm-up, before half a cosine to 0.
         optimizer: `lars` or `sgd`.
         temperature: Of NT-Xent, above 0.
         jitter: Strength of the color jitter (`views.Views`).
-        blur: Whether half of the views are blurred.
+        blur: True to blur half of the views.
         precision: As in `fit.Optimization`; normalization and loss are float32 in any case.
     """
 
@@ -52,10 +52,10 @@ class Pretraining:
     precision: str = "auto"
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be trained with.
+        """Refuse values that cannot be trained with.
 
         Raises:
-            FathomError: A value is out of its range, named as the field of `self-sl` it comes from.
+            FathomError: A value is out of its range. The message names the field of `self-sl` it comes from.
         """
         below = max(1, self.epochs)
         checks = {
@@ -73,7 +73,7 @@ class Pretraining:
         expect_word("self-sl", "pretrain_precision", self.precision, PRECISIONS)
 
 
-# What the study pre-trains with, by the dataset's family of augmentations; `digits`, which it has not, as its smallest.
+# Recipes of the study by family of augmentations. It has no `digits`, which gets the one of its smallest images.
 _CIFAR = Pretraining(1000, 512, 1.0, 1e-4, 10, "lars", temperature=0.5, jitter=0.5, blur=False)
 _ISIC = Pretraining(1000, 256, 4.8, 1e-6, 10, "lars", temperature=0.1, jitter=1.0, blur=True)
 PUBLISHED = {"cifar": _CIFAR, "digits": _CIFAR, "isic": _ISIC, "imagenet": replace(_ISIC, epochs=200)}
@@ -95,11 +95,12 @@ FIELDS = {
 
 
 def pretraining(family: str, chosen: Mapping[str, Any]) -> Pretraining:
-    """How an encoder is trained on images of a family of augmentations.
+    """Recipe of an encoder for images of a family of augmentations.
 
     Args:
-        family: Of `PUBLISHED`.
-        chosen: Fields of `self-sl` (`FIELDS`); `auto` is the study's value, for the warm-up a tenth of fewer epochs.
+        family: A key of `PUBLISHED`.
+        chosen: Fields of `self-sl` (`FIELDS`). `auto` is the study's value; its warm-up is at most a tenth of the
+            epochs.
 
     Raises:
         FathomError: A value is of another type than the study's, or out of its range.
@@ -116,7 +117,7 @@ def pretraining(family: str, chosen: Mapping[str, Any]) -> Pretraining:
 
 
 def _like(example: Any, name: str, value: Any) -> Any:
-    """A value of a call-string as the type of what it stands in for.
+    """Convert a value of a spec string to the type of the value that it replaces.
 
     Raises:
         FathomError: It is of another type.
@@ -135,13 +136,14 @@ def nt_xent(z: Float[Tensor, "v d"], temperature: float) -> Float[Tensor, ""]:
         temperature: Above 0.
 
     Raises:
-        FathomError: There is one pair only, and so nothing to tell it from; or rows are not in pairs.
+        FathomError: There is one pair only, so no other image to contrast with; or rows are not in pairs.
 
     Source: Chen et al., 2020 (SimCLR), Eq. 1.
     """
     pairs, rest = divmod(len(z), 2)
     if rest or pairs < 2:
         raise FathomError(f"NT-Xent compares two or more pairs of views; got {len(z)} views")
+    # In float32: at a temperature of 0.1 exponents reach 10, where half precision has three digits left.
     z = functional.normalize(z.float() if z.dtype in (torch.float16, torch.bfloat16) else z)
     similarity = (z @ z.T) / temperature
     similarity = similarity.masked_fill(torch.eye(len(z), dtype=torch.bool, device=z.device), float("-inf"))
@@ -150,7 +152,7 @@ def nt_xent(z: Float[Tensor, "v d"], temperature: float) -> Float[Tensor, ""]:
 
 
 def pair_sizes(count: int, batch_size: int) -> list[int]:
-    """Images in each mini-batch of an epoch: an incomplete last one is dropped, a set smaller than one is one."""
+    """Images in each mini-batch of an epoch; an incomplete last one is dropped, unless it is the only one."""
     batch = min(batch_size, count)
     return [batch] * (count // batch) if count else []
 
@@ -159,10 +161,10 @@ class SimCLR(Objective):
     """NT-Xent between two views of each image of a mini-batch; both go through one forward, and one BatchNorm.
 
     Args:
-        unlabeled: What is learned from.
-        network: What is trained; its logits are the projections.
-        how: Its mini-batches, views, temperature and precision.
-        stream: Order of the images and their views.
+        unlabeled: Images to learn from.
+        network: Network to train; its logits are the projections.
+        how: Mini-batches, views, temperature and precision.
+        stream: Stream of the order of images and of their views.
 
     Raises:
         FathomError: There are fewer than two images.
@@ -173,13 +175,13 @@ class SimCLR(Objective):
         self.network, self.how, self.stream, self.device = network, how, stream, images.device
         self.count, self.take = len(images), make_reader(images)
         if self.count < 2:
-            raise FathomError(f"SimCLR tells images from one another and needs two or more; got {self.count}")
+            raise FathomError(f"SimCLR contrasts images with one another and needs two or more; got {self.count}")
         self.sizes = pair_sizes(self.count, how.batch_size)
         self.steps = len(self.sizes)
         self.views = Views(unlabeled.augment, how.jitter, how.blur, unlabeled.mean, unlabeled.std, self.device)
 
     def batches(self, epoch: int) -> Iterator[tuple[Tensor, ...]]:
-        """The views of each mini-batch."""
+        """Views of each mini-batch."""
         order = torch.randperm(self.count, generator=self.stream.at("order", epoch).torch()).to(self.device)
         drawn = self.stream.at("views", epoch)
         generator, host = drawn.torch(self.device), drawn.at("jitter").torch()
@@ -201,21 +203,21 @@ def projecting_network(name: str, unlabeled: Unlabeled, stream: Stream) -> Netwo
     """
     size = _augmentation(unlabeled).output_size(unlabeled.images.size)
     network = build_network(name, size, PROJECTION, 0.0, stream, unlabeled.images.device, hidden=-1)
-    nn.init.zeros_(network.head.bias).requires_grad_(False)
+    nn.init.zeros_(network.head.bias).requires_grad_(False)  # a layer without bias, in the shape of `Network`
     return network
 
 
 def train_simclr(
     unlabeled: Unlabeled, name: str, how: Pretraining, stream: Stream, checkpointer: Checkpointer
 ) -> State:
-    """Train an encoder; returns its weights and buffers on the CPU, named as in `Network.encoder`.
+    """Train an encoder, and return its weights and buffers on the CPU, named as in `Network.encoder`.
 
     Args:
-        unlabeled: What is learned from.
-        name: Of the network (`network.build_network`).
-        how: How.
-        stream: All that is random.
-        journal: Where the state is saved and told of.
+        unlabeled: Images to learn from.
+        name: Name of the network (`network.build_network`).
+        how: Recipe.
+        stream: Stream of all random decisions.
+        checkpointer: Takes state and progress.
 
     Raises:
         NonFiniteError: A loss, weight or buffer is not finite.
@@ -241,7 +243,7 @@ def train_simclr(
 
 
 def _embedding(transform: Augmentation) -> Callable[[nn.Module], Embed]:
-    """What the journal may look at an encoder by: embeddings of images through the test transform."""
+    """Function from a network to embeddings of images through the test transform, for the checkpointer's probe."""
 
     def of(network: nn.Module) -> Embed:
         assert isinstance(network, Network)

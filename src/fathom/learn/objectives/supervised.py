@@ -1,4 +1,4 @@
-"""The objective of training on labels: cross-entropy on mini-batches, with the ways to handle class imbalance."""
+"""Objective of training on labels: cross-entropy on mini-batches, with the rules for class imbalance."""
 
 from collections.abc import Iterator
 
@@ -7,9 +7,10 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from fathom.core.streams import Streams
+from fathom.design.dropout import DRAWS
 from fathom.learn.network import Network
 from fathom.learn.paradigms.recipe import imbalance_rule
-from fathom.learn.predict import DRAWS, TrainedClassifier, autocast, inference, make_reader
+from fathom.learn.predict import TrainedClassifier, autocast, inference, make_reader
 from fathom.learn.task import NO_CHECKPOINT, Checkpointer, Task, Transform
 from fathom.learn.training.batching import batches, class_weights, epoch_plan, oversampling_weights
 from fathom.learn.training.fit import Objective, Optimization, fit, validation
@@ -20,9 +21,9 @@ class Supervised(Objective):
 
     Args:
         task: The round's task.
-        network: What is trained.
+        network: Network to train.
         transform: Augmentation.
-        sizes: Sizes of an epoch's mini-batches (`plan.batch_sizes`).
+        sizes: Sizes of an epoch's mini-batches (`batching.batch_sizes`).
         imbalance: `oversample` (each present class is drawn equally often), `weighted` (cross-entropy, weights
             proportional to 1 / n_c, of length c whatever classes are present), `none`.
         streams: The round's streams: `order`, `augment`, `dropout`.
@@ -52,7 +53,7 @@ class Supervised(Objective):
         self.order, self.masks, self.draws = streams("order"), streams("dropout"), streams("augment")
 
     def batches(self, epoch: int) -> Iterator[tuple[Tensor, ...]]:
-        """Images, labels, and the dropout mask where there is one."""
+        """Images, labels, and the dropout mask if there is dropout."""
         order = epoch_plan(len(self.labels), sum(self.sizes), self.order.at(epoch).torch(), self.draw).to(self.device)
         augment, dropout = (s.at(epoch).torch(self.device) for s in (self.draws, self.masks))
         for ids in batches(order, self.sizes):
@@ -78,21 +79,21 @@ def train(
     streams: Streams,
     checkpointer: Checkpointer = NO_CHECKPOINT,
 ) -> TrainedClassifier:
-    """Train a network on the labeled images: what standard training, fine-tuning and heads on features share.
+    """Train a network on the labeled images; standard training, fine-tuning and heads on features share this.
 
     Args:
         task: The round's task.
-        network: With the weights that it begins with, and its dropout.
+        network: Network with its initial weights and dropout.
         transform: Augmentation.
         sizes: Sizes of an epoch's mini-batches.
         imbalance: Rule of the recipe (`recipe.imbalance_rule`).
-        how: How the weights are moved.
+        how: Optimizer, schedule and precision.
         streams: The round's streams.
-        journal: Where the training saves its state, and goes on from.
+        checkpointer: Takes the state of the training, and gives it back to resume from.
 
     Raises:
         NonFiniteError: A loss, weight or buffer is not finite.
-        FathomError: The device's memory does not suffice.
+        FathomError: A step does not fit into the device's memory.
     """
     network.precision = inference(how.precision)
     masks = network.masks(DRAWS, streams("dropout").at("validation")) if network.dropout else None

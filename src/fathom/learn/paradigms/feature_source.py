@@ -1,4 +1,4 @@
-"""Where a frozen paradigm's features come from: a fixed backbone, or an encoder of ours that was prepared."""
+"""Source of a frozen paradigm's features: a fixed backbone, or an encoder pre-trained by `self-sl`."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ DTYPES = {"float16": torch.float16, "float32": torch.float32}
 
 @dataclass(frozen=True)
 class FeatureSource:
-    """Where features come from; the arguments are those of `frozen.frozen`."""
+    """Source of features; the arguments are those of `frozen.frozen`."""
 
     name: str
     weights: str
@@ -39,7 +39,7 @@ class FeatureSource:
     pretrain_precision: str = "auto"
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be.
+        """Refuse values that do not fit together.
 
         Raises:
             FathomError: A value is out of its range.
@@ -60,7 +60,7 @@ class FeatureSource:
             expect(self.pretrain == "study", "frozen", "pretrain", "left out but for backbone=simclr", self.pretrain)
 
     def __str__(self) -> str:
-        """What decides the features, as a call-string without what is as usual."""
+        """All that decides the features, as a spec string without default values."""
         usual = {"weights": "", "size": 0, "dtype": "float16", "pretrain": "study"}
         usual |= {"pretrain_lr": "auto", "pretrain_precision": "auto"}
         said = {name: getattr(self, name) for name in usual if getattr(self, name) != usual[name]}

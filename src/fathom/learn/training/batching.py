@@ -1,4 +1,4 @@
-"""What an epoch consists of: which samples, in which mini-batches, at which learning rate."""
+"""Samples, mini-batches and learning rate of an epoch."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ def epoch_plan(
     Args:
         labeled: m.
         length: Samples of the epoch.
-        generator: On the CPU: the order is the same on every device.
+        generator: A generator on the CPU, so that the order is the same on every device.
         weights: Relative frequency of each sample (`oversampling_weights`).
     """
     if weights is not None:
@@ -82,7 +82,7 @@ def batch_sizes(length: int, batch_size: int, last_batch: str) -> list[int]:
 
 
 def batches(order: Int[Tensor, "e"], sizes: list[int]) -> Iterator[Int[Tensor, "b"]]:
-    """The epoch's indices in mini-batches; what `sizes` leaves over is dropped."""
+    """Split the epoch's indices into mini-batches; indices beyond `sizes` are dropped."""
     yield from torch.split(order[: sum(sizes)], sizes)
 
 

@@ -1,9 +1,9 @@
-"""Steps recorded once and replayed: a CUDA graph of forward, backward and update for each shape of mini-batch.
+"""CUDA graphs of training steps: forward, backward and update, recorded once per shape of mini-batch and replayed.
 
-A small step is bound by the launches of its few hundred kernels; a replay is one launch. A recording is never trusted
-unseen: it is taken with other data than the mini-batch it is then tried on, and kept only if it changes weights,
-buffers, momenta and averages as the plain step does from the same state. Where recording fails or differs, training
-goes on plainly, and `told` says why.
+A small step is bound by the launches of its few hundred kernels; a replay is one launch. Every recording is checked: it
+is made with other data than the mini-batch it is then tried on, and kept only if it changes weights, buffers, momenta
+and averages as the plain step does from the same state. If recording fails or differs, plain steps are used, and
+`summary` gives the reason.
 """
 
 from collections import Counter
@@ -15,46 +15,46 @@ from torch import Tensor
 
 from fathom.learn.training.step import TrainingStep
 
-MIN_REPEATS = 2  # mini-batches of a shape until it is recorded: what comes only once is not worth it
+MIN_REPEATS = 2  # mini-batches of a shape before it is recorded: recording costs more than one plain step
 MAX_SHAPES = 4  # shapes that are recorded; each holds the memory of its activations
-DIFFERENCE = 0.05  # of a change, in which a recorded step may differ where the device's sums have no fixed order
+DIFFERENCE = 0.05  # share of a change by which a recorded step may differ if the device's sums have no fixed order
 
 Body = Callable[[], Tensor]
-Recorder = Callable[[Body], Body]  # runs a body as often as it likes, gives what replays it
+Recorder = Callable[[Body], Body]  # runs a body any number of times, and returns its replay
 
 
 class GraphedStep:
-    """A step that is replayed where it can be (`TrainingStep` is what it does).
+    """Training step that is replayed where possible (see `TrainingStep`).
 
     Args:
         step: The plain step, with its learning rate in a tensor.
         extra: Further tensors that a step changes in place (`fit.Objective.buffers`).
-        record: Recorder; `CudaRecorder` but in tests.
-        exact: Whether a recorded step must give the same bits (deterministic mode).
+        record: Recorder; `CudaRecorder` except in tests.
+        exact: True if a recorded step must give the same bits (deterministic mode).
     """
 
     def __init__(self, step: TrainingStep, extra: list[Tensor], record: Recorder, *, exact: bool) -> None:
         if step.lr is None:
             raise ValueError("a recorded step needs its learning rate in a tensor")
         self.step, self.extra, self.record, self.exact = step, extra, record, exact
-        self.met: Counter[tuple[object, ...]] = Counter()
+        self.repeats: Counter[tuple[object, ...]] = Counter()
         self.recordings: dict[tuple[object, ...], tuple[tuple[Tensor, ...], Body]] = {}
-        self.reason = "fp16 scales gradients by a factor that the host looks after" if step.scaler is not None else ""
+        self.reason = "fp16 scales gradients by a factor that the host reads" if step.scaler is not None else ""
 
     @property
-    def told(self) -> str:
-        """`captured`, or `eager: ` and why."""
+    def summary(self) -> str:
+        """`captured`, or `eager: ` and the reason."""
         if self.reason:
             return f"eager: {self.reason}"
         return "captured" if self.recordings else "eager: no shape of mini-batch came twice"
 
     def __call__(self, batch: tuple[Tensor, ...], lr: float) -> Float[Tensor, "w"]:
-        """One update; gives its row."""
+        """Do one update; returns its row (see `TrainingStep`)."""
         shape = tuple((t.shape, t.dtype, t.stride()) for t in batch)
         if shape in self.recordings:
             return self._replay(shape, batch, lr)
-        self.met[shape] += 1
-        if self.reason or self.met[shape] < MIN_REPEATS or len(self.recordings) == MAX_SHAPES:
+        self.repeats[shape] += 1
+        if self.reason or self.repeats[shape] < MIN_REPEATS or len(self.recordings) == MAX_SHAPES:
             return self.step(batch, lr)
         return self._first(shape, batch, lr)
 
@@ -66,8 +66,9 @@ class GraphedStep:
         return replay()
 
     def _first(self, shape: tuple[object, ...], batch: tuple[Tensor, ...], lr: float) -> Tensor:
-        """Record a shape, try the recording on this mini-batch, and take it or leave it for good."""
+        """Record a shape, and keep the recording only if it does on this mini-batch what the plain step does."""
         before = self._copy()
+        # Recorded with the samples in reverse order: a recording that had baked in its data would fail the check below.
         inputs = tuple(torch.empty_like(t).copy_(t.flip(0) if t.ndim else t) for t in batch)
         try:
             recording = self.record(lambda: self.step.body(*inputs))
@@ -80,6 +81,8 @@ class GraphedStep:
         self._put(before)
         self.recordings[shape] = inputs, recording
         replayed = self._replay(shape, batch, lr)
+        # Weights now have the replay's result; if it differs, the plain step's is put back. Either way the mini-batch
+        # has changed them exactly once.
         parts = self._differing(before, expected, row, replayed)
         if parts:
             self._put(expected)
@@ -89,7 +92,7 @@ class GraphedStep:
 
     def _give_up(self, reason: str, batch: tuple[Tensor, ...] = (), lr: float = 0.0) -> Tensor:
         self.reason = reason
-        self.recordings.clear()  # also those that were kept: what goes wrong once is trusted nowhere
+        self.recordings.clear()  # also those that passed: after one failure no recording is trusted
         return self.step(batch, lr) if batch else torch.empty(0)
 
     def _parts(self) -> dict[str, list[Tensor]]:
@@ -107,13 +110,16 @@ class GraphedStep:
     def _differing(
         self, before: dict[str, list[Tensor]], expected: dict[str, list[Tensor]], row: Tensor, replayed: Tensor
     ) -> list[str]:
-        """The parts that a recorded step changed otherwise; none where a plain step was not finite itself."""
+        """Parts that a recorded step changed differently; none if the plain step itself was not finite."""
         parts = {part: (before[part], expected[part], now) for part, now in self._parts().items()}
         parts["loss"] = ([torch.zeros_like(row[:1])], [row[:1]], [replayed[:1]])
         return [part for part, (a, b, c) in parts.items() if not self._same(a, b, c)]
 
     def _same(self, before: list[Tensor], expected: list[Tensor], got: list[Tensor]) -> bool:
-        """Whether tensors were changed alike. Counters always to the bit: beside their ones a fault would go unseen."""
+        """True if tensors were changed alike.
+
+        Integers are compared to the bit: counters change by one, which in a common norm would hide a fault elsewhere.
+        """
         bits = {i for i, t in enumerate(got) if self.exact or not t.is_floating_point()}
         if not all(torch.equal(expected[i].nan_to_num(), got[i].nan_to_num()) for i in bits):
             return False
@@ -128,7 +134,7 @@ def _norm(tensors: list[Tensor]) -> Tensor:
 
 
 class CudaRecorder:
-    """Records on a CUDA device. All recordings share one pool of memory: none of them needs what another left there.
+    """Records on a CUDA device. All recordings share one memory pool, since none needs what another left there.
 
     Args:
         device: A CUDA device.
@@ -137,20 +143,20 @@ class CudaRecorder:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.pool = torch.cuda.graph_pool_handle()
-        with torch.cuda.device(device):  # one for all recordings: what a stream has freed only that stream uses again
+        with torch.cuda.device(device):  # one for all recordings, since only the stream that freed memory reuses it
             self.stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
     def __call__(self, body: Body) -> Body:
-        """Warm up on a stream of its own (libraries choose kernels and allocate workspaces there), then record.
+        """Warm up on a separate stream, where libraries choose kernels and allocate workspaces, then record.
 
         Raises:
-            RuntimeError: What the body does cannot be recorded, or memory does not suffice for it.
+            RuntimeError: The body cannot be recorded, or does not fit into memory.
         """
         with torch.cuda.device(self.device):
             main, aside = torch.cuda.current_stream(), self.stream
             aside.wait_stream(main)
             with torch.cuda.stream(aside):
-                for _ in range(3):
+                for _ in range(3):  # as torch's documentation of CUDA graphs advises; `_first` undoes their updates
                     body()
             main.wait_stream(aside)
             graph = torch.cuda.CUDAGraph()

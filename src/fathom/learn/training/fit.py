@@ -1,14 +1,14 @@
-"""The one training loop. A paradigm gives it an objective; it does the rest.
+"""The training loop of all paradigms. A paradigm gives it an objective.
 
-It updates, schedules, validates every epoch, keeps the best or the last, refuses what is not finite, and saves its
-state on the way, so that a training that was killed goes on to the same result. Within an epoch the host never waits
-for the device: losses are collected there and looked at together when the epoch is over.
+It updates weights, schedules the learning rate, validates every epoch, keeps the best or the last epoch, refuses NaN
+and infinity, and saves its state, so that a killed training resumes to the same result. Within an epoch the host never
+waits for the device: losses are collected there and fetched together at the end of the epoch.
 
-What is guaranteed: on a CPU the same streams, versions, vector instructions and number of threads give the same bits,
-whether the training was interrupted or not. On CUDA so they do in deterministic mode
-(`torch.use_deterministic_algorithms`), where a recorded step (`capture`) is used only if it gives the bits of the plain
-one. Otherwise sums have no fixed order there: each step agrees to rounding, a relative 1e-6 (float32) or 1e-2
-(bfloat16), which training amplifies, so that accuracies agree as those of two seeds of the same recipe do.
+Guarantees: on a CPU the same streams, versions, vector instructions and number of threads give the same bits, whether
+the training was interrupted or not. On CUDA this holds in deterministic mode (`torch.use_deterministic_algorithms`),
+where a recorded step (`capture`) is used only if it gives the bits of the plain one. Otherwise sums have no fixed order
+on CUDA: each step agrees to rounding, a relative 1e-6 (float32) or 1e-2 (bfloat16). Training amplifies this, so that
+accuracies agree as those of two seeds of one recipe do.
 """
 
 import copy
@@ -35,16 +35,15 @@ from fathom.learn.training.validation import Validate
 from fathom.learn.training.validation import validation as validation
 
 Row = dict[str, float]
-BATCHNORM_ERROR = (
-    "Expected more than 1 value per channel when training"  # torch, of a mini-batch that BatchNorm cannot take
-)
+# Message of torch for a mini-batch of one sample, which BatchNorm cannot normalize.
+BATCHNORM_ERROR = "Expected more than 1 value per channel when training"
 
 
 class Objective:
-    """What is minimized: the mini-batches of an epoch, and the loss of one.
+    """Objective to minimize: the mini-batches of an epoch, and the loss of one.
 
-    `batches` does what is random or reads images; `loss` is a pure function of tensors of always the same shapes (but
-    for a last mini-batch), so that the engine may compile or capture it.
+    `batches` does everything random and reads images. `loss` is a pure function of tensors whose shapes never change
+    (except in a last mini-batch), so that it can be recorded as a CUDA graph.
 
     Args:
         steps: Steps of an epoch.
@@ -53,25 +52,25 @@ class Objective:
     steps: int
 
     def batches(self, epoch: int) -> Iterator[tuple[Tensor, ...]]:
-        """The tensors of each step of an epoch (from 0), on the device; random numbers are of (purpose, epoch)."""
+        """Tensors of each step of an epoch (from 0), on the device; random numbers come from (purpose, epoch)."""
         raise NotImplementedError
 
     def loss(self, *batch: Tensor) -> Float[Tensor, ""]:
-        """The loss of one mini-batch. May change the tensors of `buffers` in place, and nothing else."""
+        """Loss of one mini-batch. It may change the tensors of `buffers` in place, and nothing else."""
         raise NotImplementedError
 
     def buffers(self) -> dict[str, Tensor]:
-        """Running statistics that `loss` changes in place; part of what is saved."""
+        """Running statistics that `loss` changes in place; they are part of the saved state."""
         return {}
 
     def numbers(self) -> dict[str, Tensor]:
-        """Scalars on the device about the epoch that has just ended, for its history row. Called once an epoch."""
+        """Scalars on the device about the epoch that has just ended, for its history row. Called once per epoch."""
         return {}
 
 
 @dataclass(frozen=True)
 class Optimization:
-    """How the weights are moved.
+    """Optimizer, schedule and precision of a training.
 
     Args:
         lr: Highest learning rate.
@@ -80,13 +79,13 @@ class Optimization:
         warmup: Epochs of linear warm-up.
         momentum: In [0, 1).
         schedule: `cosine` (half a cosine to 0 after the warm-up, every step) or `step` (a tenth after every quarter of
-            the epochs); see `plan.SCHEDULES`.
+            the epochs); see `batching.SCHEDULES`.
         optimizer: `sgd` (Nesterov) or `lars`.
         ema: Decay of the exponential moving average of the weights that is validated and kept, in [0, 1); 0 for none.
         keep: `best` (first of the best validation epochs) or `last`.
         precision: `auto` (bfloat16 where the device is faster with it), `fp32`, `bf16`, `fp16` (gradients are scaled,
             and a step whose gradients overflow is skipped and counted).
-        capture: Whether steps are recorded and replayed, on CUDA; for comparison.
+        capture: True to record and replay steps on CUDA; False for comparison.
     """
 
     lr: float
@@ -115,16 +114,16 @@ def fit(
     """Train `network` in place and leave it in the state of its best validation epoch (the first of equals), or last.
 
     Args:
-        network: To be trained.
-        objective: What is minimized.
-        optimization: How the weights are moved.
+        network: Network to train.
+        objective: Objective to minimize.
+        optimization: Optimizer, schedule and precision.
         validate: Score and loss on the validation set; None keeps the last epoch.
-        journal: Where the state is saved, and told of every epoch.
-        embed: What the journal may look at the network by.
-        notes: Is told on CUDA how steps were done, as `step`: `captured`, or `eager: ` and why.
+        checkpointer: Takes the state and the numbers of every epoch.
+        embed: Computes features with a network, for the checkpointer's probe.
+        notes: On CUDA its entry `step` is set to `captured`, or to `eager: ` and the reason.
 
     Returns:
-        The validation score of the epoch that was kept (NaN without validation) and one row an epoch: `epoch`, `lr`
+        The validation score of the epoch that was kept (NaN without validation) and one row per epoch: `epoch`, `lr`
         (of its last step), `loss` (mean over steps), `val_score`, `val_loss`, `skipped` (with fp16, the share of steps
         not taken), and the objective's numbers.
 
@@ -142,13 +141,13 @@ def fit(
         if epoch + 1 < optimization.epochs:
             checkpointer.save(training_run.state)
     if notes is not None and isinstance(training_run.step, GraphedStep):
-        notes["step"] = training_run.step.told
+        notes["step"] = training_run.step.summary
     return training_run.finish()
 
 
 @dataclass(eq=False)
 class TrainingRun:
-    """A training under way."""
+    """State of a training between epochs."""
 
     network: nn.Module
     objective: Objective
@@ -179,11 +178,11 @@ class TrainingRun:
 
     @property
     def evaluated(self) -> nn.Module:
-        """The network that is validated and kept: the average where there is one."""
+        """Network that is validated and kept: the average if there is one."""
         return self.network if self.average is None else self.average
 
     def run(self, epoch: int) -> None:
-        """One epoch: train, check, validate."""
+        """Do one epoch: train, check, validate."""
         self.network.train()
         steps, seen = self.objective.steps, []
         with _advice():
@@ -194,8 +193,10 @@ class TrainingRun:
             raise RuntimeError(f"an epoch of {steps} steps gave {len(seen)} losses")
         row = close_epoch(epoch, seen, self.plain, self.objective.numbers(), self._validate)
         self.history.append({"epoch": float(epoch), "lr": lr, **row})
+        # Weights can be finite while logits overflow; argmax would still give such an epoch a score.
         if self._keeps_best and math.isfinite(row["val_loss"]) and row["val_score"] > self.best_score:
             self.best_score = row["val_score"]
+            # Clones, since the next epoch writes into the tensors of the state dictionary.
             self.best = {name: t.clone() for name, t in self.evaluated.state_dict().items()}
 
     @property
@@ -206,7 +207,7 @@ class TrainingRun:
         return self.validate(self.evaluated) if self.validate is not None else None
 
     def finish(self) -> tuple[float, list[Row]]:
-        """Leave the network as it is to be kept."""
+        """Load the weights that are kept into the network; (validation score, history)."""
         if self._keeps_best:
             if not self.best:
                 raise NonFiniteError(
@@ -220,7 +221,7 @@ class TrainingRun:
         return self.history[-1].get("val_score", math.nan), self.history
 
     def state(self) -> dict[str, Tensor]:
-        """Everything that the next epoch depends on, on the CPU. Random streams need no place in it: they are names."""
+        """All that the next epoch depends on, on the CPU. Random streams are names, so they need not be saved."""
         parts: dict[str, Mapping[str, Tensor]] = {
             "network": self.network.state_dict(),
             "best": self.best,
@@ -239,10 +240,10 @@ class TrainingRun:
 
     @torch.no_grad()
     def load(self, state: dict[str, Tensor] | None) -> None:
-        """Go on from a state that `state` gave.
+        """Resume from a result of `state`.
 
         Raises:
-            FathomError: It is of another training.
+            FathomError: It belongs to another training.
         """
         if state is None:
             return
@@ -252,21 +253,22 @@ class TrainingRun:
             if self.average is not None:
                 self.average.load_state_dict(parts["average"])
             for part, tensors in (("objective", self.objective.buffers()), ("momentum", dict(self._momenta()))):
-                for name, tensor in tensors.items():
+                for name, tensor in tensors.items():  # in place: a recorded step reads these very tensors
                     tensor.copy_(parts[part][name])
             if self.plain.scaler is not None:
                 self.plain.scaler.load_state_dict(words["scaler"])
             self.history, self.best_score = words["history"], words["best_score"]
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise FathomError(
-                f"the saved state of a training does not fit the training it was found for ({error}). Delete it, and "
-                "the training begins anew"
+                f"the saved state of a training does not fit this training ({error}). Delete it to start the "
+                "training again"
             ) from error
         device = next(self.network.parameters()).device
         self.best = {name: t.to(device, copy=True) for name, t in parts.get("best", {}).items()}
 
 
 def _sgd(groups: list[dict[str, object]], how: Optimization) -> torch.optim.Optimizer:
+    # Fused: one kernel per step. With few labels steps are small, and launches are what a step costs.
     return torch.optim.SGD(groups, lr=how.lr, momentum=how.momentum, nesterov=how.momentum > 0, fused=True)
 
 
@@ -278,7 +280,7 @@ OPTIMIZERS: dict[str, Callable[[list[dict[str, object]], Optimization], torch.op
 
 @contextmanager
 def _advice() -> Iterator[None]:
-    """Memory that runs out, and a mini-batch of one, become advice: no batch is changed behind the user's back."""
+    """Turn out-of-memory errors and mini-batches of one sample into advice; batch sizes are never changed silently."""
     try:
         yield
     except ValueError as error:
@@ -292,7 +294,7 @@ def _advice() -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         raise FathomError(
-            "the device's memory does not suffice for one training step. Give the paradigm smaller mini-batches "
+            "one training step does not fit into the device's memory. Give the paradigm smaller mini-batches "
             "(its batch_size; before labels, its pretrain_batch); that changes the recipe, so it is part of the run's "
             "name. Or use fewer workers on one device, or a device with more memory"
         ) from error

@@ -1,4 +1,4 @@
-"""LARS: momentum SGD whose step in each layer is in proportion to the layer's weights."""
+"""LARS: momentum SGD whose step in each layer is proportional to the norm of the layer's weights."""
 
 from collections.abc import Callable
 from typing import Any
@@ -53,7 +53,7 @@ class Lars(torch.optim.Optimizer):
         momenta = [self._momentum(p) for p in parameters]
         torch._foreach_mul_(momenta, group["momentum"])
         torch._foreach_add_(momenta, moves)
-        if isinstance(group["lr"], Tensor):  # a captured step reads the rate from the device
+        if isinstance(group["lr"], Tensor):  # a recorded step reads the rate from the device
             torch._foreach_sub_(parameters, torch._foreach_mul(momenta, group["lr"]))
         else:
             torch._foreach_add_(parameters, momenta, alpha=-group["lr"])

@@ -1,4 +1,4 @@
-"""The end of an epoch: everything is fetched from the device at once, and what is not finite stops the training."""
+"""Checks at the end of an epoch: numbers are fetched from the device at once, and NaN stops the training."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -21,8 +21,8 @@ def close_epoch(
 
     Args:
         epoch: From 0.
-        rows: What `step` gave in each step.
-        step: What was done.
+        rows: Result of `step` in each step.
+        step: The training step.
         numbers: Further scalars on the device, for the history.
         validate: Score and loss on the validation set.
 
@@ -54,12 +54,12 @@ def close_epoch(
     if not weights_finite:
         _name_weight(epoch, step)
     if step.scaler is not None and row["skipped"] == 1 and step.scaler.get_scale() < 1:
-        raise _failure("the gradients overflow fp16 however small they are scaled", epoch, tensor="gradients")
+        raise _failure("the gradients overflow fp16 at every scale", epoch, tensor="gradients")
     return row
 
 
 def _name_step(epoch: int, table: Float[Tensor, "s w"], finite: Tensor, step: TrainingStep) -> None:
-    """Buffers are written going forward, then comes the loss, then the gradients going backward: name the first."""
+    """Name the first tensor that was not finite: buffers in forward order, the loss, gradients in backward order."""
     where = int((~finite.all(1)).nonzero()[0])
     count = len(step.parameters)
     order = [*range(1 + count, len(step.names)), 0, *range(count, 0, -1)]

@@ -1,4 +1,4 @@
-"""One update of the weights. What has to be looked at stays on the device, until the epoch is over."""
+"""One update of the weights. Its numbers stay on the device until the end of the epoch."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -12,7 +12,7 @@ NORMALIZATION = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm, nn
 
 
 def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Weights with decay; biases and normalization parameters without, told by the type of their module.
+    """Group parameters: weights with decay; biases and normalization without, found by the type of their module.
 
     Source: as intended by Lüth et al., 2023; their match by name misses the normalization in down-sample branches.
     """
@@ -26,7 +26,7 @@ def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, 
 
 
 class TrainingStep:
-    """Forward, backward, update, and a row of numbers by which what is not finite is found afterwards.
+    """Forward, backward, update, and a row of numbers that shows afterwards which tensor was not finite.
 
     A row holds the loss, and for each gradient and each buffer of the network a number that is finite if all of it is:
     one reduction over what the step has just written. `names` says whose numbers these are.
@@ -38,8 +38,8 @@ class TrainingStep:
             where gradient scaling skips it or it is recorded.
         average: Moving average of the network; None for none.
         decay: Of the average, in [0, 1).
-        fp16: Whether gradients are scaled, and steps whose gradients overflow are skipped.
-        tensor_lr: Whether the learning rate is a tensor on the device, so that a recorded step reads it anew.
+        fp16: True to scale gradients, and to skip steps whose gradients overflow.
+        tensor_lr: True to hold the learning rate in a tensor on the device, which a recorded step reads each time.
 
     Source: momentum from zero: Polyak, 1964; the same numbers as torch's SGD, which starts from the first gradient.
     """
@@ -68,16 +68,18 @@ class TrainingStep:
             if self.lr is not None:
                 group["lr"] = self.lr
             if group.get("momentum"):
+                # Allocated now, not in the first step: a recorded step must find its buffers in place, and a state
+                # that is loaded needs somewhere to go. A zero buffer gives the same first step as an absent one.
                 for p in group["params"]:
                     optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
 
     def __call__(self, batch: tuple[Tensor, ...], lr: float) -> Float[Tensor, "w"]:
-        """One update at a learning rate; gives its row."""
+        """Do one update at a learning rate; returns its row."""
         self.set_lr(lr)
         return self.body(*batch)
 
     def set_lr(self, lr: float) -> None:
-        """A number for all groups; nobody waits for it."""
+        """Set the learning rate of all groups without waiting for the device."""
         if self.lr is not None:
             self.lr.fill_(lr)
             return
@@ -85,12 +87,12 @@ class TrainingStep:
             group["lr"] = lr
 
     def body(self, *batch: Tensor) -> Float[Tensor, "w"]:
-        """The update itself: nothing in it depends on a number that the host would have to fetch."""
+        """Do the update. Nothing in it depends on a number that the host would have to fetch."""
         self.optimizer.zero_grad(set_to_none=True)
         loss = self.loss(*batch)
         if self.scaler is None:
             loss.backward()  # type: ignore[no-untyped-call]
-            row = self._row(loss)  # before the update, which may write into gradients
+            row = self._row(loss)  # before the update: a fused optimizer may write into the gradients
             self.optimizer.step()
         else:
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
@@ -118,7 +120,7 @@ class TrainingStep:
             mine.copy_(theirs)
 
     def tensors(self) -> dict[str, list[Tensor]]:
-        """Everything that an update changes, by what it is; a mini-batch's gradients are not among it."""
+        """All tensors that an update changes, by kind, without gradients."""
         averages: Iterable[Tensor] = () if self.average is None else self.average.state_dict().values()
         return {
             "weights": [p.detach() for p in self.network.parameters()],
@@ -131,10 +133,12 @@ class TrainingStep:
 
 
 def finite_probes(tensors: list[Tensor]) -> Iterable[Tensor]:
-    """Of each tensor a scalar that is not finite where any of its values is not.
+    """Scalar per tensor that is not finite if any of its values is not.
 
     The largest absolute value on accelerators, where one kernel finds all; on a CPU, where that is slow, the sum.
     """
     if tensors[0].device.type == "cpu":
+        # The inf norms of a ResNet-18's gradients take 98 ms on a CPU, their sums 3 ms. A sum is not finite if a term
+        # is not.
         return [t.sum() for t in tensors]
     return torch._foreach_norm(tensors, math.inf)

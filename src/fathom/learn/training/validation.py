@@ -1,4 +1,4 @@
-"""Validation: the two metrics that a best epoch is chosen by, on the device, without making the host wait."""
+"""Validation on the device: the two metrics that choose the best epoch, without making the host wait."""
 
 import math
 from collections.abc import Callable
@@ -7,14 +7,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from fathom.core.metrics import MAIN_METRICS
 from fathom.core.records import FathomError
 from fathom.learn.network import Network
 from fathom.learn.predict import chunk_size, make_reader, predict
 from fathom.learn.task import ImageSource, Transform
 
 Validate = Callable[[nn.Module], tuple[Tensor, Tensor]]  # network -> (score, loss), scalars on the device
-
-METRICS = ("accuracy", "balanced_accuracy")
 
 
 def validation_score(
@@ -25,8 +24,8 @@ def validation_score(
     Raises:
         FathomError: Unknown metric.
     """
-    if metric not in METRICS:
-        raise FathomError(f"unknown metric {metric!r}; expected {' or '.join(METRICS)}")
+    if metric not in MAIN_METRICS:
+        raise FathomError(f"unknown metric {metric!r}; expected {' or '.join(MAIN_METRICS)}")
     right = (predicted == labels).to(torch.float64)
     if metric == "accuracy":
         return right.mean()

@@ -1,4 +1,4 @@
-"""A made-up study of the published data sets, run as the study ran them, whose areas are what a test asks for."""
+"""Synthetic study of the published datasets, run as the published study ran them, with the areas a test asks for."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -54,7 +54,7 @@ def build(
         for seed in range(seeds):
             areas[RunSpec(*given.setting, given.query, seed)] = area
     store = Store(root)
-    store.begin(Study("beside", tuple(areas), title="Made-up runs beside the published numbers", full_data=0))
+    store.begin(Study("beside", tuple(areas), title="Made-up runs of published cells", full_data=0))
     plan = synthetic.Plan(recipe=recipe)
     for number, name in enumerate(unique(spec.dataset for spec in areas)):
         known = tables.datasets()[name.partition("(")[0]]
