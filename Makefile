@@ -59,7 +59,7 @@ $(READY): requirements.lock pyproject.toml
 	  $$uv pip install --quiet --python $(BIN)/python --no-deps -e .
 	@touch $@
 
-# A seeded sample of mutants per package, one core, about 40 minutes; resumes where it was stopped.
+# A seeded sample of mutants per package, one core, about an hour; resumes where it was stopped.
 mutants: $(READY)
 	@$(BIN)/python -m tools.mutants run
 

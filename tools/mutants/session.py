@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -178,8 +177,3 @@ def _stages(tests: Sequence[str]) -> list[list[str]]:
 
 def _choose(tests: Sequence[str], scratch: Path) -> Chosen:
     return Chosen(tests, scratch / "failed")
-
-
-def default_folder() -> Path:
-    """Folder of sessions that are not named."""
-    return Path(tempfile.gettempdir()) / "fathom-mutants"
