@@ -113,10 +113,10 @@ def prepare(recipe: str, options: argparse.Namespace, images: Held, labels: Tens
     transform = partial(Augmentation, "cifar", mean=MEAN, std=STD, device=images.device)
     none = Held(images.x[:0])
     task = Task(images, labels, none, labels[:0], images, CLASSES, "accuracy", True, MEAN, STD, "cifar")
+    sizes = [batch] * options.steps
     if recipe == "fixmatch":
         views = (transform("standard"), transform("standard"), transform("randaugment-mc"))
-        return network, FixMatch(task, network, views, (options.steps, batch), PseudoLabels(mu=MU), "none", streams)
-    sizes = [batch] * options.steps
+        return network, FixMatch(task, network, views, sizes, PseudoLabels(mu=MU), "none", streams)
     return network, Supervised(task, network, transform(STRENGTH[recipe]), sizes, "none", streams)
 
 

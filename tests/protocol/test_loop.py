@@ -10,6 +10,7 @@ from tests.studies import PARADIGM, REGIME, SEARCHING, contents, labels_of, stud
 
 from fathom.core.records import FathomError, RunSpec, Study
 from fathom.core.streams import Streams
+from fathom.core.work import WorkKind
 from fathom.data.images import Subset
 from fathom.engine.engine import data_root, run_study
 from fathom.protocol import loop
@@ -56,8 +57,8 @@ def test_the_ledger(whole: Store) -> None:
 
 def test_shared_work_says_how_long_it_took_and_on_what(whole: Store) -> None:
     (environment,) = whole.records("environments")
-    for kind in ("search", "first", "ceiling"):
-        clocks = [clock for _, clock in whole.records(f"shared/{kind}").values()]
+    for kind in (WorkKind.HP_SEARCH, WorkKind.ROUND_0, WorkKind.FULL_DATA):
+        clocks = [clock for _, clock in whole.records(kind.folder).values()]
         assert clocks
         assert all(clock["environment"] == environment and clock["seconds"] > 0 for clock in clocks)
 
@@ -232,9 +233,9 @@ def test_of_equally_good_hps_the_earlier_in_the_grid_is_chosen(tmp_path: Path, g
     """Learning rates so small that nothing is learned give equal scores."""
     paradigm = PARADIGM.replace("lr=0.1", f"lr={grid}, search=1")
     run_study(study(("random",), paradigm=paradigm), tmp_path / "out", workers=0)
-    ((choice, _),) = Store.open(tmp_path / "out").records("shared/hparams").values()
+    ((choice, _),) = Store.open(tmp_path / "out").records(WorkKind.HP_CHOICE.folder).values()
     first, second = choice["table"]
-    assert first["mean"] == second["mean"]
+    assert first["mean"] == second["mean"] is not None
     assert choice["chosen"] == first["hparams"]
     assert first["hparams"]["lr"] == float(grid.split("|")[0])
 

@@ -11,6 +11,7 @@ from tests.studies import FROZEN, PARADIGM, SELF_SL, SEMI_SL, contents, labels_o
 from fathom.core.machine import Machine
 from fathom.core.records import FathomError, RunSpec, Setting
 from fathom.core.streams import Streams
+from fathom.core.work import WorkKind
 from fathom.data.dataset import DataRoot
 from fathom.engine.engine import run_study
 from fathom.engine.jobs import jobs_of
@@ -24,6 +25,7 @@ from fathom.protocol.knn_eval import knn_probe, nearest_classes
 from fathom.protocol.oracle import Oracle
 from fathom.protocol.preparation import CacheWarning, features_of, prepare_state
 from fathom.query.method import build_query as build_method
+from fathom.store.record_store import RecordStore
 from fathom.store.store import Store
 
 PARADIGMS = {"standard": PARADIGM, "self-sl": SELF_SL, "semi-sl": SEMI_SL, "frozen": FROZEN}
@@ -109,8 +111,20 @@ def test_every_seed_and_recipe_has_an_encoder_of_its_own(tmp_path: Path) -> None
     context = context_of(tmp_path)
     for paradigm, seed in ((SELF_SL, 0), (SELF_SL, 1), (SELF_SL.replace("pretrain_epochs=3", "pretrain_epochs=4"), 0)):
         prepare_state(context, "digits", context.paradigm(paradigm), seed)
-    encoders = [content["tensors"] for content, _ in context.store.records("shared/pretrain").values()]
+    encoders = [content["tensors"] for content, _ in context.store.records(WorkKind.PRETRAIN.folder).values()]
     assert len(set(encoders)) == len(encoders) == 3
+
+
+def test_a_kept_encoder_is_for_the_versions_that_made_it_whatever_query_plugins_there_are(tmp_path: Path) -> None:
+    kept = []
+    data = DataRoot(tmp_path, tmp_path / "cache", quiet=True)
+    for number, (torch_version, plugins) in enumerate((("1", {}), ("1", {"mine": "abc"}), ("2", {}))):
+        store = Store(tmp_path / str(number))
+        store.put("environments/e", {"torch": torch_version, "plugins": plugins})
+        context = WorkerContext(store, data, torch.device("cpu"), "e")
+        prepare_state(context, "digits", context.paradigm(SELF_SL), 0)
+        kept.append(len(RecordStore(data.cache).records(WorkKind.PRETRAIN)))
+    assert kept == [1, 1, 2]
 
 
 def test_another_study_takes_the_encoder_from_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

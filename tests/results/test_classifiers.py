@@ -8,10 +8,10 @@ from tests.report.test_report import made
 from tests.results.synthetic import CLASSES, Plan, build
 
 from fathom.learn.builder import build_paradigm as build_paradigm
-from fathom.protocol.dropout import dropout_of as dropout_of_run
+from fathom.protocol.dropout import dropout_of
 from fathom.query.method import build_query as build_method
 from fathom.report.summary import summary, warnings
-from fathom.results.classifiers import Classifiers, dropout_of, joined_notes
+from fathom.results.classifiers import Classifiers, dropout_by_spec, joined_notes
 from fathom.results.results import StudyResults
 
 QUERIES = ("random", "bald", "badge")
@@ -26,16 +26,16 @@ CONTROL = "random(dropout=0.5)"
     "query", ["random", CONTROL, "bald", "bald(draws=20)", "bald(dropout=0.2)", "random(dropout=0)"]
 )
 def test_the_rule_is_that_of_the_runs(paradigm: str, query: str) -> None:
-    expected = dropout_of_run(build_paradigm(paradigm), build_method(query))
-    assert dropout_of(paradigm, query) == expected
+    expected = dropout_of(build_paradigm(paradigm), build_method(query))
+    assert dropout_by_spec(paradigm, query) == expected
 
 
 def test_what_is_not_installed_follows_its_spec_string_and_the_usual_rule() -> None:
-    assert dropout_of("not-here", "bald") == 0.5
-    assert dropout_of("not-here(dropout=0.1)", "my_al/unknown") == 0.1
-    assert dropout_of("standard", "my_al/unknown(dropout=0.4)") == 0.4
-    assert dropout_of("standard", "my_al/unknown(draws=10)") == 0.5
-    assert dropout_of("standard", "my_al/unknown") == 0.0
+    assert dropout_by_spec("not-here", "bald") == 0.5
+    assert dropout_by_spec("not-here(dropout=0.1)", "my_al/unknown") == 0.1
+    assert dropout_by_spec("standard", "my_al/unknown(dropout=0.4)") == 0.4
+    assert dropout_by_spec("standard", "my_al/unknown(draws=10)") == 0.5
+    assert dropout_by_spec("standard", "my_al/unknown") == 0.0
 
 
 def test_bald_is_measured_against_its_matched_control_where_that_was_run() -> None:

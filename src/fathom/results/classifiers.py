@@ -19,7 +19,7 @@ from fathom.results.names import label
 CROSSED, MATCHED = "†", "‡"  # marks of a comparison: across two classifiers, with the matched control
 
 
-def dropout_of(paradigm: str, query: str) -> float:
+def dropout_by_spec(paradigm: str, query: str) -> float:
     """Dropout of the classifier that a query method is run with, by the rule of `design.dropout`.
 
     Works on spec strings alone, as a report must not import torch or need the plug-ins of the study.
@@ -54,7 +54,7 @@ class Classifiers:
     @classmethod
     def of(cls, paradigm: str, queries: Iterable[str], baseline: str) -> "Classifiers":
         """Classifiers of a paradigm and query methods, given as spec strings."""
-        return cls({query: dropout_of(paradigm, query) for query in queries}, baseline)
+        return cls({query: dropout_by_spec(paradigm, query) for query in queries}, baseline)
 
     @property
     def mixed(self) -> bool:

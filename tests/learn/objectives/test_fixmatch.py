@@ -38,7 +38,7 @@ def objective(task: Task, steps: int = 3, batch: int = 4, dropout: float = 0.0, 
     network = build_network("cnn", (8, 8), task.num_classes, dropout, Stream(0, ("init",)), CPU)
     views = tuple(Augmentation("digits", s, task.mean, task.std, CPU) for s in VIEWS)
     guessing = PseudoLabels(**({"mu": 3} | changes))  # type: ignore[arg-type]
-    return FixMatch(task, network, views, (steps, batch), guessing, imbalance, Streams(0), "fp32")
+    return FixMatch(task, network, views, [batch] * steps, guessing, imbalance, Streams(0), "fp32")
 
 
 class Told(Network):

@@ -4,7 +4,7 @@ A pseudo-label is the prediction on a weakly augmented view. Where it is confide
 augmented view. Distribution alignment keeps the pseudo-labels as a whole from drifting to some of the classes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -91,7 +91,7 @@ class FixMatch(Objective):
         task: The round's task; its pool has no labels.
         network: Network to train.
         views: Transforms of labeled images, weak views and strong views.
-        epoch: (steps of an epoch, labeled images of a step).
+        sizes: Labeled images of each step of an epoch, all equal, as for `supervised.Supervised`.
         guessing: Rule of making pseudo-labels.
         imbalance: As in `supervised.Supervised`, for the labeled part alone.
         streams: The round's streams: `order`, `augment`, `dropout`.
@@ -107,19 +107,19 @@ class FixMatch(Objective):
         task: Task,
         network: Network,
         views: tuple[Transform, Transform, Transform],
-        epoch: tuple[int, int],
+        sizes: Sequence[int],
         guessing: PseudoLabels,
         imbalance: str,
         streams: Streams,
         precision: str = "auto",
     ) -> None:
         self.network, self.views, self.guessing, self.precision = network, views, guessing, precision
-        self.steps, batch_size = epoch
+        self.steps = len(sizes)
         self.device, self.streams = task.images.device, streams
         pool = task.pool if len(task.pool) else task.images
         self.take, self.labels = make_reader(task.images), task.labels
         self.take_unlabeled, self.unlabeled = make_reader(pool), len(pool)
-        self.sizes = (batch_size, guessing.mu * batch_size)
+        self.sizes = (sizes[0], guessing.mu * sizes[0])
         counted = task.labels.cpu()  # samples are drawn on the CPU, in one order for all devices
         self.draw = oversampling_weights(counted, task.num_classes) if imbalance == "oversample" else None
         weights = class_weights(counted, task.num_classes) * len(counted)

@@ -18,8 +18,7 @@ from fathom.learn.task import Checkpointer, HParams, State, Task, Unlabeled
 from fathom.learn.training.batching import LAST_BATCH, batch_sizes
 from fathom.learn.training.fit import Optimization
 
-P = TypeVar("P", bound="ImageParadigm")  # not `Self`, which the shape checks of the tests do not support
-
+P = TypeVar("P", bound="ImageParadigm")  # typing.Self is refused by the shape checks of the tests (beartype)
 LARGE = 96  # pixels from which the study's mini-batches are those of large images
 
 

@@ -149,8 +149,9 @@ class SemiSL(ImageParadigm, recipe.NoPretraining):
             plan.distribution_alignment,
             plan.mu,
         )
-        rule, views, epoch = _imbalance_rule(plan.imbalance, task), (plain, weak, strong), (plan.steps, plan.batch_size)
-        objective = FixMatch(task, network, views, epoch, guessing, rule, streams, how.precision)
+        rule, views = _imbalance_rule(plan.imbalance, task), (plain, weak, strong)
+        sizes = [plan.batch_size] * plan.steps
+        objective = FixMatch(task, network, views, sizes, guessing, rule, streams, how.precision)
         notes: dict[str, str] = {}
         score, history = fit(network, objective, how, validate, checkpointer=checkpointer, notes=notes)
         found = _diagnostics(history, objective.marginal, objective.target, guessing.threshold)
