@@ -226,10 +226,7 @@ def badge(n: int, size: int, slow_n: int) -> Iterator[Contest]:
 
 def joint(n: int, size: int) -> Iterator[Contest]:
     view = make_pool(n, 10, DRAWS)
-    contenders = {
-        OURS: lambda: ours("batch-bald", view, size),
-        "scikit-activeml": lambda: peer_batch_bald(view, size),
-    }
+    contenders = {OURS: lambda: ours("batch-bald", view, size), "scikit-activeml": lambda: peer_batch_bald(view, size)}
     yield Contest("batch-bald", view, size, contenders, same_order)
 
 

@@ -82,12 +82,12 @@ def in_memory(d):  # type: ignore[no-untyped-def]
 CASES = {
     "source is empty": lambda d: {"source": ""},
     "revision is empty": lambda d: {"revision": ""},
-    "revision is another one": renamed,
+    "revision differs between two loads": renamed,
     "images: take of some ids gave torch.float32": lambda d: {"images": Odd(in_memory(d))},
     "other pixels the second time": lambda d: {"images": Shaky(in_memory(d))},
     "groups have images in both train and test": both_sides,
     "uses the global random state of torch": shuffled,
-    "labels are others when it is loaded again": unsorted,
+    "labels differ between two loads": unsorted,
     "3 test images are also train images": twins,
 }
 

@@ -108,7 +108,7 @@ def test_an_encoder_is_trained_once_for_all_regimes_heads_and_methods(tmp_path: 
 
 def test_every_seed_and_recipe_has_an_encoder_of_its_own(tmp_path: Path) -> None:
     """Nothing that differs between two trainings of an encoder is left out of the name that it is kept under."""
-    context = lab_of(tmp_path)
+    context = context_of(tmp_path)
     for paradigm, seed in ((SELF_SL, 0), (SELF_SL, 1), (SELF_SL.replace("pretrain_epochs=3", "pretrain_epochs=4"), 0)):
         prepare_state(context, "digits", context.paradigm(paradigm), seed)
     encoders = [content["tensors"] for content, _ in context.store.records(WorkKind.PRETRAIN.folder).values()]
@@ -173,7 +173,7 @@ def test_an_encoder_that_vanished_from_the_cache_is_trained_again(
     assert run_study(study(("random",), paradigm=SELF_SL), tmp_path / "a", workers=0).finished
     for path in (tmp_path / "cache/encoders").glob("*"):
         path.unlink()
-    (record,) = (tmp_path / "cache/prepared").glob("*.json")
+    (record,) = (tmp_path / "cache/pretrain").glob("*.json")
     told = json.loads(record.read_text())
     record.write_text(json.dumps(told))  # as it was: other bits would conflict with it, were it still asked
     assert run_study(study(("badge",), paradigm=SELF_SL), tmp_path / "b", workers=0).finished

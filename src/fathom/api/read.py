@@ -139,11 +139,7 @@ def audit_literature(figure: str | Path | None = None) -> list["PublishedAudit"]
 
 
 def freeze(
-    study: str | Path | Study,
-    out: str | Path | None = None,
-    *,
-    only: Sequence[str] = (),
-    plugins: Sequence[Path] = (),
+    study: str | Path | Study, out: str | Path | None = None, *, only: Sequence[str] = (), plugins: Sequence[Path] = ()
 ) -> Freeze:
     """Write a pre-registration file: query methods, paradigms, HP grids and recipes decided on development data.
 

@@ -80,13 +80,7 @@ def recheck(
     """
     try:
         found = api.recheck(
-            folder,
-            sample=sample,
-            seed=seed,
-            shared=shared,
-            workers=workers,
-            machine=machine,
-            quiet=quiet or json,
+            folder, sample=sample, seed=seed, shared=shared, workers=workers, machine=machine, quiet=quiet or json
         )
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(f"{stop}. {again()}" if str(stop) else again()) from None

@@ -16,11 +16,7 @@ COLORS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 @app.command
 def doctor(
-    *,
-    data: Path | None = None,
-    cache: Path | None = None,
-    out: Annotated[Path, Out] = Path("runs"),
-    json: Json = False,
+    *, data: Path | None = None, cache: Path | None = None, out: Annotated[Path, Out] = Path("runs"), json: Json = False
 ) -> int:
     """Check that this machine is set up correctly, and print how to fix what is not. Exit status 1 if a check fails.
 

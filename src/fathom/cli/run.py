@@ -52,14 +52,7 @@ def run(
 
     try:
         outcome = api.run(
-            study,
-            out,
-            only=only,
-            workers=workers,
-            engine=engine,
-            options=options,
-            machine=machine,
-            quiet=output.silent,
+            study, out, only=only, workers=workers, engine=engine, options=options, machine=machine, quiet=output.silent
         )
     except Interrupted as stop:
         ended, done = stop.outcome, f"{api.count_rounds(stop.outcome.out)} rounds"

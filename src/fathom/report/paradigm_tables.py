@@ -12,15 +12,7 @@ from fathom.report.style import styles_of
 from fathom.report.tables import ReportTable, TableCell
 from fathom.results.classifiers import listed
 from fathom.results.names import label
-from fathom.results.paradigms import (
-    REFERENCE,
-    BestChoice,
-    Pair,
-    ParadigmGroup,
-    Verdict,
-    budgets_of,
-    compare_paradigms,
-)
+from fathom.results.paradigms import REFERENCE, BestChoice, Pair, ParadigmGroup, Verdict, budgets_of, compare_paradigms
 from fathom.results.results import StudyResults
 from fathom.stats.inference import Interval
 

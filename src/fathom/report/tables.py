@@ -160,11 +160,5 @@ def environment_table(found: list[EnvironmentSummary]) -> ReportTable | None:
         "Environments that computed this study: committed rounds, shared results (encoders, features, HP search, "
         "round 0, full data), and every fact in which they differ. Numbers may differ between environments."
     )
-    columns = [
-        "Environment",
-        "Rounds",
-        "Shared",
-        *(key.replace("_", " ").capitalize() for key in facts),
-        "Since (UTC)",
-    ]
+    columns = ["Environment", "Rounds", "Shared", *(key.replace("_", " ").capitalize() for key in facts), "Since (UTC)"]
     return ReportTable("environments", caption, columns, rows)

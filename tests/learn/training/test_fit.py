@@ -321,8 +321,7 @@ class Failing(Objective):
 
 
 @pytest.mark.parametrize(
-    "error",
-    [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("you can't allocate memory"), MemoryError()],
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("you can't allocate memory"), MemoryError()]
 )
 def test_memory_that_runs_out_in_training_becomes_advice(error: Exception):
     with pytest.raises(FathomError, match=r"smaller mini-batches .its batch_size; before labels, its pretrain_batch"):

@@ -141,8 +141,7 @@ def _rows(path: Path, columns: tuple[str, ...]) -> list[tuple[int, list[str]]]:
             f"{', '.join(head)[:200] or '(none)'} and {max(0, len(lines) - 1)} rows. Get the official file again"
         )
     _refuse(
-        path,
-        {f"rows that do not have {len(head)} cells": [f"row {n}" for n, line in lines if len(line) != len(head)]},
+        path, {f"rows that do not have {len(head)} cells": [f"row {n}" for n, line in lines if len(line) != len(head)]}
     )
     places = [head.index(name) for name in columns]
     return [(number, [line[i] for i in places]) for number, line in lines[1:]]

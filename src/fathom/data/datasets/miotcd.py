@@ -64,13 +64,7 @@ def mio_tcd(root: DataRoot, *, size: int = 256, cache_gb: float = 40.0, absent: 
     _check(size, cache_gb, absent)
     files, labels, notes = _find(root, absent)
     whole = keep(
-        files,
-        contents(files, root.cache),
-        (size, size),
-        root.cache,
-        fit="crop",
-        budget=cache_gb,
-        quiet=root.quiet,
+        files, contents(files, root.cache), (size, size), root.cache, fit="crop", budget=cache_gb, quiet=root.quiet
     )
     sides = published_test_split(len(labels))
     train, test = np.flatnonzero(~sides), np.flatnonzero(sides)

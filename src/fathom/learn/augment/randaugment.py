@@ -116,10 +116,7 @@ def _step(
 
 
 def _on(
-    x: UInt8[Tensor, "b 3 h w"],
-    masks: list[Bool[Tensor, "b"]],
-    operation: Callable[..., Tensor],
-    *parameters: Tensor,
+    x: UInt8[Tensor, "b 3 h w"], masks: list[Bool[Tensor, "b"]], operation: Callable[..., Tensor], *parameters: Tensor
 ) -> UInt8[Tensor, "b 3 h w"]:
     """Apply an operation to the images in any of the masks.
 

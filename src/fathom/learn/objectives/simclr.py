@@ -226,13 +226,7 @@ def train_simclr(
     network = projecting_network(name, unlabeled, stream.at("init"))
     objective = SimCLR(unlabeled, network, how, stream)
     optimization = Optimization(
-        how.lr,
-        how.weight_decay,
-        how.epochs,
-        how.warmup,
-        optimizer=how.optimizer,
-        keep="last",
-        precision=how.precision,
+        how.lr, how.weight_decay, how.epochs, how.warmup, optimizer=how.optimizer, keep="last", precision=how.precision
     )
     if how.epochs:
         fit(network, objective, optimization, checkpointer=checkpointer, embed=_embedding(_augmentation(unlabeled)))

@@ -143,11 +143,7 @@ class SemiSL(ImageParadigm, recipe.NoPretraining):
         masks = network.masks(DRAWS, streams("dropout").at("validation")) if dropout else None
         validate = validation(task.val_images, task.val_labels, plain, task.metric, task.num_classes, masks)
         guessing = PseudoLabels(
-            float(plan.threshold),
-            float(plan.temperature),
-            float(plan.lambda_u),
-            plan.distribution_alignment,
-            plan.mu,
+            float(plan.threshold), float(plan.temperature), float(plan.lambda_u), plan.distribution_alignment, plan.mu
         )
         rule, views = _imbalance_rule(plan.imbalance, task), (plain, weak, strong)
         sizes = [plan.batch_size] * plan.steps
