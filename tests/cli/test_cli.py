@@ -398,7 +398,7 @@ def test_a_damaged_study_file_is_told_and_mended_by_the_same_run(finished: Path,
         warnings.simplefilter("default")
         said = call("run", path, "--out", out, "--workers", 0, "--no-report")
     assert said.status == 0, said.err
-    assert "written anew, as all 2 runs here are of this study" in said.err
+    assert "written again, as all 2 runs here are of this study" in said.err
     assert "6 of 6 trainings" in said.out
     assert "2 of 2 runs complete" in call("status", out).out
 

@@ -1,4 +1,4 @@
-"""Small objectives, and a journal in memory, for the tests of the loop."""
+"""Small objectives, and a checkpointer in memory, for the tests of the loop."""
 
 from collections.abc import Callable, Iterator
 

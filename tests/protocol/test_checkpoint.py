@@ -1,4 +1,4 @@
-"""Long work that is killed goes on from what its journal kept, to the same result."""
+"""Long work that is killed resumes from its checkpoint, to the same result."""
 
 import os
 import signal
@@ -103,7 +103,7 @@ def test_a_number_of_seconds_that_is_none_is_refused(tmp_path: Path, monkeypatch
         checkpointer(tmp_path)
 
 
-# ------------------------------------------------------------------------------------------- goes on, and from where
+# ------------------------------------------------------------------------------------------- resumes, and from where
 
 RUNNER = """
 import sys

@@ -10,6 +10,7 @@ from tests.studies import PARADIGM, REGIME, SEARCHING, contents, labels_of, stud
 
 from fathom.core.records import FathomError, RunSpec, Study
 from fathom.core.streams import Streams
+from fathom.core.work import WorkKind
 from fathom.data.images import Subset
 from fathom.engine.engine import data_root, run_study
 from fathom.protocol import loop
@@ -24,7 +25,7 @@ METHODS = ("random", "entropy", "least-confidence", "margin", "variation-ratios"
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """A study of every kind of method, two seeds, an HP search and a ceiling, run in this process."""
+    """A study of every kind of method, two seeds, an HP search and full data, run in this process."""
     out = tmp_path_factory.mktemp("whole") / "out"
     outcome = run_study(
         study(("random", "entropy", "bald", "core-set", "badge"), (0, 1), paradigm=SEARCHING, full_data=1),
@@ -56,8 +57,8 @@ def test_the_ledger(whole: Store) -> None:
 
 def test_shared_work_says_how_long_it_took_and_on_what(whole: Store) -> None:
     (environment,) = whole.records("environments")
-    for kind in ("search", "first", "ceiling"):
-        clocks = [clock for _, clock in whole.records(f"shared/{kind}").values()]
+    for kind in (WorkKind.HP_SEARCH, WorkKind.ROUND_0, WorkKind.FULL_DATA):
+        clocks = [clock for _, clock in whole.records(kind.folder).values()]
         assert clocks
         assert all(clock["environment"] == environment and clock["seconds"] > 0 for clock in clocks)
 
@@ -100,7 +101,7 @@ def test_the_chosen_arm_is_the_shared_round_0(whole: Store) -> None:
             assert whole.rounds(spec)[0].metrics["val_score"] == scores[spec.seed]
 
 
-def test_the_ceiling_is_trained_on_all_labels(whole: Store) -> None:
+def test_full_data_is_trained_on_all_labels(whole: Store) -> None:
     ((content, _),) = whole.records("shared/full-data").values()
     split = WorkerContext(whole, data_root(), torch.device("cpu")).start("digits", whole.study.runs[0].regime, 0)
     assert content["budget"] == len(split.train_ids) > 1000
@@ -127,7 +128,7 @@ def test_a_finished_study_is_left_alone(whole: Store) -> None:
 
 
 class Shuffled(WorkerContext):
-    """A lab whose hidden labels are shuffled: all but starting, validation and test labels."""
+    """A context whose hidden labels are shuffled: all but starting, validation and test labels."""
 
     def split_of(self, spec: RunSpec) -> Split:
         split = super().split_of(spec)
@@ -232,9 +233,9 @@ def test_of_equally_good_hps_the_earlier_in_the_grid_is_chosen(tmp_path: Path, g
     """Learning rates so small that nothing is learned give equal scores."""
     paradigm = PARADIGM.replace("lr=0.1", f"lr={grid}, search=1")
     run_study(study(("random",), paradigm=paradigm), tmp_path / "out", workers=0)
-    ((choice, _),) = Store.open(tmp_path / "out").records("shared/hparams").values()
+    ((choice, _),) = Store.open(tmp_path / "out").records(WorkKind.HP_CHOICE.folder).values()
     first, second = choice["table"]
-    assert first["mean"] == second["mean"]
+    assert first["mean"] == second["mean"] is not None
     assert choice["chosen"] == first["hparams"]
     assert first["hparams"]["lr"] == float(grid.split("|")[0])
 
@@ -258,7 +259,7 @@ def test_a_query_of_a_subsample_picks_from_all_of_the_pool(tmp_path: Path) -> No
 
 
 def test_with_dropout_for_all_every_method_has_the_same_classifier(tmp_path: Path) -> None:
-    """Search, round 0 and ceiling have the dropout of the runs; a prediction does not depend on a method's draws."""
+    """Search, round 0 and full data have the dropout of the runs; a prediction does not depend on a method's draws."""
     paradigm = SEARCHING.replace("batch_size", "dropout=all, batch_size")
     queries = ("random", "bald", "bald(draws=5)", "entropy")
     assert run_study(study(queries, paradigm=paradigm, full_data=1), tmp_path / "out", workers=0).finished

@@ -1,4 +1,4 @@
-"""Every paradigm goes through the same protocol: prepared once, trained every round, restored to the bit, told of."""
+"""Every paradigm follows one protocol: prepared once, trained every round, restored to the bit, with diagnostics."""
 
 import json
 from pathlib import Path
@@ -11,6 +11,7 @@ from tests.studies import FROZEN, PARADIGM, SELF_SL, SEMI_SL, contents, labels_o
 from fathom.core.machine import Machine
 from fathom.core.records import FathomError, RunSpec, Setting
 from fathom.core.streams import Streams
+from fathom.core.work import WorkKind
 from fathom.data.dataset import DataRoot
 from fathom.engine.engine import run_study
 from fathom.engine.jobs import jobs_of
@@ -24,12 +25,13 @@ from fathom.protocol.knn_eval import knn_probe, nearest_classes
 from fathom.protocol.oracle import Oracle
 from fathom.protocol.preparation import CacheWarning, features_of, prepare_state
 from fathom.query.method import build_query as build_method
+from fathom.store.record_store import RecordStore
 from fathom.store.store import Store
 
 PARADIGMS = {"standard": PARADIGM, "self-sl": SELF_SL, "semi-sl": SEMI_SL, "frozen": FROZEN}
 
 
-def lab_of(tmp_path: Path, cache: str = "cache") -> WorkerContext:
+def context_of(tmp_path: Path, cache: str = "cache") -> WorkerContext:
     store = Store(tmp_path / "store")
     return WorkerContext(store, DataRoot(tmp_path, tmp_path / cache, quiet=True), torch.device("cpu"))
 
@@ -60,11 +62,11 @@ def test_what_it_shows_of_its_training_is_committed(done: Store) -> None:
             if not spec.paradigm.startswith("semi-sl"):
                 assert record.training == {}
                 continue
-            shown = record.training
-            assert 0 < shown["pseudo_rate"] <= 1
-            assert 0 <= shown["pseudo_accuracy"] <= 1
-            assert len(shown["marginals"]) == 10
-            assert sum(shown["marginals"]) == pytest.approx(1, abs=1e-4)
+            training = record.training
+            assert 0 < training["pseudo_rate"] <= 1
+            assert 0 <= training["pseudo_accuracy"] <= 1
+            assert len(training["marginals"]) == 10
+            assert sum(training["marginals"]) == pytest.approx(1, abs=1e-4)
 
 
 def test_nothing_is_left_of_work_under_way(done: Store) -> None:
@@ -76,7 +78,7 @@ def test_core_set_sees_the_encoder_and_badge_the_last_layer() -> None:
 
 
 def test_features_are_what_the_last_layer_gets(tmp_path: Path) -> None:
-    context = lab_of(tmp_path)
+    context = context_of(tmp_path)
     train_split, split = context.train_split("digits", 0), context.split("digits", study().runs[0].regime, 0)
     paradigm, task = context.paradigm(SELF_SL), split.task(split.open()[1])
     state = paradigm.prepare(train_split.unlabeled, Streams(0)("pretrain"), context.data, Checkpointer())
@@ -96,7 +98,7 @@ def test_an_encoder_is_trained_once_for_all_regimes_heads_and_methods(tmp_path: 
     regimes = (study().runs[0].regime, "custom(query_size=5, rounds=2, start=30, val_size=60)")
     runs = [r for p in (SELF_SL, other) for g in regimes for r in study(("random",), (0, 1), paradigm=p, regime=g).runs]
     toy = study()
-    jobs = jobs_of(type(toy)("toy", tuple(runs), full_data=0), lab_of(tmp_path))
+    jobs = jobs_of(type(toy)("toy", tuple(runs), full_data=0), context_of(tmp_path))
     prepared = [job for job in jobs if job.kind == "pretrain"]
     assert [job.seed for job in prepared] == [0, 1]
     needing = [job for job in jobs if job.kind == "round-0"]
@@ -109,8 +111,20 @@ def test_every_seed_and_recipe_has_an_encoder_of_its_own(tmp_path: Path) -> None
     context = lab_of(tmp_path)
     for paradigm, seed in ((SELF_SL, 0), (SELF_SL, 1), (SELF_SL.replace("pretrain_epochs=3", "pretrain_epochs=4"), 0)):
         prepare_state(context, "digits", context.paradigm(paradigm), seed)
-    encoders = [content["tensors"] for content, _ in context.store.records("shared/prepared").values()]
+    encoders = [content["tensors"] for content, _ in context.store.records(WorkKind.PRETRAIN.folder).values()]
     assert len(set(encoders)) == len(encoders) == 3
+
+
+def test_a_kept_encoder_is_for_the_versions_that_made_it_whatever_query_plugins_there_are(tmp_path: Path) -> None:
+    kept = []
+    data = DataRoot(tmp_path, tmp_path / "cache", quiet=True)
+    for number, (torch_version, plugins) in enumerate((("1", {}), ("1", {"mine": "abc"}), ("2", {}))):
+        store = Store(tmp_path / str(number))
+        store.put("environments/e", {"torch": torch_version, "plugins": plugins})
+        context = WorkerContext(store, data, torch.device("cpu"), "e")
+        prepare_state(context, "digits", context.paradigm(SELF_SL), 0)
+        kept.append(len(RecordStore(data.cache).records(WorkKind.PRETRAIN)))
+    assert kept == [1, 1, 2]
 
 
 def test_another_study_takes_the_encoder_from_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +162,7 @@ def test_a_damaged_encoder_is_trained_again(tmp_path: Path, monkeypatch: pytest.
 def test_a_cache_that_cannot_be_written_costs_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cache").write_text("a file in the place of the folder")
     monkeypatch.setenv("FATHOM_CACHE", str(tmp_path / "cache"))
-    with pytest.warns(CacheWarning, match="could not be kept for others"):
+    with pytest.warns(CacheWarning, match="could not be written to the cache"):
         assert run_study(study(("random",), paradigm=SELF_SL), tmp_path / "out", workers=0).finished
 
 
@@ -183,11 +197,11 @@ def test_what_is_absent_is_refused_before_anything_trains(tmp_path: Path) -> Non
 
 def test_a_backbone_of_a_kept_encoder_needs_its_name() -> None:
     with pytest.raises(FathomError, match="SHA-256"):
-        lab_of(Path()).paradigm("frozen(backbone=encoder)")
+        context_of(Path()).paradigm("frozen(backbone=encoder)")
 
 
 def test_features_are_kept_and_their_change_is_refused(tmp_path: Path) -> None:
-    context = lab_of(tmp_path)
+    context = context_of(tmp_path)
     setting = Setting("digits", study().runs[0].regime, FROZEN)
     featured = features_of(context, setting, 0)
     plain = context.dataset("digits")
@@ -214,7 +228,7 @@ def test_features_are_kept_and_their_change_is_refused(tmp_path: Path) -> None:
 def test_pseudo_labels_are_judged_by_the_oracle(tmp_path: Path) -> None:
     """What a round says of its pseudo-labels is what an outsider with all labels finds."""
     assert run_study(study(("random",), paradigm=SEMI_SL), tmp_path / "out", workers=0).finished
-    context = lab_of(tmp_path)
+    context = context_of(tmp_path)
     store = Store.open(tmp_path / "out")
     context.store = store
     spec = store.study.runs[0]
@@ -226,9 +240,9 @@ def test_pseudo_labels_are_judged_by_the_oracle(tmp_path: Path) -> None:
     probs = torch.cat([p.log_probs[:, 0].exp() for p in chunks]).numpy()
     sure = probs.max(1) >= 0.15
     right = (probs.argmax(1) == labels_of(split.dataset)[pool])[sure].mean()
-    shown = store.rounds(spec)[0].training
-    assert shown["pseudo_rate"] == pytest.approx(sure.mean(), abs=2 / len(pool))  # one may lie on the threshold
-    assert shown["pseudo_accuracy"] == pytest.approx(right, abs=0.01)
+    training = store.rounds(spec)[0].training
+    assert training["pseudo_rate"] == pytest.approx(sure.mean(), abs=2 / len(pool))  # one may lie on the threshold
+    assert training["pseudo_accuracy"] == pytest.approx(right, abs=0.01)
 
 
 def test_pseudo_labels_are_judged_on_the_pool_before_the_query(tmp_path: Path) -> None:
@@ -253,7 +267,7 @@ def test_nearest_classes_are_those_of_scikit_learn() -> None:
 
 
 def test_the_probe_sees_train_images_alone_and_bills_nobody(tmp_path: Path) -> None:
-    context = lab_of(tmp_path)
+    context = context_of(tmp_path)
     train_split = context.train_split("digits", 3)
     asked = []
 
@@ -331,5 +345,5 @@ def test_a_plan_does_not_pretrain(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for paradigm in ("self-sl", "frozen(backbone=simclr)"):
         made = estimate_plan(study(("random",), paradigm=paradigm), workers=1, machine=Machine(data=tmp_path))
         assert made.seconds is not None
-        assert made.seconds > 60, "a thousand epochs are reckoned with"
+        assert made.seconds > 60, "a thousand epochs are counted"
     assert set(epochs) == {(1, True)}

@@ -11,6 +11,7 @@ from tests.results.paradigms import BACKBONE, SEMI, SIMCLR, STANDARD, build_four
 from tests.results.synthetic import CLASSES, build
 
 from fathom.core.records import RunSpec
+from fathom.report.drawing import Drawing
 from fathom.report.paradigm_figures import marginal_figure, mask_figure, probe_figure, rate_figure
 from fathom.report.paradigm_section import HIDDEN
 from fathom.report.report import report
@@ -171,7 +172,7 @@ def test_drawings_of_training() -> None:
 def test_the_whole_report_is_small_and_says_who_saw_hidden_labels(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fathom.report.drawing.Drawing.pdf", lambda self: b"%PDF")
+    monkeypatch.setattr(Drawing, "pdf", lambda self: b"%PDF")
     path = report(store.root)
     html = path.read_text(encoding="utf-8")
     assert len(html) < 3_000_000

@@ -225,7 +225,7 @@ def test_a_damaged_study_file_is_told_and_written_anew_by_the_same_study(store: 
     again = Store(store.root)
     with pytest.warns(DamageWarning) as told:
         again.begin(Study("s", SPECS))
-    assert "written anew, as all 4 runs here are of this study" in str(told[0].message)
+    assert "written again, as all 4 runs here are of this study" in str(told[0].message)
     assert ["moved to" in str(w.message) for w in told[1:]] == ([] if damage == "absent" else [True])
     assert Store.open(store.root).study.runs == SPECS
     assert again.rounds(SPECS[0]) == [a_round(0)]
@@ -497,6 +497,6 @@ except FathomError as error:
 """
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "cannot write" in said
-    assert "is safe" in said
+    assert "results are kept" in said
     assert store.get("shared/big") is None
     assert not list(store.root.rglob(".tmp-*"))

@@ -22,6 +22,7 @@ from fathom.store import atomic_files
 from fathom.store.store import WORK, Store
 
 DIGEST = 64  # hexadecimal digits of the SHA-256 that a saved state begins with
+# By the clock, not by the epoch, so that short trainings never write a state.
 EVERY = 30.0  # seconds between saved states; FATHOM_CHECKPOINT_SECONDS sets another number
 TELL_EVERY = 1.0  # seconds between progress reports
 FeatureProbe = Callable[[Embed], dict[str, float]]

@@ -48,6 +48,7 @@ class PoolQuery:
             notes.append(f"the pool held only {size} samples, fewer than the query size {wanted}; took all")
         if size == 0:
             return [], None, notes
+        # Drawn from the stream before anything is predicted, so that only the subsample of a huge pool is predicted.
         candidates = self.method.candidates(len(pool_ids), self.streams("query"))
         if candidates is not None and len(candidates) >= size:  # a smaller subset could not fill the query
             pool_ids = pool_ids[candidates.cpu().numpy()]

@@ -141,7 +141,7 @@ def state_of(context: WorkerContext, setting: Setting, seed: int) -> State | Non
     if not paradigm.preparation:
         return None
     key = prepared_key(setting.dataset, paradigm.preparation, seed)
-    while True:
+    while True:  # again until it is there: a damaged file counts as absent and is trained again
         found = context.store.get(key)
         arrays = context.store.get_tensors(key, found[0]["tensors"]) if found else None
         if arrays is not None:

@@ -53,11 +53,13 @@ def choose_hparams(context: WorkerContext, setting: Setting) -> None:
         NonFiniteError: Every entry of the grid diverged.
     """
     paradigm, grid = context.paradigm(setting.paradigm), grid_of(context, setting)
+    # Seeds 0, 1, ... whatever seeds the study has: a seed that is added must not change HPs, and so existing results.
     seeds = list(range(paradigm.search)) if len(grid) > 1 else []
     table: list[dict[str, Any]] = []
     for hparams in grid:
         scores = [_score(context, setting, hparams, seed) for seed in seeds]
         finite = [score for score in scores if score is not None]
+        # No mean over the seeds that survived: it would favor an entry that diverges on the hard seeds.
         mean = statistics.fmean(finite) if finite and len(finite) == len(scores) else None
         table.append({"hparams": hparams, "scores": scores, "mean": mean})
     means = [row["mean"] for row in table if row["mean"] is not None]

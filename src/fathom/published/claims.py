@@ -203,9 +203,9 @@ def _semi_sl(e: Evidence) -> Iterator[ClaimFinding]:
             query == BASELINE and is_of(setting, paradigm="semi-sl") and setting.dataset in IMBALANCED and at_start
         ):
             continue
-        for (mate, q, b), reference in e.points.items():
-            alike = (mate.dataset, mate.regime, q, b) == (setting.dataset, setting.regime, query, budget)
-            if alike and name_of(mate.paradigm) == "standard":
+        for (there, q, b), reference in e.points.items():
+            same = (there.dataset, there.regime, q, b) == (setting.dataset, setting.regime, query, budget)
+            if same and name_of(there.paradigm) == "standard":
                 starts.setdefault((setting, query), paired_difference(score, reference))
     note = "published numbers: test score with weighted loss against validation score with oversampling"
     question = "score at the starting budget on ISIC-2019 and MIO-TCD, Semi-SL minus standard (below 0 supports)"

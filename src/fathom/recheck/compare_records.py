@@ -1,4 +1,4 @@
-"""Whether two records say the same: to the bit, or as near as another environment leaves them."""
+"""Comparison of two records: equal to the bit, or within the tolerance for another environment."""
 
 import json
 from typing import Any
@@ -6,12 +6,20 @@ from typing import Any
 from fathom.core.metrics import UNBOUNDED
 from fathom.core.records import unique
 
-TOLERANCE = 0.02  # of a metric in [0, 1], where the environment is another one
-EXACT = ("round", "budget", "paid", "hparams", "labeled_classes", "seed", "dropout")  # what no environment changes
+TOLERANCE = 0.02  # of a metric in [0, 1], in another environment
+EXACT = ("round", "budget", "paid", "hparams", "labeled_classes", "seed", "dropout")  # equal in every environment
 
 
 def compare_records(committed: dict[str, Any], found: dict[str, Any], bitwise: bool) -> tuple[list[str], list[str]]:
-    """(differences, notes): what must be the same and is not, and what differs as another environment may make it."""
+    """Compare a committed record with a recomputed one.
+
+    Args:
+        committed, found: Contents of the records.
+        bitwise: Every field must be equal; else only `EXACT` ones, and metrics within `TOLERANCE`.
+
+    Returns:
+        (differences, notes): fields that differ and must not; fields that differ as another environment may make them.
+    """
     differences: list[str] = []
     notes: list[str] = []
     for key in unique([*committed, *found]):
@@ -20,25 +28,25 @@ def compare_records(committed: dict[str, Any], found: dict[str, Any], bitwise: b
             continue
         if key == "metrics" and isinstance(one, dict) and isinstance(other, dict):
             for name in unique([*one, *other]):
-                text = _told(f"{key}.{name}", one.get(name), other.get(name))
+                text = _difference(f"{key}.{name}", one.get(name), other.get(name))
                 if one.get(name) != other.get(name):
                     near = not bitwise and _near(name, one.get(name), other.get(name))
                     (notes if near else differences).append(text)
         elif bitwise or key in EXACT:
-            differences.append(_told(key, one, other))
+            differences.append(_difference(key, one, other))
         else:
-            notes.append(_told(key, one, other))
+            notes.append(_difference(key, one, other))
     return differences, notes
 
 
 def _near(name: str, one: Any, other: Any) -> bool:
-    """Whether a metric may differ so much between environments."""
+    """Tell whether two environments may differ so much in a metric."""
     if name in UNBOUNDED:
         return True
     return isinstance(one, float) and isinstance(other, float) and abs(one - other) <= TOLERANCE
 
 
-def _told(name: str, one: Any, other: Any) -> str:
+def _difference(name: str, one: Any, other: Any) -> str:
     if isinstance(one, list) and isinstance(other, list):
         places = [i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b]
         if len(one) == len(other):
@@ -55,6 +63,6 @@ def _brief(value: Any) -> str:
 
 
 def plain_values(content: dict[str, Any]) -> dict[str, Any]:
-    """A content as it is read back from a file."""
+    """The content as it is read back from a file."""
     found: dict[str, Any] = json.loads(json.dumps(content))
     return found

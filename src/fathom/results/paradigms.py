@@ -249,17 +249,17 @@ def _best_choice(results: StudyResults, group: ParadigmGroup) -> BestChoice | No
     base = areas.get(queries[baseline], {})
     by_member = _complete({m: _gains(areas.get(key, {}), base) for m, key in members.items()})
     by_method = {}
-    for query in methods:
-        reference = classifiers.reference(query)  # the matched control where it was run
-        by_method[query] = _gains(areas.get(queries[query], {}), areas.get(queries[reference], {}))
+    for method in methods:
+        reference = classifiers.reference(method)  # the matched control where it was run
+        by_method[method] = _gains(areas.get(queries[method], {}), areas.get(queries[reference], {}))
     by_method = _complete(by_method)
     if not by_member or not by_method:
         return None
     seeds = sorted(set.intersection(set(base), *map(set, by_member.values()), *map(set, by_method.values())))
     if not seeds:
         return None
-    member, method = _best(by_member, seeds), _best(by_method, seeds)
-    return BestChoice(group, start, member[0], method[0], budgets, seeds, member[1], method[1])
+    best_member, best_method = _best(by_member, seeds), _best(by_method, seeds)
+    return BestChoice(group, start, best_member[0], best_method[0], budgets, seeds, best_member[1], best_method[1])
 
 
 def _key(kind: str, what: object) -> str:

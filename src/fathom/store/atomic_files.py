@@ -1,4 +1,4 @@
-"""Files that are whole or absent: temporary name, fsync, link into place; a SHA-256 that every read checks."""
+"""Atomic files: temporary name, fsync, link into place; a SHA-256 that every read checks."""
 
 import contextlib
 import errno
@@ -22,7 +22,7 @@ class DamagedError(Exception):
 
 
 class DamageWarning(UserWarning):
-    """A stored file is damaged: it counts as absent, and its work will be done again."""
+    """A stored file is damaged: it counts as absent, and its result is computed again."""
 
 
 def pack_record(content: Mapping[str, Any], clock: Mapping[str, Any]) -> bytes:
@@ -38,7 +38,7 @@ def read_record(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
     Raises:
         FileNotFoundError: It is not there.
-        DamagedError: It is not what was written.
+        DamagedError: It cannot be read, or a SHA-256 differs.
         FathomError: It was written by a version with another format.
     """
     data = path.read_bytes()
@@ -61,7 +61,7 @@ def read_record(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def try_read(path: Path) -> tuple[tuple[dict[str, Any], dict[str, Any]] | None, str]:
-    """((content, clock), "") of a record; (None, "") where it is absent, (None, what is wrong) where it is damaged.
+    """((content, clock), "") of a record; (None, "") where it is absent, (None, reason) where it is damaged.
 
     Raises:
         FathomError: It was written by a version with another format.
@@ -80,7 +80,7 @@ def _link(temporary: Path, path: Path) -> None:
         os.link(temporary, path)
     except FileExistsError:
         raise
-    except OSError:  # a file system without hard links: the task's lock still keeps writers apart
+    except OSError:  # a file system without hard links: the job's lock still keeps two writers apart
         if path.exists():
             raise FileExistsError(path) from None
         temporary.replace(path)
@@ -96,7 +96,7 @@ def _sync_folder(path: Path) -> None:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process of this machine lives."""
+    """Tell whether a process of this machine is alive."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -107,7 +107,7 @@ def alive(pid: int) -> bool:
 
 
 def _crash_point(name: str) -> None:
-    """Die here if the environment asks for it: `FATHOM_CRASH_AT=after-link:3` kills at the third passage (tests)."""
+    """Kill this process here if a test asks for it: `FATHOM_CRASH_AT=after-link:3` kills at the third passage."""
     if wanted := os.environ.get("FATHOM_CRASH_AT"):
         point, _, count = wanted.partition(":")
         if point == name:
@@ -128,7 +128,7 @@ def write(path: Path, data: bytes, *, replace: bool = False) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         name = path.parent / f".tmp-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        with name.open("xb") as file:  # not mkstemp, whose files colleagues cannot read
+        with name.open("xb") as file:  # not mkstemp, whose files only their owner can read
             temporary = name
             file.write(data)
             file.flush()
@@ -141,11 +141,13 @@ def write(path: Path, data: bytes, *, replace: bool = False) -> None:
             _link(temporary, path)
         _crash_point("after-link")
     except OSError as error:
-        if isinstance(error, FileExistsError) and temporary:  # the name is taken; before, it is a folder's
+        if (
+            isinstance(error, FileExistsError) and temporary
+        ):  # raised by _link; one without a temporary file is of a folder's name
             raise
         raise FathomError(
-            f"cannot write {path} ({len(data)} bytes): {error.strerror}. What was committed before is safe; make "
-            "room or give permission, then run the same command again"
+            f"cannot write {path} ({len(data)} bytes): {error.strerror}. Committed results are kept; free "
+            "disk space or fix the permission, then run the same command again to resume"
         ) from error
     finally:
         if temporary:
@@ -153,12 +155,12 @@ def write(path: Path, data: bytes, *, replace: bool = False) -> None:
     _sync_folder(path.parent)
 
 
-# The name of a host may end in what looks like a process id, so the parts are told apart from the right.
+# A host name may end in digits like a process id, so the greedy first part splits the name at the right.
 _TEMPORARY = re.compile(r"\.tmp-(?P<host>.+)-(?P<pid>\d{1,9})-[a-z0-9_]+", re.ASCII)
 
 
 def clean(root: Path) -> None:
-    """Remove temporary files that processes of this machine left when they died."""
+    """Remove temporary files of dead processes of this machine."""
     for path in root.rglob(".tmp-*"):
         parts = _TEMPORARY.fullmatch(path.name)
         if parts and parts["host"] == socket.gethostname() and not alive(int(parts["pid"])):
@@ -166,19 +168,19 @@ def clean(root: Path) -> None:
 
 
 def leave_marker(path: Path, pid: int) -> None:
-    """Leave a mark that counts as long as a process of this machine lives."""
+    """Leave a marker that counts while a process of this machine is alive."""
     path.write_text(f"{socket.gethostname()} {pid}")
 
 
 def clean_locks(folder: Path, *, finished: bool = False) -> None:
-    """Remove lock files that nobody holds, and marks of processes of this machine that are dead.
+    """Remove lock files that nobody holds, and markers of dead processes of this machine.
 
-    A lock file is removed by who holds it. Who waited for it meanwhile finds that it has no name any more, and asks
-    for the new one (filelock looks at the number of links).
+    The holder of a lock may remove its file: filelock checks the number of links, so a process that waited for the
+    removed file opens a new one.
 
     Args:
-        folder: Of locks `JOB.lock`, and of marks `JOB.SESSION` that are made by who holds the lock.
-        finished: Whether no work is left, so that a mark means nothing unless its job's lock is held.
+        folder: Folder of locks `JOB.lock` and of markers `JOB.SESSION`, which the holder of the lock makes.
+        finished: No work is left, so that a marker means nothing unless its job's lock is held.
     """
     for path in folder.glob("*") if os.name == "posix" else ():  # elsewhere a held file cannot be removed
         with contextlib.suppress(OSError), lock(path.with_suffix(".lock"), wait=False) as mine:
@@ -189,14 +191,14 @@ def clean_locks(folder: Path, *, finished: bool = False) -> None:
 
 
 def _is_dead(text: str) -> bool:
-    """Whether a mark is of a process of this machine that is dead."""
+    """Tell whether a marker is of a dead process of this machine."""
     host, _, pid = text.rpartition(" ")
     return host == socket.gethostname() and pid.isdecimal() and not alive(int(pid))
 
 
 @contextlib.contextmanager
 def lock(path: Path, *, wait: bool) -> Iterator[bool]:
-    """Hold a lock file; yields whether it was had. The lock of a process that died is free again."""
+    """Hold a lock file; yields whether it was acquired. The lock of a dead process is free again."""
     path.parent.mkdir(parents=True, exist_ok=True)
     held = FileLock(path)
     try:
@@ -208,8 +210,8 @@ def lock(path: Path, *, wait: bool) -> Iterator[bool]:
         if error.errno not in (errno.ENOLCK, errno.ENOTSUP):
             raise
         raise FathomError(
-            f"{path.parent} lies on a file system without locks ({error.strerror}), so two workers could not share a "
-            "study there. Name another folder, or have it mounted with locks; fathom doctor --out FOLDER tells"
+            f"{path.parent} is on a file system without locks ({error.strerror}), so two workers cannot share a "
+            "study there. Name another folder, or mount it with locks; fathom doctor --out FOLDER checks it"
         ) from None
     try:
         yield True
@@ -218,7 +220,7 @@ def lock(path: Path, *, wait: bool) -> Iterator[bool]:
 
 
 def quarantine(path: Path, target: Path) -> Path | None:
-    """Rename a damaged file to `target-1`, `-2`, ... and never over another one. Callers hold one lock for all this.
+    """Rename a damaged file to `target-1`, `-2`, ..., never over another one. All callers hold one lock.
 
     Returns:
         Its new name; None where it is absent.
@@ -236,6 +238,6 @@ def quarantine(path: Path, target: Path) -> Path | None:
         return None
     except OSError as error:
         raise FathomError(
-            f"cannot move the damaged {path} to {target.parent}: {error.strerror}. Give permission"
+            f"cannot move the damaged {path} to {target.parent}: {error.strerror}. Fix the permission"
         ) from None
     return numbered

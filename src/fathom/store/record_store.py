@@ -1,7 +1,7 @@
-"""A shelf: a folder of checked records that are written once.
+"""Record store: a folder of checked records that are written once.
 
-Looking moves nothing: a damaged record counts as absent, with a warning. It goes to quarantine when its work has been
-done again and is put in its place, so only those who compute mend anything.
+Reading moves nothing: a damaged record counts as absent, with a warning. It moves to quarantine when its result is
+computed again and put in its place, so only processes that compute repair a store.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from fathom.core.records import FathomError, digest
 from fathom.store import atomic_files
 
 Record = tuple[dict[str, Any], dict[str, Any]]  # (content, clock)
-LOCKS = ".locks"  # folder of locks and marks
+LOCKS = ".locks"  # folder of locks and markers
 
 
 class RecordStore:
@@ -33,10 +33,10 @@ class RecordStore:
         return self.root / f"{name}.json"
 
     def put(self, name: str, content: Mapping[str, Any], clock: Mapping[str, Any] | None = None) -> None:
-        """Commit a record. One that is there already stays if it says the same, and makes room if it is damaged.
+        """Commit a record. One that is there already stays if its content is equal, and is replaced if it is damaged.
 
         Raises:
-            FathomError: A record with another content is there.
+            FathomError: A sound record with another content is there.
         """
         path, data = self.path(name), atomic_files.pack_record(content, clock or {})
         while True:
@@ -51,7 +51,7 @@ class RecordStore:
             else:
                 raise FathomError(
                     f"{path} holds another result than the one just computed. The machine, its threads or a package "
-                    "changed under this study, or a file was edited; compare them before going on"
+                    "changed during this study, or a file was edited; compare them before you continue"
                 )
 
     def get(self, name: str) -> Record | None:
@@ -68,7 +68,7 @@ class RecordStore:
         return {name: record for name, record in found.items() if record}
 
     def put_tensors(self, name: str, tensors: Mapping[str, Any]) -> str:
-        """Write arrays as safetensors beside a record of the same name, before that record is committed.
+        """Write arrays as safetensors next to a record of the same name, before that record is committed.
 
         Returns:
             The SHA-256 of the file, for the record: a file without a record, or with another hash, does not count.
@@ -80,10 +80,10 @@ class RecordStore:
         return hashlib.sha256(data).hexdigest()
 
     def get_tensors(self, name: str, sha256: str) -> dict[str, Any] | None:
-        """The arrays that `put_tensors` wrote; None where the file is absent or damaged.
+        """Read the arrays that `put_tensors` wrote; None where the file is absent or damaged.
 
-        Only those who go on to compute ask for arrays, so damage is mended here: arrays and record go to quarantine,
-        and the job whose result they are is open again.
+        Only a process that is about to compute reads arrays, so damage is repaired here: arrays and record move to
+        quarantine, and their job is open again.
         """
         from safetensors.numpy import load
 
@@ -92,7 +92,7 @@ class RecordStore:
             return dict(load(data))
 
         def damage() -> str:
-            # Nothing is wrong any more where another process has opened the job again, or done it.
+            # No damage any more if another process has meanwhile removed the record, or done the job again.
             record, _ = atomic_files.try_read(self.path(name))
             concerns = record is not None and sha256 in record[0].values()
             return "SHA-256 of its arrays differs" if concerns and not _checked(path, sha256) else ""
@@ -101,23 +101,23 @@ class RecordStore:
         return None
 
     def lock(self, name: str, *, wait: bool = False) -> AbstractContextManager[bool]:
-        """Hold the lock of a task; yields whether it was had. The lock of a process that died is free again."""
+        """Hold the lock of a job; yields whether it was acquired. The lock of a dead process is free again."""
         return atomic_files.lock(self.root / LOCKS / f"{name.replace('/', '-')}.lock", wait=wait)
 
     def marker_path(self, name: str, session: str) -> Path:
-        """The file that says that a session is at a task, made and removed by who holds the task's lock."""
+        """The file that marks an attempt of a session at a job, made and removed by the holder of the job's lock."""
         return self.root / LOCKS / f"{name.replace('/', '-')}.{session}"
 
     def clean(self) -> None:
-        """Remove temporary files and marks that dead processes of this machine left, and locks that nobody holds."""
+        """Remove temporary files and markers of dead processes of this machine, and locks that nobody holds."""
         atomic_files.clean(self.root)
         atomic_files.clean_locks(self.root / LOCKS)
 
     # --------------------------------------------------------------------------------------------------- damage
 
     def warn(self, name: str, reason: str) -> None:
-        """Say that a record is damaged."""
-        text = f"{self.path(name)}: {reason}; it counts as absent; its work will be done again by the same `fathom run`"
+        """Warn that a record is damaged."""
+        text = f"{self.path(name)}: {reason}; it counts as absent; the same `fathom run` computes it again"
         warnings.warn(text, atomic_files.DamageWarning, stacklevel=3)
 
     def quarantine(self, name: str, damage: Callable[[], str], *more: str) -> None:
@@ -125,8 +125,9 @@ class RecordStore:
 
         Args:
             name: The record.
-            damage: Says what is wrong now, empty where nothing is. Asked again under the lock that all who move
-                anything hold: another process may have moved the damaged record, and even put the good one there.
+            damage: Returns the damage that is there now, or an empty text. Called again under the lock that every
+                process holds while it moves files: another one may have moved the damaged record just now, and
+                even have put the good one there.
             more: Endings such as `.safetensors`.
         """
         if not damage():
@@ -137,7 +138,7 @@ class RecordStore:
             for ending in (*more, ".json"):  # the record last: once it is gone, its job may begin again
                 path, target = self.root / f"{name}{ending}", self.root / "quarantine" / name.replace("/", "-")
                 if moved := atomic_files.quarantine(path, target.with_name(target.name + ending)):
-                    text = f"{path}: {reason}; moved to {moved}, its work will be done again"
+                    text = f"{path}: {reason}; moved to {moved}, it is computed again"
                     warnings.warn(text, atomic_files.DamageWarning, stacklevel=3)
 
 

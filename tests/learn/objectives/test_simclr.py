@@ -1,4 +1,4 @@
-"""SimCLR: the loss against its formula, mini-batches, a training that goes on where it was stopped."""
+"""SimCLR: the loss against its formula, mini-batches, a training that resumes."""
 
 import math
 from collections.abc import Callable

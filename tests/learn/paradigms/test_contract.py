@@ -12,7 +12,7 @@ from fathom.registry.registry import index
 from fathom.testing import check_paradigm, paradigm_findings
 
 BUILT_IN = [name for name in index()["paradigm"] if "/" not in name]
-SHORT = {  # call-strings of seconds; a paradigm that is not here is checked as it comes
+SHORT = {  # spec strings of seconds; a paradigm that is not here is checked as it comes
     "standard": ["standard(recipe=short, epochs=2)"],
     "self-sl": [
         "self-sl(recipe=short, pretrain_epochs=2, epochs=1)",

@@ -1,4 +1,4 @@
-"""The paradigm: it learns from the pool, repeats itself, goes on where it was killed, and bears the edges."""
+"""The paradigm: it learns from the pool, repeats itself, resumes where it was killed, and bears the edges."""
 
 import dataclasses
 import math
@@ -14,7 +14,7 @@ from fathom.learn import build_paradigm
 from fathom.learn.augment.families import Augmentation
 from fathom.learn.objectives.fixmatch import FixMatch
 from fathom.learn.paradigms import semi_sl
-from fathom.learn.paradigms.semi_sl import SHOWN, SemiSL, _shown
+from fathom.learn.paradigms.semi_sl import CURVE_POINTS, SemiSL, _diagnostics
 from fathom.learn.task import Checkpointer, Classifier, Paradigm
 from fathom.registry.registry import index
 
@@ -133,30 +133,30 @@ def test_what_a_reader_sees(alignment: str):
     task, _ = digits(40, v=50)
     task = dataclasses.replace(task, labels=task.labels.clamp(max=8))
     classifier = dataclasses.replace(QUICK, distribution_alignment=alignment).fit(task, HP, None, Streams(0))
-    shown = classifier.diagnostics
-    assert shown["threshold"] == 0.3
-    assert shown["epochs"] == [0, 1, 2]
-    assert len(shown["mask_rate"]) == 3
-    assert all(0 <= rate <= 1 for rate in shown["mask_rate"])
-    assert sum(shown["marginals"]) == pytest.approx(1, abs=1e-5)
-    assert len(shown["marginals"]) == 10
+    found = classifier.diagnostics
+    assert found["threshold"] == 0.3
+    assert found["epochs"] == [0, 1, 2]
+    assert len(found["mask_rate"]) == 3
+    assert all(0 <= rate <= 1 for rate in found["mask_rate"])
+    assert sum(found["marginals"]) == pytest.approx(1, abs=1e-5)
+    assert len(found["marginals"]) == 10
     if alignment == "off":
-        assert shown["target"] is None
+        assert found["target"] is None
     else:
-        assert sum(shown["target"]) == pytest.approx(1, abs=1e-5)
-        assert shown["target"][9] == pytest.approx(0.1 if alignment == "uniform" else 0)
-    assert shown["mask_rate"] == [row["mask_rate"] for row in classifier.history]
+        assert sum(found["target"]) == pytest.approx(1, abs=1e-5)
+        assert found["target"][9] == pytest.approx(0.1 if alignment == "uniform" else 0)
+    assert found["mask_rate"] == [row["mask_rate"] for row in classifier.history]
     assert all(0 <= row["guess_entropy"] <= math.log(10) + 1e-4 for row in classifier.history)
 
 
 @pytest.mark.parametrize("epochs", [1, 49, 50, 51, 200, 1001])
 def test_a_long_curve_is_thinned_and_ends_with_the_last_epoch(epochs: int):
     history = [{"epoch": float(i), "mask_rate": i / epochs} for i in range(epochs)]
-    shown = _shown(history, torch.full((2,), 0.5), None, 0.95)
-    assert min(epochs, SHOWN // 2) <= len(shown["epochs"]) <= SHOWN
-    assert shown["epochs"][-1] == epochs - 1
-    assert shown["mask_rate"] == [i / epochs for i in shown["epochs"]]
-    assert len({b - a for a, b in zip(shown["epochs"], shown["epochs"][1:], strict=False)}) <= 1
+    found = _diagnostics(history, torch.full((2,), 0.5), None, 0.95)
+    assert min(epochs, CURVE_POINTS // 2) <= len(found["epochs"]) <= CURVE_POINTS
+    assert found["epochs"][-1] == epochs - 1
+    assert found["mask_rate"] == [i / epochs for i in found["epochs"]]
+    assert len({b - a for a, b in zip(found["epochs"], found["epochs"][1:], strict=False)}) <= 1
 
 
 @pytest.mark.parametrize("imbalance", ["auto", "oversample", "weighted", "none"])

@@ -1,4 +1,4 @@
-"""The loop: against a plain one, what it keeps, and that it goes on where it was."""
+"""The loop: against a plain one, what it keeps, and that it resumes."""
 
 import json
 import math

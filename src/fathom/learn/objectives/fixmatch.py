@@ -120,7 +120,7 @@ class FixMatch(Objective):
         self.take, self.labels = make_reader(task.images), task.labels
         self.take_unlabeled, self.unlabeled = make_reader(pool), len(pool)
         self.sizes = (sizes[0], guessing.mu * sizes[0])
-        counted = task.labels.cpu()
+        counted = task.labels.cpu()  # samples are drawn on the CPU, in one order for all devices
         self.draw = oversampling_weights(counted, task.num_classes) if imbalance == "oversample" else None
         weights = class_weights(counted, task.num_classes) * len(counted)
         self.class_weights = weights.float().to(self.device) if imbalance == "weighted" else None
@@ -160,7 +160,7 @@ class FixMatch(Objective):
         with autocast(self.device, self.precision):
             logits = self.network(x, *keep)
         labeled, weak, strong = torch.split(logits.float(), [b, u, u])
-        guesses = self.pseudo_label(weak.detach())
+        guesses = self.pseudo_label(weak.detach())  # a target: no gradient flows through the weak views
         unlabeled, rate = unlabeled_loss(guesses, strong, self.guessing.threshold)
         self.sums += torch.cat((guesses.mean(0), rate.detach().view(1)))
         return cross_entropy(labeled, labels, self.class_weights) + self.guessing.lambda_u * unlabeled
@@ -176,6 +176,7 @@ class FixMatch(Objective):
         probs = (logits / self.guessing.temperature).softmax(1)
         if self.target is None:
             return probs
+        # A ring of tensors on the device and `index_copy_`: a CUDA graph replays this with `seen` as it is then.
         self.recent.index_copy_(0, self.seen % MEMORY, probs.mean(0, keepdim=True))
         self.seen += 1
         return align(probs, self.target, self.recent.sum(0) / self.seen.clamp(max=MEMORY))

@@ -143,6 +143,7 @@ def nt_xent(z: Float[Tensor, "v d"], temperature: float) -> Float[Tensor, ""]:
     pairs, rest = divmod(len(z), 2)
     if rest or pairs < 2:
         raise FathomError(f"NT-Xent compares two or more pairs of views; got {len(z)} views")
+    # In float32: at a temperature of 0.1 exponents reach 10, where half precision has three digits left.
     z = functional.normalize(z.float() if z.dtype in (torch.float16, torch.bfloat16) else z)
     similarity = (z @ z.T) / temperature
     similarity = similarity.masked_fill(torch.eye(len(z), dtype=torch.bool, device=z.device), float("-inf"))
@@ -202,7 +203,7 @@ def projecting_network(name: str, unlabeled: Unlabeled, stream: Stream) -> Netwo
     """
     size = _augmentation(unlabeled).output_size(unlabeled.images.size)
     network = build_network(name, size, PROJECTION, 0.0, stream, unlabeled.images.device, hidden=-1)
-    nn.init.zeros_(network.head.bias).requires_grad_(False)
+    nn.init.zeros_(network.head.bias).requires_grad_(False)  # a layer without bias, in the shape of `Network`
     return network
 
 

@@ -216,8 +216,9 @@ class Frozen:
         precision = str(hparams.get("precision", "fp32"))  # a head is too small to be faster in bfloat16
         network = self._network(task, dropout, streams("init"))
         sizes = batch_sizes(max(len(task.labels), plan.epoch_size), plan.batch_size, "merge")
-        # HPs are chosen on the starting budget and kept, and a prior does not grow with the data: with all labels of
-        # CIFAR-10 the decay that is best for 50 would cost four points of accuracy (docs/log.md).
+        # HPs are chosen on the starting budget and kept, and a prior does not grow with the data. The best decay for
+        # CIFAR-10 was 0.3 with 500 labels, 0.1 with 5,000 and 0.03 with 18,000: constant against the sum of losses.
+        # With one decay for all budgets, 45,000 labels (78.8 %) were worse than 18,000 with their own (82 %).
         share = plan.epoch_size / max(len(task.labels), plan.epoch_size)
         lr, weight_decay = float(hparams["lr"]), float(hparams["weight_decay"]) * share
         how = Optimization(lr, weight_decay, plan.epochs, momentum=plan.momentum, precision=precision)

@@ -78,7 +78,7 @@ class ImageParadigm(recipe.NoBackbone):
     def resolved(self: P) -> P:
         """A copy with the fields of a short recipe written out, wherever a field still has the study's value.
 
-        A field that is given with the study's value cannot be told from one that is left out: a spec string holds only
+        A field that is given with the study's value looks like one that is left out: a spec string holds only
         what differs from the default, so that one variation has one name. `recipe_name` names what is trained.
         """
         if self.recipe == "study":

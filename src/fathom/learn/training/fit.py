@@ -193,8 +193,10 @@ class TrainingRun:
             raise RuntimeError(f"an epoch of {steps} steps gave {len(seen)} losses")
         row = close_epoch(epoch, seen, self.plain, self.objective.numbers(), self._validate)
         self.history.append({"epoch": float(epoch), "lr": lr, **row})
+        # Weights can be finite while logits overflow; argmax would still give such an epoch a score.
         if self._keeps_best and math.isfinite(row["val_loss"]) and row["val_score"] > self.best_score:
             self.best_score = row["val_score"]
+            # Clones, since the next epoch writes into the tensors of the state dictionary.
             self.best = {name: t.clone() for name, t in self.evaluated.state_dict().items()}
 
     @property
@@ -251,7 +253,7 @@ class TrainingRun:
             if self.average is not None:
                 self.average.load_state_dict(parts["average"])
             for part, tensors in (("objective", self.objective.buffers()), ("momentum", dict(self._momenta()))):
-                for name, tensor in tensors.items():
+                for name, tensor in tensors.items():  # in place: a recorded step reads these very tensors
                     tensor.copy_(parts[part][name])
             if self.plain.scaler is not None:
                 self.plain.scaler.load_state_dict(words["scaler"])
