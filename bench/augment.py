@@ -1,4 +1,4 @@
-"""Images a second of one CPU thread: batched augmentation against Pillow and torchvision, image by image.
+"""Images per second of one CPU thread: batched augmentation against Pillow and torchvision, image by image.
 
     python bench/augment.py [--images 2048] [--repeats 3]
 

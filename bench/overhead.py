@@ -1,4 +1,4 @@
-"""What the framework itself costs: the share of a study's time in which nothing is trained, tested or queried.
+"""The cost of the framework itself: the share of a study's time in which nothing is trained, tested or queried.
 
     python bench/overhead.py                          # quickstart, one dataset and seed; in this process, then 1 worker
     python bench/overhead.py --study quickstart       # the whole of it

@@ -54,7 +54,7 @@ class Row:
 
 @dataclass
 class Contest:
-    """The same work by several: ours first."""
+    """One task done by several implementations, ours first."""
 
     method: str
     view: PoolView

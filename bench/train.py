@@ -1,4 +1,4 @@
-"""Images a second of training: our loop, a reference-style loop, and an expert's plain PyTorch loop.
+"""Images per second of training: our loop, a reference-style loop, and an expert's plain PyTorch loop.
 
     python bench/train.py                                    # small network, CPU, about two minutes
     python bench/train.py --device cuda --network resnet18   # the study's mini-batches
@@ -59,7 +59,7 @@ Epoch = Callable[[int], None]
 
 @dataclass
 class Row:
-    """What was measured of one recipe. Rates: images (views) through the network a second."""
+    """Measurements of one recipe. Rates: images (views) through the network per second."""
 
     recipe: str
     batch: int

@@ -9,26 +9,10 @@ import pytest
 from fathom.cli import app
 
 ROOT = Path(__file__).parents[1]
+LOG = ROOT / "docs" / "log.md"  # what was written about earlier versions stays as it is
 
 # Folders and files under the check, relative to the repository.
-ROOMS = [
-    "src/fathom/__init__.py",
-    "src/fathom/api",
-    "src/fathom/cli",
-    "src/fathom/core",
-    "src/fathom/estimate",
-    "src/fathom/machine",
-    "src/fathom/registry",
-    "src/fathom/testing",
-    "docs/cli.md",
-    "tests/cli",
-    "tests/core",
-    "tests/estimate",
-    "tests/machine",
-    "tests/registry",
-    "tests/test_api.py",
-    "tests/test_house.py",
-]
+ROOMS = ["src", "docs", "bench", "examples", "tools", "README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"]
 
 # Word or phrase -> what to write. A pattern is matched in any case, at word boundaries.
 WORDS = {
@@ -60,7 +44,7 @@ WORDS = {
     r"in the place of": "instead of",
     r"where it is no\b": "if it is not a",
     r"cannot be told": "cannot be decided",
-    r"hitherto|thereof|wherein|whereupon|lest|betrays?|alike": "a plain word",
+    r"hitherto|thereof|wherein|whereupon|lest|betrays?": "a plain word",
 }
 
 # Identifiers that were renamed to the field's own words, as whole words of the code.
@@ -78,7 +62,7 @@ def files() -> list[Path]:
         path = ROOT / room
         found += sorted(path.rglob("*")) if path.is_dir() else [path]
     suffixes = {".py", ".md", ".toml", ".j2"}
-    return [path for path in found if path.is_file() and path.suffix in suffixes and path != Path(__file__)]
+    return [path for path in found if path.is_file() and path.suffix in suffixes and path not in (Path(__file__), LOG)]
 
 
 @pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(ROOT)))

@@ -44,7 +44,7 @@ def table(records: Iterable[Mapping[str, Any]], sizes: Mapping[str, int]) -> str
 
 
 def survivors(records: Iterable[Mapping[str, Any]]) -> str:
-    """What survived: place, change, and what is known about it."""
+    """The survivors: place, change, and what is known about each."""
     return "\n".join(
         f"{r['file']}:{r['line']}  {r['before']!r} -> {r['after']!r}  [{r['outcome']}, {r['tests']} tests]"
         for r in sorted(records, key=lambda r: (r["file"], r["line"]))

@@ -1,4 +1,4 @@
-"""How a classifier is trained on what is labeled: networks, augmentation, the training loop, the paradigms."""
+"""Training of a classifier on the labeled samples: networks, augmentation, the training loop, the paradigms."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -41,7 +41,7 @@ class Rechecked:
 
     @property
     def sound(self) -> bool:
-        """Whether every outcome equals the committed result, and nothing is damaged."""
+        """True if every outcome equals the committed result and nothing is damaged."""
         return not self.damaged and all(outcome.same for outcome in self.outcomes)
 
     def _repr_html_(self) -> str:

@@ -45,7 +45,7 @@ from fathom.store import atomic_files
 from fathom.store.record_store import LOCKS, Record, RecordStore
 
 WORK = ".work"  # folder of the checkpoints of long jobs (see `protocol.checkpoint`)
-RECENT_SECONDS = 60.0  # without a word from a job, after which it does not count as in progress
+RECENT_SECONDS = 60.0  # without news from a job, after which it does not count as in progress
 
 
 class Store(RecordStore):

@@ -133,7 +133,7 @@ class FeatureSource:
 
 
 class Rounding:
-    """What is lost where features are kept in fewer bits, measured on the first images.
+    """The loss of precision when features are kept in fewer bits, measured on the first images.
 
     Features far from 0 that hardly differ between images, or tiny ones, come out of float16 as noise or zeros. (What
     is too large for it becomes infinite, and is found where features are kept.)

@@ -154,7 +154,7 @@ class SemiSL(ImageParadigm, recipe.NoPretraining):
         return TrainedClassifier(network, plain, score, history, found | notes)
 
     def benchmark_copy(self, images: int) -> "SemiSL":
-        """The same recipe cut down to one epoch of about `images` views, for measuring speed."""
+        """A copy of the recipe, cut down to one epoch of about `images` views, for measuring speed."""
         plan = self.resolved()
         batch = min(plan.batch_size, max(1, images // plan._views(1)))
         return plan.replaced(epochs=1, steps=max(1, images // plan._views(batch)), batch_size=batch, warmup=0)
