@@ -277,7 +277,7 @@ def huge(options: argparse.Namespace) -> Iterator[Row]:
 
 
 def machine(options: argparse.Namespace) -> dict[str, str]:
-    """What the figures depend on."""
+    """The settings that the figures depend on."""
     info = Path("/proc/cpuinfo")
     models = (
         [line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line]

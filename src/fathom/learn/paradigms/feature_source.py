@@ -68,7 +68,7 @@ class FeatureSource:
 
     @cached_property
     def encoder(self) -> SelfSL | None:
-        """What prepares an encoder of ours; None for another backbone."""
+        """Pre-training recipe of an encoder trained here; None for another backbone."""
         if self.name not in ENCODERS:
             return None
         changes: dict[str, Any] = {"pretrain_lr": self.pretrain_lr, "pretrain_precision": self.pretrain_precision}
