@@ -178,6 +178,7 @@ def test_a_broken_table_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     )
     (tmp_path / "regimes.csv").write_text(text)
     monkeypatch.setattr(tables, "LITERATURE", tmp_path)
+    tables._rows.cache_clear()
     with pytest.raises(FathomError, match=r"regimes\.csv, line 2: .*many"):
         list(tables._rows("regimes", tables.PublishedRegime))
 

@@ -9,21 +9,6 @@ from fathom.api.compute import PlanOptions, plan, recheck, run
 from fathom.api.read import audit, audit_literature, compare, count_rounds, freeze, register, report, status, table
 
 __all__ = [
-    "Audit",
-    "Freeze",
-    "PlanOptions",
-    "StudyComparison",
-    "StudyStatus",
-    "audit",
-    "audit_literature",
-    "compare",
-    "count_rounds",
-    "freeze",
-    "plan",
-    "recheck",
-    "register",
-    "report",
-    "run",
-    "status",
-    "table",
-]
+    "Audit", "Freeze", "PlanOptions", "StudyComparison", "StudyStatus", "audit", "audit_literature", "compare",
+    "count_rounds", "freeze", "plan", "recheck", "register", "report", "run", "status", "table",
+]  # fmt: skip

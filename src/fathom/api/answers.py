@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fathom.audit.rules import Finding
 from fathom.core.html import html_table
-from fathom.core.records import Setting
+from fathom.core.records import Setting, grouped
 
 if TYPE_CHECKING:
     from fathom.engine.status import Status
@@ -50,10 +50,8 @@ class StudyStatus:
     def cells(self) -> list[tuple[str, ...]]:
         """One row per setting and query method: dataset, regime, paradigm, query, `done/total` rounds by seed."""
         axes = ("dataset", "regime", "paradigm", "query")
-        rounds: dict[tuple[str, ...], list[str]] = {}
-        for row in self.runs:
-            rounds.setdefault(tuple(row[a] for a in axes), []).append(f"{row['rounds']}/{row['of'] or '?'}")
-        return [(*cell, "  ".join(done)) for cell, done in rounds.items()]
+        counts = [(tuple(row[a] for a in axes), f"{row['rounds']}/{row['of'] or '?'}") for row in self.runs]
+        return [(*cell, "  ".join(done)) for cell, done in grouped(counts).items()]
 
     def _repr_html_(self) -> str:
         caption = f"{self.study}: {self.complete} of {len(self.runs)} runs complete, {len(self.failures)} failures"

@@ -7,13 +7,8 @@ from fathom.audit import integrity, pitfalls
 from fathom.audit.rules import PREDICATES, Finding, rules
 from fathom.results.results import StudyResults
 
-__all__ = [
-    "audit",
-    "audit_results",
-    "failed",
-    "integrity",
-    "pitfalls",
-]  # importing the last two registers their predicates
+# Importing the last two registers their predicates.
+__all__ = ["audit", "audit_results", "failed", "integrity", "pitfalls"]
 
 
 def audit(out: str | Path) -> list[Finding]:

@@ -69,8 +69,7 @@ class PublishedAudit:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        own = {"name": self.name, "title": self.title, "source": self.source, "reference": self.reference}
-        return {**own, "findings": [f.to_json() for f in self.findings]}
+        return {**vars(self), "findings": [f.to_json() for f in self.findings]}
 
 
 def built_in() -> list[str]:
@@ -127,9 +126,7 @@ def _explain(item: Any) -> str:
     if kind == "extra_forbidden":
         return f"{key}: unknown key. {suggest(str(place[-1]), (_Cell if len(place) > 1 else _File).model_fields)}"
     if kind == "missing":
-        return (
-            f"{key}: missing; expected a text" if place[-1] != "verdict" else f"{key}: missing; expected {_verdicts()}"
-        )
+        return f"{key}: missing; expected {_verdicts() if place[-1] == 'verdict' else 'a text'}"
     if place[-1] == "verdict":
         return f"{key}: expected {_verdicts()}; got {given!r}"
     if key == "name":

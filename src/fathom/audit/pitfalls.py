@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from fathom.audit.rules import Verdict, predicate
-from fathom.core.records import LabelRegime, Setting, unique
+from fathom.core.records import LabelRegime, Setting, grouped, unique
 from fathom.core.text import plural
 from fathom.design.freeze import ROLL_OUT, role_of
 from fathom.results.classifiers import listed
@@ -65,11 +65,10 @@ def check_query_sizes(r: StudyResults) -> Answer:
     verdict, evidence = _varied(r, "query sizes", lambda regime: regime.query_size)
     if verdict == "unknown":
         return verdict, evidence
-    sizes: dict[tuple[str, int], set[int]] = {}
-    for setting in begun(r):
-        if (regime := r.regime(setting)) and regime.rounds > 1:
-            sizes.setdefault((setting.dataset, regime.start), set()).add(regime.query_size)
-    fixed = [f"{r.names.dataset[name]} from {start} labels" for (name, start), found in sizes.items() if len(found) > 1]
+    regimes = [(s.dataset, regime) for s in begun(r) if (regime := r.regime(s)) and regime.rounds > 1]
+    sizes = grouped(((name, regime.start), regime.query_size) for name, regime in regimes)
+    several = [key for key, found in sizes.items() if len(set(found)) > 1]
+    fixed = [f"{r.names.dataset[name]} from {start} labels" for name, start in several]
     return verdict, f"{evidence}; varied at one starting budget: {_or_none(fixed)}"
 
 
@@ -79,16 +78,16 @@ def configuration(r: StudyResults) -> Answer:
     settings = begun(r)
     if not settings:
         return NOTHING
-    known = [s for s in settings if s in r.hparams and r.regime(s)]
+    known = {s: regime for s in settings if s in r.hparams and (regime := r.regime(s))}
     if not known:
         return "unknown", "no HP choice is recorded"
     sizes = {s: len(r.hparams[s].get("table", ())) for s in known}
-    chosen = [s for s in known if sizes[s] > 1 and _held_out(r.regime(s))]
+    chosen = [s for s, regime in known.items() if sizes[s] > 1 and regime.val_size > 0]
     recipes = unique(str(r.hparams[s]["recipe"]) for s in chosen if r.hparams[s].get("recipe", "study") != "study")
     evidence = f"HPs chosen on a validation set in {len(chosen)} of {plural(len(settings), 'setting')}"
     if chosen:
-        held = unique(regime.val_size for s in chosen if (regime := r.regime(s)))
-        evidence += f", among {_numbers(sizes[s] for s in chosen)} configurations; validation labels: {_numbers(held)}"
+        held = _numbers(known[s].val_size for s in chosen)
+        evidence += f", among {_numbers(sizes[s] for s in chosen)} configurations; validation labels: {held}"
     if recipes:
         evidence += f"; shortened recipe: {listed(recipes)}"
     if not chosen:
@@ -99,9 +98,7 @@ def configuration(r: StudyResults) -> Answer:
 @predicate("P5")
 def check_paradigms(r: StudyResults) -> Answer:
     """Standard, self-supervised and semi-supervised training on every dataset."""
-    found: dict[str, list[str]] = {}
-    for dataset, _, paradigm in begun(r):
-        found.setdefault(dataset, []).append(paradigm.split("(")[0])
+    found = grouped((dataset, paradigm.split("(")[0]) for dataset, _, paradigm in begun(r))
     if not found:
         return NOTHING
     evidence = "; ".join(f"{r.names.dataset[name]}: {', '.join(unique(ways))}" for name, ways in found.items())
@@ -125,10 +122,6 @@ def _varied(r: StudyResults, what: str, of: Callable[[LabelRegime], int]) -> Ans
     if all(len(values) >= 3 for values in found.values()):
         return "pass", evidence
     return ("partly" if any(len(values) >= 2 for values in found.values()) else "fail"), evidence
-
-
-def _held_out(regime: LabelRegime | None) -> bool:
-    return regime is not None and regime.val_size > 0
 
 
 def _numbers(values: Iterable[int]) -> str:

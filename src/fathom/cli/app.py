@@ -36,25 +36,15 @@ Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", help="Pri
 Out = Parameter(name=["--out", "-o"])
 AtLeast0 = Parameter(validator=validators.Number(gte=0))
 AtLeast1 = Parameter(validator=validators.Number(gte=1))
-Plugins = Annotated[
-    tuple[Path, ...],
-    Parameter(
-        name="--plugin",
-        negative="",
-        show_default=False,
-        help="Python file that registers your query methods, datasets or paradigms.",
-    ),
-]
-Only = Annotated[
-    tuple[str, ...],
-    Parameter(
-        name="--only",
-        negative="",
-        show_default=False,
-        help="Run only these: dataset=cifar10,regime=low; also paradigm=, query=, seed=. Several values of one axis: "
-        "seed=0+1, or --only again.",
-    ),
-]
+Repeatable = Parameter(negative="", show_default=False)
+PluginName = Parameter(name="--plugin", help="Python file that registers your query methods, datasets or paradigms.")
+Plugins = Annotated[tuple[Path, ...], Repeatable, PluginName]
+OnlyName = Parameter(
+    name="--only",
+    help="Run only these: dataset=cifar10,regime=low; also paradigm=, query=, seed=. Several values of one axis: "
+    "seed=0+1, or --only again.",
+)
+Only = Annotated[tuple[str, ...], Repeatable, OnlyName]
 
 
 @dataclass(frozen=True)

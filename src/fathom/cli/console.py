@@ -49,9 +49,8 @@ def show_members(members: list[registry.Entry], as_json: bool) -> None:
         print_json([{**member_row(entry), "doc": entry.doc} for entry in members])
         return
     for entry in members:
-        out.print(
-            f"[bold]{entry.kind} [cyan]{entry.name}[/]  [dim]{escape(str(entry.path))}[/]\n\n{escape(entry.doc)}\n"
-        )
+        out.print(f"[bold]{entry.kind} [cyan]{entry.name}[/]  [dim]{escape(str(entry.path))}[/]\n")
+        out.print(f"{escape(entry.doc)}\n")
         out.print(f"Parameters: {spelled(entry.parameters) or '(none)'}")
 
 
@@ -118,9 +117,8 @@ def print_rechecked(found: "Rechecked") -> None:
     """Print the outcomes of a recheck."""
     for outcome in found.outcomes:
         mark = "[green]same[/]" if outcome.same else "[red]differs[/]"
-        how = (
-            "to the bit" if outcome.bitwise else f"another environment: metrics within {100 * found.tolerance:g} points"
-        )
+        within = f"another environment: metrics within {100 * found.tolerance:g} points"
+        how = "to the bit" if outcome.bitwise else within
         before = ", rechecked before" if outcome.before else ""
         out.print(f"{mark} {escape(outcome.what)} [dim]({how}{before})[/]")
         for text in (*outcome.differences, *outcome.notes):
@@ -153,8 +151,7 @@ def print_status(found: "StudyStatus") -> None:
         out.print(f"in progress: {escape(describe_job(job))}")
     for setting, changes in found.retries.items():
         for change in changes:
-            text = f"run again with {change}, because a training was not finite: {' '.join(setting)}"
-            out.print(escape(text))
+            out.print(escape(f"run again with {change}, because a training was not finite: {' '.join(setting)}"))
     if found.tasks:
         _print_work(found.tasks)
     out.print(f"{found.complete} of {len(found.runs)} runs complete")

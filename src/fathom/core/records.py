@@ -7,9 +7,12 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 
 PROTOCOL = 1  # raised whenever the same RunSpec would give other numbers
 FORMAT = 2  # raised whenever a stored file changes its shape
@@ -247,6 +250,14 @@ def unique(items: Iterable[Any]) -> list[Any]:
     return list(dict.fromkeys(items))
 
 
+def grouped(pairs: Iterable[tuple[K, V]]) -> dict[K, list[V]]:
+    """The values of each key, both in order of first appearance."""
+    found: dict[K, list[V]] = {}
+    for key, value in pairs:
+        found.setdefault(key, []).append(value)
+    return found
+
+
 def run_difference(old: tuple[RunSpec, ...], new: tuple[RunSpec, ...]) -> tuple[list[RunSpec], list[RunSpec]]:
     """(added, removed) runs."""
     return [r for r in new if r not in set(old)], [r for r in old if r not in set(new)]
@@ -263,7 +274,5 @@ def refusal(root: object, old: tuple[RunSpec, ...], new: tuple[RunSpec, ...]) ->
             come = ", ".join(str(v) for v in there if v not in here) or "(none)"
             lines.append(f"  {name}: {gone} -> {come}")
     lines.append(f"  {len(removed)} runs here are not in the new study, {len(added)} new runs are not here")
-    lines.append(
-        "Name a new folder with --out" + ("" if removed else ", or add the new runs to this one with --extend")
-    )
-    return "\n".join(lines)
+    extend = "" if removed else ", or add the new runs to this one with --extend"
+    return "\n".join([*lines, f"Name a new folder with --out{extend}"])

@@ -9,7 +9,8 @@ from typing import Any
 
 from scipy.special import ncfdtr
 
-from fathom.core.records import FathomError, Setting, Study
+from fathom.core.records import FathomError, Study, grouped
+from fathom.core.text import plural
 from fathom.registry.dataset_identity import dataset_identity
 from fathom.stats.differences import SMALLEST_EFFECT
 from fathom.stats.inference import ALPHA, critical_t, minimum_p
@@ -88,7 +89,7 @@ class PowerAnalysis:
             (
                 "smallest p",
                 f"{self.smallest_p:.3g} within a setting ({self.seeds} seeds), {self.smallest_p_across:.3g} across "
-                f"{self.datasets} dataset{'s' if self.datasets != 1 else ''}, exact and two-sided",
+                f"{plural(self.datasets, 'dataset')}, exact and two-sided",
             ),
             (
                 "power",
@@ -107,7 +108,7 @@ class PowerAnalysis:
             )
         if self.seeds and not self.can_reject:
             found.append(
-                f"across {self.datasets} dataset{'s' if self.datasets != 1 else ''} an exact test cannot give p below "
+                f"across {plural(self.datasets, 'dataset')} an exact test cannot give p below "
                 f"{self.smallest_p_across:.3g}: with an exact test this design cannot reject anything; use 6 "
                 "datasets or 6 seeds"
             )
@@ -132,10 +133,8 @@ def proof(study: Study, *, effect: float = SMALLEST_EFFECT, sd: float = SD) -> P
     """
     if not (0 < effect < 1 and 0 < sd < 1):
         raise FathomError(f"effect and sd are fractions between 0 and 1 (a point is .01); got {effect} and {sd}")
-    seeds: dict[Setting, set[int]] = {}
-    for run in study.runs:
-        seeds.setdefault(run.setting, set()).add(run.seed)
-    n = min(map(len, seeds.values()), default=0)
+    seeds = grouped((run.setting, run.seed) for run in study.runs)
+    n = min((len(set(own)) for own in seeds.values()), default=0)
     datasets = len({dataset_identity(run.dataset) for run in study.runs})
     return PowerAnalysis(
         seeds=n,

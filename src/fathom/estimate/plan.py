@@ -155,7 +155,7 @@ def estimate_plan(
             f"no rate is known for {'; '.join(unknown)}, so no time is given; try a stored profile: --profile h200"
         )
     if save_profile:
-        _save(context, speeds, study, save_profile, str(where), measured=probe and not known)
+        _save(context, {} if known else speeds, study, save_profile)
     count = default_workers(where, 1) if workers is None else max(1, workers)  # 0 means this process
     count = 1 if known and workers is None else count
     regimes = {spec: context.split_of(spec).regime for spec in study.runs}
@@ -202,26 +202,17 @@ class _Unwritten(Store):
         return self._records.get(name)
 
 
-def _save(
-    context: WorkerContext,
-    speeds: dict[str, Throughput],
-    study: Study,
-    path: str | Path,
-    device: str,
-    *,
-    measured: bool,
-) -> None:
-    if not measured or not speeds:
+def _save(context: WorkerContext, measured: dict[str, Throughput], study: Study, path: Path) -> None:
+    if not measured:
         raise FathomError(
             "--save-profile needs measured rates, and nothing was measured: leave out --no-probe and --profile, and "
             "name the folder of the datasets with --data"
         )
     rows = {}
     for setting in study.settings:
-        if speed_name(setting) in speeds:
-            side = min(context.dataset(setting.dataset).images.size)
-            rows[parse(setting.paradigm).name, side] = speeds[speed_name(setting)]
-    write_profile(path, f"{_name(torch.device(device))} (measured)", rows)
+        if speed := measured.get(speed_name(setting)):
+            rows[parse(setting.paradigm).name, min(context.dataset(setting.dataset).images.size)] = speed
+    write_profile(path, f"{_name(context.device)} (measured)", rows)
 
 
 def _name(device: torch.device) -> str:

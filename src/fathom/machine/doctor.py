@@ -74,6 +74,10 @@ class DoctorCheck:
     fix: str = ""
 
 
+def _judge(name: str, good: bool, found: str, fix: str, bad: str = "fail") -> DoctorCheck:
+    return DoctorCheck(name, "ok", found) if good else DoctorCheck(name, bad, found, fix)
+
+
 def examine(
     data: str | Path | None = None, out: str | Path = ".", cache: str | Path | None = None
 ) -> list[DoctorCheck]:
@@ -99,9 +103,8 @@ def probe() -> dict[str, Any]:
 
 
 def _python() -> DoctorCheck:
-    fits = sys.version_info >= (3, 11)
     found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
-    return DoctorCheck("python", "ok" if fits else "fail", found, "" if fits else "use Python 3.11 or newer")
+    return _judge("python", sys.version_info >= (3, 11), found, "use Python 3.11 or newer")
 
 
 def _packages() -> Iterator[DoctorCheck]:
@@ -114,16 +117,13 @@ def _packages() -> Iterator[DoctorCheck]:
     names = [match.group() for line in needed if (match := re.match(r"[A-Za-z0-9._-]+", line))]
     absent = [name for name in names if not _version(name)]
     found = f"absent: {', '.join(absent)}" if absent else f"{len(names)} installed"
-    yield DoctorCheck(
-        "packages", "fail" if absent else "ok", found, f"pip install {' '.join(absent)}" if absent else ""
-    )
+    yield _judge("packages", not absent, found, f"pip install {' '.join(absent)}")
 
 
 def _torch(probed: dict[str, Any]) -> Iterator[DoctorCheck]:
     if error := probed.get("torch_error"):
-        yield DoctorCheck(
-            "torch", "fail", error, f'pip install --force-reinstall "torch{_wanted("torch") or ">=2.11"}"'
-        )
+        fix = f'pip install --force-reinstall "torch{_wanted("torch") or ">=2.11"}"'
+        yield DoctorCheck("torch", "fail", error, fix)
         return
     torch, vision = probed["torch"], probed.get("torchvision", "")
     yield DoctorCheck("torch", "ok", torch)
@@ -186,17 +186,16 @@ def _cores(probed: dict[str, Any]) -> DoctorCheck:
 
 
 def _memory() -> DoctorCheck:
-    limits = []
     try:
         lines = [line.split() for line in Path("/proc/meminfo").read_text().splitlines()]
-        limits.append(next(int(words[1]) * 1024 for words in lines if words[0] == "MemAvailable:"))
+        available = next(int(words[1]) * 1024 for words in lines if words[0] == "MemAvailable:")
     except (OSError, StopIteration):
         return DoctorCheck("memory", "ok", "unknown")
     if (limit := _cgroup("memory.max")) and limit[0] != "max":
-        limits.append(int(limit[0]))
-    free = min(limits) / 2**30
-    return DoctorCheck("memory", "ok", f"{free:.1f} GiB") if free >= 2 else DoctorCheck(
-        "memory", "warn", f"{free:.1f} GiB, and a worker needs about 1.5", "--workers 1")  # fmt: skip
+        available = min(available, int(limit[0]))
+    free = available / 2**30
+    needs = "" if free >= 2 else ", and a worker needs about 1.5"
+    return _judge("memory", free >= 2, f"{free:.1f} GiB{needs}", "--workers 1", "warn")
 
 
 def _cgroup(name: str) -> list[str]:
@@ -212,21 +211,17 @@ def _data(data: str | Path | None, cache: str | Path | None) -> Iterator[DoctorC
     if path.is_dir():
         found = [name for name, patterns in FILES.items() if all(any(path.glob(p)) for p in patterns)]
         text = f"{path}: {', '.join(found) or 'no official files'} (digits are built in)"
-        yield DoctorCheck(
-            "data", "ok" if found else "warn", text, "" if found else "name the folder with --data, or use --download"
-        )
+        yield _judge("data", bool(found), text, "name the folder with --data, or use --download", "warn")
     else:
         fix = "name it with --data or FATHOM_DATA, or let fathom run --download create it; digits need none"
         yield DoctorCheck("data", "warn", f"{path} does not exist", fix)
     there = nearest(folder)
     free = shutil.disk_usage(there).free / 2**30
     if os.access(there, os.W_OK):
-        state, fix = ("warn", "free disk space") if free < 10 else ("ok", "")
-        yield DoctorCheck("cache", state, f"{folder}, {free:.1f} GiB free", fix)
+        yield _judge("cache", free >= 10, f"{folder}, {free:.1f} GiB free", "free disk space", "warn")
     else:
-        yield DoctorCheck(
-            "cache", "fail", f"{folder} cannot be written", "name another folder with --cache or FATHOM_CACHE"
-        )
+        fix = "name another folder with --cache or FATHOM_CACHE"
+        yield DoctorCheck("cache", "fail", f"{folder} cannot be written", fix)
 
 
 def _version(name: str) -> str:

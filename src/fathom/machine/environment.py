@@ -141,14 +141,14 @@ def _cpu() -> str:
 
 def _commit() -> str:
     """Commit of the checkout this package runs from; `(modified)` if files differ from it; empty for a wheel."""
-    folder = Path(fathom.__file__).parent
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(Path(fathom.__file__).parent), *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.strip()
+
     try:
-        git = ["git", "-C", str(folder)]
-        tracked = subprocess.run([*git, "ls-files", "__init__.py"], capture_output=True, text=True, timeout=10)
-        if tracked.returncode or not tracked.stdout.strip():
+        if not git("ls-files", "__init__.py"):
             return ""
-        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, timeout=10)
-        dirty = subprocess.run([*git, "status", "--porcelain", "."], capture_output=True, text=True, timeout=10)
-        return head.stdout.strip() + (" (modified)" if dirty.stdout.strip() else "")
+        return git("rev-parse", "--short=12", "HEAD") + (" (modified)" if git("status", "--porcelain", ".") else "")
     except (OSError, subprocess.TimeoutExpired):
         return ""

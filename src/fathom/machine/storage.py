@@ -117,9 +117,8 @@ def _room(there: Path) -> StorageFinding:
 def _kind(there: Path) -> StorageFinding:
     """Kind of the file system, as far as the machine reports it."""
     kind = max(((len(point), kind) for point, kind in _mounts() if there.is_relative_to(point)), default=(0, ""))[1]
-    shared = (
-        "visible to other machines" if kind in NETWORK else "local to this machine: workers elsewhere do not see it"
-    )
+    local = "local to this machine: workers elsewhere do not see it"
+    shared = "visible to other machines" if kind in NETWORK else local
     return ("file system", "ok", f"{kind}, {shared}" if kind else "unknown", "")
 
 

@@ -130,7 +130,7 @@ def _badge(e: Evidence) -> Iterator[ClaimFinding]:
     else:
         yield untested(question, "BADGE is the only method")
     question = f"BADGE's gain above \u2212{POINT} in every setting (no failure mode)"
-    yield nowhere_below(e, question, own, MARGIN)
+    yield nowhere_below(question, own, MARGIN)
 
 
 def _cold_start(e: Evidence) -> Iterator[ClaimFinding]:
@@ -147,7 +147,7 @@ def _self_sl(e: Evidence) -> Iterator[ClaimFinding]:
         e, "mean gain with Self-SL outside the cells that are said to fail (above 0 supports)", _means(others)
     )
     where = "BALD and Entropy on CIFAR-100 low, mid and on MIO-TCD low, Core-Set on MIO-TCD low"
-    yield in_each(e, f"gain in the Self-SL cells that are said to fail ({where}; below 0 supports)", failing, side=-1)
+    yield in_each(f"gain in the Self-SL cells that are said to fail ({where}; below 0 supports)", failing, side=-1)
 
 
 def _query_size(e: Evidence) -> Iterator[ClaimFinding]:
@@ -171,12 +171,12 @@ def _query_size(e: Evidence) -> Iterator[ClaimFinding]:
             where = Setting(setting.dataset, setting.regime, f"at {budget}")
             lifted[where, query] = paired_difference(score, baseline)
     question = "score of BALD at a budget, smaller minus larger query size, CIFAR-100, Self-SL (above 0 supports)"
-    yield in_each(e, question, smaller.pop("bald", {}))
+    yield in_each(question, smaller.pop("bald", {}))
     question = f"score of BALD minus Random's at the smallest query size, above \u2212{POINT}"
-    yield nowhere_below(e, question, lifted if len(own) > 1 else {}, MARGIN)
+    yield nowhere_below(question, lifted if len(own) > 1 else {}, MARGIN)
     rest = {cell: d for found in smaller.values() for cell, d in found.items()}
     question = f"score of the other methods at a budget, smaller minus larger query size, within {POINT}"
-    yield equal_in_each(e, question, rest, MARGIN)
+    yield equal_in_each(question, rest, MARGIN)
 
 
 def _semi_sl(e: Evidence) -> Iterator[ClaimFinding]:
@@ -186,7 +186,7 @@ def _semi_sl(e: Evidence) -> Iterator[ClaimFinding]:
         if counterpart and (setting, BASELINE) in e.areas:
             leads[setting, BASELINE] = (e.areas[setting, BASELINE], e.areas[counterpart, BASELINE])
     on_cifar10 = {cell: paired_difference(*pair) for cell, pair in leads.items() if cell[0].dataset == "cifar10"}
-    yield in_each(e, "Random's area on CIFAR-10, Semi-SL minus Self-SL (above 0 supports)", on_cifar10)
+    yield in_each("Random's area on CIFAR-10, Semi-SL minus Self-SL (above 0 supports)", on_cifar10)
     fading: dict[ClaimCell, Difference] = {}
     for (setting, _), (own, other) in leads.items():
         # Regimes are matched by name: CIFAR-10's mid regime may have another validation set than CIFAR-100's.
@@ -195,13 +195,11 @@ def _semi_sl(e: Evidence) -> Iterator[ClaimFinding]:
         if setting.dataset == "cifar100" and simple:
             # Difference of two differences; seeds of two datasets share nothing, so all four means are independent.
             fading[setting, BASELINE] = contrast([(1.0, simple[0]), (-1.0, simple[1]), (-1.0, own), (1.0, other)])
-    yield in_each(e, "lead of Semi-SL over Self-SL on CIFAR-10 minus that on CIFAR-100 (above 0 supports)", fading)
+    yield in_each("lead of Semi-SL over Self-SL on CIFAR-10 minus that on CIFAR-100 (above 0 supports)", fading)
     starts: dict[ClaimCell, Difference] = {}
     for (setting, query, budget), score in e.points.items():
-        at_start = budget == e.starts.get(setting, budget)
-        if not (
-            query == BASELINE and is_of(setting, paradigm="semi-sl") and setting.dataset in IMBALANCED and at_start
-        ):
+        at_start = query == BASELINE and budget == e.starts.get(setting, budget)
+        if not (at_start and is_of(setting, paradigm="semi-sl") and setting.dataset in IMBALANCED):
             continue
         for (there, q, b), reference in e.points.items():
             same = (there.dataset, there.regime, q, b) == (setting.dataset, setting.regime, query, budget)
@@ -210,7 +208,7 @@ def _semi_sl(e: Evidence) -> Iterator[ClaimFinding]:
     note = "published numbers: test score with weighted loss against validation score with oversampling"
     question = "score at the starting budget on ISIC-2019 and MIO-TCD, Semi-SL minus standard (below 0 supports)"
     ours = any(summary.seeds for summary in e.areas.values())  # published areas come without their seeds
-    yield in_each(e, question, starts, side=-1, note="" if ours else note)
+    yield in_each(question, starts, side=-1, note="" if ours else note)
 
 
 def _counterpart(e: Evidence, setting: Setting, paradigm: str) -> Setting | None:
@@ -235,7 +233,7 @@ def _dip(e: Evidence) -> Iterator[ClaimFinding]:
     question = (
         "Random's score at 7,200 (ISIC-2019) and 7,700 labels (MIO-TCD) minus the mean of the neighboring budgets"
     )
-    yield in_each(e, f"{question}, standard training (below 0 supports)", found, side=-1)
+    yield in_each(f"{question}, standard training (below 0 supports)", found, side=-1)
 
 
 def _means(gains: dict[ClaimCell, Difference]) -> dict[ClaimCell, float]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from fathom.core.records import Setting
+from fathom.core.records import Setting, grouped
 from fathom.published import tables
 from fathom.published.compare import seed_summaries
 from fathom.published.matching import name_of
@@ -83,15 +83,11 @@ def published_evidence() -> Evidence:
         found.sizes[setting], found.starts[setting] = q.query_size, q.start
         found.points[setting, q.query, q.budget] = SeedSummary(q.mean, q.sd, q.n)
     for p in tables.points():
-        if (
-            p.query and p.metric == tables.datasets()[p.dataset].metric and not p.n
-        ):  # a single stored seed has no spread, and a plotted mean is the better estimate
-            found.points.setdefault(
-                (Setting(p.dataset, p.regime, p.paradigm), p.query, p.budget), SeedSummary(p.value, math.nan, 0)
-            )
-    searches: dict[Setting, list[tables.PublishedSearchEntry]] = {}
-    for entry in tables.hp_searches():
-        searches.setdefault(Setting(entry.dataset, entry.regime, entry.paradigm), []).append(entry)
+        # A single stored seed (n > 0) has no spread, and a plotted mean is the better estimate.
+        if p.query and p.metric == tables.datasets()[p.dataset].metric and not p.n:
+            cell = (Setting(p.dataset, p.regime, p.paradigm), p.query, p.budget)
+            found.points.setdefault(cell, SeedSummary(p.value, math.nan, 0))
+    searches = grouped((Setting(a.dataset, a.regime, a.paradigm), a) for a in tables.hp_searches())
     for setting, entries in searches.items():
         # The search trains on the starting set, which all query methods share: its score is Random's at the start.
         best = next((a for a in entries if a.chosen), max(entries, key=lambda a: a.mean))
@@ -126,12 +122,8 @@ def _points(results: StudyResults) -> Iterator[tuple[Setting, str, int, SeedSumm
     for key, rows in results.frame.groupby([*SETTING, "query", "budget"], sort=False):
         dataset, regime, paradigm, query, budget = key
         scores = {int(seed): float(score) for seed, score in zip(rows["seed"], rows["score"], strict=True)}
-        yield (
-            _named(Setting(str(dataset), str(regime), str(paradigm))),
-            str(query),
-            int(str(budget)),
-            SeedSummary.of(scores),
-        )
+        setting = _named(Setting(str(dataset), str(regime), str(paradigm)))
+        yield setting, str(query), int(str(budget)), SeedSummary.of(scores)
 
 
 def _named(setting: Setting) -> Setting:

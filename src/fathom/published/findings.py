@@ -1,13 +1,13 @@
 """Answers to the questions of a claim: an effect with its interval, its evidence, and a verdict by a stated rule."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from fathom.core.records import Setting, unique
+from fathom.core.records import Setting, grouped, unique
 from fathom.published.compare import json_value
 from fathom.published.evidence import Evidence
 from fathom.registry.dataset_identity import dataset_identity
@@ -96,9 +96,7 @@ def between(
     return _by_interval(evidence, question, difference, [*one, *other], 1, note)
 
 
-def in_each(
-    evidence: Evidence, question: str, found: Mapping[ClaimCell, Difference], side: int = 1, note: str = ""
-) -> ClaimFinding:
+def in_each(question: str, found: Mapping[ClaimCell, Difference], side: int = 1, note: str = "") -> ClaimFinding:
     """Test that an effect has a sign in every cell; the reported effect is that of the least favorable cell.
 
     Supported where the 95 % interval of every cell lies on that side: the claim is an intersection of hypotheses, so
@@ -107,20 +105,15 @@ def in_each(
     """
     if not found:
         return untested(question, "no such settings")
-    signed = {cell: side * d.mean for cell, d in found.items()}
-    worst = min(signed, key=lambda cell: signed[cell])
-    rejected = holm([d.p for d in found.values()]) < ALPHA
+    worst = min(found, key=lambda cell: side * found[cell].mean)
     right = [d.low > 0 if side > 0 else d.high < 0 for d in found.values()]
-    wrong = [bool(r) and side * d.mean < 0 for r, d in zip(rejected, found.values(), strict=True)]
-    verdict = SUPPORTED if all(right) else CONTRADICTED if any(wrong) else OPEN
-    on_side = sum(v > 0 for v in signed.values())
+    wrong = any(side * d.mean < 0 for d in _rejected(found))
+    on_side = sum(side * d.mean > 0 for d in found.values())
     counts = f"{on_side} of {len(found)} cells on that side, {sum(right)} of them with their whole interval"
-    return _finding(evidence, question, found[worst], verdict, found, _join(counts, note, _shown(worst)))
+    return _in_cells(question, found, worst, _verdict(all(right), wrong), _join(counts, note))
 
 
-def nowhere_below(
-    evidence: Evidence, question: str, found: Mapping[ClaimCell, Difference], margin: float
-) -> ClaimFinding:
+def nowhere_below(question: str, found: Mapping[ClaimCell, Difference], margin: float) -> ClaimFinding:
     """Test non-inferiority in every cell; the reported effect is that of the lowest cell.
 
     Supported where every 95 % interval lies above minus the margin. Contradicted where a cell differs from zero,
@@ -130,19 +123,14 @@ def nowhere_below(
     if not found:
         return untested(question, "no such settings")
     worst = min(found, key=lambda cell: found[cell].mean)
-    rejected = holm([d.p for d in found.values()]) < ALPHA
-    below = [bool(r) and d.mean < 0 for r, d in zip(rejected, found.values(), strict=True)]
-    failing = [significant and d.high < -margin for significant, d in zip(below, found.values(), strict=True)]
-    safe = [d.low > -margin for d in found.values()]
-    verdict = SUPPORTED if all(safe) else CONTRADICTED if any(failing) else OPEN
+    below = [d for d in _rejected(found) if d.mean < 0]
+    verdict = _verdict(all(d.low > -margin for d in found.values()), any(d.high < -margin for d in below))
     lower = sum(d.mean < 0 for d in found.values())
-    counts = f"{lower} of {len(found)} cells below zero, {sum(below)} of them significantly (Holm)"
-    return _finding(evidence, question, found[worst], verdict, found, _join(counts, _shown(worst)))
+    counts = f"{lower} of {len(found)} cells below zero, {len(below)} of them significantly (Holm)"
+    return _in_cells(question, found, worst, verdict, counts)
 
 
-def equal_in_each(
-    evidence: Evidence, question: str, found: Mapping[ClaimCell, Difference], margin: float
-) -> ClaimFinding:
+def equal_in_each(question: str, found: Mapping[ClaimCell, Difference], margin: float) -> ClaimFinding:
     """Test equivalence in every cell (two one-sided tests); the reported effect is that farthest from zero.
 
     Contradicted where a cell differs from zero, Holm-corrected over the cells, and its whole interval lies outside
@@ -151,53 +139,53 @@ def equal_in_each(
     if not found:
         return untested(question, "no such settings")
     worst = max(found, key=lambda cell: abs(found[cell].mean))
-    rejected = holm([d.p for d in found.values()]) < ALPHA
-    apart = [d.low > margin or d.high < -margin for d in found.values()]
-    outside = [bool(r) and far for r, far in zip(rejected, apart, strict=True)]
+    outside = any(d.low > margin or d.high < -margin for d in _rejected(found))
     same = [d.within(margin) for d in found.values()]
-    verdict = SUPPORTED if all(same) else CONTRADICTED if any(outside) else OPEN
     counts = f"{sum(same)} of {len(found)} cells shown to be within the margin"
-    return _finding(evidence, question, found[worst], verdict, found, _join(counts, _shown(worst)))
+    return _in_cells(question, found, worst, _verdict(all(same), outside), counts)
 
 
 def dataset_means(values: Mapping[ClaimCell, float]) -> dict[str, float]:
     """Dataset (`dataset_identity`) -> mean over its cells."""
-    by_dataset: dict[str, list[float]] = {}
-    for (setting, _), value in values.items():
-        by_dataset.setdefault(dataset_identity(setting.dataset), []).append(value)
+    by_dataset = grouped((dataset_identity(setting.dataset), value) for (setting, _), value in values.items())
     return {name: float(np.mean(own)) for name, own in by_dataset.items()}
 
 
+def _rejected(found: Mapping[ClaimCell, Difference]) -> list[Difference]:
+    """Differences that differ from zero, Holm-corrected over the cells."""
+    rejected = holm([d.p for d in found.values()]) < ALPHA
+    return [d for d, significant in zip(found.values(), rejected, strict=True) if significant]
+
+
+def _verdict(right: bool, wrong: bool) -> str:
+    return SUPPORTED if right else CONTRADICTED if wrong else OPEN
+
+
 def _by_interval(
-    evidence: Evidence, question: str, d: Difference, cells: Iterable[ClaimCell], side: int, note: str
+    evidence: Evidence, question: str, d: Difference, cells: Collection[ClaimCell], side: int, note: str
 ) -> ClaimFinding:
     """Finding whose verdict is the side of zero that the interval lies on."""
-    verdict = OPEN
-    if d.low > 0 or d.high < 0:
-        verdict = SUPPORTED if side * d.mean > 0 else CONTRADICTED
-    return _finding(evidence, question, d, verdict, cells, note)
+    apart = d.low > 0 or d.high < 0
+    # A cell without a query method stands for all that was run on a dataset and regime, in any paradigm.
+    whole = {(s.dataset, s.regime) for s, query in cells if not query}
+    areas = evidence.areas.items()
+    seeds = [area.n for (s, query), area in areas if (s, query) in cells or (s.dataset, s.regime) in whole]
+    verdict = _verdict(apart and side * d.mean > 0, apart)
+    return _finding(question, d, verdict, cells, seeds, note)
+
+
+def _in_cells(
+    question: str, found: Mapping[ClaimCell, Difference], worst: ClaimCell, verdict: str, note: str
+) -> ClaimFinding:
+    """Finding on every cell, which reports the effect of the `worst`."""
+    seeds = [n for d in found.values() for n in d.n]
+    return _finding(question, found[worst], verdict, found, seeds, _join(note, f"shown: {_cell_name(worst)}"))
 
 
 def _finding(
-    evidence: Evidence,
-    question: str,
-    d: Difference,
-    verdict: str,
-    cells: Iterable[ClaimCell] | Mapping[ClaimCell, Difference],
-    note: str,
+    question: str, d: Difference, verdict: str, cells: Collection[ClaimCell], seeds: list[int], note: str
 ) -> ClaimFinding:
-    own = set(cells)
     settings = unique(setting for setting, _ in cells)
-    if isinstance(cells, Mapping):
-        seeds = [n for found in cells.values() for n in found.n]
-    else:
-        # A cell without a query method stands for all that was run on a dataset and regime, in any paradigm.
-        whole = {(s.dataset, s.regime) for s, query in own if not query}
-        seeds = [
-            summary.n
-            for (s, query), summary in evidence.areas.items()
-            if (s, query) in own or (s.dataset, s.regime) in whole
-        ]
     return ClaimFinding(
         question,
         d.mean,
@@ -214,10 +202,6 @@ def _finding(
 
 def _join(*notes: str) -> str:
     return "; ".join(note for note in notes if note)
-
-
-def _shown(cell: ClaimCell) -> str:
-    return f"shown: {_cell_name(cell)}"
 
 
 def _cell_name(cell: ClaimCell) -> str:

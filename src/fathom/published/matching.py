@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from fathom.core.records import FathomError, LabelRegime, Setting
+from fathom.core.records import LabelRegime, Setting
 from fathom.design.hparams import published_choice
 from fathom.published import tables
 from fathom.published.tables import PublishedArea, PublishedDataset, PublishedRegime
-from fathom.registry.spec_string import SpecString, parse, spell
+from fathom.registry.spec_string import SpecString, parse_stored, spell
 from fathom.results.results import StudyResults
 
 SIZES = {"start": "starting budget", "query_size": "query size", "rounds": "rounds", "val_size": "validation labels"}
@@ -72,7 +72,7 @@ def query_of(query: str) -> str:
     Raises:
         NotComparable: Its spec string has arguments, which no published number was run with.
     """
-    call = _parsed(query)
+    call = parse_stored(query)
     if call.arguments:
         raise NotComparable(f"run with {_spelled(call)}; published as {call.name} alone")
     return call.name
@@ -84,7 +84,7 @@ def query_of(query: str) -> str:
 def _same_data(results: StudyResults, setting: Setting, known: PublishedDataset) -> None:
     facts = results.facts.get(setting.dataset)
     if setting.dataset not in known.calls:
-        arguments = _spelled(_parsed(setting.dataset)) or "the default split"
+        arguments = _spelled(parse_stored(setting.dataset)) or "the default split"
         raise NotComparable(f"{arguments} is not the published {known.title}, which is {known.calls[0]}")
     if facts is None:
         raise NotComparable("no run has started yet")
@@ -97,7 +97,7 @@ def _same_data(results: StudyResults, setting: Setting, known: PublishedDataset)
 
 def _same_training(results: StudyResults, setting: Setting, known: PublishedDataset) -> str:
     """Name of the published table with the setting's treatment of class imbalance."""
-    call = _parsed(setting.paradigm)
+    call = parse_stored(setting.paradigm)
     if call.name not in {r.paradigm for r in tables.regimes()}:
         raise NotComparable(f"no published number was trained with {call.name}")
     arguments = dict(call.arguments)
@@ -152,13 +152,6 @@ def _choice_notes(results: StudyResults, setting: Setting, regime: PublishedRegi
 def _retry_notes(results: StudyResults, setting: Setting) -> list[str]:
     changes = [str(r["change"]) for r in results.retries.get(setting, [])]
     return [f"retried with {', '.join(changes)}"] if changes else []
-
-
-def _parsed(text: str) -> SpecString:
-    try:
-        return parse(text)
-    except FathomError:  # written by a plug-in that is not installed here; a report must still open
-        return SpecString(text)
 
 
 def _spelled(call: SpecString) -> str:

@@ -9,13 +9,15 @@ Source: Lüth et al., 2023, and the study's public code and its stored outputs (
 
 import csv
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fathom.core.records import FathomError
+
+T = TypeVar("T")
 
 LITERATURE = Path(__file__).parent / "literature"
 
@@ -57,7 +59,26 @@ class PublishedRegime:
 
 
 @dataclass(frozen=True)
-class PublishedArea:
+class _PublishedRow:
+    """A published number of one paradigm: a tag of `sources`, and tags of `caveats`."""
+
+    paradigm: str
+    source: str
+    caveats: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _PublishedScore(_PublishedRow):
+    """A mean over `n` seeds on a dataset, with its standard deviation (NaN for one seed); fractions."""
+
+    dataset: str
+    mean: float
+    sd: float
+    n: int
+
+
+@dataclass(frozen=True)
+class PublishedArea(_PublishedScore):
     """Area under the budget curve of one cell.
 
     The study spaces rounds equally; with a constant query size this gives the same area as true budgets.
@@ -65,34 +86,21 @@ class PublishedArea:
     Args:
         table: `final` (final study, oversampling of imbalanced data) or `weighted` (first version of the study, with a
             class-weighted loss on imbalanced data).
-        dataset, paradigm, query, regime: The cell.
-        mean: Over seeds, a fraction.
-        sd: Standard deviation over seeds; NaN for one seed.
-        n: Number of seeds.
+        query, regime: The cell, with dataset and paradigm.
         metric: Name of the metric.
-        source: A tag of `sources`.
-        caveats: Tags of `caveats`.
     """
 
     table: str
-    dataset: str
-    paradigm: str
     query: str
     regime: str
-    mean: float
-    sd: float
-    n: int
     metric: str
-    source: str
-    caveats: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class PublishedPoint:
+class PublishedPoint(_PublishedRow):
     """A known score at one budget: read off a plot, given in the text, or stored for one seed (`n` = 0: not known)."""
 
     dataset: str
-    paradigm: str
     regime: str
     query: str
     budget: int
@@ -100,12 +108,10 @@ class PublishedPoint:
     n: int
     metric: str
     imbalance: str
-    source: str
-    caveats: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class PublishedQuerySize:
+class PublishedQuerySize(_PublishedScore):
     """A score of the query-size ablation at `budget` labels with `query_size`, and its p against another query size.
 
     Args:
@@ -113,24 +119,17 @@ class PublishedQuerySize:
         against: Query size that `p` compares with; two-sample t-test, NaN where it was not printed.
     """
 
-    dataset: str
-    paradigm: str
     query: str
     start: int
     query_size: int
     budget: int
     against: int
-    mean: float
-    sd: float
-    n: int
     p: float
     metric: str
-    source: str
-    caveats: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class PublishedSearchEntry:
+class PublishedSearchEntry(_PublishedScore):
     """One entry of a published HP search, averaged over starting sets.
 
     Args:
@@ -139,25 +138,18 @@ class PublishedSearchEntry:
         imbalance: `oversample` or `weighted`.
     """
 
-    dataset: str
-    paradigm: str
     regime: str
     budget: int
     lr: float
     weight_decay: float
     augmentation: str
-    mean: float
-    sd: float
-    n: int
     chosen: bool
     split: str
     imbalance: str
-    source: str
-    caveats: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class PublishedPenalty:
+class PublishedPenalty(_PublishedRow):
     """A number of a published penalty matrix: how often one method beats another, or a method's overall penalty.
 
     Args:
@@ -166,14 +158,11 @@ class PublishedPenalty:
     """
 
     table: str
-    paradigm: str
     settings: int
     what: str
     query: str
     other: str
     value: float
-    source: str
-    caveats: tuple[str, ...]
 
 
 # -------------------------------------------------------------------------------------------------------- loading
@@ -202,46 +191,38 @@ def caveats() -> dict[str, str]:
 @cache
 def datasets() -> dict[str, PublishedDataset]:
     """Datasets of the study by their name in the registry."""
-    found = {}
-    for name, facts in _facts()["datasets"].items():
-        found[name] = PublishedDataset(name, **{**facts, "calls": tuple(facts["calls"])})
-    return found
+    listed = _facts()["datasets"].items()
+    return {name: PublishedDataset(name, **{**facts, "calls": tuple(facts["calls"])}) for name, facts in listed}
 
 
-@cache
 def regimes() -> tuple[PublishedRegime, ...]:
     """Label regimes of the main study."""
-    return tuple(_rows("regimes", PublishedRegime))
+    return _rows("regimes", PublishedRegime)
 
 
-@cache
 def areas() -> tuple[PublishedArea, ...]:
     """All published areas under the budget curve."""
-    return tuple(_rows("aubc", PublishedArea))
+    return _rows("aubc", PublishedArea)
 
 
-@cache
 def points() -> tuple[PublishedPoint, ...]:
     """All known scores at single budgets."""
-    return tuple(_rows("points", PublishedPoint))
+    return _rows("points", PublishedPoint)
 
 
-@cache
 def query_sizes() -> tuple[PublishedQuerySize, ...]:
     """The query-size ablation."""
-    return tuple(_rows("query_size", PublishedQuerySize))
+    return _rows("query_size", PublishedQuerySize)
 
 
-@cache
 def hp_searches() -> tuple[PublishedSearchEntry, ...]:
     """Entries of the HP searches whose scores are known."""
-    return tuple(_rows("hparams", PublishedSearchEntry))
+    return _rows("hparams", PublishedSearchEntry)
 
 
-@cache
 def penalties() -> tuple[PublishedPenalty, ...]:
     """Known numbers of the penalty matrices."""
-    return tuple(_rows("penalty", PublishedPenalty))
+    return _rows("penalty", PublishedPenalty)
 
 
 _NAN = float("nan")
@@ -262,16 +243,19 @@ _COLUMNS: dict[str, Callable[[str], Any]] = {
 }
 
 
-def _rows(name: str, record: Callable[..., Any]) -> Iterator[Any]:
+@cache
+def _rows(name: str, record: Callable[..., T]) -> tuple[T, ...]:
     """One record per line of `literature/NAME.csv`."""
+    found = []
     # `value` is a score in percent in points.csv, but a number of settings in penalty.csv.
     columns = {**_COLUMNS, "value": _percent if name == "points" else float}
     path = LITERATURE / f"{name}.csv"
     with path.open(encoding="utf-8", newline="") as file:
         for number, row in enumerate(csv.DictReader(file), 2):
             try:
-                yield record(**{key: columns.get(key, str)(text) for key, text in row.items()})
+                found.append(record(**{key: columns.get(key, str)(text) for key, text in row.items()}))
             except (TypeError, ValueError) as error:
                 raise FathomError(
                     f"{path}, line {number}: {error}. The package is damaged: install fathom-al again"
                 ) from None
+    return tuple(found)

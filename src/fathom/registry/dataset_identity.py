@@ -1,7 +1,6 @@
 """The rule for which spec strings count as one dataset when results are counted."""
 
-from fathom.core.records import FathomError
-from fathom.registry.spec_string import SpecString, parse
+from fathom.registry.spec_string import SpecString, parse_stored
 
 
 def dataset_identity(dataset: str) -> str:
@@ -24,8 +23,5 @@ def dataset_identity(dataset: str) -> str:
         `cifar10-lt` for `cifar10-lt(rho=20)`, `folder(path=scans)` for `folder(path=scans, size=64)`. Text that is no
         spec string is returned as it is.
     """
-    try:
-        spec = parse(dataset)
-    except FathomError:
-        return dataset
+    spec = parse_stored(dataset)
     return str(SpecString(spec.name, tuple((key, value) for key, value in spec.arguments if key == "path")))

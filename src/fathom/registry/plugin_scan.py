@@ -108,18 +108,8 @@ def scan(module: str, path: Path, prefix: str) -> list[Entry]:
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             for kind, name, options in _decorators(node, path):
-                entries.append(
-                    Entry(
-                        kind,
-                        prefix + name,
-                        module,
-                        path,
-                        node.name,
-                        (ast.get_docstring(node) or "").strip(),
-                        options,
-                        _parameters(node, options, path),
-                    )
-                )
+                doc, parameters = (ast.get_docstring(node) or "").strip(), _parameters(node, options, path)
+                entries.append(Entry(kind, prefix + name, module, path, node.name, doc, options, parameters))
     return entries
 
 

@@ -168,9 +168,8 @@ def find(kind: str, text: str) -> tuple[Entry, SpecString]:
         if key not in entry.parameters:
             raise FathomError(f"{kind} {call.name!r} has no parameter {key!r}. {suggest(key, entry.parameters)}")
         default = entry.parameters[key]
-        value = (
-            "none" if given is None and isinstance(default, str) else given
-        )  # the parameter takes words, so `none` is a word here
+        # Where the parameter takes words, `none` is a word.
+        value = "none" if given is None and isinstance(default, str) else given
         _check_type(f"{kind} {call.name}: {key}", value, default)
         if spell(value) != spell(default):  # defaults are left out, so that one variation has one spelling and one key
             said[key] = value

@@ -68,6 +68,14 @@ def parse(text: str) -> SpecString:
     return SpecString.make(name, arguments)
 
 
+def parse_stored(text: str) -> SpecString:
+    """Parse a stored spec string. Text of another version that is none becomes a name: a report must still open."""
+    try:
+        return parse(text)
+    except FathomError:
+        return SpecString(text)
+
+
 def _value(raw: str) -> Value:
     if raw.startswith('"'):
         return str(json.loads(raw))

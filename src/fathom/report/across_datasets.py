@@ -5,11 +5,12 @@ from typing import Any
 import numpy as np
 
 from fathom.core.records import unique
+from fathom.core.text import joined
 from fathom.design.freeze import DEVELOPMENT, ROLL_OUT, role_of
 from fathom.registry.dataset_identity import dataset_identity
 from fathom.report.numbers import emphasis, gain, number, p_value
 from fathom.report.style import styles_of
-from fathom.report.tables import ReportTable, TableCell
+from fathom.report.tables import ReportTable, TableCell, count_cell
 from fathom.results.names import label
 from fathom.results.results import StudyResults
 from fathom.results.roles import roles
@@ -45,7 +46,7 @@ def across_table(results: StudyResults, role: str = DEVELOPMENT) -> ReportTable 
     note = "p: exact sign-flip test over datasets, not corrected for several methods."
     if not tested:
         note = f"No p-values: with fewer than {MIN_DATASETS} datasets an exact test cannot reach p < .05."
-    note = " ".join(text for text in (note, results.footnote(results.store.study.settings)) if text)
+    note = joined(note, results.footnote(results.store.study.settings))
     return ReportTable("across-roll-out" if role == ROLL_OUT else "across", caption, columns, rows, note, text=2)
 
 
@@ -58,7 +59,7 @@ def _row(results: StudyResults, query: str, paradigm: str, part: Any, tested: bo
     row = [
         TableCell(style.label + _mark(results, query, paradigm), style.label, style.number),
         TableCell(results.names.paradigm[paradigm], paradigm, title=paradigm),
-        TableCell(str(len(values)), float(len(values))),
+        count_cell(len(values)),
         TableCell(gain(band.mean, band.low, band.high), band.mean, emphasis=emphasis(band.low, band.high)),
         TableCell(f"{low} to {high}", float(part["aubc"].min())),
     ]

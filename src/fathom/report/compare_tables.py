@@ -10,8 +10,7 @@ from fathom.published.claims import Claim
 from fathom.published.compare import AGREES, DIFFERS, OPEN, Compared, Comparison
 from fathom.published.findings import CONTRADICTED, SUPPORTED, UNTESTED, ClaimFinding
 from fathom.report.numbers import DASH, MINUS, gain, number
-from fathom.report.style import styles_of
-from fathom.report.tables import ReportTable, TableCell
+from fathom.report.tables import EMPTY_CELL, ReportTable, TableCell, method_cell, text_cell
 from fathom.results.names import label
 from fathom.results.results import StudyResults
 from fathom.stats.differences import SeedSummary
@@ -25,17 +24,15 @@ def cells_table(results: StudyResults, found: Comparison) -> ReportTable | None:
     if not found.cells:
         return None
     rows = [_cell_row(results, cell) for cell in found.cells]
-    margin = f"{100 * found.margin:g}"
     caption = (
         "Our AUBC and the published AUBC in % (mean ± standard deviation over seeds); their difference in points with "
         "its 95 % Welch interval."
     )
     columns = ["Method", "Setting", "Seeds", "Ours", "Published", f"Ours {MINUS} published", "Verdict"]
-    return ReportTable("published", caption, columns, rows, " ".join([_rule(margin), *_limitations(found.cells)]), 2)
+    return ReportTable("published", caption, columns, rows, " ".join([_rule(found), *_limitations(found.cells)]), 2)
 
 
 def _cell_row(results: StudyResults, cell: Compared) -> list[TableCell]:
-    style, where = styles_of(results)[cell.query], results.names.title(cell.setting)
     difference, area = cell.difference, cell.published
     reasons = [difference.refused, *cell.notes, *(tables.caveats()[tag] for tag in area.caveats)]
     if math.isfinite(cell.holm):
@@ -43,8 +40,8 @@ def _cell_row(results: StudyResults, cell: Compared) -> list[TableCell]:
     tooltip = " ".join(f"{text.rstrip('.')}." for text in reasons if text)
     verdict = cell.verdict + ("*" if cell.notes else "")
     return [
-        TableCell(style.label, style.label, style.number),
-        TableCell(where, where, title=" · ".join(cell.setting)),
+        method_cell(results, cell.query),
+        text_cell(results.names.title(cell.setting), " · ".join(cell.setting)),
         TableCell(f"{cell.ours.n}, {area.n}", float(cell.ours.n), title="ours, published"),
         TableCell(_spread(cell.ours), cell.ours.mean),
         TableCell(_spread(SeedSummary(area.mean, area.sd, area.n)), area.mean, title=tables.sources()[area.source]),
@@ -58,11 +55,12 @@ def _spread(summary: SeedSummary) -> str:
     return f"{number(100 * summary.mean, 2)}{spread}"
 
 
-def _rule(margin: str) -> str:
+def _rule(found: Comparison) -> str:
     return (
-        f"Agrees: equivalent, since the 90 % interval of the difference lies within ± {margin} points (two one-sided "
-        f"tests). Differs: not equivalent, and Welch's test rejects equal means at {ALPHA:g} (Holm-corrected over all "
-        "cells of this table). Cannot tell: neither. Both tests assume normal scores, which a few seeds cannot check."
+        f"Agrees: equivalent, since the 90 % interval of the difference lies within ± {100 * found.margin:g} points "
+        "(two one-sided tests). Differs: not equivalent, and Welch's test rejects equal means at "
+        f"{ALPHA:g} (Holm-corrected over all cells of this table). Cannot tell: neither. Both tests assume normal "
+        "scores, which a few seeds cannot check."
     )
 
 
@@ -81,12 +79,8 @@ def refused_table(results: StudyResults, found: Comparison) -> ReportTable | Non
         return None
     rows = []
     for refused in found.refused:
-        where = results.names.title(refused.setting)
-        method = label(refused.query) if refused.query else "all"
-        title = " · ".join(refused.setting)
-        rows.append(
-            [TableCell(where, where, title=title), TableCell(method, method), TableCell(refused.reason, refused.reason)]
-        )
+        where = text_cell(results.names.title(refused.setting), " · ".join(refused.setting))
+        rows.append([where, text_cell(label(refused.query) if refused.query else "all"), text_cell(refused.reason)])
     caption = "Settings and methods that are not comparable with the published numbers, with the reason."
     return ReportTable("published-refused", caption, ["Setting", "Method", "Reason"], rows, "", 3)
 
@@ -122,13 +116,10 @@ def _answer(finding: ClaimFinding) -> list[TableCell]:
     title = "; ".join(text for text in (finding.note, ", ".join(finding.cells[:40])) if text)
     verdict = TableCell(finding.verdict, finding.verdict, None, TONES.get(finding.verdict, ""), title)
     if finding.verdict == UNTESTED:
-        return [verdict, TableCell(DASH), TableCell(DASH)]
+        return [verdict, EMPTY_CELL, EMPTY_CELL]
     effect = gain(finding.effect, finding.low, finding.high)
-    return [
-        verdict,
-        TableCell(effect, finding.effect, title=title),
-        TableCell(_basis(finding), float(finding.datasets)),
-    ]
+    basis = TableCell(_basis(finding), float(finding.datasets))
+    return [verdict, TableCell(effect, finding.effect, title=title), basis]
 
 
 def _basis(finding: ClaimFinding) -> str:

@@ -94,6 +94,14 @@ def frame(axes: Axes, below: str, left: str, budgets: Iterable[float]) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(6))
 
 
+def epoch_frame(axes: Axes, below: str, left: str) -> None:
+    """Set axis labels, grid and ticks of a panel over epochs."""
+    axes.set(xlabel=below, ylabel=left)
+    axes.grid(axis="y")
+    axes.yaxis.set_major_locator(MaxNLocator(6))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+
+
 def legend(figure: Figure, axes: Axes, more: Sequence[Artist] = (), wide: bool = False) -> None:
     """Add a legend above the panel, read line by line; a long legend makes the figure higher.
 
@@ -115,9 +123,8 @@ def legend(figure: Figure, axes: Axes, more: Sequence[Artist] = (), wide: bool =
     figure.set_size_inches(width, height + grow)
     left = 0.74 if wide else 0.58  # wide figures can have tick labels such as 97.5
     margins(figure, left=left, right=0.06, bottom=0.47, top=0.52 + grow)
-    order = [
-        i for column in range(columns) for i in range(column, len(handles), columns)
-    ]  # matplotlib fills a legend by column
+    # matplotlib fills a legend by column.
+    order = [i for column in range(columns) for i in range(column, len(handles), columns)]
     figure.legend(
         [handles[i] for i in order],
         [labels[i] for i in order],

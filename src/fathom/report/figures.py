@@ -49,7 +49,8 @@ def curve_figure(
         shown = [*100 * curves["mean"], *([] if full_data is None else [100 * full_data])]
         clip_axis(axes, min(shown), max(shown), 0.0, 100.8)
         legend(figure, axes)
-        return finished(figure, name, f"Budget curves: {_final_values(curves, method_styles)}", method_styles)
+        alt = f"Budget curves: at {curves['budget'].max():.0f} labels {final_values(curves, method_styles)}."
+        return finished(figure, name, alt, method_styles)
 
 
 def gain_figure(
@@ -82,7 +83,7 @@ def gain_figure(
         clip_axis(axes, -most, most, -100.0, 100.0)
         frame(axes, "labeled training samples", f"gain over {method_styles[baseline].label} (points)", curves["budget"])
         legend(figure, axes)
-        gains = _final_values(curves, method_styles, sign=True)
+        gains = f"at {curves['budget'].max():.0f} labels {final_values(curves, method_styles, sign=True)}."
         alt = f"Gain in {metric.replace('_', ' ')} over {method_styles[baseline].label}: {gains}"
         return finished(figure, name, alt, method_styles)
 
@@ -172,9 +173,8 @@ def queried_figure(
             axes.set_visible(False)
         _label_bottom(grid, len(own), named)
         figure.supylabel("share of labels (%)", fontsize=9)
-        distances = []
-        for query, part in own.items():
-            distances.append(f"{method_styles[query].label} {50 * float(np.abs(part - share).sum()):.0f} %")
+        moved = {method_styles[query].label: 50 * float(np.abs(part - share).sum()) for query, part in own.items()}
+        distances = [f"{label} {percent:.0f} %" for label, percent in moved.items()]
         alt = f"Classes of the queried labels. Difference from the pool: {'; '.join(distances)}."
         return finished(figure, name, alt, method_styles)
 
@@ -207,8 +207,7 @@ def _cell(axes: Axes, x: int, y: int, value: float, most: float, outside: bool, 
     axes.text(x, y, text, ha="center", va="center", fontsize=9, alpha=1 if outside else 0.6)
 
 
-def _final_values(curves: "pd.DataFrame", method_styles: Mapping[str, MethodStyle], sign: bool = False) -> str:
+def final_values(curves: "pd.DataFrame", method_styles: Mapping[str, MethodStyle], sign: bool = False) -> str:
     """Final values of the curves in words."""
-    ends = curves.sort_values("budget", kind="stable").groupby("query", sort=False).last()
-    values = [f"{method_styles[str(q)].label} {100 * v:{'+' if sign else ''}.1f}" for q, v in ends["mean"].items()]
-    return f"at {curves['budget'].max():.0f} labels {', '.join(values)}."
+    ends = curves.sort_values("budget", kind="stable").groupby("query", sort=False).last()["mean"]
+    return ", ".join(f"{method_styles[str(q)].label} {100 * v:{'+' if sign else ''}.1f}" for q, v in ends.items())

@@ -1,9 +1,9 @@
 """Tables as LaTeX with booktabs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from fathom.report.numbers import DASH, MINUS
-from fathom.report.tables import ReportTable, TableCell
+from fathom.report.tables import ReportTable
 
 _TEX = {
     "\\": r"\textbackslash{}",
@@ -43,16 +43,12 @@ def latex(table: ReportTable) -> str:
         "    \\toprule",
         f"    {_row(table.columns)}",
         "    \\midrule",
-        *(f"    {_row(_texts(row))}" for row in table.rows),
+        *(f"    {_row(cell.text for cell in row)}" for row in table.rows),
         "    \\bottomrule",
         "  \\end{tabular}",
         "\\end{table}",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _texts(row: Sequence[TableCell]) -> list[str]:
-    return [cell.text for cell in row]
 
 
 def _row(texts: Iterable[str]) -> str:

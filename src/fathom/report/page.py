@@ -48,6 +48,7 @@ class Page(PageBuilder):
     def html(self) -> str:
         """Build the whole page; its figures and tables are in `drawings` and `tables` afterwards."""
         r = self.results
+        findings = audit_results(r)
         script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
         html = _template().render(
             study=r.store.study,
@@ -62,7 +63,7 @@ class Page(PageBuilder):
             training=training(self),
             penalty=self._penalty(),
             published=self._published(),
-            audit=_audit(r),
+            audit={"summary": audit_summary(findings), "findings": findings},
             times=self.add_table(times_table(r)),
             preparation_times=self.add_table(preparation_table(r)),
             pending=pending_table(r),
@@ -89,13 +90,12 @@ class Page(PageBuilder):
         r = self.results
         stem = _stem(number, setting)
         record, facts = r.hparams.get(setting, {}), r.facts.get(setting.dataset, {})
+        names = zip(setting, r.names.parts(setting), strict=True)
         return {
             "id": f"s{number}",
             "heading": heading,
             "title": r.names.title(setting),
-            "spec_strings": [
-                full for full, short in zip(setting, r.names.parts(setting), strict=True) if full != short
-            ],
+            "spec_strings": [full for full, short in names if full != short],
             "short": r.names.brief(setting),
             "facts": setting_facts(r, setting),
             "figures": list(self._curves(stem, setting)),
@@ -104,9 +104,7 @@ class Page(PageBuilder):
             "queried": self._queried(stem, setting),
             "hparams": self.add_table(hparam_table(r, setting, f"{stem}-hparams")),
             "recipe": record.get("recipe", "study"),
-            "source": facts.get("source", ""),
-            "revision": facts.get("revision", ""),
-            "role": facts.get("role", ""),
+            **{key: facts.get(key, "") for key in ("source", "revision", "role")},
             "notes": facts.get("notes", []),
         }
 
@@ -147,8 +145,8 @@ class Page(PageBuilder):
         if len(r.queries) < 2 or r.frame.empty:
             return None
         p = r.penalty
-        found: dict[str, Any] = {"text": penalty_words(p), "figure": None, "table": None, "refused": []}
-        found["refused"] = [f"{r.names.title(setting)}: {reason}" for setting, reason in p.refused]
+        refused = [f"{r.names.title(setting)}: {reason}" for setting, reason in p.refused]
+        found: dict[str, Any] = {"text": penalty_words(p), "figure": None, "table": None, "refused": refused}
         if len(p.queries) >= 2:
             caption = "Row beats column; last line: overall penalty of the column (lower is better)."
             if p.partial.any():
@@ -181,11 +179,6 @@ class Page(PageBuilder):
         }
 
 
-def _audit(results: StudyResults) -> dict[str, Any]:
-    findings = audit_results(results)
-    return {"summary": audit_summary(findings), "findings": findings}
-
-
 def audit_summary(findings: Sequence[Finding]) -> str:
     """Counts of verdicts per group of rules: `Pitfalls: 2 pass, 1 partly, 2 fail. Statistics: ...`."""
     sentences = []
@@ -207,7 +200,7 @@ def _template() -> Template:
 def _key_figures(r: StudyResults) -> list[tuple[str, str, str]]:
     """(name, value, unit) of the numbers at the head of the page."""
     done = sum(run.complete for run in r.runs)
-    seeds = sorted({run.spec.seed for run in r.runs})
+    seeds = {run.spec.seed for run in r.runs}
     queried = int(r.frame["queried"].sum()) if len(r.frame) else 0
     return [
         ("Runs", str(done), f"of {len(r.runs)}"),
@@ -216,7 +209,7 @@ def _key_figures(r: StudyResults) -> list[tuple[str, str, str]]:
         ("Seeds", str(len(seeds)), ""),
         ("Rounds", str(len(r.frame)), ""),
         ("Labels queried", f"{queried:,}".replace(",", "\u202f"), ""),
-        ("Compute", duration(r.seconds) if r.seconds else "0 s", ""),
+        ("Compute", duration(r.seconds), ""),
     ]
 
 

@@ -8,7 +8,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from fathom.core.records import unique
-from fathom.report.drawing import Drawing, clip_axis, finished, frame, legend, margins, one_panel
+from fathom.report.drawing import Drawing, clip_axis, epoch_frame, finished, frame, legend, margins, one_panel
+from fathom.report.figures import final_values
 from fathom.report.style import FILL, INK, LineStyle, MethodStyle
 from fathom.stats.inference import Array
 
@@ -61,7 +62,7 @@ def paradigm_figure(
         if full_data:
             handles.append(Line2D([], [], color=INK, lw=0.8, alpha=0.65, label="full data"))
         legend(figure, axes, handles, wide=True)
-        ends = [f"{line_styles[key].label}: {_ends(rows, method_styles)}" for key, rows in curves.items()]
+        ends = [f"{line_styles[key].label}: {final_values(rows, method_styles)}" for key, rows in curves.items()]
         return finished(figure, name, f"Budget curves of training paradigms. {'; '.join(ends)}.", method_styles)
 
 
@@ -73,11 +74,6 @@ def _handle(line_style: LineStyle) -> Line2D:
     face = "none" if line_style.hollow else INK
     return Line2D([], [], color=INK, lw=1.3, ls=line_style.line, label=line_style.label,
                   marker=line_style.marker, ms=4.5, mfc=face, mew=_edge(line_style))  # fmt: skip
-
-
-def _ends(rows: "pd.DataFrame", method_styles: Mapping[str, MethodStyle]) -> str:
-    last = rows.sort_values("budget", kind="stable").groupby("query", sort=False).last()["mean"]
-    return ", ".join(f"{method_styles[str(q)].label} {100 * v:.1f}" for q, v in last.items())
 
 
 def probe_figure(name: str, curves: Mapping[int, tuple[Sequence[float], Sequence[float]]]) -> Drawing:
@@ -92,10 +88,7 @@ def probe_figure(name: str, curves: Mapping[int, tuple[Sequence[float], Sequence
             marker = "osDv^P"[number % 6]
             values = 100 * np.asarray(accuracy)
             axes.plot(epochs, values, color=FILL, lw=1.2, marker=marker, ms=3.5, mew=0, alpha=0.8, label=f"seed {seed}")
-        axes.set(xlabel="epoch of pre-training", ylabel="kNN accuracy (%)")
-        axes.grid(axis="y")
-        axes.yaxis.set_major_locator(MaxNLocator(6))
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        epoch_frame(axes, "epoch of pre-training", "kNN accuracy (%)")
         legend(figure, axes)
         ends = ", ".join(f"seed {seed} {100 * accuracy[-1]:.1f} %" for seed, (_, accuracy) in curves.items())
         return finished(figure, name, f"kNN accuracy during pre-training; at the end {ends}.", {})
@@ -117,7 +110,8 @@ def rate_figure(name: str, curves: "pd.DataFrame", method_styles: Mapping[str, M
             axes.plot(x, y, color=style.light, lw=1.4, marker=style.marker, ms=4.5, mew=0, label=style.label)
         frame(axes, "labeled training samples", f"{what} (%)", curves["budget"])
         legend(figure, axes)
-        return finished(figure, name, f"{what.capitalize()} in %: {_ends(curves, method_styles)}.", method_styles)
+        alt = f"{what.capitalize()} in %: {final_values(curves, method_styles)}."
+        return finished(figure, name, alt, method_styles)
 
 
 def mask_figure(name: str, rates: Sequence[tuple[int, Array, Array]]) -> Drawing:
@@ -134,10 +128,7 @@ def mask_figure(name: str, rates: Sequence[tuple[int, Array, Array]]) -> Drawing
             named = f"{budget:,} labels".replace(",", " ") if place in (0, len(rates) - 1) else None
             marker = "o" if len(epochs) < 2 else ""
             axes.plot(epochs, 100 * rate, color=FILL, lw=1.3, alpha=alpha, label=named, marker=marker, ms=4, mew=0)
-        axes.set(xlabel="epoch of training", ylabel="mask rate (%)")
-        axes.grid(axis="y")
-        axes.yaxis.set_major_locator(MaxNLocator(6))
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        epoch_frame(axes, "epoch of training", "mask rate (%)")
         legend(figure, axes)
         ends = "; ".join(f"{budget} labels {100 * rate[-1]:.0f} %" for budget, _, rate in rates)
         return finished(figure, name, f"Mask rate at the end of training: {ends}.", {})
@@ -169,8 +160,7 @@ def marginal_figure(
             axes.set_xticks(x, [c if len(c) < 12 else f"{c[:10]}…" for c in classes], rotation=90, fontsize=7.5)
             margins(figure, left=0.58, right=0.06, bottom=0.97, top=0.52)
         # Half the absolute difference is the share of predictions that would have to move to another class.
-        distances = []
-        for line, share in lines.items():
-            distances.append(f"{line} {50 * float(np.abs(np.asarray(share) - marginals).sum()):.0f} %")
+        moved = {line: 50 * float(np.abs(np.asarray(share) - marginals).sum()) for line, share in lines.items()}
+        distances = [f"{line} {percent:.0f} %" for line, percent in moved.items()]
         alt = f"Mean predicted share by class. Difference from: {'; '.join(distances) or 'nothing known'}."
         return finished(figure, name, alt, {})

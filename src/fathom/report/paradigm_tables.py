@@ -6,10 +6,9 @@ import numpy as np
 
 from fathom.core.records import Setting, unique
 from fathom.core.text import plural
-from fathom.report.numbers import DASH, MINUS, emphasis, gain, number, percent
-from fathom.report.setting_tables import rows_by_query, saving_cell
-from fathom.report.style import styles_of
-from fathom.report.tables import ReportTable, TableCell
+from fathom.report.numbers import DASH, MINUS, number
+from fathom.report.setting_tables import gain_cell, rows_by_query, saving_cell, score_cell
+from fathom.report.tables import EMPTY_CELL, ReportTable, TableCell, method_cell, text_cell
 from fathom.results.classifiers import listed
 from fathom.results.names import label
 from fathom.results.paradigms import REFERENCE, BestChoice, Pair, ParadigmGroup, Verdict, budgets_of, compare_paradigms
@@ -41,18 +40,17 @@ def _row(results: StudyResults, group: ParadigmGroup, member: Setting, pair: Pai
     planned = results.seeds(member, results.baseline)
     done = int(base["n"]) if base else 0
     row = [
-        TableCell(group.members[member], group.members[member], title=" · ".join(member)),
+        text_cell(group.members[member], " · ".join(member)),
         TableCell(str(done) if done == planned else f"{done} of {planned}", float(done)),
-        _score(base, "aubc"),
-        _score(base, "final"),
     ]
+    row += [score_cell(base, "aubc"), score_cell(base, "final")] if base else [EMPTY_CELL, EMPTY_CELL]
     best = _best_method(results, member, means)
     if best is None:
-        row += [TableCell(DASH)] * 4
+        row += [EMPTY_CELL] * 4
     else:
-        style = styles_of(results)[best]
-        row.append(TableCell(style.label, style.label, style.number))
-        row += [_score(means[best], "aubc"), _score(means[best], "final"), _al_gain(results, member, best)]
+        row += [method_cell(results, best), score_cell(means[best], "aubc"), score_cell(means[best], "final")]
+        gained = rows_by_query(results.gains, member).get(best)
+        row.append(gain_cell(gained, "aubc", results.classifiers[member].mark(best)) if gained else EMPTY_CELL)
     return [*row, *_paradigm_cells(results, group, member, pair)]
 
 
@@ -62,27 +60,10 @@ def _best_method(results: StudyResults, member: Setting, means: dict[str, dict[s
     Only methods with the highest number of complete seeds are ranked: the others might lead by missing a bad seed.
     """
     classifiers = results.classifiers[member]
-    candidates = {}
-    for query, row in means.items():
-        if query != results.baseline and not classifiers.is_control(query) and row["n"]:
-            candidates[query] = row
+    candidates = {q: row for q, row in means.items() if q != results.baseline and not classifiers.is_control(q)}
     most = max((row["n"] for row in candidates.values()), default=0)
     areas = {q: float(row["aubc"]) for q, row in candidates.items() if row["n"] == most and np.isfinite(row["aubc"])}
     return max(areas, key=areas.__getitem__) if areas else None
-
-
-def _score(row: dict[str, Any] | None, what: str) -> TableCell:
-    return TableCell(percent(row[what], row[f"{what}_low"], row[f"{what}_high"]), row[what]) if row else TableCell(DASH)
-
-
-def _gain_cell(row: dict[str, Any], what: str, mark: str = "") -> TableCell:
-    low, high = row[f"{what}_low"], row[f"{what}_high"]
-    return TableCell(gain(row[what], low, high) + mark, row[what], emphasis=emphasis(low, high))
-
-
-def _al_gain(results: StudyResults, member: Setting, best: str) -> TableCell:
-    row = rows_by_query(results.gains, member).get(best)
-    return _gain_cell(row, "aubc", results.classifiers[member].mark(best)) if row else TableCell(DASH)
 
 
 def _paradigm_cells(results: StudyResults, group: ParadigmGroup, member: Setting, pair: Pair | None) -> list[TableCell]:
@@ -90,17 +71,13 @@ def _paradigm_cells(results: StudyResults, group: ParadigmGroup, member: Setting
     own = budgets_of(results, member, [results.baseline])
     if member == group.reference[member]:
         budgets = TableCell(str(len(own)) if own else DASH, float(len(own)))
-        return [TableCell("reference"), *[TableCell(DASH)] * 2, budgets]
+        return [TableCell("reference"), EMPTY_CELL, EMPTY_CELL, budgets]
     if pair is None:
-        return [TableCell(DASH, title="no budget or seed that both have completed"), *[TableCell(DASH)] * 3]
+        return [TableCell(DASH, title="no budget or seed that both have completed"), *[EMPTY_CELL] * 3]
     shared = len(pair.budgets)
     text = f"{shared} of {len(own)}" if shared < len(own) else str(shared)
-    return [
-        _gain_cell(pair.row, "aubc"),
-        _gain_cell(pair.row, "final"),
-        saving_cell(pair.saving),
-        TableCell(text, float(shared), title=", ".join(map(str, pair.budgets))),
-    ]
+    budgets = TableCell(text, float(shared), title=", ".join(map(str, pair.budgets)))
+    return [gain_cell(pair.row, "aubc"), gain_cell(pair.row, "final"), saving_cell(pair.saving), budgets]
 
 
 def _notes(results: StudyResults, group: ParadigmGroup, pairs: dict[Setting, Pair | None]) -> list[str]:
@@ -144,7 +121,7 @@ def _regime_note(results: StudyResults, group: ParadigmGroup, pairs: dict[Settin
 
 def _budget_list(budgets: list[int]) -> str:
     if len(budgets) <= 6:
-        return listed([str(budget) for budget in budgets])
+        return listed(list(map(str, budgets)))
     return f"{len(budgets)} from {budgets[0]} to {budgets[-1]}"
 
 
@@ -227,10 +204,11 @@ def not_compared_words(results: StudyResults, settings: list[Setting]) -> str:
     """Sentence on settings that could not be compared with another paradigm; empty where there are none."""
     if not settings:
         return ""
-    starts = []
-    for setting in settings:
-        if regime := results.regime(setting):
-            starts.append(f"{results.names.title(setting)} ({regime.start} labels, {regime.val_size} for validation)")
+    starts = [
+        f"{results.names.title(setting)} ({regime.start} labels, {regime.val_size} for validation)"
+        for setting in settings
+        if (regime := results.regime(setting))
+    ]
     return (
         "Not compared, because no other paradigm starts with the same numbers of labels and validation labels: "
         f"{listed(starts)}. With another start a seed has another starting set, so its runs are not a pair."

@@ -1,7 +1,6 @@
 """Report of a study: one self-contained HTML file, with its numbers, figures and LaTeX tables as further files."""
 
 import os
-from io import BytesIO
 from pathlib import Path
 
 from fathom.core.records import FathomError
@@ -24,9 +23,9 @@ def report(out: str | Path) -> Path:
     results = StudyResults.of(out)
     page = Page(results)
     folder = Path(out) / "report"
-    html = page.html()
-    files: dict[str, bytes] = {"report.html": html.encode()}
-    files |= {"results.csv": _csv(results), "results.parquet": _parquet(results)}
+    files: dict[str, bytes] = {"report.html": page.html().encode()}
+    files["results.csv"] = str(results.frame.to_csv(index=False)).encode()
+    files["results.parquet"] = results.frame.to_parquet(index=False)
     for drawing in page.drawings:
         files |= {f"figures/{drawing.name}.svg": drawing.svg, f"figures/{drawing.name}.pdf": drawing.pdf()}
     files |= {f"tables/{table.name}.tex": latex(table).encode() for table in page.tables}
@@ -44,16 +43,6 @@ def report(out: str | Path) -> Path:
 
 
 # ---------------------------------------------------------------------------------------------------------- files
-
-
-def _csv(r: StudyResults) -> bytes:
-    return str(r.frame.to_csv(index=False)).encode()
-
-
-def _parquet(r: StudyResults) -> bytes:
-    buffer = BytesIO()
-    r.frame.to_parquet(buffer, index=False)
-    return buffer.getvalue()
 
 
 def _write(path: Path, data: bytes) -> None:

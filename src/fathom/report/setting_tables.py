@@ -1,20 +1,20 @@
 """Tables of one setting: scores and gains, scores over paid labels, the HP grid."""
 
 import math
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 from fathom.core.records import Setting, unique
+from fathom.core.text import joined
 from fathom.report.numbers import DASH, MINUS, emphasis, gain, number, p_value, percent
 from fathom.report.style import styles_of
-from fathom.report.tables import ReportTable, TableCell
+from fathom.report.tables import EMPTY_CELL, ReportTable, TableCell, method_cell
 from fathom.results.failures import retry_note
 from fathom.results.names import label
 from fathom.results.results import StudyResults, of_setting
 from fathom.stats.curves import budget_curves
 from fathom.stats.inference import MIN_SEEDS
 from fathom.stats.savings import LabelSaving
-
-T = TypeVar("T")
 
 
 def setting_table(results: StudyResults, setting: Setting, name: str) -> ReportTable:
@@ -23,14 +23,11 @@ def setting_table(results: StudyResults, setting: Setting, name: str) -> ReportT
     rows = []
     for query in unique(run.spec.query for run in results.runs if run.spec.setting == setting):
         planned, own = results.seeds(setting, query), means.get(query)
-        style = styles_of(results)[query]
-        row = [TableCell(style.label, style.label, style.number)]
         if own is None:
-            rows.append([*row, TableCell(f"0 of {planned}", 0), *[TableCell(DASH)] * 6])
+            rows.append([method_cell(results, query), TableCell(f"0 of {planned}", 0), *[EMPTY_CELL] * 6])
             continue
-        row.append(TableCell(str(planned) if own["n"] == planned else f"{own['n']} of {planned}", own["n"]))
-        for what in ("aubc", "final"):
-            row.append(TableCell(percent(own[what], own[f"{what}_low"], own[f"{what}_high"]), own[what]))
+        done = TableCell(str(planned) if own["n"] == planned else f"{own['n']} of {planned}", own["n"])
+        row = [method_cell(results, query), done, score_cell(own, "aubc"), score_cell(own, "final")]
         rows.append(row + _gain_cells(results, setting, query, gains.get(query)))
     base = label(results.baseline)
     caption = (
@@ -40,29 +37,31 @@ def setting_table(results: StudyResults, setting: Setting, name: str) -> ReportT
     columns = ["Method", "Seeds", "AUBC", "Final", f"AUBC {MINUS} {base}", f"Final {MINUS} {base}", "p", "Labels saved"]
     tested = max(results.seeds(setting, q) for q in results.queries) >= MIN_SEEDS
     if not tested:  # a column of dashes tells less than the note
-        columns, rows = _without(columns, 6), [_without(row, 6) for row in rows]
-    return ReportTable(name, caption, columns, rows, _with_footnote(results, setting, _setting_note(results, tested)))
-
-
-def _without(items: list[T], place: int) -> list[T]:
-    return items[:place] + items[place + 1 :]
+        columns.remove("p")
+        for row in rows:
+            del row[6]
+    note = joined(_setting_note(results, tested), results.footnote([setting]))
+    return ReportTable(name, caption, columns, rows, note)
 
 
 def _gain_cells(results: StudyResults, setting: Setting, query: str, found: dict[str, Any] | None) -> list[TableCell]:
     if found is None:
-        return [TableCell("baseline" if query == results.baseline else DASH), *[TableCell(DASH)] * 3]
-    cells = []
+        return [TableCell("baseline" if query == results.baseline else DASH), *[EMPTY_CELL] * 3]
     mark = results.classifiers[setting].mark(query)
-    for what in ("aubc", "final"):
-        low, high = found[f"{what}_low"], found[f"{what}_high"]
-        cells.append(TableCell(gain(found[what], low, high) + mark, found[what], emphasis=emphasis(low, high)))
-    cells.append(TableCell(p_value(found["aubc_holm"], found["n"]), found["aubc_holm"], title=found["aubc_refused"]))
-    return [*cells, saving_cell(_saving_of(results, setting, query))]
+    p = TableCell(p_value(found["aubc_holm"], found["n"]), found["aubc_holm"], title=found["aubc_refused"])
+    saving = next((s for s in results.savings.get((setting, query), []) if s.share == 0.9), None)
+    return [gain_cell(found, "aubc", mark), gain_cell(found, "final", mark), p, saving_cell(saving)]
 
 
-def _saving_of(results: StudyResults, setting: Setting, query: str) -> LabelSaving | None:
-    """Label saving at 90 % of the baseline's rise; None where it is not known."""
-    return next((s for s in results.savings.get((setting, query), []) if s.share == 0.9), None)
+def score_cell(row: Mapping[str, Any], what: str) -> TableCell:
+    """Cell of a mean score in percent with its interval, from columns `what`, `what_low` and `what_high`."""
+    return TableCell(percent(row[what], row[f"{what}_low"], row[f"{what}_high"]), row[what])
+
+
+def gain_cell(row: Mapping[str, Any], what: str, mark: str = "") -> TableCell:
+    """Cell of a gain in points with its interval, from the same columns."""
+    low, high = row[f"{what}_low"], row[f"{what}_high"]
+    return TableCell(gain(row[what], low, high) + mark, row[what], emphasis=emphasis(low, high))
 
 
 def saving_cell(found: LabelSaving | None) -> TableCell:
@@ -75,11 +74,6 @@ def saving_cell(found: LabelSaving | None) -> TableCell:
     low = "never" if found.low == -math.inf else number(100 * found.low, 0, sign=True)
     text = f"{number(100 * found.saving, 0, sign=True)} % [{low}, {number(100 * found.high, 0, sign=True)}]"
     return TableCell(text, found.saving)
-
-
-def _with_footnote(results: StudyResults, setting: Setting, note: str) -> str:
-    """A note with the footnote of all numbers of the setting."""
-    return " ".join(text for text in (note, results.footnote([setting])) if text)
 
 
 def _setting_note(results: StudyResults, tested: bool) -> str:
@@ -97,32 +91,27 @@ def paid_table(results: StudyResults, setting: Setting, name: str) -> ReportTabl
     curves = budget_curves(of_setting(results.frame, setting), "paid")
     if curves.empty:
         return None
-    extra = of_setting(results.frame, setting).assign(extra=lambda rows: rows["paid"] - rows["budget"])["extra"].mean()
+    frame = of_setting(results.frame, setting)
+    extra = (frame["paid"] - frame["budget"]).mean()
     queries = list(curves["query"].unique())
     rows = []
     for _, part in curves.groupby("round", sort=True):
         own = {str(query): row for query, row in part.set_index("query").iterrows()}
         paid = float((part["budget"] * part["n"]).sum() / part["n"].sum())
         cells = [TableCell(f"{paid:.0f}", paid), TableCell(f"{paid - extra:.0f}", paid - extra)]
-        rows.append(cells + [_score_cell(own.get(q), results.seeds(setting, q)) for q in queries])
+        rows.append(cells + [_paid_cell(own.get(q), results.seeds(setting, q)) for q in queries])
     caption = (
         "Scores over paid labels (training and validation set): mean ± half the "
         f"95 % t-interval over seeds, in % {results.metric(setting).replace('_', ' ')}."
     )
-    note = "In parentheses: number of seeds where it is smaller than planned."
-    return ReportTable(
-        name,
-        caption,
-        ["Paid", "Training set", *(styles_of(results)[q].label for q in queries)],
-        rows,
-        _with_footnote(results, setting, note),
-        0,
-    )
+    columns = ["Paid", "Training set", *(styles_of(results)[q].label for q in queries)]
+    note = joined("In parentheses: number of seeds where it is smaller than planned.", results.footnote([setting]))
+    return ReportTable(name, caption, columns, rows, note, 0)
 
 
-def _score_cell(row: Any, planned: int) -> TableCell:
+def _paid_cell(row: Any, planned: int) -> TableCell:
     if row is None:
-        return TableCell(DASH)
+        return EMPTY_CELL
     fewer = f" ({row['n']})" if row["n"] < planned else ""
     return TableCell(percent(row["mean"], row["low"], row["high"]) + fewer, row["mean"])
 
@@ -148,18 +137,11 @@ def hparam_table(results: StudyResults, setting: Setting, name: str) -> ReportTa
         scores = ", ".join(DASH if s is None else number(100 * s) for s in entry["scores"])
         searched = bool(entry["scores"])
         text = number(100 * mean, 2) if mean is not None else ("diverged" if searched else "not searched")
-        rows.append(
-            [
-                *row,
-                TableCell(text, mean, emphasis=strong),
-                TableCell(scores or DASH),
-                TableCell("chosen" if chosen else ""),
-            ]
-        )
-    seeds = len(record["seeds"])
+        row += [TableCell(text, mean, emphasis=strong), TableCell(scores or DASH)]
+        rows.append([*row, TableCell("chosen" if chosen else "")])
     metric = str(record["metric"]).replace("_", " ")
     caption = "Hyper-parameters (HPs): the grid has one entry, so nothing was searched."
-    if seeds:
+    if seeds := len(record["seeds"]):
         caption = (
             f"Hyper-parameters (HPs): all {len(rows)} grid entries with their validation {metric} (%) at the starting "
             f"budget, mean over {seeds} starting sets. The choice precedes round 0 and holds for every query method."

@@ -194,21 +194,14 @@ def warnings(results: StudyResults) -> list[tuple[str, str]]:
         if recipe.startswith("ours"):
             found.append(("Not in the published study", f"{recipe} ({where})."))
         else:
-            found.append(
-                ("Shortened recipe", f"{recipe} ({where}). These runs support no claim about the published settings.")
-            )
-    unfinished = sum(not r.complete for r in results.runs)
-    if unfinished:
+            text = f"{recipe} ({where}). These runs support no claim about the published settings."
+            found.append(("Shortened recipe", text))
+    if unfinished := sum(not r.complete for r in results.runs):
         counts = f"{unfinished} of {len(results.runs)} runs are not complete"
         found.append(("Incomplete", f"{counts}. Means are over complete runs; tables show their number."))
-    unresolved = [f for f in results.failures if not f["resolved"]]
-    if unresolved:
-        found.append(
-            (
-                "Failures",
-                f"{plural(len(unresolved), 'failed attempt')} without a later success; see “Missing and failed”.",
-            )
-        )
+    if unresolved := sum(not f["resolved"] for f in results.failures):
+        attempts = plural(unresolved, "failed attempt")
+        found.append(("Failures", f"{attempts} without a later success; see “Missing and failed”."))
     if results.baseline not in results.queries:
         found.append(("No baseline", f"The baseline {results.baseline} is not among the query methods of this study."))
     if mixed := mixed_words(results.environments):
@@ -234,10 +227,8 @@ def setting_facts(results: StudyResults, setting: Setting) -> str:
     if facts:
         images = f"{facts['train']:,} train and {facts['test']:,} test images".replace(",", "\u202f")
         parts.append(f"{images}, {len(facts['class_names'])} classes")
-    scores = results.full_data(setting)
-    if scores:
-        values = [r["metrics"][results.metric(setting)] for r in scores]
-        band = t_interval(values)
+    if scores := results.full_data(setting):
+        band = t_interval([r["metrics"][results.metric(setting)] for r in scores])
         text = percent(band.mean, band.low, band.high)
         parts.append(f"full data ({scores[0]['budget']:,} labels): {text} %".replace(",", "\u202f"))
     return "; ".join(parts) + "." if parts else ""

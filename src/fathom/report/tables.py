@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from fathom.core.durations import duration
 from fathom.core.records import RunSpec, Setting
+from fathom.core.text import joined
 from fathom.report.numbers import DASH, number
 from fathom.report.style import styles_of
 from fathom.results.environments import EnvironmentSummary, differing, fact_text
@@ -30,6 +31,30 @@ class TableCell:
     style: int | None = None
     emphasis: str = ""
     title: str = ""
+
+
+EMPTY_CELL = TableCell(DASH)
+
+
+def method_cell(results: StudyResults, query: str) -> TableCell:
+    """Cell of a query method, with its mark."""
+    style = styles_of(results)[query]
+    return TableCell(style.label, style.label, style.number)
+
+
+def text_cell(text: str, title: str = "") -> TableCell:
+    """Cell that is sorted by its text."""
+    return TableCell(text, text, title=title)
+
+
+def count_cell(count: int) -> TableCell:
+    """Cell of a whole number."""
+    return TableCell(str(count), float(count))
+
+
+def time_cell(seconds: float) -> TableCell:
+    """Cell of a span of time."""
+    return TableCell(duration(seconds), seconds)
 
 
 @dataclass(frozen=True)
@@ -61,11 +86,9 @@ def penalty_table(results: StudyResults) -> ReportTable:
     losses = penalty.outside.sum(0)
     rows = []
     for i, query in enumerate(penalty.queries):
-        style = styles_of(results)[query]
         mark = "*" if penalty.partial[i] else ""
-        cells = [TableCell(style.label, style.label, style.number), TableCell(number(raw[i], 2) + mark, raw[i])]
-        cells += [TableCell(number(corrected[i], 2) + mark, corrected[i])]
-        rows.append([*cells, TableCell(str(wins[i]), float(wins[i])), TableCell(str(losses[i]), float(losses[i]))])
+        penalties = [TableCell(number(value, 2) + mark, value) for value in (raw[i], corrected[i])]
+        rows.append([method_cell(results, query), *penalties, count_cell(wins[i]), count_cell(losses[i])])
     columns = ["Method", "Penalty", "Penalty (Holm)", "Wins", "Losses"]
     note = ""
     if penalty.partial.any():
@@ -78,7 +101,7 @@ def penalty_table(results: StudyResults) -> ReportTable:
             f"* Compared in fewer than {total} settings: mean over its comparisons, scaled to {total} settings; wins "
             "and losses count its comparisons only."
         )
-    note = " ".join(text for text in (note, results.footnote(results.store.study.settings)) if text)
+    note = joined(note, results.footnote(results.store.study.settings))
     caption = (
         "Penalty: share of budgets at which another method beats this one, summed over settings and averaged over "
         "the other methods; lower is better. Penalty (Holm): with Holm-corrected tests. Wins and losses: cells of the "
@@ -99,17 +122,12 @@ def times_table(results: StudyResults) -> ReportTable | None:
         setting = Setting(dataset, regime, paradigm)
         # Round 0 is trained once for all methods of a seed, so its time is not that of a method.
         own = part[part["round"] > 0] if (part["round"] > 0).any() else part
-        style = styles_of(results)[query]
-        where = results.names.brief(setting)
-        row = [TableCell(style.label, style.label, style.number), TableCell(where, where, title=" · ".join(setting))]
-        for step in steps:
-            median = float(own[f"seconds_{step}"].median())
-            row.append(TableCell(duration(median), median))
+        row = [method_cell(results, query), text_cell(results.names.brief(setting), " · ".join(setting))]
+        row += [time_cell(float(own[f"seconds_{step}"].median())) for step in steps]
         spent, total = float(own[[f"seconds_{s}" for s in steps]].sum().sum()), float(own["seconds_total"].sum())
         rest = 1 - spent / total if total > 0 else float("nan")
         row.append(TableCell(f"{number(100 * rest, 0)} %" if math.isfinite(rest) else DASH, rest))
-        whole = float(part["seconds_total"].sum())
-        rows.append([*row, TableCell(duration(whole), whole)])
+        rows.append([*row, time_cell(float(part["seconds_total"].sum()))])
     caption = (
         "Wall-clock time: median per round by step (without round 0), share of the time outside these steps, and sum "
         "over all rounds of all seeds."
@@ -131,15 +149,14 @@ def pending_table(results: StudyResults, limit: int = 60) -> ReportTable | None:
     left = len(open_runs) - limit
     note = f"… and {left} more." if left > 0 else ""
     columns = ["Dataset", "Regime", "Paradigm", "Method", "Seed", "State"]
-    return ReportTable(
-        "pending", f"{len(open_runs)} of {len(results.runs)} runs are not complete.", columns, rows, note, 4
-    )
+    caption = f"{len(open_runs)} of {len(results.runs)} runs are not complete."
+    return ReportTable("pending", caption, columns, rows, note, 4)
 
 
 def _spec_cells(results: StudyResults, spec: RunSpec) -> list[TableCell]:
     short = results.names.parts(spec.setting)
-    cells = [TableCell(name, name, title=full) for name, full in zip(short, spec.setting, strict=True)]
-    return [*cells, TableCell(label(spec.query), label(spec.query)), TableCell(str(spec.seed), float(spec.seed))]
+    cells = [text_cell(name, full) for name, full in zip(short, spec.setting, strict=True)]
+    return [*cells, text_cell(label(spec.query)), count_cell(spec.seed)]
 
 
 def environment_table(found: list[EnvironmentSummary]) -> ReportTable | None:
@@ -149,11 +166,7 @@ def environment_table(found: list[EnvironmentSummary]) -> ReportTable | None:
     facts = differing(found)
     rows = []
     for e in found:
-        row = [
-            TableCell(e.name, e.name),
-            TableCell(str(e.rounds), float(e.rounds)),
-            TableCell(str(e.shared), float(e.shared)),
-        ]
+        row = [text_cell(e.name), count_cell(e.rounds), count_cell(e.shared)]
         row += [TableCell(fact_text(e.facts.get(key)) or DASH) for key in facts]
         rows.append([*row, TableCell(e.since[:16].replace("T", " ") or DASH, e.since)])
     caption = (

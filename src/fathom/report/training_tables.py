@@ -4,10 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from fathom.core.durations import duration
 from fathom.report.numbers import DASH, number, percent
-from fathom.report.style import styles_of
-from fathom.report.tables import ReportTable, TableCell
+from fathom.report.tables import EMPTY_CELL, ReportTable, TableCell, count_cell, method_cell, text_cell, time_cell
 from fathom.results.environments import fact_text
 from fathom.results.names import short_names
 from fathom.results.results import StudyResults
@@ -27,7 +25,7 @@ def encoder_table(results: StudyResults, probes: list[ProbeCurve]) -> ReportTabl
             losses = [p["loss"] for p in content.get("curve", []) if "loss" in p]
             row = [_dataset(results, probe.dataset)]
             row.append(TableCell(names[probe.preparation], probe.preparation, title=probe.preparation))
-            row.append(TableCell(str(seed), float(seed)))
+            row.append(count_cell(seed))
             row.append(TableCell(f"{epochs[-1]:g}", epochs[-1]) if epochs else TableCell(DASH))
             row.append(TableCell(f"{number(100 * accuracy[-1])} %", accuracy[-1]) if accuracy else TableCell(DASH))
             row.append(TableCell(number(losses[-1], 3), losses[-1]) if losses else TableCell(DASH))
@@ -49,40 +47,20 @@ def backbone_table(results: StudyResults) -> ReportTable | None:
         known = {key: fact_text(facts.get(key)) for key in ("backbone", "weights", "license", "revision", "input")}
         seed = int(content["seed"])
         row = [_dataset(results, str(content["dataset"]))]
-        named = known["backbone"] or names[str(content["backbone"])]
-        row.append(TableCell(named, named, title=str(content["backbone"])))
+        row.append(text_cell(known["backbone"] or names[str(content["backbone"])], str(content["backbone"])))
         row.append(TableCell("all" if seed < 0 else str(seed), float(seed)))
         row.append(TableCell(str(content.get("dim", DASH)), content.get("dim")))
-        weights = _cut(known["weights"])
-        row.append(TableCell(weights or DASH, weights or None, title=known["weights"]))
-        row.append(_sha(sha))
-        row += [
-            TableCell(_cut(known[key]) or DASH, known[key] or None, title=known[key])
-            for key in ("license", "revision", "input")
-        ]
-        rest = "; ".join(
-            f"{k}: {fact_text(v)}" for k, v in facts.items() if k not in (*known, "weights_sha256", "sha256")
-        )
+        row += [_cut(known["weights"]), _sha(sha), *(_cut(known[key]) for key in ("license", "revision", "input"))]
+        others = {key: value for key, value in facts.items() if key not in (*known, "weights_sha256", "sha256")}
+        rest = "; ".join(f"{key}: {fact_text(value)}" for key, value in others.items())
         rows.append([*row, TableCell(rest or DASH), _time(clock)])
     caption = "Fixed backbones: their features replace the images, and only a head is trained."
-    columns = [
-        "Dataset",
-        "Backbone",
-        "Seed",
-        "Features",
-        "Weights",
-        "SHA-256",
-        "License",
-        "Revision",
-        "Input",
-        "Other facts",
-    ]
-    columns.append("Time")
+    columns = ["Dataset", "Backbone", "Seed", "Features", "Weights", "SHA-256", "License", "Revision", "Input"]
+    columns += ["Other facts", "Time"]
     filled = [i for i in range(len(columns)) if any(row[i].text != DASH for row in rows)]
     note = "A hash identifies the weights. It does not show whether their pre-training used the test images."
-    return ReportTable(
-        "backbones", caption, [columns[i] for i in filled], [[row[i] for i in filled] for row in rows], note, 2
-    )
+    columns, rows = [columns[i] for i in filled], [[row[i] for i in filled] for row in rows]
+    return ReportTable("backbones", caption, columns, rows, note, 2)
 
 
 def pseudo_label_table(results: StudyResults, found: PseudoLabelStats, name: str) -> ReportTable:
@@ -91,12 +69,7 @@ def pseudo_label_table(results: StudyResults, found: PseudoLabelStats, name: str
     rows = []
     for query, part in frame.groupby("query", sort=False):
         last = part[part["round"] == part["round"].max()]
-        style = styles_of(results)[str(query)]
-        row = [
-            TableCell(style.label, style.label, style.number),
-            TableCell(str(last["budget"].max()), float(last["budget"].max())),
-        ]
-        row.append(TableCell(str(len(last)), float(len(last))))
+        row = [method_cell(results, str(query)), count_cell(last["budget"].max()), count_cell(len(last))]
         for rate in ("mask_rate", "pseudo_rate", "pseudo_accuracy"):
             values = last[rate].dropna().to_numpy(dtype=np.float64)
             band = t_interval(values)
@@ -125,22 +98,18 @@ def preparation_table(results: StudyResults) -> ReportTable | None:
     names = short_names(spec for _, _, spec in found)
     rows = []
     for (what, dataset, spec), seconds in found.items():
-        row = [TableCell(what, what), _dataset(results, dataset), TableCell(names[spec], spec, title=spec)]
-        median, total = float(np.median(seconds)), sum(seconds)
-        row += [TableCell(str(len(seconds)), float(len(seconds))), TableCell(duration(median), median)]
-        rows.append([*row, TableCell(duration(total), total)])
+        row = [text_cell(what), _dataset(results, dataset), TableCell(names[spec], spec, title=spec)]
+        rows.append([*row, count_cell(len(seconds)), time_cell(float(np.median(seconds))), time_cell(sum(seconds))])
     caption = (
         "Wall-clock time of work that is done once, before anything is labeled, and shared by runs; for a result from "
         "the cache, the time it took originally."
     )
-    return ReportTable(
-        "preparation-times", caption, ["Work", "Dataset", "Method", "Count", "Median", "Total"], rows, text=3
-    )
+    columns = ["Work", "Dataset", "Method", "Count", "Median", "Total"]
+    return ReportTable("preparation-times", caption, columns, rows, text=3)
 
 
 def _dataset(results: StudyResults, text: str) -> TableCell:
-    name = results.names.dataset.get(text, text)
-    return TableCell(name, name, title=text)
+    return text_cell(results.names.dataset.get(text, text), text)
 
 
 def _sha(value: Any) -> TableCell:
@@ -148,10 +117,11 @@ def _sha(value: Any) -> TableCell:
     return TableCell(text[:SHORT] or DASH, text or None, title=text)
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= 32 else f"{text[:31]}…"
+def _cut(text: str) -> TableCell:
+    """Cell of the beginning of a fact."""
+    return TableCell((text if len(text) <= 32 else f"{text[:31]}…") or DASH, text or None, title=text)
 
 
 def _time(clock: dict[str, Any]) -> TableCell:
     seconds = float(clock.get("seconds", 0.0))
-    return TableCell(duration(seconds), seconds) if seconds else TableCell(DASH)
+    return time_cell(seconds) if seconds else EMPTY_CELL

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fathom.core.records import FathomError, unique
+from fathom.core.records import FathomError, grouped
 from fathom.design.dropout import classifier_dropout
 from fathom.registry.registry import find
-from fathom.registry.spec_string import SpecString, parse
+from fathom.registry.spec_string import SpecString, parse, parse_stored
 from fathom.results.names import label
 
 CROSSED, MATCHED = "†", "‡"  # marks of a comparison: across two classifiers, with the matched control
@@ -85,12 +85,8 @@ class Classifiers:
         """Footnote of whatever compares these methods; empty where they have one classifier."""
         if not self.mixed:
             return ""
-        groups: dict[float, list[str]] = {}
-        for query, dropout in self.dropouts.items():
-            groups.setdefault(dropout, []).append(label(query))
-        parts = []
-        for value, names in sorted(groups.items(), reverse=True):
-            parts.append(f"{f'dropout {value:g}' if value else 'no dropout'} for {listed(names)}")
+        groups = self._by_dropout()
+        parts = [f"{f'dropout {value:g}' if value else 'no dropout'} for {listed(names)}" for value, names in groups]
         count = "Two" if len(groups) == 2 else str(len(groups))
         text = (
             f"{CROSSED} {count} classifiers: {'; '.join(parts)}. A difference between methods with different "
@@ -102,29 +98,26 @@ class Classifiers:
         """Short form of the note, for a caption."""
         if not self.mixed:
             return ""
-        *more, least = sorted(set(self.dropouts.values()), reverse=True)
-        parts = []
-        for value in more:
-            names = [label(query) for query, own in self.dropouts.items() if own == value]
-            parts.append(f"{value:g} for {listed(names)}")
+        *more, (least, _) = self._by_dropout()
+        parts = [f"{value:g} for {listed(names)}" for value, names in more]
         others = f"{least:g}" if least else "none"
         text = f"{CROSSED} Different classifiers: dropout {', '.join(parts)}, {others} for the others."
         matched = [q for q in self.dropouts if self.mark(q) == MATCHED]
         return text + (f" {MATCHED} Gains over {label(self.reference(matched[0]))}." if matched else "")
 
+    def _by_dropout(self) -> list[tuple[float, list[str]]]:
+        """(dropout, names of the methods that are run with it), highest dropout first."""
+        groups = grouped((dropout, label(query)) for query, dropout in self.dropouts.items())
+        return sorted(groups.items(), reverse=True)
+
     def _controls(self) -> Iterable[str]:
         """Sentences on the matched controls that were run and on those that are missing."""
         methods = [q for q in self.dropouts if q != self.baseline and not self.is_control(q)]
-        matched: dict[str, list[str]] = {}
-        missing: dict[str, list[str]] = {}
-        for query in methods:
-            if (reference := self.reference(query)) != self.baseline:
-                matched.setdefault(label(reference), []).append(label(query))
-            elif self.crossed(query, self.baseline):
-                missing.setdefault(self._advised(query), []).append(label(query))
-        for control, names in matched.items():
+        matched = [q for q in methods if self.reference(q) != self.baseline]
+        missing = [q for q in methods if q not in matched and self.crossed(q, self.baseline)]
+        for control, names in grouped((label(self.reference(q)), label(q)) for q in matched).items():
             yield f"{MATCHED} Gains of {listed(names)} are measured from {control}, the matched control."
-        for control, names in missing.items():
+        for control, names in grouped((self._advised(q), label(q)) for q in missing).items():
             yield f"To separate the two, add {control} to the study, the matched control of {listed(names)}."
 
     def _advised(self, query: str) -> str:
@@ -134,10 +127,7 @@ class Classifiers:
 
 
 def _without_dropout(query: str) -> str:
-    try:
-        call = parse(query)
-    except FathomError:  # stored text of another version; a report must still open
-        return query
+    call = parse_stored(query)
     return str(SpecString(call.name, tuple((k, v) for k, v in call.arguments if k != "dropout")))
 
 
@@ -148,12 +138,7 @@ def listed(words: list[str]) -> str:
 
 def joined_notes(notes: Mapping[str, str]) -> str:
     """Notes of several settings (by title) as one text, in which equal notes stand once."""
-    stated = {title: note for title, note in notes.items() if note}
-    distinct: list[str] = unique(stated.values())
-    if len(distinct) == 1 and len(stated) == len(notes):
-        return distinct[0]
-    parts = []
-    for note in distinct:
-        titles = [title for title, own in stated.items() if own == note]
-        parts.append(f"In {listed(titles)}: {note}")
-    return " ".join(parts)
+    stated = grouped((note, title) for title, note in notes.items() if note)
+    if len(stated) == 1 and all(notes.values()):
+        return next(iter(stated))
+    return " ".join(f"In {listed(titles)}: {note}" for note, titles in stated.items())

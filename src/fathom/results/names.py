@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from fathom.core.records import FathomError, Setting, unique
-from fathom.registry.spec_string import SpecString, parse, spell
+from fathom.core.records import Setting, unique
+from fathom.registry.spec_string import parse_stored, spell
 
 LABELS = {
     "random": "Random",
@@ -50,17 +50,14 @@ class Names(NamedTuple):
 
 def label(query: str) -> str:
     """Display name of a query method: `Core-Set`, `BALD (draws=20)`; that of a plug-in as it is registered."""
-    try:
-        call = parse(query)
-    except FathomError:
-        return query
+    call = parse_stored(query)
     name = LABELS.get(call.name, call.name)
     return name + str(call).removeprefix(call.name).replace("(", " (")
 
 
 def short_names(texts: Iterable[str]) -> dict[str, str]:
     """Spec string -> its name, with those arguments only in which it differs from others of the same name."""
-    calls = {text: _parsed(text) for text in unique(texts)}
+    calls = {text: parse_stored(text) for text in unique(texts)}
     found: dict[str, str] = {}
     for text, call in calls.items():
         namesakes = [dict(other.arguments) for other in calls.values() if other.name == call.name]
@@ -72,13 +69,6 @@ def short_names(texts: Iterable[str]) -> dict[str, str]:
     if len(set(found.values())) < len(found):  # two names became equal because long values were cut
         return {text: text for text in calls}
     return found
-
-
-def _parsed(text: str) -> SpecString:
-    try:
-        return parse(text)
-    except FathomError:  # stored text of another version; a report must still open
-        return SpecString(text)
 
 
 def _end(text: str) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from fathom.core.records import Setting, unique
+from fathom.core.records import Setting, grouped, unique
 from fathom.results.results import StudyResults, of_setting
 from fathom.stats.curves import gains, run_areas
 from fathom.stats.inference import Array, Interval, t_interval
@@ -104,10 +104,8 @@ class Verdict:
 
 def paradigm_groups(results: StudyResults) -> list[ParadigmGroup]:
     """Groups of a study that have two or more paradigms, in the order of the study."""
-    found: dict[tuple[str, int, int], list[Setting]] = {}
-    for setting in results.store.study.settings:
-        if regime := results.regime(setting):
-            found.setdefault((setting.dataset, regime.start, regime.val_size), []).append(setting)
+    regimes = {s: regime for s in results.store.study.settings if (regime := results.regime(s))}
+    found = grouped(((s.dataset, regime.start, regime.val_size), s) for s, regime in regimes.items())
     return [
         _group(results, dataset, start, val_size, settings)
         for (dataset, start, val_size), settings in found.items()
@@ -135,13 +133,10 @@ def _group(results: StudyResults, dataset: str, start: int, val_size: int, setti
 def without_group(results: StudyResults) -> list[Setting]:
     """Settings of a dataset with several paradigms that start like no setting of another paradigm."""
     settings = results.store.study.settings
-    grouped = {setting for group in paradigm_groups(results) for setting in group.members}
-    found = []
-    for setting in settings:
-        paradigms = {s.paradigm for s in settings if s.dataset == setting.dataset}
-        if len(paradigms) > 1 and setting not in grouped and results.regime(setting):
-            found.append(setting)
-    return found
+    compared = {setting for group in paradigm_groups(results) for setting in group.members}
+    paradigms = grouped((s.dataset, s.paradigm) for s in settings)
+    alone = [s for s in settings if len(set(paradigms[s.dataset])) > 1 and s not in compared]
+    return [s for s in alone if results.regime(s)]
 
 
 def budgets_of(results: StudyResults, setting: Setting, queries: Sequence[str]) -> list[int]:
@@ -203,11 +198,9 @@ def _as_one_setting(results: StudyResults, parts: dict[str, tuple[Setting, str]]
 
 def verdicts(results: StudyResults) -> list[Verdict]:
     """Verdict on each dataset that was run with several paradigms and several query methods."""
-    found: dict[str, list[BestChoice]] = {}
-    for group in paradigm_groups(results):
-        if choice := _best_choice(results, group):
-            found.setdefault(group.dataset, []).append(choice)
-    made = [_verdict(dataset, choices) for dataset, choices in found.items()]
+    found = [choice for group in paradigm_groups(results) if (choice := _best_choice(results, group))]
+    by_dataset = grouped((choice.group.dataset, choice) for choice in found)
+    made = [_verdict(dataset, choices) for dataset, choices in by_dataset.items()]
     return [verdict for verdict in made if verdict]
 
 
@@ -241,8 +234,8 @@ def _best_choice(results: StudyResults, group: ParadigmGroup) -> BestChoice | No
     budgets = sorted(set.intersection(*(set(budgets_with[member]) for member in others)))
     if len(budgets) < 2:  # no area
         return None
-    queries = {query: _key("query", query) for query in classifiers.dropouts}
-    members = {member: _key("member", member) for member in others}
+    queries = {query: f"query {query}" for query in classifiers.dropouts}
+    members = {member: f"member {member}" for member in others}
     parts = {key: (start, query) for query, key in queries.items()}
     parts |= {key: (member, baseline) for member, key in members.items()}
     areas = _areas_by_seed(_as_one_setting(results, parts, budgets))
@@ -260,10 +253,6 @@ def _best_choice(results: StudyResults, group: ParadigmGroup) -> BestChoice | No
         return None
     best_member, best_method = _best(by_member, seeds), _best(by_method, seeds)
     return BestChoice(group, start, best_member[0], best_method[0], budgets, seeds, best_member[1], best_method[1])
-
-
-def _key(kind: str, what: object) -> str:
-    return f"{kind} {what}"
 
 
 def _areas_by_seed(frame: "pd.DataFrame") -> dict[str, dict[int, float]]:

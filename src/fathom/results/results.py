@@ -2,7 +2,7 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fathom.core.records import LabelRegime, Setting, before_runs, digest, unique
+from fathom.core.records import LabelRegime, Setting, before_runs, digest, grouped, unique
+from fathom.core.text import joined
 from fathom.core.work import SHARED_JOBS, WorkKind
 from fathom.results.classifiers import Classifiers, joined_notes
 from fathom.results.environments import EnvironmentSummary, environments
@@ -98,10 +99,8 @@ class StudyResults:
     @cached_property
     def savings(self) -> dict[tuple[Setting, str], list[LabelSaving]]:
         """(setting, query method) -> label savings, one per target."""
-        found: dict[tuple[Setting, str], list[LabelSaving]] = {}
-        for saving in label_savings(self.frame, self.baseline, self.references, rounds=self.planned):
-            found.setdefault((saving.setting, saving.query), []).append(saving)
-        return found
+        found = label_savings(self.frame, self.baseline, self.references, rounds=self.planned)
+        return grouped(((saving.setting, saving.query), saving) for saving in found)
 
     # ------------------------------------------------------------------------------------------------- the study
 
@@ -169,11 +168,8 @@ class StudyResults:
     @cached_property
     def shortened(self) -> dict[str, list[Setting]]:
         """Recipe -> its settings, for all recipes other than the published one."""
-        found: dict[str, list[Setting]] = {}
-        for setting, record in self.hparams.items():
-            if record.get("recipe", "study") != "study":
-                found.setdefault(str(record["recipe"]), []).append(setting)
-        return found
+        recipes = {setting: str(record.get("recipe", "study")) for setting, record in self.hparams.items()}
+        return grouped((recipe, setting) for setting, recipe in recipes.items() if recipe != "study")
 
     @cached_property
     def prepared(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
@@ -192,9 +188,7 @@ class StudyResults:
     @cached_property
     def classifiers(self) -> dict[Setting, Classifiers]:
         """Setting -> classifiers of its query methods."""
-        queries: dict[Setting, list[str]] = {}
-        for run in self.runs:
-            queries.setdefault(run.spec.setting, []).append(run.spec.query)
+        queries = grouped((run.spec.setting, run.spec.query) for run in self.runs)
         return {s: Classifiers.of(s.paradigm, unique(found), self.baseline) for s, found in queries.items()}
 
     @cached_property
@@ -208,17 +202,15 @@ class StudyResults:
         """Setting -> records of its retries; settings without retries are left out."""
         return retries_of(self.store, self.store.study.settings)
 
-    def footnote(self, settings: Iterable[Setting]) -> str:
+    def footnote(self, settings: Collection[Setting]) -> str:
         """Footnote of all numbers of these settings: different classifiers and retries."""
-        some = list(settings)
-        classifiers = joined_notes({self.names.title(s): self.classifiers[s].note() for s in some})
-        return " ".join(note for note in (classifiers, self.retry_notes(some)) if note)
+        classifiers = joined_notes({self.names.title(s): self.classifiers[s].note() for s in settings})
+        return joined(classifiers, self.retry_notes(settings))
 
-    def caption_note(self, settings: Iterable[Setting]) -> str:
+    def caption_note(self, settings: Collection[Setting]) -> str:
         """Short form of the footnote, for a caption."""
-        some = list(settings)
-        classifiers = joined_notes({self.names.title(s): self.classifiers[s].brief() for s in some})
-        return " ".join(note for note in (classifiers, self.retry_notes(some)) if note)
+        classifiers = joined_notes({self.names.title(s): self.classifiers[s].brief() for s in settings})
+        return joined(classifiers, self.retry_notes(settings))
 
     def retry_notes(self, settings: Iterable[Setting]) -> str:
         """Notes on the retries of these settings."""
@@ -294,10 +286,4 @@ def class_shares(facts: dict[str, Any]) -> list[float]:
 
 def of_setting(frame: Any, setting: Setting) -> Any:
     """Rows of a frame that belong to a setting."""
-    if frame.empty:
-        return frame
-    return frame[
-        (frame["dataset"] == setting.dataset)
-        & (frame["regime"] == setting.regime)
-        & (frame["paradigm"] == setting.paradigm)
-    ]
+    return frame if frame.empty else frame[(frame[curves.SETTING] == list(setting)).all(axis=1)]

@@ -58,10 +58,8 @@ def roll_out_words(results: StudyResults) -> tuple[str, str] | None:
     if found := departures(results.store.study, freeze, datasets):
         return NOT_ONE, f"The runs on {names} depart from the freeze ({named}): {'; '.join(found)}."
     queries, paradigms = plural(len(freeze["queries"]), "query method"), plural(len(freeze["paradigms"]), "paradigm")
-    return (
-        FOLLOWED,
-        f"The runs on {names} follow the freeze {named}: {queries} and {paradigms}, with grids and recipes.",
-    )
+    text = f"The runs on {names} follow the freeze {named}: {queries} and {paradigms}, with grids and recipes."
+    return FOLLOWED, text
 
 
 def _roll_out_datasets(results: StudyResults) -> list[str]:

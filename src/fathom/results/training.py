@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fathom.core.records import Round, Setting, unique
+from fathom.core.records import Round, Setting, grouped, unique
 from fathom.results.results import StudyResults, class_shares
 from fathom.stats.curves import budget_curves
 from fathom.stats.inference import Array
@@ -44,11 +44,8 @@ class ProbeCurve:
 
 def probe_curves(results: StudyResults) -> list[ProbeCurve]:
     """Encoders of the study, sorted by dataset and pre-training."""
-    found: dict[tuple[str, str], dict[int, Record]] = {}
-    for content, clock in results.prepared:
-        key = (str(content["dataset"]), str(content["preparation"]))
-        found.setdefault(key, {})[int(content["seed"])] = (content, clock)
-    return [ProbeCurve(*key, records) for key, records in found.items()]
+    found = grouped(((str(r[0]["dataset"]), str(r[0]["preparation"])), r) for r in results.prepared)
+    return [ProbeCurve(*key, {int(r[0]["seed"]): r for r in records}) for key, records in found.items()]
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,15 +125,12 @@ def _of_setting(results: StudyResults, setting: Setting) -> PseudoLabelStats | N
         return None
     queries = unique(row["query"] for row in rows)
     query = results.baseline if results.baseline in queries else queries[0]
-    by_round: dict[int, list[Round]] = {}
-    for spec in runs:
-        for r in results.store.rounds(spec) if spec.query == query else []:
-            by_round.setdefault(r.round, []).append(r)
+    rounds = [r for spec in runs if spec.query == query for r in results.store.rounds(spec)]
+    by_round = grouped((r.round, r) for r in rounds)
     detailed = [(own[0].budget, own) for _, own in sorted(by_round.items())]
     facts = results.facts.get(setting.dataset)
-    return PseudoLabelStats(
-        setting, pd.DataFrame(rows), threshold, detailed, query, class_shares(facts) if facts else []
-    )
+    pool = class_shares(facts) if facts else []
+    return PseudoLabelStats(setting, pd.DataFrame(rows), threshold, detailed, query, pool)
 
 
 def _numbers(value: Any) -> list[float]:

@@ -21,7 +21,6 @@ corrections: Holm's within each setting, and the null band, the largest cell tha
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -222,39 +221,37 @@ def _complete_curves(part: "pd.DataFrame", rounds: Mapping[str, int], first: int
 # ------------------------------------------------------------------------------------------------------------ wins
 
 
-def _statistics(scores: Array) -> tuple[Array, Array, list[tuple[int, int]]]:
+def _statistics(scores: Array) -> tuple[Array, Array]:
     """Mean difference and t of every pair i < j: two arrays [R, pairs, T], t = 0 where there is no spread."""
-    pairs = list(combinations(range(scores.shape[2]), 2))
-    first, second = np.array(pairs).T
+    first, second = np.triu_indices(scores.shape[2], 1)
     difference = scores[:, :, first] - scores[:, :, second]  # [R, S, pairs, T]
     n = scores.shape[1]
     mean, sd = difference.mean(1), difference.std(1, ddof=1)
     varies = sd >= SPREAD
     t = np.where(varies, mean / np.where(varies, sd, 1.0) * n**0.5, 0.0)
-    return mean, t, pairs
+    return mean, t
 
 
 def _wins(scores: Array, alpha: float) -> Array:
     """Share of budgets at which row beats column, for R relabelings at once: [R, S, K, T] -> [R, K, K]."""
-    mean, t, pairs = _statistics(scores)
-    rejected = np.abs(t) > critical_t(scores.shape[1], alpha)
-    wins = np.zeros((scores.shape[0], scores.shape[2], scores.shape[2]))
-    first, second = np.array(pairs).T
-    wins[:, first, second] = (rejected & (mean > 0)).mean(2)
-    wins[:, second, first] = (rejected & (mean < 0)).mean(2)
-    return wins
+    mean, t = _statistics(scores)
+    return _shares(mean, np.abs(t) > critical_t(scores.shape[1], alpha), scores.shape[2])
 
 
 def _corrected_wins(scores: Array, alpha: float) -> Array:
     """`_wins` of one labeling, Holm-corrected over all pairs and budgets of the setting: [S, K, T] -> [K, K]."""
-    mean, t, pairs = _statistics(scores[None])
-    n = scores.shape[0]
-    p = np.where(t[0] == 0, 1.0, 2 * stdtr(n - 1, -np.abs(t[0])))
+    mean, t = _statistics(scores[None])
+    p = np.where(t == 0, 1.0, 2 * stdtr(len(scores) - 1, -np.abs(t)))
     rejected = (holm(p.ravel()) < alpha).reshape(p.shape)
-    wins = np.zeros((scores.shape[1], scores.shape[1]))
-    for row, (i, j) in enumerate(pairs):
-        wins[i, j] = (rejected[row] & (mean[0, row] > 0)).mean()
-        wins[j, i] = (rejected[row] & (mean[0, row] < 0)).mean()
+    return np.asarray(_shares(mean, rejected, scores.shape[1])[0])
+
+
+def _shares(mean: Array, rejected: np.ndarray[Any, np.dtype[np.bool_]], methods: int) -> Array:
+    """Share of budgets at which row beats column, from arrays over pairs: [R, pairs, T] -> [R, K, K]."""
+    wins = np.zeros((len(mean), methods, methods))
+    first, second = np.triu_indices(methods, 1)
+    wins[:, first, second] = (rejected & (mean > 0)).mean(2)
+    wins[:, second, first] = (rejected & (mean < 0)).mean(2)
     return wins
 
 
