@@ -1,7 +1,7 @@
 """Networks: an encoder that gives embeddings, and a head of one or two layers that gives logits."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -144,6 +144,24 @@ def build_network(
     network = network.to_empty(device="cpu")
     initialize(network, stream.torch())
     return network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def load_weights(module: nn.Module, state: Mapping[str, Tensor], problem: str) -> None:
+    """Load weights into a module.
+
+    Raises:
+        FathomError: They do not fit; the message begins with `problem`.
+    """
+    try:
+        module.load_state_dict(dict(state))
+    except RuntimeError as error:
+        raise FathomError(f"{problem}: {error}") from error
+
+
+def cpu_state(module: nn.Module) -> dict[str, Tensor]:
+    """Copies of a module's weights and buffers on the CPU."""
+    state = module.state_dict().items()
+    return {name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in state}
 
 
 @torch.no_grad()
