@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
 
-from fathom.data.cache.cache_file import locked, renamed, sha256_of_rest
-from fathom.data.cache.pixels import RACY, read_index
+from fathom.data.cache.cache_file import locked, read_index, renamed, sha256_of_rest
+from fathom.data.cache.pixels import RACY
 from fathom.data.files.archives import Archive, Member
 from fathom.data.files.decode import Source
 
