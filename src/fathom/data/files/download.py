@@ -5,7 +5,6 @@
 the only one: it shows later that the file has not changed since the download, not that it is the official file.
 """
 
-import contextlib
 import hashlib
 import http.client
 import json
@@ -233,8 +232,7 @@ def _check_space(part: Path, missing: int, remote: RemoteFile) -> None:
 
 def _discard(part: Path) -> None:
     for path in (part, part.with_name(f"{part.name}.json")):
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
+        path.unlink(missing_ok=True)
 
 
 def _total(content_range: str | None) -> int:

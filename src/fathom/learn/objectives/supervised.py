@@ -45,7 +45,7 @@ class Supervised(Objective):
         self.network, self.transform, self.sizes, self.precision = network, transform, sizes, precision
         self.steps, self.device = len(sizes), task.images.device
         self.take, self.labels = make_reader(task.images), task.labels
-        counted = task.labels.cpu()
+        counted = task.labels.cpu()  # samples are drawn on the CPU, in one order for all devices
         self.draw = oversampling_weights(counted, task.num_classes) if imbalance == "oversample" else None
         weights = class_weights(counted, task.num_classes) * len(counted)
         self.class_weights = weights.float().to(self.device) if imbalance == "weighted" else None

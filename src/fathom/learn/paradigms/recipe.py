@@ -32,7 +32,6 @@ class NoPretraining:
 
     def with_retry(self, change: str, family: str) -> None:
         """None, since there is nothing to change."""
-        return
 
 
 class NoBackbone:
