@@ -113,4 +113,5 @@ def host_memory(context: WorkerContext, datasets: set[str]) -> int:
     """Upper estimate of a worker's memory, bytes: Python with torch, and the images that are not memory maps."""
     loaded = [context.dataset(name) for name in datasets]
     parts = [images for dataset in loaded for images in (dataset.images, dataset.test_images)]
-    return PROCESS + sum(images.pixels.nbytes for images in parts if isinstance(images, TensorImages))
+    nbytes: list[int] = [images.pixels.nbytes for images in parts if isinstance(images, TensorImages)]
+    return PROCESS + sum(nbytes)

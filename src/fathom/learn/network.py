@@ -12,6 +12,7 @@ from fathom.core.streams import Stream
 
 IMAGENET_STEM = 96  # pixels of the shorter side from which ResNet-18 keeps its 7x7 stem with max-pooling
 SMALL = 32  # pixels below which a ResNet-18 has nothing left to pool, so `auto` is the small network
+Size = tuple[int, int]  # (height, width) of a network's input, pixels
 
 
 class Network(nn.Module):
@@ -107,13 +108,7 @@ class Network(nn.Module):
 
 
 def build_network(
-    name: str,
-    size: tuple[int, int],
-    num_classes: int,
-    dropout: float,
-    stream: Stream,
-    device: torch.device,
-    hidden: int = 0,
+    name: str, size: Size, num_classes: int, dropout: float, stream: Stream, device: torch.device, hidden: int = 0
 ) -> Network:
     """Build a network with initial weights from `stream`, the same on every device. No other generator is used.
 

@@ -15,6 +15,7 @@ HParams = Mapping[str, Any]  # for example {"lr": 0.1, "weight_decay": 0.0005, "
 
 
 State = Mapping[str, Tensor]  # named tensors on the CPU: what is kept as safetensors
+Channels = tuple[float, float, float]  # a mean or a standard deviation of each channel
 
 
 @runtime_checkable
@@ -60,8 +61,8 @@ class Task:
     num_classes: int
     metric: str
     balanced: bool
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: Channels
+    std: Channels
     augment: str
 
 
@@ -75,8 +76,8 @@ class Unlabeled:
     """
 
     images: ImageSource
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: Channels
+    std: Channels
     augment: str
 
 

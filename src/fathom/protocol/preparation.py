@@ -151,11 +151,6 @@ def features_name(dataset: str, paradigm: Paradigm, seed: int) -> str:
     return WorkKind.FEATURES.record(digest([dataset, paradigm.backbone, _seed(paradigm, seed)], 16))
 
 
-def embed_features(context: WorkerContext, setting: Setting, seed: int) -> None:
-    """Compute a dataset's features, or find them in the cache, and store their digest."""
-    features_of(context, setting, seed)
-
-
 def with_features(context: WorkerContext, setting: Setting, split: Split) -> Split:
     """Split as the paradigm sees it: with features in place of images if it has a backbone."""
     if not context.paradigm(setting.paradigm).backbone:
@@ -164,7 +159,7 @@ def with_features(context: WorkerContext, setting: Setting, split: Split) -> Spl
 
 
 def features_of(context: WorkerContext, setting: Setting, seed: int) -> Dataset:
-    """Dataset with features in place of images.
+    """Dataset with features in place of images: computed, or found in the cache; the store records their digest.
 
     Raises:
         FathomError: The features differ from those that the store's results were computed on.

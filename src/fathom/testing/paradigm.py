@@ -171,10 +171,8 @@ def _facts(paradigm: Paradigm, library: DataRoot) -> Iterator[str]:
         yield "recipe_name is empty; the report shows it"
     if not _plain(paradigm.facts(library)):
         yield "facts must be plain JSON"
-    for name, got in (
-        ("training_images", paradigm.training_images(40)),
-        ("validation_images", paradigm.validation_images(40)),
-    ):
+    for name in ("training_images", "validation_images"):
+        got = getattr(paradigm, name)(40)
         if not isinstance(got, int) or got < 1:
             yield f"{name}(40) is {got!r}; expected a whole number above 0, from which plans estimate the time"
     if paradigm.benchmark_copy(50).training_images(50) > paradigm.training_images(50):

@@ -28,7 +28,7 @@ from torch.nn import functional
 from fathom.core.records import FathomError
 from fathom.learn.augment import pixels
 from fathom.learn.augment.randaugment import GEOMETRIC, RandAugment, cutout
-from fathom.learn.task import Task, Unlabeled
+from fathom.learn.task import Channels, Task, Unlabeled
 
 STRENGTHS: Mapping[str, RandAugment | None] = {
     "standard": None,
@@ -71,14 +71,7 @@ class Augmentation:
         FathomError: Unknown family or strength.
     """
 
-    def __init__(
-        self,
-        family: str,
-        strength: str,
-        mean: tuple[float, float, float],
-        std: tuple[float, float, float],
-        device: torch.device,
-    ) -> None:
+    def __init__(self, family: str, strength: str, mean: Channels, std: Channels, device: torch.device) -> None:
         if family not in TRANSFORMS:
             raise FathomError(f"unknown family of augmentations {family!r}; expected one of {', '.join(TRANSFORMS)}")
         if strength not in STRENGTHS:
