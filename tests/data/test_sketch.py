@@ -11,8 +11,8 @@ from tests.data.make import root
 from tests.studies import labels_of
 
 from fathom.data import load, sketch_of
-from fathom.data.counts import mixed
 from fathom.data.dataset import Dataset
+from fathom.data.sketch import mixed
 
 
 def compare(sketch: Dataset | None, loaded: Dataset, *, counts: bool = True) -> None:

@@ -16,7 +16,7 @@ from fathom.data.datasets.folder import FolderOptions, assign, outline, read_lis
 from fathom.data.files.decode import ImageFacts, UnreadableError, read_image
 from fathom.data.files.listing import Listing, Problem, nfc, problem
 from fathom.data.files.scan import SUFFIXES, walk
-from fathom.data.images import chunks
+from fathom.data.images import fingerprints
 from fathom.data.regimes import build_regime, check_regime
 from fathom.data.splits import largest_start, train_val_split
 from fathom.registry import registry
@@ -173,9 +173,7 @@ def _check_loaded(dataset: Dataset) -> DataReport:
     ):
         size = f"{images.size[1]}x{images.size[0]}"
         report.sizes[size] = report.sizes.get(size, 0) + len(images)
-        for ids in chunks(images):
-            batch = images.take(ids).cpu().numpy()
-            hashes += [hashlib.sha256(image.tobytes()).hexdigest() for image in batch]
+        hashes += [mark.hex() for mark in fingerprints(images)]
         own = dataset.ids if split == "train" and dataset.ids else [f"#{i}" for i in range(len(labels))]
         names += [f"{split} {n} ({dataset.class_names[c]})" for n, c in zip(own, labels, strict=True)]
     report.modes = {"RGB": len(hashes)}

@@ -30,20 +30,16 @@ class Images(Protocol):
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) in pixels."""
-        ...
 
     @property
     def device(self) -> torch.device:
         """Where `take` puts its result."""
-        ...
 
     def take(self, ids: Int[Tensor, "b"]) -> Shaped[Tensor, "b ..."]:
         """The images at `ids` (0 to len - 1, on any device), RGB, uint8 [b, 3, h, w], on `device`."""
-        ...
 
     def to(self, device: torch.device) -> "Images":
         """Images that are taken on `device` (moved there where they fit in memory)."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)

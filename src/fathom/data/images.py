@@ -1,6 +1,8 @@
 """Images of one size, accessed by index: in memory, on the device, or in a memory map; and subsets of them."""
 
 import hashlib
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +15,27 @@ DEVICE_SHARE = 0.5  # of the device's free memory for a set of images; the rest 
 CHUNK = 2**26  # bytes that are copied or hashed at a time
 
 
-class TensorImages:
+class _PixelImages:
+    """Images whose pixels are in one array [n, 3, h, w]."""
+
+    pixels: Any
+    _device: torch.device
+
+    def __len__(self) -> int:
+        return int(self.pixels.shape[0])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return int(self.pixels.shape[2]), int(self.pixels.shape[3])
+
+    @property
+    def device(self) -> torch.device:
+        """Where `take` puts its result."""
+        return self._device
+
+
+class TensorImages(_PixelImages):
     """Images in one uint8 tensor, in memory or on the device.
 
     Args:
@@ -29,19 +51,6 @@ class TensorImages:
         self.sha256 = sha256
         self._device = pixels.device if device is None else indexed(device)
 
-    def __len__(self) -> int:
-        return self.pixels.shape[0]
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) in pixels."""
-        return self.pixels.shape[2], self.pixels.shape[3]
-
-    @property
-    def device(self) -> torch.device:
-        """Where `take` puts its result."""
-        return self._device
-
     def take(self, ids: Int[Tensor, "b"]) -> UInt8[Tensor, "b 3 h w"]:
         """The images at `ids`, 0 to len - 1 (checked where that needs no synchronization with the device)."""
         check_ids(ids, len(self))
@@ -55,7 +64,7 @@ class TensorImages:
         return TensorImages(self.pixels.to(device), None, self.sha256)
 
 
-class MappedImages:
+class MappedImages(_PixelImages):
     """Images in a memory map, for sets larger than memory.
 
     Args:
@@ -71,19 +80,6 @@ class MappedImages:
         self.sha256 = sha256
         self._device = torch.device("cpu") if device is None else indexed(device)
 
-    def __len__(self) -> int:
-        return int(self.pixels.shape[0])
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) in pixels."""
-        return int(self.pixels.shape[2]), int(self.pixels.shape[3])
-
-    @property
-    def device(self) -> torch.device:
-        """Where `take` puts its result."""
-        return self._device
-
     def take(self, ids: Int[Tensor, "b"]) -> UInt8[Tensor, "b 3 h w"]:
         """The images at `ids`, 0 to len - 1, read in the order of the file, which avoids a disk seek per image."""
         rows = ids.cpu().numpy()
@@ -98,7 +94,7 @@ class MappedImages:
         device = indexed(device)
         if device.type == "cpu" or not fits(self.pixels.nbytes, device):
             return MappedImages(self.pixels, device, self.sha256)
-        return TensorImages(_gather(self, device), None, self.sha256)
+        return TensorImages(gather(self, device), None, self.sha256)
 
 
 class Subset:
@@ -146,7 +142,7 @@ class Subset:
         nbytes = len(self) * 3 * self.size[0] * self.size[1]
         features = self.size[0] == 1  # no pixels: they are read from their map batch by batch
         if not (features or resident) and device.type != "cpu" and fits(nbytes, device):
-            return TensorImages(_gather(self, device))
+            return TensorImages(gather(self, device))
         subset = Subset(moved, self.ids)
         subset.ids = self.ids.to(device) if resident else self.ids
         return subset
@@ -161,6 +157,13 @@ def pixels_sha256(images: Images) -> str:
     for ids in chunks(images):
         total.update(images.take(ids).contiguous().cpu().numpy().tobytes())
     return total.hexdigest()
+
+
+def fingerprints(images: Images) -> Iterator[bytes]:
+    """Digest of the pixels of each image, in order."""
+    for ids in chunks(images):
+        for pixels in images.take(ids).cpu().numpy():
+            yield hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
 
 
 def channel_statistics(images: Images) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
@@ -206,7 +209,8 @@ def _held(images: Images) -> torch.device | None:
     return values.device if isinstance(values, Tensor) else None
 
 
-def _gather(images: Images, device: torch.device) -> Tensor:
+def gather(images: Images, device: torch.device) -> Tensor:
+    """The pixels of all images in one tensor on a device."""
     out = torch.empty((len(images), 3, *images.size), dtype=torch.uint8, device=device)
     for ids in chunks(images):
         out[int(ids[0]) : int(ids[-1]) + 1] = images.take(ids).to(device)

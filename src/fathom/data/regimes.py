@@ -13,6 +13,7 @@ from fathom.registry.spec_string import SpecString, parse, spell
 SIZES = ("start", "query_size", "rounds", "val_size")
 ROUNDS = 10
 VAL_FACTOR = 5  # validation labels per label of the starting budget
+Size = int | None  # None: the rule of the regime, or of the dataset
 
 
 def build_regime(text: str, dataset: Dataset, paradigm: str = "") -> LabelRegime:
@@ -45,12 +46,7 @@ def build_regime(text: str, dataset: Dataset, paradigm: str = "") -> LabelRegime
 
 @regime("low")
 def low(
-    dataset: Dataset,
-    *,
-    start: int | None = None,
-    query_size: int | None = None,
-    rounds: int | None = None,
-    val_size: int | None = None,
+    dataset: Dataset, *, start: Size = None, query_size: Size = None, rounds: Size = None, val_size: Size = None
 ) -> LabelRegime:
     """Low-label regime: 5 labels per class in the starting set and in each query, 10 rounds.
 
@@ -64,12 +60,7 @@ def low(
 
 @regime("mid")
 def mid(
-    dataset: Dataset,
-    *,
-    start: int | None = None,
-    query_size: int | None = None,
-    rounds: int | None = None,
-    val_size: int | None = None,
+    dataset: Dataset, *, start: Size = None, query_size: Size = None, rounds: Size = None, val_size: Size = None
 ) -> LabelRegime:
     """Mid-label regime: 25 labels per class in the starting set and in each query, 10 rounds. Arguments as for `low`.
 
@@ -81,12 +72,7 @@ def mid(
 
 @regime("high")
 def high(
-    dataset: Dataset,
-    *,
-    start: int | None = None,
-    query_size: int | None = None,
-    rounds: int | None = None,
-    val_size: int | None = None,
+    dataset: Dataset, *, start: Size = None, query_size: Size = None, rounds: Size = None, val_size: Size = None
 ) -> LabelRegime:
     """High-label regime: 100 labels per class in the starting set and in each query, 10 rounds. Arguments as for `low`.
 
@@ -97,12 +83,7 @@ def high(
 
 @regime("custom")
 def custom(
-    dataset: Dataset,
-    *,
-    start: int | None = None,
-    query_size: int | None = None,
-    rounds: int | None = None,
-    val_size: int | None = None,
+    dataset: Dataset, *, start: Size = None, query_size: Size = None, rounds: Size = None, val_size: Size = None
 ) -> LabelRegime:
     """A regime with given sizes: `custom(start=200, query_size=50, rounds=8)`. Arguments as for `low`.
 

@@ -1,10 +1,14 @@
 """Sketches (metadata-only datasets): official counts with blank images, to plan a study without its files."""
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from fathom.core.records import FathomError
+from fathom.data.vault import Labels
 
 
 class BlankImages:
@@ -48,6 +52,12 @@ class BlankImages:
         return self
 
 
-def blank(n: int, size: tuple[int, int]) -> BlankImages:
-    """n blank images of (height, width)."""
-    return BlankImages(n, size)
+def mixed(counts: Sequence[int]) -> Labels:
+    """Labels with the given count per class, spread so that every prefix has nearly the same shares.
+
+    Their order is not that of the files.
+    """
+    labels = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
+    place = np.concatenate([(np.arange(n) + 0.5) / n for n in counts])
+    drawn: Labels = labels[np.argsort(place, kind="stable")]
+    return drawn

@@ -184,8 +184,6 @@ class _Call:
             machine=worker_machine(self.engine.machine, context.data).to_json(),
             session=self.session,
             environment=context.environment,
-            retries={},
-            jobs=[],
             study=digest(self.study.to_json()),
             accept=accept,
         )

@@ -111,11 +111,7 @@ def gpu_share(taken: int, total: int) -> float:
 
 def host_memory(context: WorkerContext, datasets: set[str]) -> int:
     """Upper estimate of a worker's memory, bytes: Python with torch, and the images that are not memory maps."""
-    total = PROCESS
-    for name in datasets:
-        dataset = context.dataset(name)
-        for images in (dataset.images, dataset.test_images):
-            if isinstance(images, TensorImages):
-                height, width = images.size
-                total += len(images) * 3 * height * width
-    return total
+    loaded = [context.dataset(name) for name in datasets]
+    parts = [images for dataset in loaded for images in (dataset.images, dataset.test_images)]
+    nbytes: list[int] = [images.pixels.nbytes for images in parts if isinstance(images, TensorImages)]
+    return PROCESS + sum(nbytes)

@@ -13,7 +13,7 @@ from fathom.core.work import WorkKind
 from fathom.protocol import loop, tune
 from fathom.protocol.context import WorkerContext
 from fathom.protocol.dropout import dropout_of
-from fathom.protocol.preparation import embed_features, jobs_before, prepare_state
+from fathom.protocol.preparation import features_of, jobs_before, prepare_state
 from fathom.query.method import build_query as build_method
 from fathom.store.store import Store
 
@@ -103,7 +103,7 @@ class Job:
             case WorkKind.PRETRAIN:
                 prepare_state(context, self.setting.dataset, context.paradigm_of(self.setting), self.seed)
             case WorkKind.FEATURES:
-                embed_features(context, self.setting, self.seed)
+                features_of(context, self.setting, self.seed)
             case WorkKind.HP_SEARCH:
                 tune.train_candidate(context, self.setting, self.hparams, self.seed)
             case WorkKind.HP_CHOICE:

@@ -174,8 +174,8 @@ class WorkerOrders:
     machine: dict[str, Any]
     session: str
     environment: str
-    retries: dict[str, list[str]]
-    jobs: list[dict[str, Any]]
+    retries: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    jobs: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     job_type: str = "fathom.engine.jobs:Job"
     study: str = ""
     tries: int = 1

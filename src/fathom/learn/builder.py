@@ -1,5 +1,6 @@
 """Spec string -> paradigm."""
 
+from inspect import get_annotations
 from typing import Any
 
 from fathom.core.records import FathomError
@@ -19,27 +20,9 @@ def build_paradigm(text: str) -> Paradigm:
     except TypeError as error:
         raise FathomError(f"paradigm {entry.name!r} ({entry.path}) cannot be built from {text!r}: {error}") from error
     if not isinstance(member, Paradigm):
-        missing = [name for name in _METHODS if not hasattr(member, name)]
+        needed = [*get_annotations(Paradigm), *(name for name in vars(Paradigm) if not name.startswith("_"))]
+        missing = [name for name in needed if not hasattr(member, name)]
         raise FathomError(
             f"paradigm {entry.name!r} ({entry.path}) lacks {', '.join(missing)}; see fathom.learn.task.Paradigm"
         )
     return member
-
-
-_METHODS = [
-    "search",
-    "recipe_name",
-    "preparation",
-    "backbone",
-    "grid",
-    "prepare",
-    "pretraining_images",
-    "facts",
-    "embed",
-    "fit",
-    "restore",
-    "benchmark_copy",
-    "training_images",
-    "validation_images",
-    "with_retry",
-]

@@ -1,7 +1,7 @@
 """Networks: an encoder that gives embeddings, and a head of one or two layers that gives logits."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -12,6 +12,7 @@ from fathom.core.streams import Stream
 
 IMAGENET_STEM = 96  # pixels of the shorter side from which ResNet-18 keeps its 7x7 stem with max-pooling
 SMALL = 32  # pixels below which a ResNet-18 has nothing left to pool, so `auto` is the small network
+Size = tuple[int, int]  # (height, width) of a network's input, pixels
 
 
 class Network(nn.Module):
@@ -107,13 +108,7 @@ class Network(nn.Module):
 
 
 def build_network(
-    name: str,
-    size: tuple[int, int],
-    num_classes: int,
-    dropout: float,
-    stream: Stream,
-    device: torch.device,
-    hidden: int = 0,
+    name: str, size: Size, num_classes: int, dropout: float, stream: Stream, device: torch.device, hidden: int = 0
 ) -> Network:
     """Build a network with initial weights from `stream`, the same on every device. No other generator is used.
 
@@ -144,6 +139,24 @@ def build_network(
     network = network.to_empty(device="cpu")
     initialize(network, stream.torch())
     return network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def load_weights(module: nn.Module, state: Mapping[str, Tensor], problem: str) -> None:
+    """Load weights into a module.
+
+    Raises:
+        FathomError: They do not fit; the message begins with `problem`.
+    """
+    try:
+        module.load_state_dict(dict(state))
+    except RuntimeError as error:
+        raise FathomError(f"{problem}: {error}") from error
+
+
+def cpu_state(module: nn.Module) -> dict[str, Tensor]:
+    """Copies of a module's weights and buffers on the CPU."""
+    state = module.state_dict().items()
+    return {name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in state}
 
 
 @torch.no_grad()

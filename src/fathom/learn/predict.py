@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fathom.core.records import FathomError
 from fathom.core.streams import Stream
-from fathom.learn.network import Network
+from fathom.learn.network import Network, cpu_state
 from fathom.learn.task import ImageSource, Prediction, Transform
 
 KEEP_ON_DEVICE_BYTES = 2**30  # bytes of images up to which a training keeps them on the device
@@ -171,7 +171,4 @@ class TrainedClassifier:
 
     def state(self) -> dict[str, Tensor]:
         """All weights and buffers, on the CPU."""
-        return {
-            name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-            for name, tensor in self.network.state_dict().items()
-        }
+        return cpu_state(self.network)

@@ -15,6 +15,7 @@ HParams = Mapping[str, Any]  # for example {"lr": 0.1, "weight_decay": 0.0005, "
 
 
 State = Mapping[str, Tensor]  # named tensors on the CPU: what is kept as safetensors
+Channels = tuple[float, float, float]  # a mean or a standard deviation of each channel
 
 
 @runtime_checkable
@@ -60,8 +61,8 @@ class Task:
     num_classes: int
     metric: str
     balanced: bool
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: Channels
+    std: Channels
     augment: str
 
 
@@ -75,8 +76,8 @@ class Unlabeled:
     """
 
     images: ImageSource
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: Channels
+    std: Channels
     augment: str
 
 
@@ -86,11 +87,9 @@ class Transform(Protocol):
 
     def train(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Transform for training."""
-        ...
 
     def test(self, x: Tensor) -> Tensor:
         """Transform for validation, test and queries."""
-        ...
 
 
 @runtime_checkable
@@ -100,17 +99,14 @@ class Library(Protocol):
     @property
     def path(self) -> Path:
         """Folder that relative paths in a spec string are relative to."""
-        ...
 
     @property
     def cache(self) -> Path:
         """Folder of the cache."""
-        ...
 
     @property
     def download(self) -> bool:
         """True if missing files may be downloaded."""
-        ...
 
 
 Embed = Callable[[ImageSource], Float[Tensor, "n d"]]
@@ -174,11 +170,9 @@ class Classifier(Protocol):
             draws: k, dropout draws with masks shared by all images; 0 for the plain softmax (k = 1).
             stream: Of the masks: the same stream gives the same masks.
         """
-        ...
 
     def state(self) -> dict[str, Tensor]:
         """All weights and buffers, to be stored and given to `Paradigm.restore`."""
-        ...
 
 
 @runtime_checkable
@@ -194,7 +188,6 @@ class Paradigm(Protocol):
     @property
     def recipe_name(self) -> str:
         """`study` for the published recipe, else what was shortened, for the report."""
-        ...
 
     @property
     def preparation(self) -> str:
@@ -202,20 +195,16 @@ class Paradigm(Protocol):
 
         Paradigms, regimes and runs of one preparation share its outcome.
         """
-        ...
 
     @property
     def backbone(self) -> str:
         """All that decides the outcome of `embed`, besides images and state; empty if images are used as they are."""
-        ...
 
     def grid(self, task: Task) -> list[dict[str, Any]]:
         """The HPs to choose from (P4), in order of preference on ties. One entry: nothing to choose."""
-        ...
 
     def prepare(self, unlabeled: Unlabeled, stream: Stream, library: Library, checkpointer: Checkpointer) -> State:
         """Learn once for a dataset and seed, without labels; for example an encoder. The protocol stores it."""
-        ...
 
     def with_retry(self, change: str, family: str) -> "Paradigm | None":
         """A copy with a change of `prepare`, after it was not finite: another `preparation`.
@@ -227,18 +216,15 @@ class Paradigm(Protocol):
         Returns:
             None if the change does not apply, or would change nothing.
         """
-        ...
 
     def facts(self, library: Library) -> dict[str, Any]:
         """Facts of the backbone, JSON-plain: SHA-256 of its weights, revision, license. Empty without one.
 
         They are part of the features' key, so that other weights under the same name are never mistaken for these.
         """
-        ...
 
     def embed(self, unlabeled: Unlabeled, state: State | None, library: Library) -> Iterator[Float[Tensor, "b d"]]:
         """Compute features of all images in order, in chunks, once per dataset; called only if `backbone` is set."""
-        ...
 
     def fit(
         self,
@@ -263,7 +249,6 @@ class Paradigm(Protocol):
         Raises:
             NonFiniteError: A loss, weight or buffer is not finite.
         """
-        ...
 
     def restore(self, task: Task, state: State, *, dropout: float = 0.0, precision: str = "auto") -> Classifier:
         """Restore the classifier that `Classifier.state` was taken of.
@@ -274,20 +259,15 @@ class Paradigm(Protocol):
             dropout: As in `fit`.
             precision: Precision of its HPs, which it predicts in; given only if they name one.
         """
-        ...
 
     def pretraining_images(self, unlabeled: Unlabeled) -> int:
         """Images trained on in `prepare`, each view counted; plans estimate time from it."""
-        ...
 
     def training_images(self, m: int) -> int:
         """Images trained on in all epochs with m labels; plans estimate time from it."""
-        ...
 
     def validation_images(self, v: int) -> int:
         """Images predicted for validation in all epochs with v validation images."""
-        ...
 
     def benchmark_copy(self, images: int) -> "Paradigm":
         """A copy cut down to one epoch on about `images` images in `fit`, and one in `prepare`, for measuring speed."""
-        ...

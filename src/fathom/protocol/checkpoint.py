@@ -111,17 +111,9 @@ class _Restricted(Checkpointer):
 
     def __init__(self, load: Callable[..., Any], save: Callable[..., None], tell: Callable[..., None]) -> None:
         # Closures, so that no attribute leads from what a paradigm holds to what the harness measures.
-        def do_load() -> dict[str, Tensor] | None:
-            found: dict[str, Tensor] | None = load()
-            return found
-
-        def do_save(state: Callable[[], dict[str, Tensor]], *, force: bool = False) -> None:
-            save(state, force=force)
-
-        def do_tell(done: int, of: int, numbers: Mapping[str, float], embed: Embed | None = None) -> None:
-            tell(done, of, numbers, embed)
-
-        self.load, self.save, self.tell = do_load, do_save, do_tell  # type: ignore[method-assign]
+        self.load = lambda: load()  # type: ignore[method-assign]
+        self.save = lambda state, *, force=False: save(state, force=force)  # type: ignore[method-assign]
+        self.tell = lambda done, of, numbers, embed=None: tell(done, of, numbers, embed)  # type: ignore[method-assign]
 
 
 def _every() -> float:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,8 +18,18 @@ class Clock:
     _open: list[str] = field(default_factory=list)
     _since: float = 0.0
 
-    def __call__(self, step: str) -> "_Step":
-        return _Step(self, step)
+    @contextmanager
+    def __call__(self, step: str) -> Iterator[None]:
+        """Count the time inside for a step."""
+        self.switch()
+        self._open.append(step)
+        try:
+            yield
+        finally:
+            if torch.cuda.is_available():  # kernels run on after their launch; without this the next step would pay
+                torch.cuda.synchronize()
+            self.switch()
+            self._open.pop()
 
     def each(self, step: str, items: Iterable[Any]) -> Iterator[Any]:
         """Yield the items, and count the time to get each for `step`."""
@@ -41,19 +52,3 @@ class Clock:
         """Seconds of each step, and `total` since the round began."""
         steps = {"train": 0.0, "test": 0.0, "predict": 0.0, "query": 0.0} | self.seconds
         return {**steps, "total": time.perf_counter() - self.began}
-
-
-@dataclass
-class _Step:
-    clock: Clock
-    name: str
-
-    def __enter__(self) -> None:
-        self.clock.switch()
-        self.clock._open.append(self.name)
-
-    def __exit__(self, *_: object) -> None:
-        if torch.cuda.is_available():  # kernels run on after their launch; without this the next step would pay
-            torch.cuda.synchronize()
-        self.clock.switch()
-        self.clock._open.pop()

@@ -1,9 +1,7 @@
 """The open store, device, datasets and paradigms of one worker process."""
 
 import dataclasses
-import hashlib
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +9,8 @@ import torch
 
 from fathom.core.records import PRETRAINING, FathomError, RunSpec, Setting, digest, of_stage
 from fathom.data import load, sketch_of
-from fathom.data.dataset import DataRoot, Dataset, Images
-from fathom.data.images import chunks
+from fathom.data.dataset import DataRoot, Dataset
+from fathom.data.images import fingerprints
 from fathom.data.regimes import build_regime as build_regime
 from fathom.data.sketch import BlankImages
 from fathom.learn import build_paradigm as build_paradigm
@@ -187,15 +185,9 @@ def _duplicates_across(d: Dataset) -> int | None:
     pixels = (len(d.images) + len(d.test_images)) * 3 * h * w
     if pixels > MAX_PIXELS or isinstance(d.images, BlankImages):
         return None
-    seen, tested = (_fingerprints(images) for images in (d.images, d.test_images))
+    seen, tested = (fingerprints(images) for images in (d.images, d.test_images))
     known = set(seen)
     return sum(mark in known for mark in tested)
-
-
-def _fingerprints(images: Images) -> Iterator[bytes]:
-    for ids in chunks(images):
-        for pixels in images.take(ids).cpu().numpy():
-            yield hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
 
 
 def _brief(value: Any) -> str:

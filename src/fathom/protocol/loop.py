@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 
 from fathom.core.records import Round, RunSpec, Setting, digest
@@ -27,7 +27,7 @@ from fathom.protocol.dropout import base_dropout, dropout_of
 from fathom.protocol.metrics import measure
 from fathom.protocol.oracle import Labeled, Oracle
 from fathom.protocol.pool_query import PoolQuery
-from fathom.protocol.preparation import with_features
+from fathom.protocol.preparation import stored_weights, with_features
 from fathom.protocol.retune import retune
 from fathom.protocol.split import Split
 from fathom.protocol.trainer import Trainer
@@ -142,19 +142,14 @@ class ActiveLearningRun:
     def _shared_round_0(self, dropout: float) -> tuple[Classifier, FileCheckpointer]:
         context, spec = self.context, self.spec
         key = round_0_key(context, spec.setting, spec.seed, dropout)
-        while True:
-            found = context.store.get(key)
-            arrays = context.store.get_tensors(key, found[0]["tensors"]) if found else None
-            if found is not None and arrays is not None:
-                break
-            train_round_0(context, spec.setting, spec.seed, dropout)
-        state = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+        train = partial(train_round_0, context, spec.setting, spec.seed, dropout)
+        content, state = stored_weights(context.store, key, train)
         # The classifier must predict in the precision that it was trained in, which a retry may have changed.
         precise = {name: str(value) for name, value in chosen(context, spec.setting).items() if name == "precision"}
         task = self.split.task(self.labeled)
         classifier = self.trainer.paradigm.restore(task, state, dropout=dropout, **precise)
-        classifier.val_score = found[0]["val_score"]
-        classifier.diagnostics = found[0].get("diagnostics", {})
+        classifier.val_score = content["val_score"]
+        classifier.diagnostics = content.get("diagnostics", {})
         return classifier, context.checkpointer(key, "")
 
 

@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from fathom.protocol.knn_eval import knn_probe
 from fathom.protocol.oracle import Oracle
 from fathom.protocol.split import Split, TrainSplit
 from fathom.store.record_store import RecordStore
+from fathom.store.store import Store
 
 
 class CacheWarning(UserWarning):
@@ -50,13 +51,8 @@ def prepare_state(context: WorkerContext, dataset: str, paradigm: Paradigm, seed
     cannot be written gives a warning only.
     """
     key = prepared_key(dataset, paradigm.preparation, seed)
-    decides = [
-        dataset,
-        content_of(context.dataset(dataset)),
-        paradigm.preparation,
-        seed,
-        _decided(context, dataset, paradigm),
-    ]
+    data, environment = content_of(context.dataset(dataset)), _decided(context, dataset, paradigm)
+    decides = [dataset, data, paradigm.preparation, seed, environment]
     record_store, name = RecordStore(context.data.cache), f"{WorkKind.PRETRAIN}/{digest(decides, 32)}"
     train_split = context.train_split(dataset, seed)
     oracle = Oracle(train_split.dataset.vault)
@@ -77,9 +73,8 @@ def _prepare(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Pre-train now, or resume from a checkpoint: ({curve, clock}, arrays)."""
     began = time.perf_counter()
-    made = paradigm.prepare(
-        train_split.unlabeled, Streams(train_split.seed)("pretrain"), context.data, checkpointer.restricted()
-    )
+    stream = Streams(train_split.seed)("pretrain")
+    made = paradigm.prepare(train_split.unlabeled, stream, context.data, checkpointer.restricted())
     arrays = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in made.items()}
     clock = {"seconds": time.perf_counter() - began, "environment": context.environment}
     return {"curve": checkpointer.curve, "clock": clock}, arrays
@@ -112,16 +107,10 @@ def _keep(
 @contextlib.contextmanager
 def _cache_lock(record_store: RecordStore, name: str) -> Iterator[None]:
     """Lock an encoder in the cache, so that two studies train it once; without a writable cache, each trains it."""
-    try:
-        lock = record_store.lock(name, wait=True)
-        lock.__enter__()
-    except OSError:
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):
+            held.enter_context(record_store.lock(name, wait=True))
         yield
-        return
-    try:
-        yield
-    finally:
-        lock.__exit__(None, None, None)
 
 
 def content_of(dataset: Dataset) -> str:
@@ -141,12 +130,17 @@ def state_of(context: WorkerContext, setting: Setting, seed: int) -> State | Non
     if not paradigm.preparation:
         return None
     key = prepared_key(setting.dataset, paradigm.preparation, seed)
-    while True:  # again until it is there: a damaged file counts as absent and is trained again
-        found = context.store.get(key)
-        arrays = context.store.get_tensors(key, found[0]["tensors"]) if found else None
-        if arrays is not None:
-            return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
-        prepare_state(context, setting.dataset, paradigm, seed)
+    return stored_weights(context.store, key, lambda: prepare_state(context, setting.dataset, paradigm, seed))[1]
+
+
+def stored_weights(store: Store, key: str, train: Callable[[], None]) -> tuple[dict[str, Any], State]:
+    """Content and weights of a record; trained again until they are there, as a damaged file counts as absent."""
+    while True:
+        found = store.get(key)
+        arrays = store.get_tensors(key, found[0]["tensors"]) if found else None
+        if found and arrays is not None:
+            return found[0], {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+        train()
 
 
 # ------------------------------------------------------------------------------------------------------- features
@@ -157,11 +151,6 @@ def features_name(dataset: str, paradigm: Paradigm, seed: int) -> str:
     return WorkKind.FEATURES.record(digest([dataset, paradigm.backbone, _seed(paradigm, seed)], 16))
 
 
-def embed_features(context: WorkerContext, setting: Setting, seed: int) -> None:
-    """Compute a dataset's features, or find them in the cache, and store their digest."""
-    features_of(context, setting, seed)
-
-
 def with_features(context: WorkerContext, setting: Setting, split: Split) -> Split:
     """Split as the paradigm sees it: with features in place of images if it has a backbone."""
     if not context.paradigm(setting.paradigm).backbone:
@@ -170,7 +159,7 @@ def with_features(context: WorkerContext, setting: Setting, split: Split) -> Spl
 
 
 def features_of(context: WorkerContext, setting: Setting, seed: int) -> Dataset:
-    """Dataset with features in place of images.
+    """Dataset with features in place of images: computed, or found in the cache; the store records their digest.
 
     Raises:
         FathomError: The features differ from those that the store's results were computed on.
@@ -180,11 +169,8 @@ def features_of(context: WorkerContext, setting: Setting, seed: int) -> Dataset:
     if name in context.featured:
         return context.featured[name]
     began = time.perf_counter()
-    plain, state, facts = (
-        context.dataset(setting.dataset),
-        state_of(context, setting, seed),
-        paradigm.facts(context.data),
-    )
+    plain, state = context.dataset(setting.dataset), state_of(context, setting, seed)
+    facts = paradigm.facts(context.data)
     prepared = context.store.get(prepared_key(setting.dataset, paradigm.preparation, seed)) if state else None
     # An accelerator computes in another precision, so its features are not those of a CPU.
     decides = facts if context.device.type == "cpu" else {**facts, "device": context.device.type}
@@ -192,9 +178,8 @@ def features_of(context: WorkerContext, setting: Setting, seed: int) -> Dataset:
         decides = {**decides, "state": prepared[0]["tensors"], "input": [plain.mean, plain.std, plain.augment]}
     parts = {}
     for part, images in (("train", plain.images), ("test", plain.test_images)):
-        parts[part] = _kept(
-            context, paradigm, plain, images, state, features_key(pixels_sha256(images), paradigm.backbone, decides)
-        )
+        key = features_key(pixels_sha256(images), paradigm.backbone, decides)
+        parts[part] = _kept(context, paradigm, plain, images, state, key)
     content = {"dataset": setting.dataset, "backbone": paradigm.backbone, "seed": _seed(paradigm, seed), "facts": facts}
     content |= {f"{part}_sha256": kept.sha256 for part, kept in parts.items()} | {"dim": parts["train"].size[1]}
     known = context.store.get(name)

@@ -6,7 +6,7 @@ from typing import Any
 
 from fathom.core.records import NonFiniteError, Setting
 from fathom.core.streams import Streams
-from fathom.learn.task import Classifier, Paradigm
+from fathom.learn.task import Classifier, HParams, Paradigm
 from fathom.protocol.checkpoint import FileCheckpointer
 from fathom.protocol.context import WorkerContext
 from fathom.protocol.dropout import base_dropout
@@ -44,12 +44,7 @@ class Trainer:
         return self.context.checkpointer(job, [hparams, dropout, labeled.ids])
 
     def fit(
-        self,
-        labeled: Labeled,
-        streams: Streams,
-        dropout: float,
-        hparams: dict[str, Any],
-        checkpointer: FileCheckpointer,
+        self, labeled: Labeled, streams: Streams, dropout: float, hparams: HParams, checkpointer: FileCheckpointer
     ) -> Classifier:
         """Train on what is labeled, or resume a training that was interrupted.
 

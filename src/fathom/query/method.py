@@ -83,14 +83,8 @@ class QueryMethod:
                 if self.stratify:
                     strata.append(view.mean_probs().argmax(1))
             self._check_size(size, sum(len(s) for s in scores))
-            return sample_by_rule(
-                torch.cat(scores),
-                size,
-                stream,
-                sampling=self.sampling,
-                beta=self.beta,
-                strata=torch.cat(strata) if self.stratify else None,
-            )
+            joined, classes = torch.cat(scores), torch.cat(strata) if self.stratify else None
+            return sample_by_rule(joined, size, stream, sampling=self.sampling, beta=self.beta, strata=classes)
 
     def _scores(self, view: PoolView) -> Tensor:
         self._check_view(view)

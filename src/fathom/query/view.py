@@ -1,7 +1,7 @@
 """The input and output of a query method. It has no pool labels, no model and no ids, so a method cannot cheat."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -60,12 +60,8 @@ def concatenate(views: Sequence[PoolView]) -> PoolView:
     """Join the chunks of a pool; their labeled parts are equal. A single chunk is not copied."""
     if len(views) == 1:
         return views[0]
-    return PoolView(
-        log_probs=torch.cat([v.log_probs for v in views]),
-        features=torch.cat([v.features for v in views]),
-        labeled_features=views[0].labeled_features,
-        labeled_labels=views[0].labeled_labels,
-    )
+    log_probs, features = torch.cat([v.log_probs for v in views]), torch.cat([v.features for v in views])
+    return replace(views[0], log_probs=log_probs, features=features)
 
 
 @dataclass(frozen=True, eq=False)

@@ -104,7 +104,6 @@ def recheck(
             machine=worker_machine(engine.machine, root).to_json(),
             session=uuid.uuid4().hex[:12],
             environment=environment.name,
-            retries={},
             jobs=[dataclasses.asdict(item) for item in items],
             job_type=f"{RecheckItem.__module__}:{RecheckItem.__name__}",
         )

@@ -20,6 +20,7 @@ Reading moves nothing: a damaged file counts as absent, with a warning. It moves
 committed again, so only processes that compute repair a store.
 """
 
+import contextlib
 import json
 import tempfile
 import time
@@ -240,13 +241,10 @@ class Store(RecordStore):
 
     def fail(self, task: str, content: Mapping[str, Any], clock: Mapping[str, Any]) -> None:
         """Write the record of a failed attempt."""
+        data = atomic_files.pack_record(content, clock)
         for attempt in range(1000):
-            try:
-                return atomic_files.write(
-                    self.root / f"failures/{task}-{attempt}.json", atomic_files.pack_record(content, clock)
-                )
-            except FileExistsError:
-                continue
+            with contextlib.suppress(FileExistsError):
+                return atomic_files.write(self.path(f"failures/{task}-{attempt}"), data)
         raise FathomError(f"{task} failed a thousand times; see {self.root / 'failures'}")
 
     def failures(self) -> list[dict[str, Any]]:
@@ -257,11 +255,9 @@ class Store(RecordStore):
         """Progress of the long jobs that run now: job, epochs done, of how many, measurements."""
         found = []
         for path in sorted((self.root / WORK).glob("*.json")):
-            try:
+            with contextlib.suppress(OSError, ValueError):  # finished just now
                 if time.time() - path.stat().st_mtime < RECENT_SECONDS:
                     found.append(json.loads(path.read_bytes()))
-            except (OSError, ValueError):
-                continue  # finished just now
         return found
 
     def clear_work(self) -> None:

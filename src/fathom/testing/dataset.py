@@ -1,6 +1,5 @@
 """Contract of datasets."""
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,7 +11,7 @@ from fathom.core.records import FathomError
 from fathom.core.streams import Streams
 from fathom.data import load
 from fathom.data.dataset import DataRoot, Dataset, Images
-from fathom.data.images import chunks
+from fathom.data.images import fingerprints
 from fathom.data.splits import train_val_split
 from fathom.registry.registry import find
 from fathom.testing.purity import global_state, other_python_state, refuse
@@ -55,7 +54,7 @@ def dataset_findings(text: str, root: DataRoot | Path | str | None = None, *, di
         with other_python_state():
             second = load(text, where)
         findings += [*touched, *_examine(first), *_compare(first, second), *_splits(first)]
-        if disjoint and (twice := len(_digests(first.images) & _digests(first.test_images))):
+        if disjoint and (twice := len(set(fingerprints(first.images)) & set(fingerprints(first.test_images)))):
             findings.append(f"{twice} test images are also train images, pixel for pixel; remove them from one side")
     return findings
 
@@ -122,11 +121,3 @@ def _splits(d: Dataset) -> Iterator[str]:
             yield f"seed {seed}: an image is on both sides of the split"
         if d.groups is not None and np.intersect1d(d.groups[train], d.groups[held]).size:
             yield f"seed {seed}: a group is on both sides of the split"
-
-
-def _digests(images: Images) -> set[bytes]:
-    found = set()
-    for ids in chunks(images):
-        for pixels in images.take(ids).cpu().numpy():
-            found.add(hashlib.blake2b(pixels.tobytes(), digest_size=16).digest())
-    return found

@@ -19,17 +19,7 @@ from fathom.data.dataset import DataRoot, Dataset
 from fathom.data.images import Subset
 from fathom.data.regimes import build_regime as build_regime
 from fathom.learn import build_paradigm
-from fathom.learn.task import (
-    NO_CHECKPOINT,
-    Classifier,
-    HParams,
-    ImageSource,
-    Paradigm,
-    Prediction,
-    State,
-    Task,
-    Unlabeled,
-)
+from fathom.learn.task import NO_CHECKPOINT, Classifier, HParams, ImageSource, Paradigm, State, Task, Unlabeled
 from fathom.protocol.split import Split
 from fathom.registry.registry import find
 from fathom.testing.purity import global_state, other_python_state, refuse
@@ -122,9 +112,7 @@ class _Case:
 
     def fit(self, dropout: float = 0.0, **changes: Any) -> Classifier:
         task = dataclasses.replace(self.task, **changes)
-        return self.paradigm.fit(
-            task, self.hparams, self.state, Streams(0, 1), dropout=dropout, checkpointer=NO_CHECKPOINT
-        )
+        return self.paradigm.fit(task, self.hparams, self.state, Streams(0, 1), dropout=dropout)
 
 
 def _examine(paradigm: Paradigm, library: DataRoot, device: torch.device) -> Iterator[str]:
@@ -183,10 +171,8 @@ def _facts(paradigm: Paradigm, library: DataRoot) -> Iterator[str]:
         yield "recipe_name is empty; the report shows it"
     if not _plain(paradigm.facts(library)):
         yield "facts must be plain JSON"
-    for name, got in (
-        ("training_images", paradigm.training_images(40)),
-        ("validation_images", paradigm.validation_images(40)),
-    ):
+    for name in ("training_images", "validation_images"):
+        got = getattr(paradigm, name)(40)
         if not isinstance(got, int) or got < 1:
             yield f"{name}(40) is {got!r}; expected a whole number above 0, from which plans estimate the time"
     if paradigm.benchmark_copy(50).training_images(50) > paradigm.training_images(50):
@@ -268,7 +254,7 @@ def _shown(case: _Case, kept: list[Classifier]) -> dict[str, Tensor]:
 
 
 def _predicted(case: _Case, classifier: Classifier, draws: int = 0) -> dict[str, Tensor]:
-    chunks: list[Prediction] = list(classifier.stream(case.test, draws, Stream(0, ("draws",))))
+    chunks = list(classifier.stream(case.test, draws, Stream(0, ("draws",))))
     return {name: torch.cat([getattr(c, name) for c in chunks]) for name in ("log_probs", "features")}
 
 

@@ -36,6 +36,15 @@ def read_header(file: BinaryIO) -> dict[str, Any]:
     return header if isinstance(header, dict) else {}
 
 
+def read_index(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; empty where it is absent or damaged, which costs only time."""
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return index if isinstance(index, dict) else {}
+
+
 def write_header(file: BinaryIO, header: Mapping[str, Any]) -> None:
     """Write the page at the start of a file, which is then at its first byte of data."""
     file.seek(0)

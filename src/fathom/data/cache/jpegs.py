@@ -24,7 +24,7 @@ from fathom.data.cache import cache_file
 from fathom.data.cache.cache_file import GIB, HEADER, MEMORY_LIMIT
 from fathom.data.cache.pixels import attempt, decode_files, readable
 from fathom.data.files.decode import RULE, Source, decode
-from fathom.data.images import MappedImages, TensorImages, check_ids, fits, indexed, put
+from fathom.data.images import MappedImages, TensorImages, check_ids, fits, gather, indexed, put
 
 QUALITY = 92  # of the JPEGs: about 2 bits per pixel
 MIN_THREADED = 32  # images; for fewer, starting threads takes longer than decoding
@@ -93,10 +93,7 @@ class ShardImages:
         nbytes = 3 * self._size[0] * self._size[1] * len(self)
         if device.type == "cpu" or not fits(nbytes, device):
             return ShardImages(self.path, len(self), self._size, self._table, device, self.sha256)
-        out = torch.empty((len(self), 3, *self._size), dtype=torch.uint8, device=device)
-        for ids in torch.split(torch.arange(len(self)), 4096):
-            out[int(ids[0]) : int(ids[-1]) + 1] = self.take(ids).to(device)
-        return TensorImages(out)
+        return TensorImages(gather(self, device))
 
     def _decode(self, row: int) -> UInt8[np.ndarray, "3 h w"]:
         data = self._bytes[self._splits[row] : self._splits[row + 1]].tobytes()

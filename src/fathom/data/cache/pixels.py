@@ -4,7 +4,6 @@ The name of a cache file is the hash of the image files' bytes, their order and 
 """
 
 import hashlib
-import json
 import os
 import time
 from collections import deque
@@ -20,7 +19,7 @@ from rich.progress import track
 
 from fathom.core.records import FathomError, canonical, digest
 from fathom.data.cache import cache_file
-from fathom.data.cache.cache_file import HEADER, MEMORY_LIMIT
+from fathom.data.cache.cache_file import HEADER, MEMORY_LIMIT, read_index
 from fathom.data.files.decode import FITS, RULE, Source, UnreadableError, decode, pillow_quiet
 from fathom.data.images import MappedImages, TensorImages
 
@@ -187,15 +186,6 @@ def _write(path: Path, shape: tuple[int, ...], paths: Sequence[Source], fit: str
 
 
 # ------------------------------------------------------------------------------------------------------- helpers
-
-
-def read_index(path: Path) -> dict[str, list[Any]]:
-    """The known contents of files; a damaged index is read as empty, which costs only time."""
-    try:
-        index = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return index if isinstance(index, dict) else {}
 
 
 def _sha256_file(path: Path) -> str:

@@ -3,6 +3,7 @@
 import pickle
 import tarfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,14 @@ import numpy as np
 import torch
 
 from fathom.core.records import FathomError
-from fathom.data.counts import evenly
-from fathom.data.dataset import DataRoot, Dataset, Images
-from fathom.data.files.official import fetch, first, md5_of, partial_notes, revision
+from fathom.data.dataset import DataRoot, Dataset
+from fathom.data.files.official import LabeledImages, benchmark_dataset, fetch, first, md5_of, revision
 from fathom.data.images import TensorImages
 from fathom.data.sketch import BlankImages
 from fathom.data.splits import Ids
 from fathom.registry.registry import dataset
 
-TRAIN, TEST, VAL_SPLIT = 50_000, 10_000, 5_000
+SIZES, VAL_SPLIT = (50_000, 10_000), 5_000
 SOURCE = "A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, University of Toronto, 2009"
 
 
@@ -66,17 +66,17 @@ def cifar100(root: DataRoot, *, train_size: int = 0, test_size: int = 0) -> Data
 
 # ------------------------------------------------------------------------------------------------------- helpers
 
-_STATISTICS = {
-    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
-    "cifar100": ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
-}
-_REGIMES: dict[str, dict[str, dict[str, int]]] = {
-    "cifar10": {},
+_KNOWN: dict[str, dict[str, Any]] = {
+    "cifar10": {"mean": (0.4914, 0.4822, 0.4465), "std": (0.2023, 0.1994, 0.2010)},
     "cifar100": {
-        "mid": {"start": 1_000, "val_size": 5_000},
-        "high": {"start": 5_000, "rounds": 5, "val_size": 5_000},
-        "semi-sl/low": {"query_size": 1_500, "rounds": 4},
-        "semi-sl/mid": {"query_size": 3_000, "rounds": 4},
+        "mean": (0.5071, 0.4867, 0.4408),
+        "std": (0.2675, 0.2565, 0.2761),
+        "regimes": {
+            "mid": {"start": 1_000, "val_size": 5_000},
+            "high": {"start": 5_000, "rounds": 5, "val_size": 5_000},
+            "semi-sl/low": {"query_size": 1_500, "rounds": 4},
+            "semi-sl/mid": {"query_size": 3_000, "rounds": 4},
+        },
     },
 }
 _LONG_TAIL = {"semi-sl/low": {"query_size": 150, "rounds": 4}, "semi-sl/mid": {"query_size": 750, "rounds": 4}}
@@ -87,61 +87,32 @@ def _long_tailed(loaded: Dataset, rho: float) -> Dataset:
 
 
 def _load(name: str, root: DataRoot, train_size: int, test_size: int) -> Dataset:
-    train = first(name, "train_size", train_size, TRAIN)
-    test = first(name, "test_size", test_size, TEST)
+    n, t = first(name, train_size, test_size, SIZES)
     reader = _Reader(name, root)
-    images, labels = reader.split("train", train)
-    test_images, test_labels = reader.split("test", test)
-    known = revision(images, test_images, labels, test_labels)
-    return _made(name, (images, labels), (test_images, test_labels), reader.class_names(), known)
+    train, test = reader.split("train", n), reader.split("test", t)
+    known = revision(train[0], test[0], train[1], test[1])
+    return _made(name, train, test, class_names=reader.class_names(), revision=known)
 
 
-def _cifar10(*, train_size: int = 0, test_size: int = 0) -> Dataset:
-    """The sizes of `cifar10` without its files."""
-    return _sketch("cifar10", train_size, test_size, 10)
+def _sketch(name: str, num_classes: int, *, train_size: int = 0, test_size: int = 0) -> Dataset:
+    """A sketch with equal classes; the names of the classes are known only from the files."""
+    sizes = first(name, train_size, test_size, SIZES)
+    train, test = ((BlankImages(n, (32, 32)), np.arange(n, dtype=np.int64) % num_classes) for n in sizes)
+    return _made(name, train, test, class_names=tuple(f"class {c}" for c in range(num_classes)))
+
+
+_cifar10, _cifar100 = partial(_sketch, "cifar10", 10), partial(_sketch, "cifar100", 100)
 
 
 def _cifar10_lt(*, rho: float = 50.0, train_size: int = 0, test_size: int = 0) -> Dataset:
     """The sizes of `cifar10-lt` without its files."""
-    return _long_tailed(_sketch("cifar10", train_size, test_size, 10), rho)
+    return _long_tailed(_cifar10(train_size=train_size, test_size=test_size), rho)
 
 
-def _cifar100(*, train_size: int = 0, test_size: int = 0) -> Dataset:
-    """The sizes of `cifar100` without its files."""
-    return _sketch("cifar100", train_size, test_size, 100)
-
-
-def _sketch(name: str, train_size: int, test_size: int, num_classes: int) -> Dataset:
-    """A sketch with equal classes; the names of the classes are known only from the files."""
-    sizes = first(name, "train_size", train_size, TRAIN), first(name, "test_size", test_size, TEST)
-    train, test = ((BlankImages(n, (32, 32)), evenly(n, num_classes)) for n in sizes)
-    return _made(name, train, test, tuple(f"class {c}" for c in range(num_classes)), "")
-
-
-def _made(
-    name: str, train: tuple[Images, Ids], test: tuple[Images, Ids], class_names: tuple[str, ...], known: str
-) -> Dataset:
+def _made(name: str, train: LabeledImages, test: LabeledImages, **known: Any) -> Dataset:
     """The dataset of images and labels, which were read or are a sketch's."""
-    n, t = len(train[1]), len(test[1])
-    mean, std = _STATISTICS[name]
-    return Dataset(
-        name=name,
-        images=train[0],
-        labels=train[1],
-        test_images=test[0],
-        test_labels=test[1],
-        class_names=class_names,
-        metric="accuracy",
-        balanced=True,
-        val_split=max(1, VAL_SPLIT * n // TRAIN),
-        mean=mean,
-        std=std,
-        augment="cifar",
-        regimes=_REGIMES[name],
-        source=SOURCE,
-        revision=known,
-        notes=partial_notes(n, TRAIN, t, TEST),
-    )
+    known |= _KNOWN[name] | {"augment": "cifar", "source": SOURCE}
+    return benchmark_dataset(name, train, test, SIZES, VAL_SPLIT, **known)
 
 
 class _Reader:

@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from fathom.core.augmentations import AUGMENTATIONS
 from fathom.core.metrics import MAIN_METRICS
@@ -16,7 +15,8 @@ from fathom.data.files.decode import FITS, header
 from fathom.data.files.listing import Listing, locate
 from fathom.data.files.official import revision
 from fathom.data.files.scan import list_folder, list_table
-from fathom.data.images import TensorImages, channel_statistics
+from fathom.data.images import channel_statistics
+from fathom.data.sketch import BlankImages
 from fathom.data.splits import Ids, fixed_test_split
 from fathom.registry.registry import dataset
 
@@ -196,9 +196,9 @@ def outline(kind: str, listing: Listing, options: FolderOptions) -> tuple[Datase
     groups, test_groups = (None, None) if assigned.groups is None else (assigned.groups[train], assigned.groups[test])
     made = Dataset(
         name=kind,
-        images=_blank(len(train)),
+        images=BlankImages(len(train), (1, 1)),
         labels=assigned.labels[train],
-        test_images=_blank(len(test)),
+        test_images=BlankImages(len(test), (1, 1)),
         test_labels=assigned.labels[test],
         class_names=assigned.class_names,
         metric=auto_metric if options.metric == "auto" else options.metric,
@@ -236,11 +236,6 @@ def _build(kind: str, listing: Listing, root: DataRoot, options: FolderOptions) 
         revision=revision(images, test_images, labels, made.test_labels, made.groups, made.test_groups),
         notes=(*made.notes, *size_notes, *_unseen(made)),
     )
-
-
-def _blank(n: int) -> TensorImages:
-    """Black images of one pixel, which share the memory of one."""
-    return TensorImages(torch.zeros(1, 3, 1, 1, dtype=torch.uint8).expand(n, 3, 1, 1))
 
 
 def _side(listing: Listing, options: FolderOptions, root: DataRoot) -> tuple[int, tuple[str, ...]]:

@@ -3,12 +3,11 @@
 import csv
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from fathom.core.records import FathomError
 from fathom.data.cache.pixels import decode_files
@@ -16,16 +15,16 @@ from fathom.data.dataset import DataRoot, Dataset, Images
 from fathom.data.files.archives import Archive, open_archive
 from fathom.data.files.download import RemoteFile, announce, download
 from fathom.data.files.listing import locate
-from fathom.data.files.official import fetch, joint_revision, published_test_split
+from fathom.data.files.official import check_options, fetch, joint_revision, published_test_split, roll_out_dataset
 from fathom.data.files.sources import SourceFiles, contents
-from fathom.data.images import Subset
-from fathom.data.sketch import blank
+from fathom.data.sketch import BlankImages
 from fathom.data.splits import Ids, fixed_test_split
 from fathom.registry.registry import dataset
 
 CLASSES = ("MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC")
 COUNTS = (4522, 12875, 3323, 867, 2624, 239, 253, 628)  # official, of 25,331
 LESION_TEST = (1131, 3219, 831, 217, 658, 60, 64, 157)  # test images by split=lesion, of the official tables
+SPLITS = ("lesion", "published")
 FOLDER = "ISIC-2019"
 INPUT, TRUTH, METADATA = (f"ISIC_2019_Training_{part}" for part in ("Input", "GroundTruth.csv", "Metadata.csv"))
 ADDRESS = "https://isic-challenge-data.s3.amazonaws.com/2019"
@@ -56,26 +55,23 @@ def isic2019(
     Source: Lüth et al. 2023, Sec. 3, and study code: a quarter for testing, int(.2 n) of the rest held out, resized to
         300 x 300 without keeping the aspect ratio. Ours: the split by lesion.
     """
-    _check(split, size, absent)
+    check_options("isic2019", size, split=(split, SPLITS), absent=(absent, ("error", "skip")))
     place, truth, metadata = _places(root, images)
     table = _read(truth, metadata)
-    found, notes = _find(place, table, absent)
-    present, files = found
+    present, files, notes = _find(place, table, absent)
     whole = decode_files(files, (size, size), root.cache, quiet=root.quiet, contents=contents(files, root.cache))
     return _dataset(whole, table, present, split, notes)
 
 
 def _sketch(*, split: str = "lesion", size: int = 300, absent: str = "error", images: str = "") -> Dataset:
     """The dataset with official counts and without images."""
-    _check(split, size, absent)
+    check_options("isic2019", size, split=(split, SPLITS), absent=(absent, ("error", "skip")))
     labels = np.repeat(np.arange(len(CLASSES)), COUNTS).astype(np.int64)
     if split == "published":
         test = published_test_split(len(labels))
     else:
         test = np.concatenate([np.arange(n) < m for n, m in zip(COUNTS, LESION_TEST, strict=True)])
-    return _outline(
-        blank(int((~test).sum()), (size, size)), blank(int(test.sum()), (size, size)), labels[~test], labels[test]
-    )
+    return _outline(BlankImages(len(labels), (size, size)), labels, test)
 
 
 # -------------------------------------------------------------------------------------------------------- tables
@@ -164,14 +160,6 @@ def _refuse(path: Path, wrong: dict[str, list[str]]) -> None:
 # --------------------------------------------------------------------------------------------------------- files
 
 
-def _check(split: str, size: int, absent: str) -> None:
-    for key, given, allowed in (("split", split, ("lesion", "published")), ("absent", absent, ("error", "skip"))):
-        if given not in allowed:
-            raise FathomError(f"isic2019: {key} is {given!r}; expected one of: {', '.join(allowed)}")
-    if not 8 <= size <= 1024:
-        raise FathomError(f"isic2019: size is {size}; expected a whole number of pixels from 8 to 1024")
-
-
 def _places(root: DataRoot, images: str) -> tuple[Path, Path, Path]:
     """(images, ground truth, metadata), downloaded if they are absent and downloads are allowed."""
     named = locate(images, root.path, '"isic2019(images=ISIC_2019_Training_Input)"') if images else None
@@ -196,8 +184,8 @@ def _places(root: DataRoot, images: str) -> tuple[Path, Path, Path]:
     return place, truth, metadata
 
 
-def _find(place: Path, table: _Table, absent: str) -> tuple[tuple[Ids, SourceFiles], tuple[str, ...]]:
-    """((rows that have an image, these images), notes)."""
+def _find(place: Path, table: _Table, absent: str) -> tuple[Ids, SourceFiles, tuple[str, ...]]:
+    """(rows that have an image, these images, notes)."""
     where: dict[str, Any] = {}
     source: Path | Archive = place
     if place.is_dir():
@@ -221,7 +209,7 @@ def _find(place: Path, table: _Table, absent: str) -> tuple[tuple[Ids, SourceFil
         notes = [f"{len(missing):,} of {len(table.names):,} rows have no image and were left out: {shown}"]
     if spare := len(where) - len(present):
         notes.append(f"{spare:,} images are in no row of {TRUTH} and were left out")
-    return (present, SourceFiles(source, names, [where[name] for name in names])), tuple(notes)
+    return present, SourceFiles(source, names, [where[name] for name in names]), tuple(notes)
 
 
 # ------------------------------------------------------------------------------------------------------- dataset
@@ -244,10 +232,9 @@ def _dataset(whole: Images, table: _Table, present: Ids, split: str, notes: tupl
             f"{int(both.sum()):,} of {len(test):,} test images; scores are better than on new lesions",
         )
     return _outline(
-        Subset(whole, torch.from_numpy(train)),
-        Subset(whole, torch.from_numpy(test)),
-        labels[train],
-        labels[test],
+        whole,
+        labels,
+        sides,
         groups=groups,
         test_groups=test_groups,
         ids=tuple(table.names[present[i]] for i in train),
@@ -256,23 +243,8 @@ def _dataset(whole: Images, table: _Table, present: Ids, split: str, notes: tupl
     )
 
 
-def _outline(images: Images, test_images: Images, labels: Ids, test_labels: Ids, **known: Any) -> Dataset:
-    val_split = max(1, int(0.2 * len(labels)))
-    return Dataset(
-        name="isic2019",
-        images=images,
-        labels=labels,
-        test_images=test_images,
-        test_labels=test_labels,
-        class_names=CLASSES,
-        metric="balanced_accuracy",
-        balanced=False,
-        val_split=val_split,
-        mean=(0.485, 0.456, 0.406),
-        std=(0.229, 0.224, 0.225),
-        augment="isic",
-        role="roll-out",
-        regimes={"high": {"val_size": min(4_000, val_split)}},  # as published: all that are held out, 3,799 of 4,000
-        source=SOURCE,
-        **known,
-    )
+def _outline(images: Images, labels: Ids, test: np.ndarray[Any, np.dtype[np.bool_]], **known: Any) -> Dataset:
+    known |= {"class_names": CLASSES, "augment": "isic", "source": SOURCE}
+    made = roll_out_dataset("isic2019", images, labels, test, **known)
+    # As published: all that are held out, 3,799 of 4,000.
+    return replace(made, regimes={"high": {"val_size": min(4_000, made.val_split)}})

@@ -1,22 +1,21 @@
 """MIO-TCD: vehicles and pedestrians in images of traffic cameras, from the challenge's official files; roll-out."""
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from fathom.core.records import FathomError
 from fathom.data.cache.jpegs import keep
-from fathom.data.dataset import DataRoot, Dataset, Images
+from fathom.data.dataset import DataRoot, Dataset
 from fathom.data.files.archives import Archive, open_archive
 from fathom.data.files.download import RemoteFile, announce, download, unchanged
 from fathom.data.files.listing import nfc
-from fathom.data.files.official import fetch, joint_revision, published_test_split
+from fathom.data.files.official import check_options, fetch, joint_revision, published_test_split, roll_out_dataset
 from fathom.data.files.sources import SourceFiles, contents
-from fathom.data.images import Subset
-from fathom.data.sketch import blank
+from fathom.data.sketch import BlankImages
 from fathom.data.splits import Ids
 from fathom.registry.registry import dataset
 
@@ -69,10 +68,9 @@ def mio_tcd(root: DataRoot, *, size: int = 256, cache_gb: float = 40.0, absent: 
     sides = published_test_split(len(labels))
     train, test = np.flatnonzero(~sides), np.flatnonzero(sides)
     return _outline(
-        Subset(whole, torch.from_numpy(train)),
-        Subset(whole, torch.from_numpy(test)),
-        labels[train],
-        labels[test],
+        whole,
+        labels,
+        sides,
         ids=tuple(files.names[i] for i in train.tolist()),
         revision=joint_revision([whole], labels[train], labels[test], train, test),
         notes=notes,
@@ -83,10 +81,10 @@ def _sketch(*, size: int = 256, cache_gb: float = 40.0, absent: str = "error") -
     """The dataset with official counts and without images."""
     _check(size, cache_gb, absent)
     labels = np.repeat(np.arange(len(CLASSES)), list(COUNTS.values())).astype(np.int64)
-    test = published_test_split(len(labels))
-    return _outline(
-        blank(int((~test).sum()), (size, size)), blank(int(test.sum()), (size, size)), labels[~test], labels[test]
-    )
+    return _outline(BlankImages(len(labels), (size, size)), labels, published_test_split(len(labels)))
+
+
+_outline = partial(roll_out_dataset, "mio-tcd", class_names=CLASSES, augment="imagenet", source=SOURCE)
 
 
 # --------------------------------------------------------------------------------------------------------- files
@@ -190,33 +188,7 @@ def _list_archive(place: Path) -> tuple[Archive, dict[str, str | int], int]:
     return archive, found, strange
 
 
-# ------------------------------------------------------------------------------------------------------- dataset
-
-
 def _check(size: int, cache_gb: float, absent: str) -> None:
-    if absent not in ("error", "skip"):
-        raise FathomError(f"mio-tcd: absent is {absent!r}; expected one of: error, skip")
-    if not 8 <= size <= 1024:
-        raise FathomError(f"mio-tcd: size is {size}; expected a whole number of pixels from 8 to 1024")
+    check_options("mio-tcd", size, absent=(absent, ("error", "skip")))
     if not cache_gb > 0:
         raise FathomError(f"mio-tcd: cache_gb is {cache_gb:g}; expected a positive number of GiB")
-
-
-def _outline(images: Images, test_images: Images, labels: Ids, test_labels: Ids, **known: Any) -> Dataset:
-    return Dataset(
-        name="mio-tcd",
-        images=images,
-        labels=labels,
-        test_images=test_images,
-        test_labels=test_labels,
-        class_names=CLASSES,
-        metric="balanced_accuracy",
-        balanced=False,
-        val_split=max(1, int(0.2 * len(labels))),
-        mean=(0.485, 0.456, 0.406),
-        std=(0.229, 0.224, 0.225),
-        augment="imagenet",
-        role="roll-out",
-        source=SOURCE,
-        **known,
-    )

@@ -2,7 +2,7 @@
 
 import gzip
 import struct
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,14 @@ import numpy as np
 import torch
 
 from fathom.core.records import FathomError
-from fathom.data.counts import mixed
-from fathom.data.dataset import DataRoot, Dataset, Images
-from fathom.data.files.official import fetch, first, md5_of, partial_notes, revision
+from fathom.data.dataset import DataRoot, Dataset
+from fathom.data.files.official import LabeledImages, benchmark_dataset, fetch, first, md5_of, revision
 from fathom.data.images import TensorImages
-from fathom.data.sketch import BlankImages
+from fathom.data.sketch import BlankImages, mixed
 from fathom.data.splits import Ids
 from fathom.registry.registry import dataset
 
-TRAIN, TEST, VAL_SPLIT = 60_000, 10_000, 5_000
+SIZES, VAL_SPLIT = (60_000, 10_000), 5_000
 
 
 @dataset("mnist", sketch="_mnist")
@@ -53,91 +52,51 @@ def fashion_mnist(root: DataRoot, *, train_size: int = 0, test_size: int = 0) ->
 # ------------------------------------------------------------------------------------------------------- helpers
 
 
-@dataclass(frozen=True)
-class _Facts:
-    """Facts that are known without the files."""
-
-    mean: float
-    std: float
-    augment: str
-    source: str
-    counts: tuple[int, ...]  # train images of each class
-    test_counts: tuple[int, ...]
-
-
-_KNOWN = {
-    "mnist": _Facts(
-        0.1307,
-        0.3081,
-        "digits",
-        "Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, Gradient-Based Learning Applied to Document Recognition, 1998",
+_KNOWN: dict[str, dict[str, Any]] = {
+    "mnist": {
+        "mean": (0.1307,) * 3,
+        "std": (0.3081,) * 3,
+        "augment": "digits",
+        "source": "Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, Gradient-Based Learning Applied to Document "
+        "Recognition, 1998",
+    },
+    "fashion-mnist": {
+        "mean": (0.2860,) * 3,
+        "std": (0.3530,) * 3,
+        "augment": "cifar",
+        "source": "H. Xiao, K. Rasul, R. Vollgraf, Fashion-MNIST, arXiv:1708.07747, 2017; MIT license",
+    },
+}
+_COUNTS = {  # train and test images of each class
+    "mnist": (
         (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949),
         (980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009),
     ),
-    "fashion-mnist": _Facts(
-        0.2860,
-        0.3530,
-        "cifar",
-        "H. Xiao, K. Rasul, R. Vollgraf, Fashion-MNIST, arXiv:1708.07747, 2017; MIT license",
-        (6_000,) * 10,
-        (1_000,) * 10,
-    ),
+    "fashion-mnist": ((6_000,) * 10, (1_000,) * 10),
 }
 
 
-def _mnist(*, train_size: int = 0, test_size: int = 0) -> Dataset:
-    """The sizes of `mnist` without its files."""
-    return _sketch("mnist", train_size, test_size)
-
-
-def _fashion_mnist(*, train_size: int = 0, test_size: int = 0) -> Dataset:
-    """The sizes of `fashion-mnist` without its files."""
-    return _sketch("fashion-mnist", train_size, test_size)
-
-
-def _sketch(name: str, train_size: int, test_size: int) -> Dataset:
+def _sketch(name: str, *, train_size: int = 0, test_size: int = 0) -> Dataset:
     """A sketch with the official counts per class; its first n labels are nearly balanced, as in the files."""
-    parts: list[tuple[Images, Ids]] = []
-    facts = _KNOWN[name]
-    for what, wanted, total, counts in (
-        ("train_size", train_size, TRAIN, facts.counts),
-        ("test_size", test_size, TEST, facts.test_counts),
-    ):
-        n = first(name, what, wanted, total)
-        parts.append((BlankImages(n, (28, 28)), mixed(counts)[:n]))
-    return _made(name, parts[0], parts[1], "")
+    sizes = first(name, train_size, test_size, SIZES)
+    parts = zip(sizes, _COUNTS[name], strict=True)
+    train, test = ((BlankImages(n, (28, 28)), mixed(counts)[:n]) for n, counts in parts)
+    return _made(name, train, test)
+
+
+_mnist, _fashion_mnist = partial(_sketch, "mnist"), partial(_sketch, "fashion-mnist")
 
 
 def _load(name: str, root: DataRoot, train_size: int, test_size: int) -> Dataset:
-    official, md5s = _official(name), dict(_official(name).resources)
-    train = first(name, "train_size", train_size, TRAIN)
-    test = first(name, "test_size", test_size, TEST)
-    images, labels = _split(name, root, official, md5s, "train", train, TRAIN)
-    test_images, test_labels = _split(name, root, official, md5s, "t10k", test, TEST)
-    known = revision(images, test_images, labels, test_labels)
-    return _made(name, (images, labels), (test_images, test_labels), known)
+    n, t = first(name, train_size, test_size, SIZES)
+    train, test = _split(name, root, "train", n, SIZES[0]), _split(name, root, "t10k", t, SIZES[1])
+    return _made(name, train, test, revision=revision(train[0], test[0], train[1], test[1]))
 
 
-def _made(name: str, train: tuple[Images, Ids], test: tuple[Images, Ids], known: str) -> Dataset:
+def _made(name: str, train: LabeledImages, test: LabeledImages, **known: Any) -> Dataset:
     """The dataset of images and labels, which were read or are a sketch's."""
-    facts, n, t = _KNOWN[name], len(train[1]), len(test[1])
-    return Dataset(
-        name=name,
-        images=train[0],
-        labels=train[1],
-        test_images=test[0],
-        test_labels=test[1],
-        class_names=tuple(c.split(" - ")[-1] for c in _official(name).classes),
-        metric="accuracy",
-        balanced=True,
-        val_split=max(1, VAL_SPLIT * n // TRAIN),
-        mean=(facts.mean,) * 3,
-        std=(facts.std,) * 3,
-        augment=facts.augment,
-        source=facts.source,
-        revision=known,
-        notes=partial_notes(n, TRAIN, t, TEST),
-    )
+    known |= _KNOWN[name] | {"class_names": tuple(c.split(" - ")[-1] for c in _official(name).classes)}
+    return benchmark_dataset(name, train, test, SIZES, VAL_SPLIT, **known)
 
 
 def _official(name: str) -> Any:
@@ -146,9 +105,8 @@ def _official(name: str) -> Any:
     return datasets.MNIST if name == "mnist" else datasets.FashionMNIST
 
 
-def _split(
-    name: str, root: DataRoot, official: Any, md5s: dict[str, str], split: str, n: int, total: int
-) -> tuple[TensorImages, Ids]:
+def _split(name: str, root: DataRoot, split: str, n: int, total: int) -> tuple[TensorImages, Ids]:
+    official, md5s = _official(name), dict(_official(name).resources)
     folder = f"{official.__name__}/raw"
     arrays = []
     for kind, shape in (("images-idx3", (total, 28, 28)), ("labels-idx1", (total,))):

@@ -172,12 +172,9 @@ def _zip(path: Path) -> Iterator[_Row]:
             elif info.compress_type == zipfile.ZIP_STORED and info.compress_size != info.file_size:
                 wrong = "is stored uncompressed, but its two sizes differ"
             deflated = int(info.compress_type == zipfile.ZIP_DEFLATED)
+            row = (info.header_offset, info.compress_size, info.file_size, info.CRC, deflated)
             # orig_filename is the stored name; `filename` is cut at a null byte and has its backslashes replaced
-            yield (
-                info.orig_filename,
-                wrong,
-                (info.header_offset, info.compress_size, info.file_size, info.CRC, deflated),
-            )
+            yield info.orig_filename, wrong, row
 
 
 def _tar(path: Path) -> Iterator[_Row]:

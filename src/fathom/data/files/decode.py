@@ -41,7 +41,6 @@ class Source(Protocol):
 
     def read_bytes(self) -> bytes:
         """All of it."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@
 the only one: it shows later that the file has not changed since the download, not that it is the official file.
 """
 
-import contextlib
 import hashlib
 import http.client
 import json
@@ -24,6 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from fathom.core.records import FathomError
+from fathom.data.cache.cache_file import read_index
 from fathom.store import atomic_files
 
 ATTEMPTS = 5  # connections that may break before the download is given up
@@ -100,7 +100,7 @@ def download(remote: RemoteFile, target: Path, *, quiet: bool = False) -> Path:
 
 def unchanged(path: Path) -> bool:
     """True if a file has the size that was recorded at its download (or if nothing was recorded)."""
-    record = _json(path.with_name(f"{path.name}.json"))
+    record = read_index(path.with_name(f"{path.name}.json"))
     return not isinstance(record.get("size"), int) or record["size"] == path.stat().st_size
 
 
@@ -109,7 +109,7 @@ def unchanged(path: Path) -> bool:
 
 def _receive(remote: RemoteFile, part: Path, quiet: bool) -> dict[str, Any]:
     """Append the missing bytes to the part, or restart if it is of another version; gives the facts of the file."""
-    known = _json(part.with_name(f"{part.name}.json"))
+    known = read_index(part.with_name(f"{part.name}.json"))
     held = part.stat().st_size if part.is_file() and known.get("url") == remote.url else 0
     mark = known.get("etag") or known.get("modified") or ""
     headers = {"Accept-Encoding": "identity", "User-Agent": "fathom-al"}
@@ -232,19 +232,10 @@ def _check_space(part: Path, missing: int, remote: RemoteFile) -> None:
 
 def _discard(part: Path) -> None:
     for path in (part, part.with_name(f"{part.name}.json")):
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
+        path.unlink(missing_ok=True)
 
 
 def _total(content_range: str | None) -> int:
     """The total size in `bytes 5-9/10` or `bytes */10`; 0 if it is not stated."""
     total = str(content_range or "").rpartition("/")[2]
     return int(total) if total.isdigit() else 0
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

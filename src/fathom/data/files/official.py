@@ -1,4 +1,4 @@
-"""Shared parts of datasets with official files: finding, checking and fetching files, taking the first n images."""
+"""Shared parts of datasets with official files: finding, checking and fetching files, and what becomes of them."""
 
 import contextlib
 import hashlib
@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from filelock import FileLock
 
 from fathom.core.records import FathomError, digest
-from fathom.data.dataset import DataRoot, Images
-from fathom.data.images import pixels_sha256
+from fathom.data.dataset import DataRoot, Dataset, Images
+from fathom.data.images import Subset, pixels_sha256
+from fathom.data.sketch import BlankImages
 from fathom.data.splits import Ids
+
+LabeledImages = tuple[Images, Ids]
 
 
 def revision(images: Images, test_images: Images, labels: Ids, test_labels: Ids, *groups: Ids | None) -> str:
@@ -79,19 +83,87 @@ def md5_of(data: bytes) -> str:
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
-def first(name: str, what: str, wanted: int, available: int) -> int:
-    """The number of images to take: `wanted`, or all if it is 0.
+def first(name: str, train_size: int, test_size: int, official: tuple[int, int]) -> tuple[int, int]:
+    """Numbers of train and test images to take: the given ones, or all official ones where they are 0.
 
     Raises:
-        FathomError: It exceeds the images available.
+        FathomError: One of them exceeds the images available.
     """
-    if not 0 <= wanted <= available:
-        raise FathomError(f"dataset {name}: {what} is {wanted}; expected 1 to {available}, or 0 for all")
-    return wanted or available
+    for what, wanted, available in zip(("train_size", "test_size"), (train_size, test_size), official, strict=True):
+        if not 0 <= wanted <= available:
+            raise FathomError(f"dataset {name}: {what} is {wanted}; expected 1 to {available}, or 0 for all")
+    return train_size or official[0], test_size or official[1]
 
 
-def partial_notes(train: int, all_train: int, test: int, all_test: int) -> tuple[str, ...]:
-    """The note for the reader of the report if only a part of a dataset was taken."""
-    if (train, test) == (all_train, all_test):
-        return ()
-    return (f"only the first {train:,} of {all_train:,} train and {test:,} of {all_test:,} test images were taken",)
+def benchmark_dataset(
+    name: str, train: LabeledImages, test: LabeledImages, official: tuple[int, int], val_split: int, **known: Any
+) -> Dataset:
+    """A balanced dataset of the first images of an official train and test split; fewer hold out fewer.
+
+    Args:
+        name: Name of the dataset.
+        train, test: Images and labels that were read, or are a sketch's.
+        official: Official numbers of train and test images.
+        val_split: Images held out of all train images.
+        known: Other fields of `Dataset`.
+    """
+    sizes = len(train[1]), len(test[1])
+    partial = f"only the first {sizes[0]:,} of {official[0]:,} train and {sizes[1]:,} of {official[1]:,} test images"
+    return Dataset(
+        name=name,
+        images=train[0],
+        labels=train[1],
+        test_images=test[0],
+        test_labels=test[1],
+        metric="accuracy",
+        balanced=True,
+        val_split=max(1, val_split * sizes[0] // official[0]),
+        notes=() if sizes == official else (f"{partial} were taken",),
+        **known,
+    )
+
+
+def roll_out_dataset(
+    name: str, images: Images, labels: Ids, test: np.ndarray[Any, np.dtype[np.bool_]], **known: Any
+) -> Dataset:
+    """ISIC-2019 or MIO-TCD: of all images some are for testing, and a fifth of the others is held out.
+
+    Args:
+        name: Name of the dataset.
+        images: All images, or those of a sketch.
+        labels: Their classes.
+        test: True for test images.
+        known: Other fields of `Dataset`.
+    """
+    parts: list[Images] = []
+    for side in (~test, test):
+        blank = isinstance(images, BlankImages)
+        ids = np.flatnonzero(side)
+        parts.append(BlankImages(len(ids), images.size) if blank else Subset(images, torch.from_numpy(ids)))
+    return Dataset(
+        name=name,
+        images=parts[0],
+        labels=labels[~test],
+        test_images=parts[1],
+        test_labels=labels[test],
+        metric="balanced_accuracy",
+        balanced=False,
+        val_split=max(1, int(0.2 * len(parts[0]))),
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+        role="roll-out",
+        **known,
+    )
+
+
+def check_options(name: str, size: int, **choices: tuple[str, tuple[str, ...]]) -> None:
+    """Check the side of the images, and words against those that are allowed.
+
+    Raises:
+        FathomError: One of them is not allowed.
+    """
+    for key, (given, allowed) in choices.items():
+        if given not in allowed:
+            raise FathomError(f"{name}: {key} is {given!r}; expected one of: {', '.join(allowed)}")
+    if not 8 <= size <= 1024:
+        raise FathomError(f"{name}: size is {size}; expected a whole number of pixels from 8 to 1024")

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
 
-from fathom.data.cache.cache_file import locked, renamed, sha256_of_rest
-from fathom.data.cache.pixels import RACY, read_index
+from fathom.data.cache.cache_file import locked, read_index, renamed, sha256_of_rest
+from fathom.data.cache.pixels import RACY
 from fathom.data.files.archives import Archive, Member
 from fathom.data.files.decode import Source
 
@@ -39,14 +39,12 @@ class SourceFiles(Sequence[Source]):
     def __getitem__(self, index: int | slice) -> "Source | SourceFiles":
         if isinstance(index, slice):
             return SourceFiles(self.place, self.names[index], self.at[index])
-        return Path(self.place, str(self.at[index])) if isinstance(self.place, Path) else self._member(index)
+        if isinstance(self.place, Path):
+            return Path(self.place, str(self.at[index]))
+        return Member(self.place, int(self.at[index]))
 
     def __iter__(self) -> Iterator[Source]:
         return (self[i] for i in range(len(self)))
-
-    def _member(self, index: int) -> Member:
-        assert isinstance(self.place, Archive)
-        return Member(self.place, int(self.at[index]))
 
 
 def contents(files: SourceFiles, cache_dir: Path) -> str:

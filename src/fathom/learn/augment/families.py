@@ -28,6 +28,7 @@ from torch.nn import functional
 from fathom.core.records import FathomError
 from fathom.learn.augment import pixels
 from fathom.learn.augment.randaugment import GEOMETRIC, RandAugment, cutout
+from fathom.learn.task import Channels, Task, Unlabeled
 
 STRENGTHS: Mapping[str, RandAugment | None] = {
     "standard": None,
@@ -70,14 +71,7 @@ class Augmentation:
         FathomError: Unknown family or strength.
     """
 
-    def __init__(
-        self,
-        family: str,
-        strength: str,
-        mean: tuple[float, float, float],
-        std: tuple[float, float, float],
-        device: torch.device,
-    ) -> None:
+    def __init__(self, family: str, strength: str, mean: Channels, std: Channels, device: torch.device) -> None:
         if family not in TRANSFORMS:
             raise FathomError(f"unknown family of augmentations {family!r}; expected one of {', '.join(TRANSFORMS)}")
         if strength not in STRENGTHS:
@@ -103,6 +97,11 @@ class Augmentation:
     def _normalize(self, x: UInt8[Tensor, "b 3 y z"]) -> Float[Tensor, "b 3 y z"]:
         x = x.contiguous(memory_format=torch.channels_last)
         return x.to(torch.float32).mul_(self._scale).add_(self._shift)
+
+
+def augmentation_of(source: Task | Unlabeled, strength: str = "standard") -> Augmentation:
+    """Augmentation of the family of some images."""
+    return Augmentation(source.augment, strength, source.mean, source.std, source.images.device)
 
 
 # --------------------------------------------------------------------------------------------------- small images
@@ -255,13 +254,9 @@ def _sides(x: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "1 2"]:
     return torch.cat([x.new_full((1, 1), side, dtype=torch.float32) for side in (h, w)], 1)
 
 
-def _same(x: UInt8[Tensor, "b 3 h w"]) -> UInt8[Tensor, "b 3 h w"]:
-    return x
-
-
 TRANSFORMS: Mapping[str, FamilyTransforms] = {
-    "cifar": FamilyTransforms(_cifar, _same, lambda size: size),
-    "digits": FamilyTransforms(_digits, _same, lambda size: size),
+    "cifar": FamilyTransforms(_cifar, lambda x: x, lambda size: size),
+    "digits": FamilyTransforms(_digits, lambda x: x, lambda size: size),
     "isic": FamilyTransforms(_isic, _isic_test, _isic_size),
     "imagenet": FamilyTransforms(_imagenet, _imagenet_test, _imagenet_size),
 }

@@ -11,6 +11,7 @@ from fathom.learn.augment import pixels
 
 GEOMETRIC = ("rotate", "shear-x", "shear-y", "translate-x", "translate-y")
 BLENDS = ("brightness", "color", "contrast")
+Masks = dict[str, Bool[Tensor, "b"]]  # name of an operation -> the images that it is applied to
 OPERATIONS = ("autocontrast", *BLENDS, "sharpness", "equalize", "identity", "posterize", "solarize", *GEOMETRIC)
 
 
@@ -86,10 +87,7 @@ def cutout(x: UInt8[Tensor, "b 3 h w"], side: int, center: Float[Tensor, "b 2"])
 
 
 def _step(
-    x: UInt8[Tensor, "b 3 h w"],
-    chosen: dict[str, Bool[Tensor, "b"]],
-    strength: Int[Tensor, "b"],
-    sign: Int[Tensor, "b"],
+    x: UInt8[Tensor, "b 3 h w"], chosen: Masks, strength: Int[Tensor, "b"], sign: Int[Tensor, "b"]
 ) -> UInt8[Tensor, "b 3 h w"]:
     """Apply one operation to each image.
 
@@ -142,7 +140,7 @@ def _blend(
 
 
 def _matrix(
-    is_: dict[str, Bool[Tensor, "b"]], strength: Int[Tensor, "b"], sign: Int[Tensor, "b"], height: int, width: int
+    is_: Masks, strength: Int[Tensor, "b"], sign: Int[Tensor, "b"], height: int, width: int
 ) -> Float[Tensor, "b 6"]:
     """The affine map of each image: rotations up to 30 degrees, shears and shifts up to 0.3."""
     fraction = strength.to(torch.float64) * 0.3 / 10 * sign

@@ -22,6 +22,7 @@ from torch.nn import functional
 from fathom.core.augmentations import AUGMENTATIONS
 from fathom.core.records import FathomError
 from fathom.learn.augment import families, pixels
+from fathom.learn.task import Channels
 
 GRAY = (0.2989, 0.587, 0.114)  # weights of red, green and blue, as torchvision's `rgb_to_grayscale`
 MOST_JITTER, JITTER_RANGE = 1.25, "a number in [0, 1.25]"  # above, the factor 1 - 0.8 s would be negative
@@ -44,13 +45,7 @@ class Views:
     """
 
     def __init__(
-        self,
-        family: str,
-        jitter: float,
-        blur: bool,
-        mean: tuple[float, float, float],
-        std: tuple[float, float, float],
-        device: torch.device,
+        self, family: str, jitter: float, blur: bool, mean: Channels, std: Channels, device: torch.device
     ) -> None:
         if family not in AUGMENTATIONS:
             raise FathomError(f"unknown family of augmentations {family!r}; expected one of {', '.join(AUGMENTATIONS)}")

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from fathom.core.records import FathomError
 from fathom.core.streams import Stream
-from fathom.learn.augment.families import Augmentation
-from fathom.learn.network import build_network
+from fathom.learn.augment.families import augmentation_of
+from fathom.learn.network import build_network, load_weights
 from fathom.learn.predict import autocast, chunk_size, in_chunks
 from fathom.learn.task import State, Unlabeled
 
@@ -33,13 +33,10 @@ def encode(
             "an encoder's features need the pre-trained encoder, which is missing; run the study from its start"
         )
     images = unlabeled.images
-    transform = Augmentation(unlabeled.augment, "standard", unlabeled.mean, unlabeled.std, images.device)
+    transform = augmentation_of(unlabeled)
     size = transform.output_size(images.size)
     encoder = build_network(network, size, 2, 0.0, Stream(0, ("restore",)), images.device).encoder.eval()
-    try:
-        encoder.load_state_dict(dict(state))
-    except RuntimeError as error:
-        raise FathomError(f"the prepared encoder does not fit the network {network}: {error}") from error
+    load_weights(encoder, state, f"the prepared encoder does not fit the network {network}")
 
     @torch.no_grad()
     def work(ids: Int[Tensor, "b"]) -> Float[Tensor, "b d"]:

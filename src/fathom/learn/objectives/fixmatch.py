@@ -4,7 +4,7 @@ A pseudo-label is the prediction on a weakly augmented view. Where it is confide
 augmented view. Distribution alignment keeps the pseudo-labels as a whole from drifting to some of the classes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -14,10 +14,10 @@ from torch.nn.functional import cross_entropy
 
 from fathom.core.streams import Streams
 from fathom.learn.network import Network
+from fathom.learn.objectives.supervised import Supervised
 from fathom.learn.predict import autocast, make_reader
 from fathom.learn.task import Task, Transform
-from fathom.learn.training.batching import class_weights, epoch_plan, oversampling_weights
-from fathom.learn.training.fit import Objective
+from fathom.learn.training.batching import epoch_plan
 
 ALIGNMENTS = ("off", "uniform", "labeled")
 MEMORY = 128  # mini-batches in the running mean of the predictions
@@ -81,7 +81,7 @@ def target_marginal(alignment: str, labels: Int[Tensor, "m"], num_classes: int) 
     return (counts / counts.sum()).float().to(labels.device)
 
 
-class FixMatch(Objective):
+class FixMatch(Supervised):
     """Cross-entropy on labeled images, and on pseudo-labels of unlabeled ones.
 
     All views of a step go through the network together, so that BatchNorm sees them together. If the pool is empty
@@ -107,23 +107,17 @@ class FixMatch(Objective):
         task: Task,
         network: Network,
         views: tuple[Transform, Transform, Transform],
-        sizes: Sequence[int],
+        sizes: list[int],
         guessing: PseudoLabels,
         imbalance: str,
         streams: Streams,
         precision: str = "auto",
     ) -> None:
-        self.network, self.views, self.guessing, self.precision = network, views, guessing, precision
-        self.steps = len(sizes)
-        self.device, self.streams = task.images.device, streams
+        super().__init__(task, network, views[0], sizes, imbalance, streams, precision)
+        self.views, self.guessing, self.streams = views, guessing, streams
         pool = task.pool if len(task.pool) else task.images
-        self.take, self.labels = make_reader(task.images), task.labels
         self.take_unlabeled, self.unlabeled = make_reader(pool), len(pool)
-        self.sizes = (sizes[0], guessing.mu * sizes[0])
-        counted = task.labels.cpu()  # samples are drawn on the CPU, in one order for all devices
-        self.draw = oversampling_weights(counted, task.num_classes) if imbalance == "oversample" else None
-        weights = class_weights(counted, task.num_classes) * len(counted)
-        self.class_weights = weights.float().to(self.device) if imbalance == "weighted" else None
+        self.counts = (sizes[0], guessing.mu * sizes[0])  # labeled and unlabeled images of a step
         self.target = target_marginal(guessing.alignment, task.labels, task.num_classes)
         c = task.num_classes
         self.recent = torch.zeros((MEMORY, c), device=self.device)
@@ -133,7 +127,7 @@ class FixMatch(Objective):
 
     def batches(self, epoch: int) -> Iterator[tuple[Tensor, ...]]:
         """Labeled, weak and strong views in one tensor; the labels; the dropout mask if there is dropout."""
-        b, u = self.sizes
+        b, u = self.counts
         order, augment = self.streams("order"), self.streams("augment")
         labeled = epoch_plan(len(self.labels), self.steps * b, order.at(epoch).torch(), self.draw)
         unlabeled = passes(self.unlabeled, self.steps * u, order.at("unlabeled", epoch).torch())
@@ -156,7 +150,7 @@ class FixMatch(Objective):
     def loss(self, *batch: Tensor) -> Float[Tensor, ""]:
         """Labeled plus `lambda_u` times unlabeled loss of a step, in nats."""
         x, labels, *keep = batch
-        b, u = self.sizes
+        b, u = self.counts
         with autocast(self.device, self.precision):
             logits = self.network(x, *keep)
         labeled, weak, strong = torch.split(logits.float(), [b, u, u])

@@ -1,7 +1,8 @@
 """SimCLR: an encoder learned without labels, by contrasting two views of an image with those of other images."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,12 +12,12 @@ from torch.nn import functional
 
 from fathom.core.records import FathomError
 from fathom.core.streams import Stream
-from fathom.learn.augment.families import Augmentation
+from fathom.learn.augment.families import augmentation_of
 from fathom.learn.augment.simclr_views import JITTER_RANGE, MOST_JITTER, Views
-from fathom.learn.network import Network, build_network
+from fathom.learn.network import Network, build_network, cpu_state
 from fathom.learn.paradigms.recipe import PRECISIONS, expect, expect_word
 from fathom.learn.predict import autocast, chunk_size, make_reader, predict
-from fathom.learn.task import Checkpointer, Embed, ImageSource, State, Unlabeled
+from fathom.learn.task import Checkpointer, ImageSource, State, Unlabeled
 from fathom.learn.training.batching import batches
 from fathom.learn.training.fit import OPTIMIZERS, Objective, Optimization, fit
 
@@ -201,7 +202,7 @@ def projecting_network(name: str, unlabeled: Unlabeled, stream: Stream) -> Netwo
 
     Source: Chen et al., 2020; Lüth et al., 2023 (code): 512 -> 512 -> 128.
     """
-    size = _augmentation(unlabeled).output_size(unlabeled.images.size)
+    size = augmentation_of(unlabeled).output_size(unlabeled.images.size)
     network = build_network(name, size, PROJECTION, 0.0, stream, unlabeled.images.device, hidden=-1)
     nn.init.zeros_(network.head.bias).requires_grad_(False)  # a layer without bias, in the shape of `Network`
     return network
@@ -228,29 +229,15 @@ def train_simclr(
     optimization = Optimization(
         how.lr, how.weight_decay, how.epochs, how.warmup, optimizer=how.optimizer, keep="last", precision=how.precision
     )
-    if how.epochs:
-        fit(network, objective, optimization, checkpointer=checkpointer, embed=_embedding(_augmentation(unlabeled)))
-    return {
-        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, tensor in network.encoder.state_dict().items()
-    }
+    transform = augmentation_of(unlabeled)
 
-
-def _embedding(transform: Augmentation) -> Callable[[nn.Module], Embed]:
-    """Function from a network to embeddings of images through the test transform, for the checkpointer's probe."""
-
-    def of(network: nn.Module) -> Embed:
+    def embed(network: nn.Module, images: ImageSource) -> Float[Tensor, "n d"]:
+        """Embeddings of images through the test transform, for the checkpointer's probe."""
         assert isinstance(network, Network)
+        chunk = chunk_size(images.device, images.size)
+        chunks = predict(network, images.take, len(images), transform, None, chunk)
+        return torch.cat([p.embeddings for p in chunks])
 
-        def embed(images: ImageSource) -> Float[Tensor, "n d"]:
-            chunk = chunk_size(images.device, images.size)
-            chunks = predict(network, images.take, len(images), transform, None, chunk)
-            return torch.cat([p.embeddings for p in chunks])
-
-        return embed
-
-    return of
-
-
-def _augmentation(unlabeled: Unlabeled) -> Augmentation:
-    return Augmentation(unlabeled.augment, "standard", unlabeled.mean, unlabeled.std, unlabeled.images.device)
+    if how.epochs:
+        fit(network, objective, optimization, checkpointer=checkpointer, embed=lambda trained: partial(embed, trained))
+    return cpu_state(network.encoder)

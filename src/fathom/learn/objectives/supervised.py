@@ -9,7 +9,6 @@ from torch.nn.functional import cross_entropy
 from fathom.core.streams import Streams
 from fathom.design.dropout import DRAWS
 from fathom.learn.network import Network
-from fathom.learn.paradigms.recipe import imbalance_rule
 from fathom.learn.predict import TrainedClassifier, autocast, inference, make_reader
 from fathom.learn.task import NO_CHECKPOINT, Checkpointer, Task, Transform
 from fathom.learn.training.batching import batches, class_weights, epoch_plan, oversampling_weights
@@ -46,7 +45,7 @@ class Supervised(Objective):
         self.network, self.transform, self.sizes, self.precision = network, transform, sizes, precision
         self.steps, self.device = len(sizes), task.images.device
         self.take, self.labels = make_reader(task.images), task.labels
-        counted = task.labels.cpu()
+        counted = task.labels.cpu()  # samples are drawn on the CPU, in one order for all devices
         self.draw = oversampling_weights(counted, task.num_classes) if imbalance == "oversample" else None
         weights = class_weights(counted, task.num_classes) * len(counted)
         self.class_weights = weights.float().to(self.device) if imbalance == "weighted" else None
@@ -73,20 +72,18 @@ def train(
     task: Task,
     network: Network,
     transform: Transform,
-    sizes: list[int],
-    imbalance: str,
+    objective: Objective,
     how: Optimization,
     streams: Streams,
     checkpointer: Checkpointer = NO_CHECKPOINT,
 ) -> TrainedClassifier:
-    """Train a network on the labeled images; standard training, fine-tuning and heads on features share this.
+    """Train a network on the labeled images, and validate it after every epoch; all paradigms share this.
 
     Args:
         task: The round's task.
         network: Network with its initial weights and dropout.
-        transform: Augmentation.
-        sizes: Sizes of an epoch's mini-batches.
-        imbalance: Rule of the recipe (`recipe.imbalance_rule`).
+        transform: Transform whose test part is applied to the validation images.
+        objective: Objective to minimize.
         how: Optimizer, schedule and precision.
         streams: The round's streams.
         checkpointer: Takes the state of the training, and gives it back to resume from.
@@ -98,8 +95,6 @@ def train(
     network.precision = inference(how.precision)
     masks = network.masks(DRAWS, streams("dropout").at("validation")) if network.dropout else None
     validate = validation(task.val_images, task.val_labels, transform, task.metric, task.num_classes, masks)
-    rule = imbalance_rule(imbalance, task)
-    objective = Supervised(task, network, transform, sizes, rule, streams, how.precision)
     notes: dict[str, str] = {}
     score, history = fit(network, objective, how, validate, checkpointer=checkpointer, notes=notes)
     return TrainedClassifier(network, transform, score, history, notes)

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from fathom.core.records import FathomError
 from fathom.core.streams import Stream, Streams
 from fathom.learn.features.backbone import RANDOM
-from fathom.learn.network import Network, initialize
-from fathom.learn.objectives.supervised import train
+from fathom.learn.network import Network, initialize, load_weights
+from fathom.learn.objectives.supervised import Supervised, train
 from fathom.learn.paradigms import recipe
 from fathom.learn.paradigms.feature_source import FeatureSource
-from fathom.learn.paradigms.recipe import expect, expect_word, values
+from fathom.learn.paradigms.recipe import expect, expect_word
 from fathom.learn.predict import TrainedClassifier, inference
 from fathom.learn.task import NO_CHECKPOINT, Checkpointer, HParams, Library, State, Task, Unlabeled
 from fathom.learn.training.batching import batch_sizes
@@ -104,10 +104,7 @@ class HeadRecipe:
         for name, least in {"epochs": 1, "epoch_size": 1, "batch_size": 2, "hidden": 0}.items():
             expect(getattr(self, name) >= least, "frozen", name, f"at least {least}", getattr(self, name))
         expect(self.head == "mlp" or not self.hidden, "frozen", "hidden", "left out but for head=mlp", self.hidden)
-        expect(all(v > 0 for v in values(self.lr)), "frozen", "lr", "positive learning rates", self.lr)
-        expect(all(v >= 0 for v in values(self.weight_decay)), "frozen", "weight_decay", "numbers from 0",
-               self.weight_decay)  # fmt: skip
-        expect(0 <= self.momentum < 1, "frozen", "momentum", "a number in [0, 1)", self.momentum)
+        recipe.expect_optimizer("frozen", self.lr, self.weight_decay, self.momentum)
 
 
 class IdentityTransform:
@@ -222,7 +219,9 @@ class Frozen:
         share = plan.epoch_size / max(len(task.labels), plan.epoch_size)
         lr, weight_decay = float(hparams["lr"]), float(hparams["weight_decay"]) * share
         how = Optimization(lr, weight_decay, plan.epochs, momentum=plan.momentum, precision=precision)
-        return train(task, network, IdentityTransform(), sizes, plan.imbalance, how, streams, checkpointer)
+        rule, transform = recipe.imbalance_rule(plan.imbalance, task), IdentityTransform()
+        objective = Supervised(task, network, transform, sizes, rule, streams, precision)
+        return train(task, network, transform, objective, how, streams, checkpointer)
 
     def restore(self, task: Task, state: State, *, dropout: float = 0.0, precision: str = "auto") -> TrainedClassifier:
         """Restore the classifier that `state` was taken of.
@@ -231,10 +230,7 @@ class Frozen:
             FathomError: The state is not one of this head on these features.
         """
         network = self._network(task, dropout, Stream(0, ("restore",)))
-        try:
-            network.load_state_dict(dict(state))
-        except RuntimeError as error:
-            raise FathomError(f"the stored weights do not fit the head of this run: {error}") from error
+        load_weights(network, state, "the stored weights do not fit the head of this run")
         network.precision = inference(precision)
         return TrainedClassifier(network, IdentityTransform())
 

@@ -4,17 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
-from torch import nn
-
-from fathom.core.records import FathomError
 from fathom.core.streams import Stream, Streams
-from fathom.learn.augment.families import STRENGTHS, Augmentation
-from fathom.learn.network import Network, build_network
-from fathom.learn.objectives.supervised import train
+from fathom.learn.augment.families import STRENGTHS, Augmentation, augmentation_of
+from fathom.learn.network import Network, build_network, load_weights
+from fathom.learn.objectives.supervised import Supervised, train
 from fathom.learn.paradigms import recipe
 from fathom.learn.paradigms.recipe import values
 from fathom.learn.predict import TrainedClassifier, inference
-from fathom.learn.task import Checkpointer, HParams, State, Task, Unlabeled
+from fathom.learn.task import NO_CHECKPOINT, Checkpointer, HParams, State, Task
 from fathom.learn.training.batching import LAST_BATCH, batch_sizes
 from fathom.learn.training.fit import Optimization
 
@@ -62,9 +59,7 @@ class ImageParadigm(recipe.NoBackbone):
             self._expect(getattr(self, name) >= 1, name, "at least 1")
         plan, (least, said) = self.resolved(), self.least_warmup
         plan._expect(least <= plan.warmup < plan.epochs, "warmup", f"{said} and below the {plan.epochs} epochs")
-        self._expect(0 <= self.momentum < 1, "momentum", "a number in [0, 1)")
-        self._expect(all(v > 0 for v in values(self.lr)), "lr", "positive learning rates")
-        self._expect(all(v >= 0 for v in values(self.weight_decay)), "weight_decay", "numbers from 0")
+        recipe.expect_optimizer(self.paradigm_name, self.lr, self.weight_decay, self.momentum)
         recipe.expect_dropout(self.paradigm_name, self.dropout)
         recipe.expect_rounds(self.paradigm_name, self.retune)
 
@@ -97,7 +92,7 @@ class ImageParadigm(recipe.NoBackbone):
         Raises:
             FathomError: The state is not one of this paradigm's network on this task.
         """
-        augmentation = augmentation_of(task, "standard")
+        augmentation = augmentation_of(task)
         network = self.resolved().build(task, augmentation, dropout, Stream(0, ("restore",)))
         load_weights(network, state, "the stored weights do not fit the network of this run")
         network.precision = inference(precision)
@@ -167,46 +162,37 @@ class SupervisedParadigm(ImageParadigm):
         batch = self.batch_size or self.study_batch(task.augment, min(size) >= LARGE)
         return batch_sizes(max(len(task.labels), self.epoch_size), batch, self.last_batch)
 
-    def begin(self, task: Task, hparams: HParams, dropout: float, stream: Stream) -> tuple[Network, Augmentation]:
-        """Network with initial weights, and augmentation, of a training.
-
-        Raises:
-            FathomError: Nothing is labeled, or the validation set is empty.
-        """
-        recipe.expect_labels(task)
-        augmentation = augmentation_of(task, str(hparams["augmentation"]))
-        return self.resolved().build(task, augmentation, dropout, stream), augmentation
-
-    def train(
+    def fit(
         self,
         task: Task,
         hparams: HParams,
-        begun: tuple[Network, Augmentation],
+        state: State | None,
         streams: Streams,
-        checkpointer: Checkpointer,
+        *,
+        dropout: float = 0.0,
+        checkpointer: Checkpointer = NO_CHECKPOINT,
     ) -> TrainedClassifier:
-        """Train what `begin` gave on the labeled images (see `objectives.supervised.train`)."""
-        plan, (network, augmentation) = self.resolved(), begun
+        """Train on the labeled images (see `learn.task.Paradigm`).
+
+        On a CPU, equal streams and numbers of threads give equal bits.
+
+        Raises:
+            NonFiniteError: A loss, weight or buffer is not finite.
+            FathomError: Nothing is labeled, the validation set is empty, the state does not fit, or memory does not
+                suffice.
+        """
+        recipe.expect_labels(task)
+        plan, augmentation = self.resolved(), augmentation_of(task, str(hparams["augmentation"]))
+        network = plan.build(task, augmentation, dropout, streams("init"))
+        plan.load_prepared(network, state)
         sizes = plan.batch_sizes(task, augmentation.output_size(task.images.size))
         how = plan.optimization(hparams, schedule=plan.schedule)
-        return train(task, network, augmentation, sizes, plan.imbalance, how, streams, checkpointer)
+        rule = recipe.imbalance_rule(plan.imbalance, task)
+        objective = Supervised(task, network, augmentation, sizes, rule, streams, how.precision)
+        return train(task, network, augmentation, objective, how, streams, checkpointer)
 
-
-def augmentation_of(task: Task | Unlabeled, strength: str) -> Augmentation:
-    """Augmentation of a task's family."""
-    return Augmentation(task.augment, strength, task.mean, task.std, task.images.device)
-
-
-def load_weights(module: nn.Module, state: State, problem: str) -> None:
-    """Load weights into a module.
-
-    Raises:
-        FathomError: They do not fit; the message begins with `problem`.
-    """
-    try:
-        module.load_state_dict(dict(state))
-    except RuntimeError as error:
-        raise FathomError(f"{problem}: {error}") from error
+    def load_prepared(self, network: Network, state: State | None) -> None:
+        """Load what `prepare` gave into a network with initial weights; nothing without pre-training."""
 
 
 def precision(hparams: HParams) -> str:

@@ -32,7 +32,6 @@ class NoPretraining:
 
     def with_retry(self, change: str, family: str) -> None:
         """None, since there is nothing to change."""
-        return
 
 
 class NoBackbone:
@@ -71,6 +70,17 @@ def expect_word(paradigm: str, field: str, got: object, allowed: Sequence[str]) 
     expect(got in allowed, paradigm, field, f"one of {', '.join(allowed)}", got)
 
 
+def expect_optimizer(paradigm: str, lr: Any, weight_decay: Any, momentum: int | float) -> None:
+    """Refuse learning rates, weight decays or a momentum that SGD cannot train with.
+
+    Raises:
+        FathomError: One of them is out of its range.
+    """
+    expect(all(v > 0 for v in values(lr)), paradigm, "lr", "positive learning rates", lr)
+    expect(all(v >= 0 for v in values(weight_decay)), paradigm, "weight_decay", "numbers from 0", weight_decay)
+    expect(0 <= momentum < 1, paradigm, "momentum", "a number in [0, 1)", momentum)
+
+
 def expect_dropout(paradigm: str, dropout: str | int | float) -> None:
     """Refuse a dropout that is neither a rule nor a probability.
 
@@ -103,9 +113,9 @@ def combinations(**axes: Any) -> list[dict[str, Any]]:
     return [dict(zip(axes, chosen, strict=True)) for chosen in itertools.product(*map(values, axes.values()))]
 
 
-def imbalance_rule(rule: str, task: Task) -> str:
-    """Resolve `auto`: oversample unless the dataset's classes are balanced."""
-    return rule if rule != "auto" else "none" if task.balanced else "oversample"
+def imbalance_rule(rule: str, task: Task, auto: str = "oversample") -> str:
+    """Resolve `auto`: oversample unless the dataset's classes are balanced, or what `auto` names instead."""
+    return rule if rule != "auto" else "none" if task.balanced else auto
 
 
 def expect_labels(task: Task) -> None:

@@ -4,12 +4,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fathom.core.records import FathomError
-from fathom.core.streams import Stream, Streams
+from fathom.core.streams import Stream
+from fathom.learn.augment.families import augmentation_of
 from fathom.learn.features.encoders import check_encoder, check_name, find_encoder, load_encoder
+from fathom.learn.network import Network, load_weights
 from fathom.learn.objectives.simclr import FIELDS, PUBLISHED, Pretraining, pair_sizes, pretraining, train_simclr
-from fathom.learn.paradigms.image_paradigm import SupervisedParadigm, augmentation_of, load_weights
-from fathom.learn.predict import TrainedClassifier
-from fathom.learn.task import NO_CHECKPOINT, Checkpointer, HParams, Library, State, Task, Unlabeled
+from fathom.learn.paradigms.image_paradigm import SupervisedParadigm
+from fathom.learn.task import Checkpointer, Library, State, Unlabeled
 from fathom.learn.training.batching import LAST_BATCH, SCHEDULES
 from fathom.registry.registry import paradigm
 from fathom.registry.spec_string import SpecString
@@ -156,7 +157,7 @@ class SelfSL(SupervisedParadigm):
         plan = self.resolved()
         if not plan.encoder:
             return train_simclr(unlabeled, plan.network, plan.pretraining(unlabeled.augment), stream, checkpointer)
-        size = augmentation_of(unlabeled, "standard").output_size(unlabeled.images.size)
+        size = augmentation_of(unlabeled).output_size(unlabeled.images.size)
         return check_encoder(load_encoder(library, plan.encoder), plan.network, size)
 
     def pretraining_images(self, unlabeled: Unlabeled) -> int:
@@ -189,28 +190,15 @@ class SelfSL(SupervisedParadigm):
 
     # --------------------------------------------------------------------------------------------- fine-tuning
 
-    def fit(
-        self,
-        task: Task,
-        hparams: HParams,
-        state: State | None,
-        streams: Streams,
-        *,
-        dropout: float = 0.0,
-        checkpointer: Checkpointer = NO_CHECKPOINT,
-    ) -> TrainedClassifier:
-        """Fine-tune the encoder with a fresh head on the labeled images (see `learn.task.Paradigm`).
+    def load_prepared(self, network: Network, state: State | None) -> None:
+        """Load the pre-trained encoder; the head stays fresh.
 
         Raises:
-            NonFiniteError: A loss, weight or buffer is not finite.
-            FathomError: There is no encoder or it does not fit, nothing is labeled, the validation set is empty, or
-                memory does not suffice.
+            FathomError: There is no encoder, or it does not fit.
         """
-        network, augmentation = self.begin(task, hparams, dropout, streams("init"))
         if not state:
             raise FathomError("self-sl fine-tunes an encoder: call prepare first and give what it returns as the state")
         load_weights(network.encoder, state, "the encoder does not fit the network of this run")
-        return self.train(task, hparams, (network, augmentation), streams, checkpointer)
 
     def benchmark_copy(self, images: int) -> "SelfSL":
         """A copy cut down to one epoch of about `images` samples, and one of pre-training, for measuring speed."""

@@ -8,13 +8,13 @@ from torch import Tensor
 
 from fathom.core.augmentations import AUGMENTATIONS
 from fathom.core.streams import Streams
-from fathom.design.dropout import DRAWS
+from fathom.learn.augment.families import augmentation_of
 from fathom.learn.objectives.fixmatch import ALIGNMENTS, FixMatch, PseudoLabels
+from fathom.learn.objectives.supervised import train
 from fathom.learn.paradigms import recipe
-from fathom.learn.paradigms.image_paradigm import ImageParadigm, augmentation_of
-from fathom.learn.predict import TrainedClassifier, inference
+from fathom.learn.paradigms.image_paradigm import ImageParadigm
+from fathom.learn.predict import TrainedClassifier
 from fathom.learn.task import NO_CHECKPOINT, Checkpointer, HParams, State, Task
-from fathom.learn.training.fit import fit, validation
 from fathom.registry.registry import paradigm
 
 VIEWS = ("standard", "fixmatch-weak", "fixmatch-strong")  # of labeled images, weak, strong
@@ -139,19 +139,17 @@ class SemiSL(ImageParadigm, recipe.NoPretraining):
         plain, weak, strong = (augmentation_of(task, strength) for strength in VIEWS)
         network = plan.build(task, plain, dropout, streams("init"))
         how = plan.optimization(hparams, warmup=plan._warmup(task.augment), ema=plan.ema, keep="last")
-        network.precision = inference(how.precision)
-        masks = network.masks(DRAWS, streams("dropout").at("validation")) if dropout else None
-        validate = validation(task.val_images, task.val_labels, plain, task.metric, task.num_classes, masks)
         guessing = PseudoLabels(
             float(plan.threshold), float(plan.temperature), float(plan.lambda_u), plan.distribution_alignment, plan.mu
         )
-        rule, views = _imbalance_rule(plan.imbalance, task), (plain, weak, strong)
+        # Lüth et al., 2023 (code): FixMatch kept the weighted loss when the other paradigms turned to oversampling.
+        rule = recipe.imbalance_rule(plan.imbalance, task, auto="weighted")
         sizes = [plan.batch_size] * plan.steps
-        objective = FixMatch(task, network, views, sizes, guessing, rule, streams, how.precision)
-        notes: dict[str, str] = {}
-        score, history = fit(network, objective, how, validate, checkpointer=checkpointer, notes=notes)
-        found = _diagnostics(history, objective.marginal, objective.target, guessing.threshold)
-        return TrainedClassifier(network, plain, score, history, found | notes)
+        objective = FixMatch(task, network, (plain, weak, strong), sizes, guessing, rule, streams, how.precision)
+        trained = train(task, network, plain, objective, how, streams, checkpointer)
+        found = _diagnostics(trained.history, objective.marginal, objective.target, guessing.threshold)
+        trained.diagnostics = found | trained.diagnostics
+        return trained
 
     def benchmark_copy(self, images: int) -> "SemiSL":
         """A copy of the recipe, cut down to one epoch of about `images` views, for measuring speed."""
@@ -173,14 +171,6 @@ class SemiSL(ImageParadigm, recipe.NoPretraining):
         if self.warmup >= 0:
             return self.warmup
         return min(3, self.epochs - 1) if AUGMENTATIONS[family].large else 0
-
-
-def _imbalance_rule(rule: str, task: Task) -> str:
-    """Resolve `auto`: weighted cross-entropy, where the other paradigms oversample.
-
-    Source: Lüth et al., 2023 (code): FixMatch kept the weighted loss when the others turned to oversampling.
-    """
-    return rule if rule != "auto" else "none" if task.balanced else "weighted"
 
 
 def _diagnostics(

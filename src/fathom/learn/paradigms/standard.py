@@ -3,11 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from fathom.core.streams import Streams
 from fathom.learn.paradigms.image_paradigm import SupervisedParadigm
 from fathom.learn.paradigms.recipe import NoPretraining
-from fathom.learn.predict import TrainedClassifier
-from fathom.learn.task import NO_CHECKPOINT, Checkpointer, HParams, State, Task
 from fathom.registry.registry import paradigm
 
 # 105 steps of 32 and not 60 of 64: with 60 the classifier with dropout underfits, and BALD seemed to lose accuracy with
@@ -71,27 +68,6 @@ class Standard(SupervisedParadigm, NoPretraining):
     paradigm_name = "standard"
     short = SHORT
     reported = ("epochs", "epoch_size", "batch_size", "warmup", "momentum", "network")
-
-    def fit(
-        self,
-        task: Task,
-        hparams: HParams,
-        state: State | None,
-        streams: Streams,
-        *,
-        dropout: float = 0.0,
-        checkpointer: Checkpointer = NO_CHECKPOINT,
-    ) -> TrainedClassifier:
-        """Train from scratch on the labeled images (see `learn.task.Paradigm`).
-
-        On a CPU, equal streams and numbers of threads give equal bits.
-
-        Raises:
-            NonFiniteError: A loss, weight or buffer is not finite.
-            FathomError: Nothing is labeled, the validation set is empty, or memory does not suffice.
-        """
-        begun = self.begin(task, hparams, dropout, streams("init"))
-        return self.train(task, hparams, begun, streams, checkpointer)
 
     def study_batch(self, family: str, large: bool) -> int:
         """Mini-batch of the study: 1,024 samples, and 512 of large images."""

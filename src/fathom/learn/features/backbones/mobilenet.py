@@ -23,6 +23,7 @@ from fathom.registry.registry import backbone
 
 MEAN = STD = (128 / 255,) * 3  # RGB / 128 - 1, as statistics in [0, 1]
 DIM = 1280
+Weights = tuple[Tensor, Tensor]  # (weight, bias) of a convolution
 BLOCKS = ((1, 1), (2, 2), (3, 2), (4, 2), (3, 1), (3, 2), (1, 1))  # (repeats, stride of the first), Table 2
 
 
@@ -48,7 +49,7 @@ class QuantizedMobileNetV2(nn.Module):
         weights: (weight, bias) of each convolution, by the file's names.
     """
 
-    def __init__(self, weights: dict[str, tuple[Tensor, Tensor]]) -> None:
+    def __init__(self, weights: dict[str, Weights]) -> None:
         super().__init__()
         strides = [stride if i == 0 else 1 for repeats, stride in BLOCKS for i in range(repeats)]
         names = ["expanded_conv" + (f"_{i}" if i else "") for i in range(len(strides))]
@@ -103,13 +104,7 @@ class _Convolution(nn.Module):
 class _Block(nn.Module):
     """Inverted residual: expand (not in the first block), filter per channel, project; add the input if it fits."""
 
-    def __init__(
-        self,
-        expand: tuple[Tensor, Tensor] | None,
-        depthwise: tuple[Tensor, Tensor],
-        project: tuple[Tensor, Tensor],
-        stride: int,
-    ) -> None:
+    def __init__(self, expand: Weights | None, depthwise: Weights, project: Weights, stride: int) -> None:
         super().__init__()
         self.expand = _Convolution(*expand) if expand is not None else None
         self.depthwise, self.project = _Convolution(*depthwise, stride=stride), _Convolution(*project)
@@ -140,7 +135,7 @@ def load_mobilenet(path: Path) -> QuantizedMobileNetV2:
         ) from error
 
 
-def _dequantized(arrays: "np.lib.npyio.NpzFile", name: str) -> tuple[Tensor, Tensor]:
+def _dequantized(arrays: "np.lib.npyio.NpzFile", name: str) -> Weights:
     integers = arrays[f"{name}.wq"].astype(np.float32)
     if integers.ndim != 4:
         raise ValueError(f"{name}.wq has the shape {integers.shape}")

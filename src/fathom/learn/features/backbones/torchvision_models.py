@@ -45,7 +45,7 @@ def torchvision(request: BackboneRequest) -> BackboneInfo:
         head = _last_linear(name, network)
         if path is not None:
             _fill(network, _read(path), head, path)
-        _replace(network, head, nn.Identity())
+        network.set_submodule(head, nn.Identity())
         return Backbone(network, (side, side), interpolation, tuple(preset.mean), tuple(preset.std))
 
     return BackboneInfo(facts, load)
@@ -96,8 +96,3 @@ def _last_linear(name: str, network: nn.Module) -> str:
     if not linear:
         raise FathomError(f"backbone {name} does not end in a linear layer; choose another model")
     return str(linear[-1])
-
-
-def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, child = name.rpartition(".")
-    setattr(network.get_submodule(parent), child, module)
