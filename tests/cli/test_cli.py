@@ -216,7 +216,7 @@ def test_plan_counts_labels(tmp_path: Path) -> None:
     assert (plan["labels_a_run"], plan["labels"]) == (60 + 40, 2 * (60 + 40))  # validation and last budget
     assert plan["workers"] == 2
     said = call("plan", path, "--no-probe").out
-    assert "5 after sharing round 0 (6 without), 0 to choose HPs, 1 on all labels" in said
+    assert "5 after sharing round 0 (6 without), 0 to search HPs, 1 on all labels" in said
     assert "100 at most by one run, 200 by all runs" in said
 
 
@@ -313,7 +313,7 @@ def test_ctrl_c_before_training_says_what_is_safe(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, out = toml(tmp_path / "tiny.toml"), shutil.copytree(finished, tmp_path / "out")
-    monkeypatch.setattr("fathom.engine.engine.find_device", interrupt)
+    monkeypatch.setattr("fathom.engine.local.find_device", interrupt)
     said = call("run", path, "--out", out)
     assert (said.status, said.out) == (130, "")
     again = f"Run the same command again to resume:\n  fathom run {path} --out {out}\n"
@@ -382,7 +382,7 @@ def test_looking_at_a_damaged_store_moves_nothing(finished: Path, tmp_path: Path
             said = call(verb, out)
             assert said.status == 0, said.err
             assert said.err.startswith(f"warning: {damaged}: cannot be read") == (verb == "status")
-    assert "Damaged when read" in (out / "report/report.html").read_text()
+    assert "Damaged file, left out of this report" in (out / "report/report.html").read_text()
     assert damaged.read_text() == "damaged"
     assert not (out / "quarantine").exists()
 
@@ -507,7 +507,7 @@ def mistake(said: Said, *words: str) -> None:
     ("run quickstart --workers -1", ("--workers", ">= 0")),
     ("run quickstart --threads 0", ("--threads", ">= 1")),
     ("run quickstart --workers two", ("--workers", "two")),
-    ("run quickstart --device cuda:9", ("'cuda:9' cannot be used", "Here: cpu")),
+    ("run quickstart --device cuda:9", ("'cuda:9' cannot be used", "Use one of: cpu")),
     ("list querys", ('"querys"', '"queries"')),
     ("list --plugin absent.py", ("absent.py", "expected a .py file")),
     ("status .", ("holds no study", "fathom run STUDY --out")),

@@ -124,7 +124,7 @@ def test_changed_images_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_device_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FathomError, match=r"'cuda:7' cannot be used.*Here: cpu"):
+    with pytest.raises(FathomError, match=r"'cuda:7' cannot be used.*Use one of: cpu"):
         run_study(study(), tmp_path / "out", machine=Machine(device="cuda:7"))
 
 
