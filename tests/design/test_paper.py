@@ -159,10 +159,12 @@ def test_a_plan_without_files_says_so_and_gives_hours_on_stored_hardware(planned
     assert any("without the files: cifar10" in note for note in plan.notes)
     # 200 epochs of 5,500 images at 83,000 a second are 13 s; FixMatch's 192 million views 39 min.
     assert plan.seconds is not None
-    fixmatch = planned("paper/main", only=["dataset=cifar10,regime=low,paradigm=semi-sl"], profile="h200")
+    fixmatch = planned(
+        "paper/main", only=["dataset=cifar10,regime=low,paradigm=semi-sl"], options=PlanOptions(profile="h200")
+    )
     assert fixmatch.seconds == pytest.approx(fixmatch.total * 192e6 / 83_000, rel=0.05)
     with pytest.raises(FathomError, match="no profile 'h100'"):
-        planned("paper/main", only=["dataset=cifar10,regime=low"], profile="h100")
+        planned("paper/main", only=["dataset=cifar10,regime=low"], options=PlanOptions(profile="h100"))
 
 
 def test_no_image_of_a_sketch_can_be_taken(tmp_path: Path) -> None:

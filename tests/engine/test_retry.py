@@ -176,7 +176,7 @@ def test_a_search_without_a_ladder_says_what_to_do(tmp_path: Path, monkeypatch: 
 
 def pretraining(monkeypatch: pytest.MonkeyPatch, seed: int, above: float) -> list[tuple[int, float]]:
     """Pre-training of one seed with a learning rate above some value is not finite; (seed, rate) of all that began."""
-    real, tried = self_sl.pretrain, []
+    real, tried = self_sl.train_simclr, []
 
     def pretrain(unlabeled, network, how, stream, checkpointer):  # type: ignore[no-untyped-def]
         tried.append((stream.seed, how.lr))
@@ -184,7 +184,7 @@ def pretraining(monkeypatch: pytest.MonkeyPatch, seed: int, above: float) -> lis
             raise NonFiniteError("the loss was inf in step 1 of epoch 0")
         return real(unlabeled, network, replace(how, epochs=1, warmup=0), stream, checkpointer)
 
-    monkeypatch.setattr(self_sl, "pretrain", pretrain)
+    monkeypatch.setattr(self_sl, "train_simclr", pretrain)
     return tried
 
 

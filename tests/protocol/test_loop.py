@@ -103,7 +103,7 @@ def test_the_chosen_arm_is_the_shared_round_0(whole: Store) -> None:
 
 def test_full_data_is_trained_on_all_labels(whole: Store) -> None:
     ((content, _),) = whole.records("shared/full-data").values()
-    split = WorkerContext(whole, data_root(), torch.device("cpu")).start("digits", whole.study.runs[0].regime, 0)
+    split = WorkerContext(whole, data_root(), torch.device("cpu")).split("digits", whole.study.runs[0].regime, 0)
     assert content["budget"] == len(split.train_ids) > 1000
 
 

@@ -17,19 +17,25 @@ from fathom.registry import registry
 
 @app.command(name="list")
 def list_(
-    what: Literal["all", "studies", "datasets", "regimes", "paradigms", "queries"] = "all",
+    what: Literal["all", "studies", "datasets", "regimes", "paradigms", "backbones", "queries"] = "all",
     /,
     *,
     plugins: Plugins = (),
     json: Json = False,
 ) -> None:
-    """List studies, datasets, regimes, paradigms and query methods.
+    """List studies, datasets, regimes, paradigms, backbones and query methods.
 
     Args:
         what: One kind, or all.
     """
     api.register(plugins)
-    kinds = {"datasets": "dataset", "regimes": "regime", "paradigms": "paradigm", "queries": "query"}
+    kinds = {
+        "datasets": "dataset",
+        "regimes": "regime",
+        "paradigms": "paradigm",
+        "backbones": "backbone",
+        "queries": "query",
+    }
     rows: list[dict[str, Any]] = []
     if what in ("all", "studies"):
         from fathom.design.study_file import designs

@@ -181,7 +181,7 @@ def test_an_encoder_of_ours_is_prepared_and_embeds() -> None:
     assert whole.shape == (200, 128)
     torch.testing.assert_close(whole[150:], rest)
     assert paradigm.facts(RecordStore())["weights"].startswith("simclr(")
-    with pytest.raises(FathomError, match="needs the pre-trained encoder"):
+    with pytest.raises(FathomError, match="need the pre-trained encoder"):
         list(paradigm.embed(everything, None, RecordStore()))
 
 

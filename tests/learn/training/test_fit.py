@@ -297,7 +297,7 @@ def test_the_saved_state_is_tensors_on_the_cpu_alone():
 def test_a_state_of_another_training_is_explained():
     checkpointer = Memory()
     trained(checkpointer, {})
-    with pytest.raises(FathomError, match="does not fit the training it was found for"):
+    with pytest.raises(FathomError, match="does not fit this training"):
         trained(checkpointer, {"ema": 0.9})
     checkpointer.kept = {name: t for name, t in checkpointer.kept.items() if not name.startswith("network.head")}
     with pytest.raises(FathomError, match="Delete it"):

@@ -77,11 +77,11 @@ class FeatureSource:
 
     @property
     def preparation(self) -> str:
-        """What decides the encoder, which `self-sl` of the same recipe shares; empty without one."""
+        """Key of the encoder, which `self-sl` of the same recipe shares; empty without one."""
         return self.encoder.preparation if self.encoder else ""
 
     def with_retry(self, change: str, family: str) -> "FeatureSource | None":
-        """The same with a change of the encoder's pre-training; None where there is none to change."""
+        """A copy with a change of the encoder's pre-training; None if there is nothing to change."""
         if not self.encoder or not (changed := self.encoder.with_retry(change, family)):
             return None
         lr = changed.pretrain_lr if change == "lr/10" else self.pretrain_lr
@@ -97,7 +97,7 @@ class FeatureSource:
         return self.encoder.prepare(unlabeled, stream, library, checkpointer) if self.encoder else {}
 
     def facts(self, library: Library) -> dict[str, Any]:
-        """What is known of the backbone: name, SHA-256 of its weights, revision, license, input.
+        """Facts about the backbone: name, SHA-256 of its weights, revision, license, input.
 
         Raises:
             FathomError: Unknown name, or weights that are absent.
