@@ -56,7 +56,7 @@ def plan(
         workers: Worker processes that the time is divided by [default: as run].
         probe: Measure training and prediction on this machine for a few seconds.
         options: HPs, stored rates, assumptions of the power analysis.
-        machine: Data and device of the run; `threads` and `fast` are not used.
+        machine: Data, device and threads of the run; `fast` is not used.
 
     Raises:
         FathomError: Study, data or a regime do not fit.

@@ -148,7 +148,7 @@ def estimate_plan(
         speeds = {name: speed for name, speed in given.items() if speed}
     else:
         here = [setting for setting in study.settings if setting.dataset not in sketched]
-        speeds = measure_speeds(context, here) if probe else {}
+        speeds = measure_speeds(context, here, machine.threads) if probe else {}
     unknown = unique(speed_name(s) for s in study.settings if speed_name(s) not in speeds)
     if unknown and (probe or known):
         notes.append(

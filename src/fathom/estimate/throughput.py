@@ -43,16 +43,27 @@ def speed_name(setting: Setting) -> str:
     return f"{setting.dataset}, {setting.paradigm}"
 
 
-def measure_speeds(context: WorkerContext, settings: Iterable[Setting]) -> dict[str, Throughput]:
-    """Measure the rates of every dataset and paradigm of the settings, by name."""
+def measure_speeds(context: WorkerContext, settings: Iterable[Setting], threads: int = 1) -> dict[str, Throughput]:
+    """Measure the rates of every dataset and paradigm of the settings, by name, with the threads of a worker."""
     speeds: dict[str, Throughput] = {}
+    before = torch.get_num_threads()
+    torch.set_num_threads(
+        threads
+    )  # torch takes all cores, a worker does not: on a busy machine the plan was 60 times off
+    try:
+        _measure_all(context, settings, speeds)
+    finally:
+        torch.set_num_threads(before)
+    return speeds
+
+
+def _measure_all(context: WorkerContext, settings: Iterable[Setting], speeds: dict[str, Throughput]) -> None:
     for setting in settings:
         if speed_name(setting) not in speeds:
             _measure(context, setting, SMALL)  # warms up: imports, allocator, kernels, caches
             small = _measure(context, setting, SMALL)
             slow = SMALL / min(small.train, small.embed) > PATIENCE
             speeds[speed_name(setting)] = small if slow else _measure(context, setting, LARGE)
-    return speeds
 
 
 def _measure(context: WorkerContext, setting: Setting, images: int) -> Throughput:
