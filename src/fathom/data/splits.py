@@ -136,7 +136,7 @@ def fixed_test_split(labels: Ids, fraction: float, groups: Ids | None = None) ->
 
 
 def largest_start(dataset: Dataset, counts: Ids, size: int) -> int:
-    """The largest starting set of at most `size` that can be drawn from `counts` images of each class; 0 if none."""
+    """Size of the largest starting set up to `size` samples, given `counts` images per class; 0 if there is none."""
     return _largest(counts, size, lambda n: _start_shape(dataset, n), strict=True)
 
 

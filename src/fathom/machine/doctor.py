@@ -89,7 +89,7 @@ def examine(
 
 
 def probe() -> dict[str, Any]:
-    """Facts on torch and torchvision from a new process; `torch_error` if torch does not start."""
+    """Collect facts about torch and torchvision in a new process; `torch_error` holds the message if torch fails."""
     try:
         done = subprocess.run([sys.executable, "-P", "-c", PROBE], capture_output=True, text=True, timeout=PATIENCE)
     except (OSError, subprocess.TimeoutExpired) as error:

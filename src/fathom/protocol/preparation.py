@@ -152,7 +152,7 @@ def features_name(dataset: str, paradigm: Paradigm, seed: int) -> str:
 
 
 def with_features(context: WorkerContext, setting: Setting, split: Split) -> Split:
-    """Split as the paradigm sees it: with features in place of images if it has a backbone."""
+    """Replace the images of a split with features [n, d] if the paradigm has a backbone; else return it unchanged."""
     if not context.paradigm(setting.paradigm).backbone:
         return split
     return dataclasses.replace(split, dataset=features_of(context, setting, split.seed))

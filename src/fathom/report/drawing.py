@@ -29,7 +29,7 @@ class Drawing:
     Args:
         name: File stem.
         svg: Content of the SVG file.
-        inline: SVG as a part of a page.
+        inline: SVG markup to embed in an HTML page.
         alt: Description for screen readers.
         figure: Matplotlib figure.
     """
@@ -70,12 +70,14 @@ def margins(figure: Figure, *, left: float, right: float, bottom: float, top: fl
 
 
 def clip_axis(axes: Axes, least: float, most: float, floor: float, top: float) -> None:
-    """Clip the y axis where only intervals reach: with two seeds they would dwarf the means.
+    """Limit the y axis to the range around the means, and cut off long intervals.
+
+    With few seeds the intervals are so wide that differences between means could not be seen.
 
     Args:
         axes: Panel.
         least, most: Lowest and highest mean.
-        floor, top: Hard limits of the axis.
+        floor, top: Bounds that the axis never exceeds, in data units.
     """
     low, high = axes.get_ylim()
     room = max(most - least, 4.0)

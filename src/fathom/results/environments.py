@@ -20,7 +20,7 @@ class EnvironmentSummary:
     Args:
         name: Name of its record, which rounds and shared records refer to; `UNKNOWN` for work without such a record.
         facts: Its record: versions, device, commit, machine.
-        since: UTC time of its first call.
+        since: UTC time, ISO 8601, of the first command that ran in it.
         rounds: Number of committed rounds.
         shared: Number of shared records: HP search, round 0, full-data classifiers, ...
     """

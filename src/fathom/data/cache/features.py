@@ -70,7 +70,7 @@ class FeatureImages:
         return x if self.standard is None else x.sub_(self.standard[0]).div_(self.standard[1])
 
     def to(self, device: torch.device) -> "FeatureImages":
-        """Features that are taken on `device`: moved there where they fit; on the CPU they stay in the map."""
+        """Return the features for use on `device`: copied if they fit in its memory, memory-mapped on the CPU."""
         device = indexed(device)
         values, mapped = self.values, self.mapped
         if device != values.device and device.type != "cpu" and fits(values.nbytes, device):

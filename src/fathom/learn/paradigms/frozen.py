@@ -157,7 +157,7 @@ class Frozen:
 
     @property
     def preparation(self) -> str:
-        """All that decides the encoder; empty without one of ours."""
+        """Spec string of the settings that decide the pre-trained encoder; empty if the paradigm pre-trains none."""
         return self.source.preparation
 
     @property
