@@ -26,7 +26,13 @@ from fathom.design.study_file import designs, load_study
 from fathom.registry import registry
 from fathom.store.store import Store
 
-KINDS = {"datasets": "dataset", "regimes": "regime", "paradigms": "paradigm", "queries": "query"}
+KINDS = {
+    "datasets": "dataset",
+    "regimes": "regime",
+    "paradigms": "paradigm",
+    "backbones": "backbone",
+    "queries": "query",
+}
 
 PLUGIN = '''
 import torch
