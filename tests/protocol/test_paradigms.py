@@ -24,7 +24,7 @@ from fathom.protocol.dropout import dropout_of
 from fathom.protocol.knn_eval import knn_probe, nearest_classes
 from fathom.protocol.oracle import Oracle
 from fathom.protocol.preparation import CacheWarning, features_of, prepare_state
-from fathom.query.method import build_query as build_method
+from fathom.query.method import build_query
 from fathom.store.record_store import RecordStore
 from fathom.store.store import Store
 
@@ -74,7 +74,7 @@ def test_nothing_is_left_of_work_under_way(done: Store) -> None:
 
 
 def test_core_set_sees_the_encoder_and_badge_the_last_layer() -> None:
-    assert [build_method(name).features for name in ("core-set", "badge", "entropy")] == ["encoder", "last", ""]
+    assert [build_query(name).features for name in ("core-set", "badge", "entropy")] == ["encoder", "last", ""]
 
 
 def test_features_are_what_the_last_layer_gets(tmp_path: Path) -> None:
@@ -299,7 +299,7 @@ def test_the_probe_sees_train_images_alone_and_bills_nobody(tmp_path: Path) -> N
     ],
 )
 def test_whose_dropout_goes_first(paradigm: str | float, query: str, expected: float) -> None:
-    assert dropout_of(Standard(dropout=paradigm), build_method(query)) == expected
+    assert dropout_of(Standard(dropout=paradigm), build_query(query)) == expected
 
 
 def test_the_matched_control_has_the_classifier_of_bald(tmp_path: Path) -> None:
@@ -315,7 +315,7 @@ def test_the_matched_control_has_the_classifier_of_bald(tmp_path: Path) -> None:
 )
 def test_dropout_that_cannot_be_is_refused(query: str) -> None:
     with pytest.raises(FathomError, match="dropout"):
-        build_method(query)
+        build_query(query)
 
 
 # ------------------------------------------------------------------------------------------------------------ plan

@@ -11,7 +11,7 @@ from tests.data.make import dataset
 
 from fathom.core.records import FathomError, RunSpec
 from fathom.data.datasets import cifar
-from fathom.data.regimes import build_regime as build_regime
+from fathom.data.regimes import build_regime
 from fathom.design.hparams import published_choice, with_hparams
 from fathom.published import tables
 from fathom.published.tables import PublishedArea

@@ -7,9 +7,9 @@ import pytest
 from tests.report.test_report import made
 from tests.results.synthetic import CLASSES, Plan, build
 
-from fathom.learn.builder import build_paradigm as build_paradigm
+from fathom.learn.builder import build_paradigm
 from fathom.protocol.dropout import dropout_of
-from fathom.query.method import build_query as build_method
+from fathom.query.method import build_query
 from fathom.report.summary import summary, warnings
 from fathom.results.classifiers import Classifiers, dropout_by_spec, joined_notes
 from fathom.results.results import StudyResults
@@ -26,7 +26,7 @@ CONTROL = "random(dropout=0.5)"
     "query", ["random", CONTROL, "bald", "bald(draws=20)", "bald(dropout=0.2)", "random(dropout=0)"]
 )
 def test_the_rule_is_that_of_the_runs(paradigm: str, query: str) -> None:
-    expected = dropout_of(build_paradigm(paradigm), build_method(query))
+    expected = dropout_of(build_paradigm(paradigm), build_query(query))
     assert dropout_by_spec(paradigm, query) == expected
 
 

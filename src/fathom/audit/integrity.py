@@ -111,7 +111,7 @@ def control(r: StudyResults) -> Answer:
 
 def _across(r: StudyResults, key: str, what: str, advice: str) -> Answer:
     """Verdict on a fact that counts what lies on both sides of train and test."""
-    names = unique(s[0] for s in begun(r))
+    names = unique(s.dataset for s in begun(r))
     if not names:
         return NOTHING
     counts = {n: r.facts.get(n, {}).get(key) for n in names}

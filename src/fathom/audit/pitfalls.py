@@ -32,7 +32,7 @@ def rolled_out(r: StudyResults) -> list[str]:
 @predicate("P1")
 def distributions(r: StudyResults) -> Answer:
     """Several datasets, one with natural class imbalance, and a roll-out."""
-    names = unique(s[0] for s in begun(r))
+    names = unique(s.dataset for s in begun(r))
     if not names:
         return NOTHING
     if absent := [n for n in names if n not in r.facts]:

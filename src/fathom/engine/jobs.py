@@ -14,7 +14,7 @@ from fathom.protocol import loop, tune
 from fathom.protocol.context import WorkerContext
 from fathom.protocol.dropout import dropout_of
 from fathom.protocol.preparation import features_of, jobs_before, prepare_state
-from fathom.query.method import build_query as build_method
+from fathom.query.method import build_query
 from fathom.store.store import Store
 
 
@@ -188,7 +188,7 @@ def _run_jobs(context: WorkerContext, spec: RunSpec, choice: Job) -> Iterator[Jo
     """A run, and the round 0 before it, which it shares with other runs."""
     setting, seed, paradigm = spec.setting, spec.seed, context.paradigm(spec.paradigm)
     yield from (before := _preparation_jobs(context, setting, seed))
-    dropout = dropout_of(paradigm, build_method(spec.query))
+    dropout = dropout_of(paradigm, build_query(spec.query))
     name = loop.round_0_key(context, setting, seed, dropout)
     yield Job(WorkKind.ROUND_0, name, setting, seed, _names([choice, *before[-1:]]), dropout=dropout)
     grid = len(tune.grid_of(context, setting))

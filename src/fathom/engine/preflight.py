@@ -7,7 +7,7 @@ from fathom.core.streams import Streams
 from fathom.engine.jobs import Job, jobs_of
 from fathom.protocol.context import WorkerContext
 from fathom.protocol.tune import grid_of, retried, retunes
-from fathom.query.method import build_query as build_method
+from fathom.query.method import build_query
 from fathom.query.view import PoolView
 
 
@@ -23,7 +23,7 @@ def prepare(study: Study, context: WorkerContext, whole: Study | None = None) ->
         FathomError: Something does not fit.
     """
     for spec in study.runs:
-        regime, method = context.split_of(spec).regime, build_method(spec.query)
+        regime, method = context.split_of(spec).regime, build_query(spec.query)
         if 0 < method.subsample < regime.query_size:
             raise FathomError(
                 f"{spec.query} considers {method.subsample} samples of the pool, but {spec.regime} queries "
@@ -62,7 +62,7 @@ def _try_out(query: str) -> None:
     """Let a built-in method pick from a tiny pool, so that a parameter out of range is refused before any training."""
     if "/" in query:
         return  # a plug-in's method fails in its own run only, and `fathom check-query` tests it
-    method = build_method(query)
+    method = build_query(query)
     shape = (8, max(1, method.draws), 3) if method.predictions else (8, 0, 3)
     generator = Streams(0)("query").torch()
     log_probs = torch.randn(shape, generator=generator).log_softmax(dim=2)

@@ -11,7 +11,7 @@ from fathom.engine.jobs import Job
 from fathom.estimate.throughput import Throughput, speed_name
 from fathom.protocol.context import WorkerContext
 from fathom.protocol.dropout import dropout_of
-from fathom.query.method import build_query as build_method
+from fathom.query.method import build_query
 from fathom.registry.spec_string import parse
 from fathom.store.store import Store
 
@@ -102,4 +102,4 @@ def seconds_of(context: WorkerContext, job: Job, speeds: dict[str, Throughput]) 
     return seconds + predicted / speed.predict * (1.1 if dropout_of(paradigm, method) else 1.0)
 
 
-_method = cache(build_method)
+_method = cache(build_query)

@@ -16,7 +16,7 @@ from fathom.core.work import WorkKind
 from fathom.engine.engine import data_root, default_workers
 from fathom.engine.preflight import prepare
 from fathom.estimate.cost import by_axis, kept_bytes, labels_of, memory_bytes, run_bytes, seconds_of
-from fathom.estimate.profile import load_profile, write_profile
+from fathom.estimate.profile import Profile, load_profile, write_profile
 from fathom.estimate.throughput import Throughput, measure_speeds, speed_name
 from fathom.machine.environment import find_device
 from fathom.protocol.context import WorkerContext
@@ -131,7 +131,7 @@ def estimate_plan(
         probe: Measure training and prediction on this machine for a few seconds.
         profile: Stored profile to use instead of a probe (`estimate.profile`): its name or file.
         save_profile: File to write the measured rates to.
-        machine: Data and device of the run.
+        machine: Data, device and threads of the run.
 
     Raises:
         FathomError: Study, data or a regime do not fit, as for `run`.
@@ -143,12 +143,7 @@ def estimate_plan(
     sketched, notes = context.sketched or {}, []
     if sketched:
         notes.append(f"planned by official sizes, without the files: {', '.join(sketched)}")
-    if known:
-        given = {speed_name(s): known.speed(context.dataset(s[0]), s[2]) for s in study.settings}
-        speeds = {name: speed for name, speed in given.items() if speed}
-    else:
-        here = [setting for setting in study.settings if setting.dataset not in sketched]
-        speeds = measure_speeds(context, here, machine.threads) if probe else {}
+    speeds = _speeds(context, study, known, machine.threads) if known or probe else {}
     unknown = unique(speed_name(s) for s in study.settings if speed_name(s) not in speeds)
     if unknown and (probe or known):
         notes.append(
@@ -156,7 +151,7 @@ def estimate_plan(
         )
     if save_profile:
         _save(context, {} if known else speeds, study, save_profile)
-    count = default_workers(where, 1) if workers is None else max(1, workers)  # 0 means this process
+    count = default_workers(where, machine.threads) if workers is None else max(1, workers)  # 0 means this process
     count = 1 if known and workers is None else count
     regimes = {spec: context.split_of(spec).regime for spec in study.runs}
     labels = [labels_of(context, spec, regime) for spec, regime in regimes.items()]
@@ -184,6 +179,15 @@ def estimate_plan(
         by=by_axis(study.runs, jobs, store),
         notes=notes,
     )
+
+
+def _speeds(context: WorkerContext, study: Study, known: Profile | None, threads: int) -> dict[str, Throughput]:
+    """Rates by name: those of a stored profile, else measured for the datasets whose files are here."""
+    if known:
+        given = {speed_name(s): known.speed(context.dataset(s.dataset), s.paradigm) for s in study.settings}
+        return {name: speed for name, speed in given.items() if speed}
+    here = [setting for setting in study.settings if setting.dataset not in (context.sketched or {})]
+    return measure_speeds(context, here, threads)
 
 
 class _Unwritten(Store):

@@ -11,9 +11,9 @@ from fathom.core.records import PRETRAINING, FathomError, RunSpec, Setting, dige
 from fathom.data import load, sketch_of
 from fathom.data.dataset import DataRoot, Dataset
 from fathom.data.images import fingerprints
-from fathom.data.regimes import build_regime as build_regime
+from fathom.data.regimes import build_regime
 from fathom.data.sketch import BlankImages
-from fathom.learn import build_paradigm as build_paradigm
+from fathom.learn import build_paradigm
 from fathom.learn.task import Paradigm
 from fathom.protocol.checkpoint import FeatureProbe, FileCheckpointer, ProgressCallback
 from fathom.protocol.split import Split, TrainSplit

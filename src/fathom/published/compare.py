@@ -146,7 +146,7 @@ def compare_study(out: str | Path | StudyResults, margin: float = EQUIVALENCE_MA
     refused: list[UnmatchedCells] = []
     found: list[tuple[Setting, str, Match, PublishedArea, SeedSummary]] = []
     settings = results.store.study.settings
-    for setting in (s for s in settings if is_published(s[0])):
+    for setting in (s for s in settings if is_published(s.dataset)):
         try:
             own = match(results, setting)
         except NotComparable as reason:
@@ -157,7 +157,7 @@ def compare_study(out: str | Path | StudyResults, margin: float = EQUIVALENCE_MA
                 found.append((setting, query, own, *_cell(query, own, summary)))
             except NotComparable as reason:
                 refused.append(UnmatchedCells(setting, query, str(reason)))
-    foreign = unique(s[0] for s in settings if not is_published(s[0]))
+    foreign = unique(s.dataset for s in settings if not is_published(s.dataset))
     return Comparison(margin, _compared(results, found, margin), refused, foreign)
 
 

@@ -17,7 +17,8 @@ from fathom.engine.worker import WorkerOrders
 from fathom.machine.environment import check
 from fathom.protocol.context import WorkerContext
 from fathom.recheck.compare_records import TOLERANCE
-from fathom.recheck.recompute import OUTCOMES, RecheckItem, RecheckOutcome, damage, draw, make_bench
+from fathom.recheck.recompute import OUTCOMES, RecheckItem, RecheckOutcome, damage, make_bench
+from fathom.recheck.sample import draw
 from fathom.store.store import Store
 
 Progress = Callable[[int, int], None]  # (rechecked, to be rechecked)

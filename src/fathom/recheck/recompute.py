@@ -18,13 +18,12 @@ from typing import Any
 
 import fathom
 from fathom.core.records import FathomError, NonFiniteError, RunSpec, Setting, digest, unique
-from fathom.core.streams import Stream
 from fathom.core.work import SHARED_RECORDS, WorkKind
 from fathom.machine.environment import Environment
 from fathom.protocol import loop, tune
 from fathom.protocol.context import WorkerContext
 from fathom.protocol.dropout import dropout_of
-from fathom.query.method import build_query as build_method
+from fathom.query.method import build_query
 from fathom.recheck.compare_records import TOLERANCE, compare_records, plain_values
 from fathom.store.atomic_files import DamageWarning
 from fathom.store.store import Store
@@ -110,47 +109,6 @@ class RecheckOutcome:
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "item": str(self.item)}
-
-
-# ------------------------------------------------------------------------------------------------------- sampling
-
-
-def draw(store: Store, sample: int, seed: int, shared: int = 0) -> list[RecheckItem]:
-    """Draw committed rounds and records of shared work without replacement; all of them where there are fewer.
-
-    Raises:
-        FathomError: Nothing is committed.
-    """
-    out = str(store.root)
-    rounds = [
-        RecheckItem(ROUND, f"{store.run_name(spec)}/round-{number:02d}", out, spec.key, number)
-        for spec in store.study.runs
-        for number in range(len(store.rounds(spec)))
-    ]
-    if not rounds:
-        raise FathomError(f"{store.root} holds no round that can be read, so there is nothing to recheck")
-    records = [
-        RecheckItem(kind, kind.record(name), out)
-        for kind in (WorkKind.HP_SEARCH, WorkKind.FULL_DATA)
-        for name in _names(store, kind)
-    ]
-    return [*_some(rounds, sample, seed, "rounds"), *_some(records, shared, seed, "shared")]
-
-
-def _some(items: list[RecheckItem], count: int, seed: int, purpose: str) -> list[RecheckItem]:
-    random = Stream(seed, ("recheck", purpose)).numpy()
-    places = random.permutation(len(items))[:count]
-    return [items[place] for place in sorted(places.tolist())]
-
-
-def _names(store: Store, kind: WorkKind) -> list[str]:
-    """Keys of the records that count: on full data those after the last retry of their setting."""
-    found = store.records(kind.folder)
-    if kind == WorkKind.HP_SEARCH:
-        return list(found)
-    changes = {s: store.retries(s) for s in store.study.settings}
-    named = {name: (Setting(c["dataset"], c["regime"], c["paradigm"]), c["seed"]) for name, (c, _) in found.items()}
-    return [name for name, (s, seed) in named.items() if name == digest([*s, seed, *changes.get(s, [])], 16)]
 
 
 def damage(store: Store) -> list[str]:
@@ -283,7 +241,7 @@ class Recheck:
         name, store = self._round_0_key(spec), self.context.store
         with store.lock(name, wait=True):
             if not store.get(name):
-                dropout = dropout_of(self.context.paradigm(spec.paradigm), build_method(spec.query))
+                dropout = dropout_of(self.context.paradigm(spec.paradigm), build_query(spec.query))
                 loop.train_round_0(self.context, spec.setting, spec.seed, dropout)
 
     def _compare_round_0(self, item: RecheckItem) -> list[str]:
@@ -301,7 +259,7 @@ class Recheck:
         return found[0] if found else None
 
     def _round_0_key(self, spec: RunSpec) -> str:
-        dropout = dropout_of(self.context.paradigm(spec.paradigm), build_method(spec.query))
+        dropout = dropout_of(self.context.paradigm(spec.paradigm), build_query(spec.query))
         return loop.round_0_key(self.context, spec.setting, spec.seed, dropout)
 
 

@@ -17,7 +17,7 @@ from fathom.data import load
 from fathom.data.cache.features import FeatureImages, standardized
 from fathom.data.dataset import DataRoot, Dataset
 from fathom.data.images import Subset
-from fathom.data.regimes import build_regime as build_regime
+from fathom.data.regimes import build_regime
 from fathom.learn import build_paradigm
 from fathom.learn.task import NO_CHECKPOINT, Classifier, HParams, ImageSource, Paradigm, State, Task, Unlabeled
 from fathom.protocol.split import Split
