@@ -13,7 +13,7 @@ from fathom.store.store import Store
 
 HISTORIC = Path(__file__).parent / "historic"
 VERSIONS = sorted(path.name for path in HISTORIC.iterdir() if path.is_dir())
-REFUSED = "earlier development version .format 1, expected 2.: run the study again in a new folder"
+REFUSED = "earlier development version .format 1, expected 2.: make it again: a study in a new folder"
 
 
 def test_every_earlier_format_has_a_store() -> None:

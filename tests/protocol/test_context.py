@@ -39,15 +39,9 @@ def test_exact_duplicates_across_the_splits_are_counted(root: DataRoot, monkeypa
     assert facts_of("digits", same)["duplicates_across"] is None
 
 
-def test_facts_of_an_older_store_are_enough_and_still_checked(root: DataRoot, tmp_path: Path) -> None:
+def test_facts_that_changed_are_told(root: DataRoot, tmp_path: Path) -> None:
     facts = facts_of("digits", load("digits", root))
-    del facts["groups_across"], facts["duplicates_across"]
-    name = f"datasets/{digest('digits', 12)}"
-    old = Store(tmp_path / "old")
-    old.put(name, facts)
-    WorkerContext(old, root, torch.device("cpu")).dataset("digits")
-    assert old.get(name) == (facts, {})
-    other = Store(tmp_path / "other")
-    other.put(name, facts | {"revision": "another"})
+    store = Store(tmp_path / "other")
+    store.put(f"datasets/{digest('digits', 12)}", facts | {"revision": "another"})
     with pytest.raises(FathomError, match="revision: another ->"):
-        WorkerContext(other, root, torch.device("cpu")).dataset("digits")
+        WorkerContext(store, root, torch.device("cpu")).dataset("digits")

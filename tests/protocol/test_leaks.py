@@ -102,8 +102,8 @@ def test_one_oracle_keeps_the_bill_of_a_run(tmp_path: Path, monkeypatch: pytest.
     build = Oracle.__init__
     monkeypatch.setattr(Oracle, "__init__", lambda self, vault: made.append(self) or build(self, vault))  # type: ignore[func-returns-value]
     al_run = loop.ActiveLearningRun.open(context, spec, store.rounds(spec)[:1])
-    assert made == [al_run.oracle]
     record, _ = al_run.round()
+    assert made == [al_run.oracle]
     assert al_run.oracle.paid == record.paid + len(record.queried) == 60 + 40
     assert al_run.oracle.looked_at > 0
     assert record.content() == store.rounds(spec)[1].content()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from fathom.api.answers import Audit, Freeze, StudyComparison, StudyStatus
 from fathom.core.records import Study
 from fathom.registry import registry
+from fathom.stats.differences import EQUIVALENCE_MARGIN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,7 +75,7 @@ def report(folder: str | Path) -> Path:
     return write_report(folder)
 
 
-def compare(folder: str | Path, *, margin: float = 2.0) -> StudyComparison:
+def compare(folder: str | Path, *, margin: float = 100 * EQUIVALENCE_MARGIN) -> StudyComparison:
     """Compare a study with the published numbers and test the published claims on it.
 
     Only cells with the images, regime, recipe and metric of the published study are compared; the others are listed

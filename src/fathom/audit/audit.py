@@ -1,6 +1,5 @@
 """Audit of a study: every rule of `rules.toml`, applied to its results."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from fathom.audit import integrity, pitfalls
@@ -8,7 +7,7 @@ from fathom.audit.rules import PREDICATES, Finding, rules
 from fathom.results.results import StudyResults
 
 # Importing the last two registers their predicates.
-__all__ = ["audit", "audit_results", "failed", "integrity", "pitfalls"]
+__all__ = ["audit", "audit_results", "integrity", "pitfalls"]
 
 
 def audit(out: str | Path) -> list[Finding]:
@@ -23,8 +22,3 @@ def audit(out: str | Path) -> list[Finding]:
 def audit_results(results: StudyResults) -> list[Finding]:
     """Apply all rules to results that are already read."""
     return [Finding(rule, *PREDICATES[rule.id](results)) for rule in rules().values()]
-
-
-def failed(findings: Sequence[Finding]) -> bool:
-    """True where any rule has the verdict `fail`."""
-    return any(finding.verdict == "fail" for finding in findings)

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable
 
 from fathom.audit.rules import Verdict, predicate
-from fathom.core.records import LabelRegime, Setting, grouped, unique
+from fathom.core.records import ROLL_OUT, LabelRegime, Setting, grouped, unique
 from fathom.core.text import plural
-from fathom.design.freeze import ROLL_OUT, role_of
+from fathom.design.freeze import role_of
 from fathom.results.classifiers import listed
 from fathom.results.results import StudyResults
 from fathom.results.roles import FOLLOWED, roll_out_words

@@ -8,6 +8,7 @@ from cyclopts import Parameter, validators
 from fathom import api
 from fathom.cli.app import AtLeast0, AtLeast1, DeviceOptions, Flat, Json, Quiet, again, app
 from fathom.cli.console import err, out, print_json, print_rechecked, print_table
+from fathom.stats.differences import EQUIVALENCE_MARGIN
 
 
 @app.command
@@ -15,7 +16,7 @@ def compare(
     folder: Path,
     /,
     *,
-    margin: Annotated[float, Parameter(validator=validators.Number(gt=0, lt=100))] = 2.0,
+    margin: Annotated[float, Parameter(validator=validators.Number(gt=0, lt=100))] = 100 * EQUIVALENCE_MARGIN,
     json: Json = False,
 ) -> None:
     """Compare a study with the published numbers and test the published claims on it.

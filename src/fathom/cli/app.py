@@ -15,14 +15,14 @@ from typing import Annotated
 from cyclopts import App, Parameter, validators
 from rich.markup import escape
 
-import fathom
 from fathom.cli.console import err, show_warning
 from fathom.core.machine import Machine
 from fathom.core.records import FathomError
+from fathom.core.version import __version__
 
 app = App(
     name="fathom",
-    version=fathom.__version__,
+    version=__version__,
     help="How much active learning is worth, measured by the protocol of Lüth et al. (NeurIPS 2023).",
     help_epilogue="Begin with: fathom run quickstart",
     suppress_keyboard_interrupt=False,  # `main` prints what is committed

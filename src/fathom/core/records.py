@@ -16,7 +16,9 @@ V = TypeVar("V")
 
 PROTOCOL = 1  # raised whenever the same RunSpec would give other numbers
 FORMAT = 2  # raised whenever a stored file changes its shape
-RETRIES = ("fp32", "lr/10")  # what may be changed for a setting in which a training was not finite
+ROLES = DEVELOPMENT, ROLL_OUT = "development", "roll-out"  # data that may be tuned on, and data that may never be
+# What may be changed for a setting in which a training was not finite -> its words in a report.
+RETRIES = {"fp32": "in full precision (fp32)", "lr/10": "with a tenth of the learning rate (lr/10)"}
 PRETRAINING, SEARCH = "pre-training", "search"  # stages of a setting that a change may concern alone
 
 

@@ -21,7 +21,7 @@ def load(text: str, root: "fathom.data.dataset.DataRoot") -> "fathom.data.datase
     Raises:
         FathomError: Unknown dataset or parameter, or files that are missing, wrong or do not fit together.
     """
-    from fathom.core.records import FathomError
+    from fathom.core.records import DEVELOPMENT, FathomError
     from fathom.data.dataset import Dataset
     from fathom.registry import registry
 
@@ -30,7 +30,7 @@ def load(text: str, root: "fathom.data.dataset.DataRoot") -> "fathom.data.datase
     made = entry.load()(root, **arguments)
     if not isinstance(made, Dataset):
         raise FathomError(f"dataset {text!r} ({entry.path}) gave {type(made).__name__}; expected a Dataset")
-    declared = arguments.get("role") or entry.options.get("role", "development")
+    declared = arguments.get("role") or entry.options.get("role", DEVELOPMENT)
     if made.role != declared:  # planning and freezing read the declared role without loading the data
         raise FathomError(
             f"dataset {text!r} ({entry.path}) is registered with the role {declared!r} and gave {made.role!r}; write "

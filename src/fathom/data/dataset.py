@@ -12,10 +12,8 @@ from torch import Tensor
 
 from fathom.core.augmentations import AUGMENTATIONS
 from fathom.core.metrics import MAIN_METRICS
-from fathom.core.records import FathomError
+from fathom.core.records import DEVELOPMENT, ROLES, FathomError
 from fathom.data.vault import Labels, LabelVault
-
-ROLES = ("development", "roll-out")
 
 
 @runtime_checkable
@@ -84,7 +82,7 @@ class Dataset:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     augment: str
-    role: str = "development"
+    role: str = DEVELOPMENT
     groups: Labels | None = None
     test_groups: Labels | None = None
     long_tail: float | None = None

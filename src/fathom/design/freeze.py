@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from fathom.core.records import PROTOCOL, FathomError, Study, digest, unique
+from fathom.core.records import DEVELOPMENT, PROTOCOL, ROLL_OUT, FathomError, Study, digest, unique
 from fathom.core.work import WorkKind
 from fathom.registry.registry import find
 from fathom.registry.spec_string import Value, parse, spell
@@ -19,7 +19,6 @@ from fathom.store import atomic_files
 from fathom.store.store import Store
 
 ENDING = ".freeze.json"
-DEVELOPMENT, ROLL_OUT = "development", "roll-out"  # roles of a dataset
 
 
 # ------------------------------------------------------------------------------------------------------- writing

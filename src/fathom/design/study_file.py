@@ -61,7 +61,7 @@ class _File(_Axes):
     baseline: StrictStr = "random"
     full_data: Annotated[StrictInt, Field(ge=0)] = 1
     hparams: Literal["", "search", "published"] = ""
-    retry: list[Literal[RETRIES]] = []  # type: ignore[valid-type]
+    retry: list[Literal[tuple(RETRIES)]] = []  # type: ignore[valid-type]
     freeze: StrictStr = ""
     overrides: dict[str, dict[str, Scalar | list[Scalar]]] = {}
     run: list[_Axes] = []

@@ -41,12 +41,9 @@ def data_root(machine: Machine = Machine(), *, quiet: bool = False) -> DataRoot:
 
 
 def worker_machine(machine: Machine, data: DataRoot) -> Machine:
-    """The machine of worker processes: the caller's folders and plug-ins, and no downloads.
-
-    The parent has loaded every dataset before any worker starts, so workers never need to download.
-    """
+    """The machine of worker processes, with the caller's folders and plug-ins."""
     plugins = tuple(map(Path, registry.added_files()))
-    return dataclasses.replace(machine, data=data.path, cache=data.cache, download=False, plugins=plugins)
+    return dataclasses.replace(machine, data=data.path, cache=data.cache, plugins=plugins)
 
 
 def run_study(
@@ -179,9 +176,11 @@ class _Call:
 
     def _orders(self, context: WorkerContext, accept: bool) -> WorkerOrders:
         """The orders of every worker; retries and jobs are filled in before each pass."""
+        machine = worker_machine(self.engine.machine, context.data)
         return WorkerOrders(
             out=str(context.store.root),
-            machine=worker_machine(self.engine.machine, context.data).to_json(),
+            # This process loads every dataset before any worker starts, so that only one process downloads.
+            machine=dataclasses.replace(machine, download=False).to_json(),
             session=self.session,
             environment=context.environment,
             study=digest(self.study.to_json()),

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-import fathom
 from fathom.core.records import PROTOCOL, FathomError, digest
+from fathom.core.version import __version__
 from fathom.registry.registry import added_files
 from fathom.store.store import Store
 
@@ -72,7 +72,7 @@ def describe(device: torch.device, threads: int, *, fast: bool = False) -> Envir
         decides["mode"] = "fast"
     decides |= {name: _version(name) for name in ("torchvision", "numpy", "scikit-learn")}
     machine = {
-        "fathom": fathom.__version__,
+        "fathom": __version__,
         "commit": _commit(),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -143,7 +143,7 @@ def _commit() -> str:
     """Commit of the checkout this package runs from; `(modified)` if files differ from it; empty for a wheel."""
 
     def git(*words: str) -> str:
-        command = ["git", "-C", str(Path(fathom.__file__).parent), *words]
+        command = ["git", "-C", str(Path(__file__).parent), *words]
         return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.strip()
 
     try:

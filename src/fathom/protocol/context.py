@@ -23,7 +23,6 @@ from fathom.store.store import Store
 if TYPE_CHECKING:
     from fathom.engine.heartbeat import Heartbeat
 
-LATER = {"groups_across", "duplicates_across"}  # facts that stores of older versions lack; they stay valid
 MAX_PIXELS = 1_000_000_000  # bytes of images that are searched for duplicates, in some three seconds
 
 
@@ -132,8 +131,7 @@ class WorkerContext:
     def _check(self, text: str, loaded: Dataset) -> None:
         facts = facts_of(text, loaded)
         name = f"datasets/{digest(text, 12)}"
-        if known := self.store.get(name):
-            facts = {k: v for k, v in facts.items() if k in known[0] or k not in LATER}  # as an older store has them
+        known = self.store.get(name)
         if known and known[0] != facts:
             changed = sorted(k for k in facts if known[0].get(k) != facts[k])
             lines = [f"  {k}: {_brief(known[0].get(k))} -> {_brief(facts[k])}" for k in changed]

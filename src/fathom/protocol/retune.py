@@ -33,8 +33,10 @@ def retune(trainer: Trainer, spec: RunSpec, labeled: Labeled, number: int) -> di
     Raises:
         NonFiniteError: Every entry of the grid diverged.
     """
+    if number not in retunes(trainer.paradigm):
+        return None  # first: the grid is that of the search, which has an oracle of its own
     store, grid = trainer.context.store, grid_of(trainer.context, spec.setting)
-    if number not in retunes(trainer.paradigm) or len(grid) < 2:
+    if len(grid) < 2:
         return None
     name = WorkKind.RETUNE_CHOICE.record(f"{_stem(store, spec)}-{number:02d}")
     while not (found := store.get(name)):

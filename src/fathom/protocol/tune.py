@@ -101,14 +101,14 @@ def retunes(paradigm: Paradigm) -> list[int]:
     return sorted(number for number in (given if isinstance(given, tuple) else (given,)) if number)
 
 
-RETRIES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+CHANGES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "fp32": lambda hparams: hparams | {"precision": "fp32"},
     "lr/10": lambda hparams: hparams | {"lr": hparams["lr"] / 10},
 }
 
 
 def retried(hparams: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
-    """Apply the changes of a setting's retries (`RETRIES`) to HPs, in order."""
+    """Apply the changes of a setting's retries (`core.records.RETRIES`) to HPs, in order."""
     for change in changes:
-        hparams = RETRIES[change](dict(hparams))
+        hparams = CHANGES[change](dict(hparams))
     return dict(hparams)

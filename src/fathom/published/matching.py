@@ -4,15 +4,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fathom.core.records import LabelRegime, Setting
-from fathom.design.hparams import published_choice
+from fathom.design.hparams import FIELDS, published_choice
 from fathom.published import tables
 from fathom.published.tables import PublishedArea, PublishedDataset, PublishedRegime
 from fathom.registry.spec_string import SpecString, parse_stored, spell
 from fathom.results.results import StudyResults
 
 SIZES = {"start": "starting budget", "query_size": "query size", "rounds": "rounds", "val_size": "validation labels"}
-TUNED = ("lr", "weight_decay", "augmentation")  # HPs, which the protocol chooses; pinned or searched
-HARMLESS = {*TUNED, "search", "recipe", "imbalance", "last_batch"}  # `recipe` and `imbalance` have checks of their own
+HARMLESS = {*FIELDS, "search", "recipe", "imbalance", "last_batch"}  # `recipe` and `imbalance` have checks of their own
 
 
 @dataclass(frozen=True)

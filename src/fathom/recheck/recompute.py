@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import fathom
 from fathom.core.records import FathomError, NonFiniteError, RunSpec, Setting, digest, unique
+from fathom.core.version import __version__
 from fathom.core.work import SHARED_RECORDS, WorkKind
 from fathom.machine.environment import Environment
 from fathom.protocol import loop, tune
@@ -169,7 +169,7 @@ class Recheck:
             "committed": digest(committed),
             "first": digest(shared) if (shared := self._round_0(self.store, item)) else None,
             "environment": self.environment.decides,
-            "fathom": f"{fathom.__version__} {self.environment.machine.get('commit', '')}".strip(),
+            "fathom": f"{__version__} {self.environment.machine.get('commit', '')}".strip(),
             "bitwise": bitwise,
             "tolerance": None if bitwise else TOLERANCE,
         }

@@ -14,7 +14,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fathom.core.records import FathomError
+from fathom.core.records import DEVELOPMENT, FathomError
 from fathom.registry.plugin_scan import KINDS, scan, source_files
 from fathom.registry.plugin_scan import QUERY_PARAMETERS as QUERY_PARAMETERS
 from fathom.registry.plugin_scan import Entry as Entry
@@ -59,7 +59,7 @@ def selection(
     return _mark("query", name, method="selection", **options)
 
 
-def dataset(name: str, *, role: str = "development", sketch: str = "") -> Callable[[T], T]:
+def dataset(name: str, *, role: str = DEVELOPMENT, sketch: str = "") -> Callable[[T], T]:
     """Register a dataset: `def f(root: DataRoot, **parameters) -> Dataset`.
 
     Args:

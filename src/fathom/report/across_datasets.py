@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from fathom.core.records import unique
+from fathom.core.records import DEVELOPMENT, ROLL_OUT, unique
 from fathom.core.text import joined
-from fathom.design.freeze import DEVELOPMENT, ROLL_OUT, role_of
+from fathom.design.freeze import role_of
 from fathom.registry.dataset_identity import dataset_identity
 from fathom.report.numbers import emphasis, gain, number, p_value
 from fathom.report.style import styles_of

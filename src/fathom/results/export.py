@@ -10,7 +10,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fathom.core.records import PROTOCOL, FathomError, LabelRegime, Round, RunSpec, Setting, digest
+from fathom.core.records import PROTOCOL, FathomError, LabelRegime, Round, Setting, digest
 from fathom.core.work import WorkKind
 from fathom.results.snapshot import Snapshot
 from fathom.store import atomic_files
@@ -166,9 +166,3 @@ def read_all(folder: str | Path = "results") -> "pd.DataFrame":
         raise FathomError(f"there is no folder {root}; expected a folder with files that fathom export wrote")
     found = [read_results(path).assign(file=path.stem) for path in sorted(root.glob(f"*{SUFFIX}"))]
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=[*COLUMNS, "file"])
-
-
-def specs(frame: "pd.DataFrame") -> list[RunSpec]:
-    """Runs of a table of `read_results`, in its order."""
-    named = frame[["dataset", "regime", "paradigm", "query", "seed", "protocol"]].drop_duplicates()
-    return [RunSpec(d, r, p, q, int(s), int(v)) for d, r, p, q, s, v in named.itertuples(index=False, name=None)]

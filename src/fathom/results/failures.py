@@ -3,11 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from fathom.core.records import PRETRAINING, SEARCH, RunSpec, Setting, digest
+from fathom.core.records import PRETRAINING, RETRIES, SEARCH, RunSpec, Setting, digest
 from fathom.core.work import WorkKind
 from fathom.store.store import Store
 
-CHANGES = {"fp32": "in full precision (fp32)", "lr/10": "with a tenth of the learning rate (lr/10)"}
 STAGES = {PRETRAINING: "pre-training", SEARCH: "the HP search"}
 
 
@@ -28,7 +27,7 @@ def change_words(changes: Sequence[str]) -> str:
     words = []
     for change in changes:
         stage, _, what = change.rpartition(": ")
-        words.append(CHANGES.get(what, f"with {what}") + (f" in {STAGES.get(stage, stage)}" if stage else ""))
+        words.append(RETRIES.get(what, f"with {what}") + (f" in {STAGES.get(stage, stage)}" if stage else ""))
     return " and ".join(words)
 
 

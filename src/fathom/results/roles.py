@@ -1,8 +1,8 @@
 """Roll-out datasets in the results: which results are from them, and whether they follow a freeze."""
 
-from fathom.core.records import Setting
+from fathom.core.records import ROLES, ROLL_OUT, Setting
 from fathom.core.text import plural
-from fathom.design.freeze import DEVELOPMENT, ROLL_OUT, departures, role_of
+from fathom.design.freeze import departures, role_of
 from fathom.results.results import StudyResults
 
 FOLLOWED, NOT_ONE = "Roll-out", "Not a roll-out"  # titles of the statement at the head of a report
@@ -16,7 +16,7 @@ def by_role(results: StudyResults) -> list[tuple[Setting, str]]:
         role, else empty.
     """
     both, previous, found = len(roles(results)) > 1, "", []
-    for role in (DEVELOPMENT, ROLL_OUT):
+    for role in ROLES:
         for setting in results.store.study.settings:
             if role_of(setting.dataset, results.facts) == role:
                 found.append((setting, role if both and role != previous else ""))
@@ -27,7 +27,7 @@ def by_role(results: StudyResults) -> list[tuple[Setting, str]]:
 def roles(results: StudyResults) -> list[str]:
     """Roles of a study's datasets, development first."""
     found = {role_of(setting.dataset, results.facts) for setting in results.store.study.settings}
-    return [role for role in (DEVELOPMENT, ROLL_OUT) if role in found]
+    return [role for role in ROLES if role in found]
 
 
 def first_result(results: StudyResults) -> str:

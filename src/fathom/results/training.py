@@ -9,11 +9,11 @@ from fathom.core.records import Round, Setting, grouped, unique
 from fathom.results.results import StudyResults, class_shares
 from fathom.stats.curves import budget_curves
 from fathom.stats.inference import Array
+from fathom.store.record_store import Record
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Record = tuple[dict[str, Any], dict[str, Any]]  # (content, clock)
 RATES = ("mask_rate", "pseudo_rate", "pseudo_accuracy")
 
 

@@ -21,6 +21,10 @@ class DamagedError(Exception):
     """A stored file cannot be read back as it was written."""
 
 
+class FormatError(FathomError):
+    """A stored file was written by another version of Fathom, in a format that this one does not read."""
+
+
 class DamageWarning(UserWarning):
     """A stored file is damaged: it counts as absent, and its result is computed again."""
 
@@ -39,17 +43,17 @@ def read_record(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     Raises:
         FileNotFoundError: It is not there.
         DamagedError: It cannot be read, or a SHA-256 differs.
-        FathomError: It was written by a version with another format.
+        FormatError: It was written by a version with another format.
     """
     data = path.read_bytes()
     try:
         record = json.loads(data)
         if record["format"] > FORMAT:
-            raise FathomError(f"{path} was written by a newer Fathom: upgrade with pip install -U fathom-al")
+            raise FormatError(f"{path} was written by a newer Fathom: upgrade with pip install -U fathom-al")
         if record["format"] < FORMAT:
-            raise FathomError(
+            raise FormatError(
                 f"{path} was written by an earlier development version (format {record['format']}, expected {FORMAT}): "
-                "run the study again in a new folder"
+                "make it again: a study in a new folder (fathom run), a freeze with fathom freeze STUDY"
             )
         content, clock = record["content"], record["clock"]
         sound = record["sha256"] == digest(content) and record["clock_sha256"] == digest(clock)
@@ -64,7 +68,7 @@ def try_read(path: Path) -> tuple[tuple[dict[str, Any], dict[str, Any]] | None, 
     """((content, clock), "") of a record; (None, "") where it is absent, (None, reason) where it is damaged.
 
     Raises:
-        FathomError: It was written by a version with another format.
+        FormatError: It was written by a version with another format.
     """
     try:
         return read_record(path), ""

@@ -7,10 +7,10 @@ import numpy as np
 
 from fathom.core.augmentations import AUGMENTATIONS
 from fathom.core.metrics import MAIN_METRICS
-from fathom.core.records import FathomError
+from fathom.core.records import ROLES, FathomError
 from fathom.core.streams import Stream
 from fathom.data.cache.pixels import decode_files, each
-from fathom.data.dataset import ROLES, DataRoot, Dataset
+from fathom.data.dataset import DataRoot, Dataset
 from fathom.data.files.decode import FITS, header
 from fathom.data.files.listing import Listing, locate
 from fathom.data.files.official import revision

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from filelock import FileLock
 
-from fathom.core.records import FathomError, digest
+from fathom.core.records import ROLL_OUT, FathomError, digest
 from fathom.data.dataset import DataRoot, Dataset, Images
 from fathom.data.images import Subset, pixels_sha256
 from fathom.data.sketch import BlankImages
@@ -151,7 +151,7 @@ def roll_out_dataset(
         val_split=max(1, int(0.2 * len(parts[0]))),
         mean=(0.485, 0.456, 0.406),
         std=(0.229, 0.224, 0.225),
-        role="roll-out",
+        role=ROLL_OUT,
         **known,
     )
 

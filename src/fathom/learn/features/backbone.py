@@ -8,8 +8,9 @@ only if the user allows downloads. `weights=random` is an untrained network of t
 run: it measures what the architecture alone is worth.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -174,4 +175,7 @@ def find_backbone(name: str, weights: str, size: int, library: Library) -> Backb
     """
     entry, model = backbone_entry(name)
     found: BackboneInfo = entry.load()(BackboneRequest(name, model, weights, size, library))
-    return found
+    if "/" not in entry.name:
+        return found
+    # Features outlive the process, so those of a plug-in are kept under its code too: edited code computes them anew.
+    return replace(found, facts={**found.facts, "code": hashlib.sha256(entry.path.read_bytes()).hexdigest()})

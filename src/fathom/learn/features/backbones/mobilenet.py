@@ -22,7 +22,6 @@ from fathom.learn.features.weights import file_facts, input_facts
 from fathom.registry.registry import backbone
 
 MEAN = STD = (128 / 255,) * 3  # RGB / 128 - 1, as statistics in [0, 1]
-DIM = 1280
 Weights = tuple[Tensor, Tensor]  # (weight, bias) of a convolution
 BLOCKS = ((1, 1), (2, 2), (3, 2), (4, 2), (3, 1), (3, 2), (1, 1))  # (repeats, stride of the first), Table 2
 
