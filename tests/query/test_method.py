@@ -12,6 +12,7 @@ from tests.query.pools import pool, rows
 
 from fathom.core.records import FathomError, NonFiniteError
 from fathom.core.streams import Stream
+from fathom.design.dropout import DRAWS
 from fathom.query.method import QueryMethod, build_query
 from fathom.query.view import PoolView
 
@@ -28,7 +29,7 @@ def test_what_a_method_needs_is_known_from_its_name() -> None:
     needs = {name: build_query(name) for name in ("random", "entropy", "bald", "core-set", "badge", "bald(draws=20)")}
     assert not needs["random"].predictions
     assert all(m.predictions for name, m in needs.items() if name != "random")
-    assert [m.draws for m in needs.values()] == [0, 0, 50, 0, 0, 20]
+    assert [m.draws for m in needs.values()] == [0, 0, DRAWS, 0, 0, 20]
     assert [m.features for m in needs.values()] == ["", "", "", "encoder", "last", ""]
     assert [m.labeled for m in needs.values()] == [False, False, False, True, False, False]
     assert needs["bald"].kind == "score"
@@ -277,3 +278,8 @@ def test_tensors_of_inference_mode_are_welcome(text) -> None:
     assert picked.positions.tolist() == build_query(text).select([pool(k=k)], 5, Stream(0)).positions.tolist()
     with torch.inference_mode():
         assert build_query(text).select([inferred], 5, Stream(0)).positions.tolist() == picked.positions.tolist()
+
+
+@pytest.mark.parametrize("name", ["bald", "batch-bald", "variation-ratios(of=votes)"])
+def test_a_query_uses_as_many_draws_as_a_prediction(name: str) -> None:
+    assert build_query(name).draws == DRAWS

@@ -176,6 +176,6 @@ def count_rounds(folder: str | Path) -> int:
 
 
 def register(plugins: Iterable[Path]) -> None:
-    """Register plug-in files; worker processes are given the same files (`registry.added_files`)."""
+    """Register plug-in files; worker processes are given the same files (`registry.registry.added_files`)."""
     for path in plugins:
         registry.add_file(path)

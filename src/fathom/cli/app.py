@@ -37,7 +37,9 @@ Out = Parameter(name=["--out", "-o"])
 AtLeast0 = Parameter(validator=validators.Number(gte=0))
 AtLeast1 = Parameter(validator=validators.Number(gte=1))
 Repeatable = Parameter(negative="", show_default=False)
-PluginName = Parameter(name="--plugin", help="Python file that registers your query methods, datasets or paradigms.")
+PluginName = Parameter(
+    name="--plugin", help="Python file that registers your query methods, datasets, regimes, paradigms or backbones."
+)
 Plugins = Annotated[tuple[Path, ...], Repeatable, PluginName]
 OnlyName = Parameter(
     name="--only",
@@ -58,11 +60,17 @@ class MachineOptions(Machine):
 
 
 @dataclass(frozen=True)
-class DeviceOptions(MachineOptions):
+class ThreadOptions(MachineOptions):
+    """`Machine` for verbs that take kernels from elsewhere."""
+
+    fast: Annotated[bool, Hidden] = False
+
+
+@dataclass(frozen=True)
+class DeviceOptions(ThreadOptions):
     """`Machine` for verbs that take threads and kernels from elsewhere."""
 
     threads: Annotated[int, Hidden] = 1
-    fast: Annotated[bool, Hidden] = False
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ class Unlabeled:
 
 @runtime_checkable
 class Transform(Protocol):
-    """Transform of what an `ImageSource` gives, before the network (`augment.Augmentation`)."""
+    """Transform of what an `ImageSource` gives, before the network (`learn.augment`)."""
 
     def train(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Transform for training."""

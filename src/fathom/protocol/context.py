@@ -2,8 +2,9 @@
 
 import dataclasses
 import os
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -20,10 +21,15 @@ from fathom.protocol.split import Split, TrainSplit
 from fathom.registry.spec_string import parse
 from fathom.store.store import Store
 
-if TYPE_CHECKING:
-    from fathom.engine.heartbeat import Heartbeat
-
 MAX_PIXELS = 1_000_000_000  # bytes of images that are searched for duplicates, in some three seconds
+
+
+@runtime_checkable
+class Announcer(Protocol):
+    """Tells others what a worker does (`engine.heartbeat.Heartbeat`)."""
+
+    def doing(self, job: str, what: str, trainings: int) -> AbstractContextManager[dict[str, bool]]:
+        """Announce a job while it is done; the caller sets `ok` in the yielded dict once it succeeded."""
 
 
 @dataclass
@@ -49,7 +55,7 @@ class WorkerContext:
     tell: ProgressCallback | None = None
     sketched: dict[str, str] | None = None
     owner: int = field(default_factory=os.getpid)  # the process that the session ends with
-    heartbeat: "Heartbeat | None" = None
+    heartbeat: "Announcer | None" = None
     featured: dict[str, Dataset] = field(default_factory=dict)  # by name of their record (`protocol.preparation`)
     _datasets: dict[str, Dataset] = field(default_factory=dict)
     _splits: dict[tuple[str, str, int, str], Split] = field(default_factory=dict)

@@ -126,6 +126,7 @@ class ActiveLearningRun:
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
             environment=self.context.environment,
             engine=engine_of(classifier),
+            looked_at=self.oracle.looked_at,
         )
         self.number += 1
         return record, checkpointer

@@ -63,7 +63,7 @@ def _examine(d: Dataset) -> Iterator[str]:
     if not d.source:
         yield "source is empty; name the origin of the data and its license"
     if not d.revision:
-        yield "revision is empty; give fathom.data.dataset.revision(...), or results on other data count as these"
+        yield "revision is empty; give fathom.data.files.official.revision(...), or other data count as these"
     if d.groups is not None and d.test_groups is not None and (both := np.intersect1d(d.groups, d.test_groups)).size:
         yield f"{both.size} groups have images in both train and test"
     for name, images in (("images", d.images), ("test_images", d.test_images)):

@@ -232,7 +232,7 @@ def _refusals(case: _Case) -> Iterator[str]:
         except Exception as error:
             yield f"fit {what} raised {type(error).__name__}: {error}; expected a FathomError that says what to do"
         else:
-            yield f"fit {what} gave a classifier; expected a FathomError (learn.recipe.expect_labels raises it)"
+            yield f"fit {what} gave a classifier; expected a FathomError (`learn.paradigms.recipe.expect_labels`)"
 
 
 def _predictions(case: _Case, given: Mapping[str, Tensor], draws: int) -> Iterator[str]:

@@ -36,7 +36,7 @@ class Pretraining:
         warmup: Epochs of linear warm-up, before half a cosine to 0.
         optimizer: `lars` or `sgd`.
         temperature: Of NT-Xent, above 0.
-        jitter: Strength of the color jitter (`views.Views`).
+        jitter: Strength of the color jitter (`learn.augment.simclr_views`).
         blur: True to blur half of the views.
         precision: As in `fit.Optimization`; normalization and loss are float32 in any case.
     """

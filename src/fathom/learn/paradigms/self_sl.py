@@ -78,7 +78,7 @@ class SelfSL(SupervisedParadigm):
 
     Source: Lüth et al., 2023, Sec. 3 and code; pre-training after Chen et al., 2020 (SimCLR). Ours: the precision
         (theirs fp16 on CIFAR, fp32 elsewhere; the loss is float32 here in any case), weight decay and the last
-        mini-batch (see `fit`, `plan`), and the order of the grid: what the study chose most often comes first.
+        mini-batch (`learn.training.batching`), and the order of the grid: what the study chose most often comes first.
     """
 
     pretrain_epochs: int | str = "auto"

@@ -6,9 +6,9 @@ waits for the device: losses are collected there and fetched together at the end
 
 Guarantees: on a CPU the same streams, versions, vector instructions and number of threads give the same bits, whether
 the training was interrupted or not. On CUDA this holds in deterministic mode (`torch.use_deterministic_algorithms`),
-where a recorded step (`capture`) is used only if it gives the bits of the plain one. Otherwise sums have no fixed order
-on CUDA: each step agrees to rounding, a relative 1e-6 (float32) or 1e-2 (bfloat16). Training amplifies this, so that
-accuracies agree as those of two seeds of one recipe do.
+where a recorded step (`cuda_graphs`) is used only if it gives the bits of the plain one. Otherwise sums have no fixed
+order on CUDA: each step agrees to rounding, a relative 1e-6 (float32) or 1e-2 (bfloat16). Training amplifies this, so
+that accuracies agree as those of two seeds of one recipe do.
 """
 
 import copy
