@@ -174,6 +174,7 @@ class Round(_Record):
         finished: UTC time of the commit, ISO 8601. A clock reading too.
         environment: Which of the store's environments computed it. Kept with the clock readings.
         engine: How training steps were done on CUDA: `captured`, or `eager: ` and why. Kept with them too.
+        code: Identity of the code of each member that made it, `query margin` -> hash. Kept with them too.
     """
 
     round: int
@@ -192,8 +193,9 @@ class Round(_Record):
     finished: str = ""
     environment: str = ""
     engine: str = ""
+    code: dict[str, str] = field(default_factory=dict)
 
-    CLOCK: ClassVar = ("seconds", "finished", "environment", "engine")
+    CLOCK: ClassVar = ("seconds", "finished", "environment", "engine", "code")
 
     def content(self) -> dict[str, Any]:
         """Everything except clock readings: equal in two runs of one RunSpec."""

@@ -1,20 +1,20 @@
 """Record of the software and hardware that compute: what decides the numbers, and the rest for the report."""
 
-import hashlib
 import os
 import platform
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from fathom.core.records import PROTOCOL, FathomError, digest
+from fathom.core.records import PROTOCOL, FathomError, digest, grouped
 from fathom.core.version import __version__
-from fathom.registry.registry import added_files
+from fathom.registry.code import MemberCode
 from fathom.store.store import Store
 
 
@@ -23,7 +23,8 @@ class Environment:
     """Software and hardware that a study is computed with.
 
     Args:
-        decides: A change of these changes the numbers: protocol, package versions, device, threads, plug-ins.
+        decides: A change of these changes the numbers: protocol, package versions, device, threads. Code of members
+            is recorded apart.
         machine: Recorded only: processor, cores, commit, time.
     """
 
@@ -57,16 +58,11 @@ def find_device(wanted: str) -> torch.device:
 
 def describe(device: torch.device, threads: int, *, fast: bool = False) -> Environment:
     """The environment of this process."""
-    plugins = {Path(p).name: hashlib.sha256(Path(p).read_bytes()).hexdigest()[:12] for p in added_files()}
-    for point in entry_points(group="fathom"):
-        if point.dist and point.dist.name != "fathom-al":
-            plugins[point.dist.name] = point.dist.version
     decides: dict[str, Any] = {
         "protocol": PROTOCOL,
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _capability(device),
         "threads": threads if device.type == "cpu" else 0,
-        "plugins": plugins,
     }
     if fast and device.type == "cuda":
         decides["mode"] = "fast"
@@ -88,9 +84,19 @@ def check(store: Store, environment: Environment, *, accept: bool) -> None:
     """Record the environment in the store; refuse one that would mix numbers of two environments.
 
     Raises:
-        FathomError: Earlier rounds were computed under another environment, with the difference.
+        FathomError: Earlier rounds were computed under another environment, with the difference; or under one whose
+            record is damaged or gone, so that nobody can tell.
     """
     known = store.records("environments")
+    unread = store.damaged("environments")
+    unknown = unread or (not known and store.holds_results())
+    if unknown and not accept and environment.name not in unread:  # records are named by their content
+        lost = ", ".join(str(store.path(f"environments/{name}")) for name in unread)
+        raise FathomError(
+            (f"{lost} is damaged" if unread else f"{store.root} has results and no record of their environment")
+            + ", so it cannot be checked that they were computed in the present one. Restore the file, name a new "
+            "folder with --out, or continue in the present environment with --accept-environment"
+        )
     if known and not accept and environment.decides not in [decides for decides, _ in known.values()]:
         old = next(iter(known.values()))[0]
         new = environment.decides
@@ -102,6 +108,42 @@ def check(store: Store, environment: Environment, *, accept: bool) -> None:
         )
     if environment.name not in known:
         store.put(f"environments/{environment.name}", environment.decides, environment.machine)
+
+
+def check_code(store: Store, used: Iterable[MemberCode], *, accept: bool) -> None:
+    """Refuse code that would mix results of two versions of a member.
+
+    Args:
+        store: The results so far.
+        used: Code of the members that open jobs use.
+        accept: Mix them.
+
+    Raises:
+        FathomError: A member's results were computed with other code, or with code whose record is damaged.
+    """
+    if accept:
+        return
+    records = store.records("code")
+    known = grouped(((r["kind"], r["name"]), (name, r, clock)) for name, (r, clock) in records.items())
+    used = list(used)
+    unread = set(store.damaged("code")) - {code.sha256 for code in used}
+    if unread:
+        raise FathomError(
+            f"{', '.join(str(store.path(f'code/{name}')) for name in sorted(unread))} is damaged, so it cannot be "
+            "checked that the code of the members is still the same. Restore the file, name a new folder with --out, "
+            "or continue with the present code with --accept-environment"
+        )
+    lines = []
+    for code in used:
+        earlier = known.get((code.kind, code.name), [])
+        if earlier and code.sha256 not in [name for name, _, _ in earlier]:
+            lines.append(f"  {code.words}: {', '.join(code.changes(*earlier[-1][1:]))}")
+    if lines:
+        raise FathomError(
+            f"results in {store.root} were computed with other code:\n" + "\n".join(lines) + "\n"
+            "Bring that code back, run only what does not use it with --only, name a new folder with --out, or mix "
+            "both with --accept-environment; the report then says so"
+        )
 
 
 def set_mode(device: torch.device, *, fast: bool = False) -> None:

@@ -124,8 +124,8 @@ class ActiveLearningRun:
             training=training,
             seconds=clock.read(),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
-            environment=self.context.environment,
             engine=engine_of(classifier),
+            **self.context.stamp(self.spec.setting, self.spec.query),
         )
         self.number += 1
         return record, checkpointer
