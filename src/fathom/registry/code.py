@@ -22,8 +22,8 @@ from fathom.registry.registry import members_of
 KIND_WORDS = {"query": "query method"}
 WHOLE = ""  # as an attribute: all of a module
 # A statement with one of these words may use anything in its module, so the module counts whole.
-OPEN_WORDS = {"globals", "__import__", "vars", "exec", "eval", ".__dict__", ".__globals__", ".__subclasses__", "sys.modules",
-              "__init_subclass__()", "metaclass="}  # fmt: skip
+OPEN_WORDS = {"globals", "__import__", "vars", "exec", "eval", ".__dict__", ".__globals__", ".__subclasses__",
+              "sys.modules", "__init_subclass__()", "metaclass="}  # fmt: skip
 # One with these may use docstrings, comments or line numbers, so the bytes of the file count.
 TEXT_WORDS = {"__doc__", ".__doc__", "getdoc", ".getdoc", "getsource", ".getsource", "linecache", ".co_firstlineno"}
 

@@ -123,7 +123,7 @@ def add_file(path: str | Path) -> str:
     taken = _files.get(path.stem)
     if (taken and taken != path) or path.stem in {p.name for p in entry_points(group="fathom")}:
         raise FathomError(f"the prefix {path.stem}/ is taken already; rename {path.name}")
-    if not scan(path.stem, path, ""):
+    if not scan(path.stem, path, f"{path.stem}/"):
         raise FathomError(f"{path} registers nothing; decorate a function with @fathom.score or @fathom.selection")
     _files[path.stem] = path
     index.cache_clear()
