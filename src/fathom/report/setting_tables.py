@@ -30,8 +30,9 @@ def setting_table(results: StudyResults, setting: Setting, name: str) -> ReportT
         row = [method_cell(results, query), done, score_cell(own, "aubc"), score_cell(own, "final")]
         rows.append(row + _gain_cells(results, setting, query, gains.get(query)))
     base = label(results.baseline)
+    seeds = number_ranges(run.spec.seed for run in results.runs if run.spec.setting == setting)
     caption = (
-        f"Mean over seeds ± half the 95 % t-interval, in % {results.metric(setting).replace('_', ' ')}; gains over "
+        f"Mean over seeds {seeds} ± half the 95 % t-interval, in % {results.metric(setting).replace('_', ' ')}; gains over "
         f"{base} in points, paired by seed, with their 95 % t-interval (not corrected for several methods)."
     )
     columns = ["Method", "Seeds", "AUBC", "Final", f"AUBC {MINUS} {base}", f"Final {MINUS} {base}", "p", "Labels saved"]
