@@ -163,15 +163,16 @@ def test_a_damaged_record_lets_nothing_else_in(
     assert run(study(("random",), seeds=(0, 1)), out, accept=True).finished
 
 
+@pytest.mark.parametrize("gone", [False, True])
 @pytest.mark.filterwarnings("ignore::fathom.store.atomic_files.DamageWarning")
-def test_a_damaged_record_of_code_lets_no_other_code_in(tmp_path: Path) -> None:
+def test_a_damaged_record_of_code_lets_no_other_code_in(tmp_path: Path, gone: bool) -> None:
     path, out = plugin(tmp_path / "own"), tmp_path / "out"
     assert run(study(("mine/last",)), out).finished
     for record in (out / "code").glob("*.json"):
-        spoil(record)
-    assert run(study(("mine/last",), seeds=(0, 1)), out).finished, "the code is known by the name of its record"
+        _ = record.unlink() if gone else spoil(record)
+    assert run(study(("mine/last",), seeds=(0, 1)), out).finished, "each result names its code"
     for record in (out / "code").glob("*.json"):
-        spoil(record)
+        _ = record.unlink() if gone else spoil(record)
     edit(path, "sign.SIGN * 1.0", "sign.SIGN * -1.0")
-    with pytest.raises(FathomError, match=r"code/.*\.json is damaged"):
+    with pytest.raises(FathomError, match=r"mine/last: is not \w+, whose record is damaged or gone"):
         run(study(("mine/last",), seeds=(0, 1, 2)), out)

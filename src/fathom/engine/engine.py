@@ -196,7 +196,7 @@ class _Call:
 
 
 def open_code(jobs: Iterable[Job], context: WorkerContext) -> list[MemberCode]:
-    """Code of members that no result here was computed with, and that a job which is still to be done uses."""
+    """Code of members that has no record here, and that a job which is still to be done uses."""
     known = {path.stem for path in (context.store.root / "code").glob("*.json")}
     new = {name: code for name, code in context.codes.items() if code.sha256 not in known}
     used: set[str] = set()

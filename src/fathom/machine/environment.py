@@ -3,7 +3,7 @@
 import os
 import platform
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 
-from fathom.core.records import PROTOCOL, FathomError, digest, grouped
+from fathom.core.records import PROTOCOL, FathomError, digest
 from fathom.core.version import __version__
 from fathom.registry.code import MemberCode
+from fathom.store.codes import NOT_RECORDED, members_named, recorded_codes
 from fathom.store.store import Store
 
 
@@ -110,34 +111,28 @@ def check(store: Store, environment: Environment, *, accept: bool) -> None:
         store.put(f"environments/{environment.name}", environment.decides, environment.machine)
 
 
-def check_code(store: Store, used: Iterable[MemberCode], *, accept: bool) -> None:
+def check_code(store: Store, used: Sequence[MemberCode], *, accept: bool) -> None:
     """Refuse code that would mix results of two versions of a member.
 
     Args:
-        store: The results so far.
-        used: Code of the members that open jobs use.
+        store: The results so far; each names the code that it was computed with.
+        used: Code that open jobs use and that has no record here.
         accept: Mix them.
 
     Raises:
-        FathomError: A member's results were computed with other code, or with code whose record is damaged.
+        FathomError: Results of a member were computed with other code; the message says which files have changed.
     """
-    if accept:
+    if accept or not used:
         return
-    records = store.records("code")
-    known = grouped(((r["kind"], r["name"]), (name, r, clock)) for name, (r, clock) in records.items())
-    used = list(used)
-    unread = set(store.damaged("code")) - {code.sha256 for code in used}
-    if unread:
-        raise FathomError(
-            f"{', '.join(str(store.path(f'code/{name}')) for name in sorted(unread))} is damaged, so it cannot be "
-            "checked that the code of the members is still the same. Restore the file, name a new folder with --out, "
-            "or continue with the present code with --accept-environment"
-        )
+    names = {code.member for code in used}
+    every = any(code.kind == "backbone" for code in used)  # which the name of a run does not tell
+    earlier = recorded_codes(store, (spec for spec in store.study.runs if every or names & {*members_named(spec)}))
     lines = []
     for code in used:
-        earlier = known.get((code.kind, code.name), [])
-        if earlier and code.sha256 not in [name for name, _, _ in earlier]:
-            lines.append(f"  {code.words}: {', '.join(code.changes(*earlier[-1][1:]))}")
+        if known := sorted({*earlier.get(code.member, ())} - {NOT_RECORDED}):
+            record = store.get(f"code/{known[-1]}")
+            changes = code.changes(*record) if record else [f"is not {known[-1]}, whose record is damaged or gone"]
+            lines.append(f"  {code.words}: {', '.join(changes)}")
     if lines:
         raise FathomError(
             f"results in {store.root} were computed with other code:\n" + "\n".join(lines) + "\n"

@@ -24,7 +24,7 @@ def recorded_codes(store: Store, runs: Iterable[RunSpec]) -> dict[str, Counter[s
 
     specs = list(runs)
     for spec in specs:
-        members = _members(spec.setting._asdict() | {"query": spec.query})
+        members = members_named(spec)
         for record in store.rounds(spec):
             count(members, record.code)
     settings = {spec.setting for spec in specs}
@@ -32,9 +32,14 @@ def recorded_codes(store: Store, runs: Iterable[RunSpec]) -> dict[str, Counter[s
         for content, clock in store.records(kind.folder).values():
             setting = Setting(*(str(content.get(axis)) for axis in Setting._fields))
             if setting in settings and "environment" in clock:  # a choice of HPs is computed from other records
-                count(_members(setting._asdict()), clock.get("code", {}))
+                count(_named(setting._asdict()), clock.get("code", {}))
     return found
 
 
-def _members(texts: dict[str, str]) -> list[str]:
+def members_named(spec: RunSpec) -> list[str]:
+    """Members that a RunSpec names: `dataset digits`, ..., `query my_al/margin`; a paradigm may name a backbone too."""
+    return _named({**spec.setting._asdict(), "query": spec.query})
+
+
+def _named(texts: dict[str, str]) -> list[str]:
     return [f"{kind} {parse_stored(text).name}" for kind, text in texts.items()]
