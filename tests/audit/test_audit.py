@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.faults import fault
 from tests.results.synthetic import Plan, build
 
 from fathom.audit.audit import audit, audit_results
@@ -13,6 +14,7 @@ from fathom.audit.rules import PREDICATES, VERDICTS, Finding, rules
 from fathom.core.records import LabelRegime, digest
 from fathom.design.freeze import decided
 from fathom.report.page import Page, audit_summary
+from fathom.report.summary import warnings
 from fathom.results.results import StudyResults
 from fathom.stats.inference import MIN_SEEDS
 from fathom.store.store import Store
@@ -123,10 +125,41 @@ def test_roll_out_data_want_a_freeze_that_is_followed(tmp_path: Path) -> None:
     assert found.verdict == "fail"
     assert "names no freeze" in found.evidence
     kept = {**decided(build(tmp_path / "dev", SMALL).study), "hash": "0123", "frozen": "2001-01-01T00:00:00+00:00"}
+    kept["code"] = dict.fromkeys(("regime low", "paradigm standard", "query random", "query badge"), "c0de")
     assert of(build(tmp_path / "kept", replace(held, freeze=kept)))["rollout"].verdict == "pass"
     found = of(build(tmp_path / "more", replace(held, freeze={**kept, "queries": ["random"]})))["rollout"]
     assert found.verdict == "fail"
     assert "query method badge; frozen: random" in found.evidence
+
+
+@fault("identity", "the code of a frozen member is changed after the freeze, or not recorded", "no pass")
+@pytest.mark.parametrize(
+    ("frozen", "used", "verdict", "words"),
+    [
+        ("c0de", "c0de", "pass", "and code"),
+        ("c0de", "beef", "fail", "the code of query badge (beef); frozen: c0de"),
+        ("", "c0de", "unknown", "hold no hash of query badge"),
+        ("c0de", "", "unknown", "hold no hash of query badge"),
+    ],
+)
+def test_a_freeze_holds_the_code(tmp_path: Path, frozen: str, used: str, verdict: str, words: str) -> None:
+    code = dict.fromkeys(("regime low", "paradigm standard", "query random"), "c0de")
+    code |= {"query badge": frozen} if frozen else {}
+    dates = {"hash": "0123", "frozen": "2001-01-01T00:00:00+00:00"}
+    kept = {**decided(build(tmp_path / "dev", SMALL).study), **dates, "code": code}
+    plan = replace(SMALL, held_out=("digits",), freeze=kept)
+    found = of(build(tmp_path / "out", replace(plan, code=lambda m: used if m == "query badge" else "c0de")))
+    assert found["rollout"].verdict == verdict
+    assert words in found["rollout"].evidence
+    assert found["code"].verdict == ("pass" if used else "unknown")
+
+
+def test_two_versions_of_a_member_are_told(tmp_path: Path) -> None:
+    versions = iter("abc" * 100)
+    store = build(tmp_path, replace(SMALL, code=lambda member: next(versions) if member == "query badge" else "c0de"))
+    assert of(store)["code"].verdict == "partly"
+    assert "several versions of query badge" in of(store)["code"].evidence
+    assert "query badge" in dict(warnings(StudyResults.of(store.root)))["Mixed code"]
 
 
 def test_the_report_has_the_audit(tmp_path: Path, undrawn: None) -> None:

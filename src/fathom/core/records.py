@@ -176,6 +176,7 @@ class Round(_Record):
         engine: How training steps were done on CUDA: `captured`, or `eager: ` and why. Kept with them too.
         looked_at: Labels that diagnostics have read so far, for the report only: no training and no query saw them.
             Kept with them too.
+        code: Identity of the code of each member that made it, `query margin` -> hash. Kept with them too.
     """
 
     round: int
@@ -195,8 +196,9 @@ class Round(_Record):
     environment: str = ""
     engine: str = ""
     looked_at: int = 0
+    code: dict[str, str] = field(default_factory=dict)
 
-    CLOCK: ClassVar = ("seconds", "finished", "environment", "engine", "looked_at")
+    CLOCK: ClassVar = ("seconds", "finished", "environment", "engine", "looked_at", "code")
 
     def content(self) -> dict[str, Any]:
         """Everything except clock readings: equal in two runs of one RunSpec."""

@@ -64,7 +64,7 @@ class LocalEngine:
         if self._pool.count:
             self._pool.work(orders, watch.look)
             return
-        set_up(replace(self.machine, plugins=()))  # this process has registered its plug-ins already
+        set_up(self.machine)
         work(context, jobs, orders.session, watch.look)
 
 

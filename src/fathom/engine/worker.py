@@ -29,6 +29,7 @@ from fathom.machine.environment import set_mode
 from fathom.machine.paths import data_folders
 from fathom.protocol.context import WorkerContext
 from fathom.registry import registry
+from fathom.registry.code import MemberCode
 from fathom.store import atomic_files
 from fathom.store.store import Store
 
@@ -159,7 +160,7 @@ class WorkerOrders:
 
     Args:
         out: The store's folder.
-        machine: `Machine.to_json`, with the folders and plug-ins of the caller.
+        machine: `Machine.to_json`, with the folders of the caller.
         session: Name of the call of `run`.
         environment: Name of the environment record; empty where the worker describes its own machine.
         retries: Retries of the settings as the caller knows them, so that all workers start from the same.
@@ -168,6 +169,8 @@ class WorkerOrders:
         study: Digest of the study, for workers on other machines.
         tries: Attempts at a job whose process dies.
         accept: Accept another environment on other machines.
+        code: Source of the plug-ins as the caller has read it (`registry.export_code`).
+        codes: Fields of the `MemberCode` of each member.
     """
 
     out: str
@@ -180,6 +183,8 @@ class WorkerOrders:
     study: str = ""
     tries: int = 1
     accept: bool = False
+    code: dict[str, Any] = dataclasses.field(default_factory=dict)
+    codes: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def serve() -> None:
@@ -201,25 +206,22 @@ def open_context(orders: WorkerOrders) -> WorkerContext:
     """Open the store, datasets and device that the orders name.
 
     Raises:
-        FathomError: The study's folder or a plug-in file is absent.
+        FathomError: The study's folder is absent, or this machine has other source of Fathom than the caller.
     """
+    if orders.code:
+        registry.adopt_code(orders.code)
     machine = Machine.from_json(orders.machine)
     device = set_up(machine)
     data = DataRoot(*data_folders(machine.data, machine.cache), download=machine.download, quiet=True)
     context = WorkerContext(Store.open(orders.out), data, device, orders.environment)
     context.owner = os.getppid()
+    context.codes = {name: MemberCode(**fields) for name, fields in orders.codes.items()}
     context.store.cached_retries.update(orders.retries)
     return context
 
 
 def set_up(machine: Machine) -> torch.device:
-    """Register the plug-ins in this process and set torch's threads and kernels; returns the device.
-
-    Raises:
-        FathomError: A plug-in file is absent or registers nothing.
-    """
-    for path in machine.plugins:
-        registry.add_file(path)
+    """Set torch's threads and kernels in this process; returns the device."""
     device = torch.device(machine.device)
     set_mode(device, fast=machine.fast)
     torch.set_num_threads(machine.threads)

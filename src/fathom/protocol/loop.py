@@ -124,9 +124,9 @@ class ActiveLearningRun:
             training=training,
             seconds=clock.read(),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
-            environment=self.context.environment,
             engine=engine_of(classifier),
             looked_at=self.oracle.looked_at,
+            **self.context.stamp(self.spec.setting, self.spec.query),
         )
         self.number += 1
         return record, checkpointer

@@ -41,7 +41,8 @@ class Trainer:
 
     def checkpointer(self, job: str, labeled: Labeled, dropout: float, hparams: dict[str, Any]) -> FileCheckpointer:
         """Checkpointer of one training, named by all that decides it; close it when the result is committed."""
-        return self.context.checkpointer(job, [hparams, dropout, labeled.ids])
+        code = self.context.plugin_code(self.setting)
+        return self.context.checkpointer(job, [hparams, dropout, labeled.ids, *code])
 
     def fit(
         self, labeled: Labeled, streams: Streams, dropout: float, hparams: HParams, checkpointer: FileCheckpointer
@@ -81,6 +82,6 @@ class Trainer:
         checkpointer.close()
 
     def commit(self, name: str, content: dict[str, Any], began: float, **clock: Any) -> None:
-        """Put a record into the store, with the seconds since `began` and the environment beside it."""
+        """Put a record into the store, with the seconds since `began`, environment and code beside it."""
         seconds = time.perf_counter() - began
-        self.context.store.put(name, content, {"seconds": seconds, "environment": self.context.environment, **clock})
+        self.context.store.put(name, content, {"seconds": seconds, **self.context.stamp(self.setting), **clock})

@@ -67,6 +67,11 @@ class RecordStore:
         found = {name: self.get(f"{kind}/{name}") for name in names}
         return {name: record for name, record in found.items() if record}
 
+    def damaged(self, kind: str) -> list[str]:
+        """Stems of the records of a folder that cannot be read as they were written."""
+        found = sorted((self.root / kind).glob("*.json"))
+        return [path.stem for path in found if atomic_files.try_read(path)[1]]
+
     def put_tensors(self, name: str, tensors: Mapping[str, Any]) -> str:
         """Write arrays as safetensors next to a record of the same name, before that record is committed.
 

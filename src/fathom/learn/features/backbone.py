@@ -8,7 +8,6 @@ only if the user allows downloads. `weights=random` is an untrained network of t
 run: it measures what the architecture alone is worth.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +21,8 @@ from torch.nn import functional
 from fathom.core.records import FathomError
 from fathom.learn.predict import autocast, in_chunks, is_out_of_memory
 from fathom.learn.task import ImageSource, Library
-from fathom.registry.registry import Entry, index
+from fathom.registry.code import identify_code
+from fathom.registry.registry import backbone_entry
 
 RANDOM = "random"
 INTERPOLATIONS = ("bilinear", "bicubic")
@@ -153,20 +153,6 @@ class Backbone:
         return out.mul_(scale).add_(shift.view(1, -1, 1, 1))
 
 
-def backbone_entry(name: str) -> tuple[Entry, str]:
-    """The registered backbone of a name, and the model it is asked for.
-
-    `SOURCE:MODEL` is a model of a source that offers several (`@backbone(..., models=True)`). A name that no backbone
-    has registered is a model of timm, which alone knows its thousand names.
-    """
-    known = index()["backbone"]
-    source, colon, model = name.partition(":")
-    entry = known.get(source)
-    if entry is not None and bool(colon) == bool(entry.options.get("models")):
-        return entry, model or name
-    return known["timm"], name
-
-
 def find_backbone(name: str, weights: str, size: int, library: Library) -> BackboneInfo:
     """Look up the backbone of a name. Arguments as for `BackboneRequest`.
 
@@ -175,7 +161,7 @@ def find_backbone(name: str, weights: str, size: int, library: Library) -> Backb
     """
     entry, model = backbone_entry(name)
     found: BackboneInfo = entry.load()(BackboneRequest(name, model, weights, size, library))
-    if "/" not in entry.name:
+    if entry.builtin:
         return found
     # Features outlive the process, so those of a plug-in are kept under its code too: edited code computes them anew.
-    return replace(found, facts={**found.facts, "code": hashlib.sha256(entry.path.read_bytes()).hexdigest()})
+    return replace(found, facts={**found.facts, "code": identify_code(entry).sha256})
