@@ -116,7 +116,7 @@ def test_two_versions_of_a_member_are_not_mixed(tmp_path: Path) -> None:
     assert len(StudyResults.of(out).codes["query mine/last"]) == 2
 
 
-def test_a_method_that_failed_before_its_first_round_may_be_mended(tmp_path: Path) -> None:
+def test_a_method_that_failed_before_its_first_round_may_be_fixed(tmp_path: Path) -> None:
     path, out = plugin(tmp_path / "own", "1 / 0"), tmp_path / "out"
     made = study(("mine/last",))
     assert not run(made, out).finished

@@ -136,7 +136,7 @@ def refresh(files: Iterable[Path] = ()) -> None:
     Args:
         files: Plug-in files that are about to be added.
     """
-    if source.refresh({*_files.values(), *files}):
+    if source.drop_changed({*_files.values(), *files}):
         index.cache_clear()
 
 

@@ -210,7 +210,7 @@ def _importer(frame: FrameType | None) -> str:
 # ------------------------------------------------------------------------------------------- calls and processes
 
 
-def refresh(plugins: Collection[Path]) -> bool:
+def drop_changed(plugins: Collection[Path]) -> bool:
     """Begin a call: forget what was read if a file has changed since, or is of a plug-in that is no longer registered.
 
     Args:

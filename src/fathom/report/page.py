@@ -74,11 +74,8 @@ class Page(PageBuilder):
             notes=r.notes,
             environments=self.add_table(environment_table(r.environments)),
             mixed=mixed_words(r.environments),
-            common=[
-                *common(r.environments),
-                ("seeds", number_ranges(run.spec.seed for run in r.runs)),
-                *plugin_code(r.codes),
-            ],
+            common=[*common(r.environments), *plugin_code(r.codes)],
+            seeds=number_ranges(run.spec.seed for run in r.runs),
             version=__version__,
             protocol=PROTOCOL,
             results="results.csv",
