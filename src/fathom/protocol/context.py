@@ -102,7 +102,7 @@ class WorkerContext:
         return digest(self.decides, 12)
 
     def stamp(self, setting: Setting, query: str = "") -> dict[str, Any]:
-        """What made a result, for its clock: the environment and the code of each member, which is recorded first."""
+        """Name what made a result, for its clock: environment and code of each member, which is recorded first."""
         names = [f"{entry.kind} {entry.name}" for entry in members_of(setting, query)] if self.codes else []
         codes = {name: self.codes[name] for name in names}
         for code in codes.values():

@@ -103,7 +103,7 @@ def _hash(value: list[str]) -> str:
 
 
 class _Walk:
-    """What a member reaches: statements of modules, and installed packages."""
+    """All that a member reaches: statements of modules, and installed packages."""
 
     def __init__(self, builtin: bool) -> None:
         self.builtin = builtin

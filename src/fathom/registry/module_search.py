@@ -1,4 +1,4 @@
-"""Where a module comes from: the standard library, an installed package of a fixed version, Fathom, or own code.
+"""The origin of a module: the standard library, an installed package of a fixed version, Fathom, or own code.
 
 Nothing is imported to find out.
 """
@@ -19,7 +19,7 @@ COMPARED = {"torch", "torchvision", "numpy", "sklearn"}  # their versions are pa
 
 @dataclass(frozen=True)
 class ModuleOrigin:
-    """Where a module comes from.
+    """The origin of a module.
 
     Args:
         kind: `STANDARD`, `INSTALLED`, `FATHOM`, `OWN` (known by its content) or `ABSENT`.

@@ -41,7 +41,7 @@ class PinnedModule:
     folder: str = ""
 
     def spec(self, name: str) -> ModuleSpec | None:
-        """How to import it under a name; None: as Python does."""
+        """Spec to import it under a name; None where it cannot be imported."""
         if self.data is not None:
             loader = _PinnedLoader(name, str(self.path), self.data)
             where = [self.folder] if self.folder else None
