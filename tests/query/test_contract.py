@@ -139,7 +139,7 @@ def prefix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         ("writes", "changed its input: log_probs"),
         ("looks-around", "gives other picks when the pool comes in chunks"),
         ("repeats", "must return distinct positions"),
-        ("undeclared", "raised IndexError"),
+        ("undeclared", "has not declared"),
         ("not-finite", "certain predictions: breaches_of_contract/not-finite: "),
     ],
 )

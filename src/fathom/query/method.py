@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -11,10 +11,11 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from fathom.core.member_call import is_plugin, member_call
 from fathom.core.records import FathomError, NonFiniteError, NonFiniteScoreError
 from fathom.core.streams import Stream
 from fathom.query.sampling import SAMPLINGS, sample_by_rule
-from fathom.query.view import PoolView, Selection, concatenate
+from fathom.query.view import LABELED, PoolView, Selection, concatenate
 from fathom.registry.registry import QUERY_PARAMETERS, find
 
 
@@ -89,7 +90,7 @@ class QueryMethod:
     def _scores(self, view: PoolView) -> Tensor:
         self._check_view(view)
         versions = _versions(view)
-        scores = self.function(view)
+        scores = self._call(view)
         self._check_untouched(view, versions)
         if not isinstance(scores, Tensor) or scores.shape != (len(view),) or not scores.is_floating_point():
             raise FathomError(f"{self.text} must return one floating-point number for each of {len(view)} samples; "
@@ -103,13 +104,25 @@ class QueryMethod:
             )
         return scores
 
+    def _call(self, view: PoolView, *more: Any) -> Any:
+        """Call the function on what it declared, with the guard of plug-ins."""
+        shown = view.declared(self.text, self.kind, self._needs)
+        with member_call(self.text) if is_plugin(self.text) else nullcontext():
+            return self.function(shown, *more)
+
+    @property
+    def _needs(self) -> set[str]:
+        """Fields of the view that the method has declared."""
+        needs = {"log_probs": self.predictions, "features": bool(self.features)}
+        return {f for f, needed in (needs | dict.fromkeys(LABELED, self.labeled)).items() if needed}
+
     def _select_whole(self, chunks: list[PoolView], size: int, stream: Stream) -> Selection:
         self._check_size(size, sum(len(view) for view in chunks))
         view = concatenate(chunks)
         chunks.clear()  # frees their memory: `view` is a copy
         self._check_view(view)
         versions = _versions(view)
-        picked = self.function(view, size, stream)
+        picked = self._call(view, size, stream)
         self._check_untouched(view, versions)
         scores = picked.scores if isinstance(picked, Selection) else None
         positions = picked.positions if isinstance(picked, Selection) else picked
