@@ -53,7 +53,8 @@ def agreement(r: StudyResults) -> Answer:
     if r.frame.empty:
         return NOTHING
     sizes = {run.spec.key: _sizes(r, run.spec) for run in r.runs}
-    scored = [(row, known) for row in r.frame.to_dict("records") if (known := sizes[row["run"]]) and "val_score" in row]
+    rows = r.frame.to_dict("records")
+    scored = [(row, known) for row in rows if (known := sizes[row["run"]]) and row.get("val_score", math.nan) >= 0]
     if not scored:
         return "unknown", "no round has a validation score"
     alpha = ALPHA / len(scored) / EPOCHS

@@ -21,7 +21,7 @@ def load(text: str, root: "fathom.data.dataset.DataRoot") -> "fathom.data.datase
     Raises:
         FathomError: Unknown dataset or parameter, or files that are missing, wrong or do not fit together.
     """
-    from fathom.core.member_call import is_plugin, member_call
+    from fathom.core.member_call import member_call
     from fathom.core.records import DEVELOPMENT, FathomError
     from fathom.data.dataset import Dataset
     from fathom.data.images import guarded_images
@@ -39,10 +39,8 @@ def load(text: str, root: "fathom.data.dataset.DataRoot") -> "fathom.data.datase
             f"dataset {text!r} ({entry.path}) is registered with the role {declared!r} and gave {made.role!r}; write "
             f'@dataset({entry.name.split("/")[-1]!r}, role="{made.role}")'
         )
-    if is_plugin(str(call)):
-        images, test_images = (guarded_images(part, str(call)) for part in (made.images, made.test_images))
-        made = replace(made, images=images, test_images=test_images)
-    return replace(made, name=str(call))
+    images, test_images = (guarded_images(part, str(call)) for part in (made.images, made.test_images))
+    return replace(made, name=str(call), images=images, test_images=test_images)
 
 
 def sketch_of(text: str) -> "fathom.data.dataset.Dataset | None":

@@ -162,7 +162,7 @@ class _GuardedImages:
         return getattr(self._member, name)
 
     def _wrapped(self, result: Any) -> Any:
-        return guarded_images(result, self._what) if hasattr(result, "take") else result
+        return result if isinstance(result, Tensor | int) else guarded_images(result, self._what)
 
 
 def guarded_images(images: Images, what: str) -> Images:

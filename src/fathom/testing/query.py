@@ -14,7 +14,7 @@ from fathom.query.view import PoolView, Selection
 from fathom.registry.registry import find
 from fathom.testing.purity import global_state, other_python_state, refuse
 
-ORDINARY = "an ordinary pool"
+WHOLE = "the whole pool queried"
 CHUNK = 7  # samples; divides no pool of the cases
 
 
@@ -37,7 +37,7 @@ def query_findings(text: str, device: torch.device | str = "cpu") -> list[str]:
     For pools large and small, with few and many classes, without labeled samples, of equal samples, with certain
     predictions and with features of zero, given only what it declared to need, the method must: finish; give as
     many distinct positions as asked for (all of them if asked for all) and finite scores, on the pool's device; give
-    the same for the same stream, whether the pool comes whole or in chunks; tell the samples of an ordinary pool apart;
+    the same for the same stream, whether the pool comes whole or in chunks; tell ordinary samples apart;
     change neither its inputs nor a setting or random state of the process; and have a line of documentation.
 
     Raises:
@@ -84,10 +84,10 @@ def _cases(method: QueryMethod, device: torch.device) -> Iterator[_Case]:
         )
         return _Case(name, view, size)
 
-    yield case(ORDINARY, 6)
+    yield case("an ordinary pool", 6)
     yield case("no labeled samples", 6, m=0)
     yield case("a pool of one sample", 1, n=1)
-    yield case("the whole pool queried", 9, n=9)
+    yield case(WHOLE, 9, n=9)
     yield case("two classes", 6, c=2)
     yield case("a hundred classes", 3, n=24, c=100)
     yield case("all samples equal", 10, equal="samples")
@@ -116,7 +116,7 @@ def _examine(method: QueryMethod, case: _Case) -> Iterator[str]:
     if changed := [f.name for f in fields(case.view) if not torch.equal(before[f.name], getattr(case.view, f.name))]:
         yield f"{method.text} changed its input: {', '.join(changed)}"
         return
-    if method.kind == "score" and case.name == ORDINARY and _constant(first):
+    if method.kind == "score" and case.name == WHOLE and _constant(first):
         yield f"{method.text} gives all samples one score, so picks are random; does it need @score(..., draws=20)?"
     with other_python_state():
         second = method.select([case.view], size, stream)
