@@ -98,7 +98,7 @@ class Threaded(TensorImages):
 
 CASES = {
     "would end the whole command": lambda d: sys.exit(0),
-    "take of some ids raised MemberExitError": lambda d: {"images": Ending(in_memory(d))},
+    "called os._exit(0), which would end": lambda d: {"images": Ending(in_memory(d))},
     "changes torch's number of threads": lambda d: {"images": Threaded(in_memory(d))},
     "changes torch's default dtype": lambda d: torch.set_default_dtype(torch.float64) or {},
     "source is empty": lambda d: {"source": ""},

@@ -78,12 +78,14 @@ class QueryMethod:
         with _exact_arithmetic():
             if self.kind == "selection":
                 return self._select_whole(list(chunks), size, stream)
-            scores, strata = [], []
+            scores, strata, spread = [], [], False
             for view in chunks:
                 scores.append(self._scores(view))
+                spread = spread or self._draws_differ(view)
                 if self.stratify:
                     strata.append(view.mean_probs().argmax(1))
             self._check_size(size, sum(len(s) for s in scores))
+            self._expect_spread(spread)
             joined, classes = torch.cat(scores), torch.cat(strata) if self.stratify else None
             return sample_by_rule(joined, size, stream, sampling=self.sampling, beta=self.beta, strata=classes)
 
@@ -121,6 +123,7 @@ class QueryMethod:
         view = concatenate(chunks)
         chunks.clear()  # frees their memory: `view` is a copy
         self._check_view(view)
+        self._expect_spread(self._draws_differ(view))
         versions = _versions(view)
         picked = self._call(view, size, stream)
         self._check_untouched(view, versions)
@@ -179,6 +182,21 @@ class QueryMethod:
                 )
         if self.predictions and (bad := int(view.log_probs.isnan().flatten(1).any(1).sum())):
             raise NonFiniteError(f"{self.text}: the predictions of {bad} of {n} samples are NaN, nothing was selected")
+
+    def _draws_differ(self, view: PoolView) -> bool:
+        """True if the draws of some sample differ; the first rows nearly always show it."""
+        if not self.draws or not self.predictions:
+            return True
+        draws = view.log_probs
+        return any(bool((rows != rows[:, :1]).any()) for rows in (draws[:64], draws))
+
+    def _expect_spread(self, spread: bool) -> None:
+        """Refuse a pool in which all draws of every sample are equal: the picks would be rounding errors."""
+        if not spread:
+            raise FathomError(
+                f"{self.text} compares dropout draws, and all {self.draws} draws of every sample are equal: the "
+                "classifier has no dropout. fathom.testing.check_paradigm shows where its paradigm ignores it"
+            )
 
     def _check_untouched(self, view: PoolView, versions: list[int]) -> None:
         if _versions(view) != versions:

@@ -50,18 +50,20 @@ def dataset_findings(text: str, root: DataRoot | Path | str | None = None, *, di
     findings = [] if entry.summary else [f"{entry.attribute} has no docstring; its first line is shown in lists"]
     with TemporaryDirectory() as nowhere:
         where = root if isinstance(root, DataRoot) else DataRoot(Path(root or nowhere), Path(nowhere), quiet=True)
-        try:
-            with global_state() as touched:
-                first = load(text, where)
-            with other_python_state():
-                second = load(text, where)
-        except MemberExitError as error:
-            return [*findings, str(error)]
-        with collected() as later:  # by `take`
-            findings += [*touched, *_examine(first), *_compare(first, second), *_splits(first)]
-        findings += later
-        if disjoint and (twice := len(set(fingerprints(first.images)) & set(fingerprints(first.test_images)))):
-            findings.append(f"{twice} test images are also train images, pixel for pixel; remove them from one side")
+        with collected() as told:  # of the repetitions, and of `take`
+            try:
+                with global_state() as touched:
+                    first = load(text, where)
+                findings += touched
+                with other_python_state():
+                    second = load(text, where)
+                findings += [*_examine(first), *_compare(first, second), *_splits(first)]
+                seen = set(fingerprints(first.images)) if disjoint else set()
+                if twice := len(seen & set(fingerprints(first.test_images))):
+                    findings.append(f"{twice} test images are also train images, pixel for pixel; remove them from one")
+            except MemberExitError as error:
+                findings.append(str(error))
+        findings += [finding for finding in told if finding not in findings]
     return findings
 
 
