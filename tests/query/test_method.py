@@ -2,12 +2,14 @@
 
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.faults import fault
 from tests.query.pools import pool, rows
 
 from fathom.core.records import FathomError, NonFiniteError
@@ -224,8 +226,9 @@ def test_changing_the_view_is_refused(kind, part) -> None:
     def choose(view: PoolView, size: int, stream: Stream) -> torch.Tensor:
         return score(view).argsort()[:size]
 
+    declared = replace(method(score if kind == "score" else choose, kind), features="last", labeled=True)
     with pytest.raises(FathomError, match="changed its view in place"):
-        method(score if kind == "score" else choose, kind).select([pool()], 3, Stream(0))
+        declared.select([pool()], 3, Stream(0))
 
 
 def test_a_view_without_what_is_needed_is_refused() -> None:
@@ -283,3 +286,15 @@ def test_tensors_of_inference_mode_are_welcome(text) -> None:
 @pytest.mark.parametrize("name", ["bald", "batch-bald", "variation-ratios(of=votes)"])
 def test_a_query_uses_as_many_draws_as_a_prediction(name: str) -> None:
     assert build_query(name).draws == DRAWS
+
+
+@fault("methods", "a classifier ignores dropout", "one error instead of picks by rounding errors", cases=2)
+@pytest.mark.parametrize("text", ["bald(draws=5)", "batch-bald(draws=5)"])
+def test_equal_draws_are_refused(text: str) -> None:
+    view = pool(n=100, k=5)
+    equal = replace(view, log_probs=view.log_probs[:, :1].expand(-1, 5, -1).clone())
+    with pytest.raises(FathomError, match="all 5 draws of every sample are equal"):
+        build_query(text).select([equal], 10, Stream(0))
+    one = replace(equal, log_probs=equal.log_probs.clone())
+    one.log_probs[-1, 0] = one.log_probs[-1, 0].flip(0)
+    build_query(text).select([one], 10, Stream(0))

@@ -91,8 +91,10 @@ def failures(r: StudyResults) -> Answer:
 
 @predicate("control")
 def control(r: StudyResults) -> Answer:
-    """Methods that are compared with a baseline of another classifier."""
+    """Methods that are compared with a baseline of another classifier, or draw from a classifier without dropout."""
     methods, lacking, comparisons = [], 0, 0
+    if undrawn := unique(query for s in begun(r) for query in r.classifiers[s].without_draws()):
+        return "fail", f"run without dropout, so all its dropout draws are equal: {', '.join(undrawn)}"
     for setting in begun(r):
         classifiers = r.classifiers[setting]
         for query in classifiers.dropouts:

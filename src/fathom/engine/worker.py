@@ -15,8 +15,9 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from os import _exit  # the real one: a member is called with another (`core.member_call`)
 from pkgutil import resolve_name
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -33,6 +34,7 @@ from fathom.registry.code import MemberCode
 from fathom.store import atomic_files
 from fathom.store.store import Store
 
+FINISHED = 64  # exit status of a worker that found no work left: no signal, no error, and none that a member would give
 POLL_SECONDS = 0.2  # between looks at the store while other workers hold the jobs that are left
 
 
@@ -200,6 +202,14 @@ def serve() -> None:
     context = open_context(orders)
     job_type = resolve_name(orders.job_type)
     work(context, [job_type.from_json(job) for job in orders.jobs], orders.session)
+    leave(FINISHED)
+
+
+def leave(status: int) -> NoReturn:
+    """End this process without waiting for threads that a member may have left running."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    _exit(status)
 
 
 def open_context(orders: WorkerOrders) -> WorkerContext:
@@ -230,7 +240,7 @@ def set_up(machine: Machine) -> torch.device:
 
 def _die_with_parent() -> None:
     sys.stdin.read()
-    os._exit(1)
+    _exit(1)
 
 
 if __name__ == "__main__":

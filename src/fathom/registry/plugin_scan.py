@@ -5,11 +5,13 @@ import importlib
 import importlib.util
 import re
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from traceback import extract_tb
 from typing import Any
 
+from fathom.core.member_call import MemberExitError, is_plugin, member_call
 from fathom.core.records import FathomError
 from fathom.registry import source
 from fathom.registry.module_search import OWN, ModuleOrigin, find_module
@@ -74,14 +76,17 @@ class Entry:
         Raises:
             FathomError: Its module raises an error on import; the message has file, line and error.
         """
+        guard = member_call(f"the import of {self.path.name}") if is_plugin(self.name) else nullcontext()
         try:
             self.pin()
-            return getattr(importlib.import_module(self.module), self.attribute)
-        except (Exception, SystemExit) as error:  # SystemExit: a script that exits at its end
-            lines = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == str(self.path)]
+            with guard:
+                return getattr(importlib.import_module(self.module), self.attribute)
+        except (Exception, SystemExit) as error:  # SystemExit: a built-in that exits at its end
+            cause = error.__cause__ if isinstance(error, MemberExitError) and error.__cause__ else error
+            lines = [frame.lineno for frame in extract_tb(cause.__traceback__) if frame.filename == str(self.path)]
             where = f"{self.path}, line {lines[-1]}" if lines else str(self.path)
             raise FathomError(
-                f"{self.kind} {self.name!r} cannot be imported ({where}): {type(error).__name__}: {error}"
+                f"{self.kind} {self.name!r} cannot be imported ({where}): {type(cause).__name__}: {cause}"
             ) from error
 
 

@@ -18,6 +18,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fathom.core.member_call import member_call
 from fathom.core.records import FathomError
 from fathom.learn.predict import autocast, in_chunks, is_out_of_memory
 from fathom.learn.task import ImageSource, Library
@@ -160,7 +161,9 @@ def find_backbone(name: str, weights: str, size: int, library: Library) -> Backb
         FathomError: Unknown name, weights that are absent or do not fit, or a package that is not installed.
     """
     entry, model = backbone_entry(name)
-    found: BackboneInfo = entry.load()(BackboneRequest(name, model, weights, size, library))
+    build = entry.load()
+    with member_call(name):
+        found: BackboneInfo = build(BackboneRequest(name, model, weights, size, library))
     if entry.builtin:
         return found
     # Features outlive the process, so those of a plug-in are kept under its code too: edited code computes them anew.

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fathom.core.member_call import each_call, member_call
 from fathom.core.records import FathomError
 from fathom.core.streams import Stream
 from fathom.learn.features.backbone import Backbone, find_backbone
@@ -120,12 +121,14 @@ class FeatureSource:
         if self.encoder:
             chunks = encode(unlabeled, state, self.encoder.network, precision)
         else:
-            backbone = find_backbone(self.name, self.weights, self.size, library).load()
+            found = find_backbone(self.name, self.weights, self.size, library)
+            with member_call(self.name):
+                backbone = found.load()
             chunks = (replace(backbone, precision=precision) if isinstance(backbone, Backbone) else backbone)(
                 unlabeled.images
             )
         dtype, rounding = DTYPES[self.dtype], Rounding(self.name)
-        for chunk in chunks:
+        for chunk in each_call(self.name, iter(chunks)):
             kept = chunk.to(dtype)
             if dtype != chunk.dtype:
                 rounding.check(chunk, kept)
