@@ -37,7 +37,8 @@ class Moved(TorchDispatchMode):
 
     @staticmethod
     def _size(t: torch.Tensor) -> int:
-        return t.element_size() * torch.Size(n if stride else 1 for n, stride in zip(t.shape, t.stride())).numel()
+        sides = (n if stride else 1 for n, stride in zip(t.shape, t.stride(), strict=True))  # stride 0: repeated
+        return t.element_size() * torch.Size(sides).numel()
 
 
 def per_512(work, images: int) -> float:
@@ -55,7 +56,8 @@ def pictures(count: int, side: int) -> torch.Tensor:
     ("family", "side", "strength", "most"),
     [
         ("isic", 300, "standard", 36), ("isic", 300, "randaugment", 42), ("isic", 300, "randaugment-mc", 28),
-        ("imagenet", 256, "standard", 15.5), ("imagenet", 256, "randaugment", 17.5), ("imagenet", 256, "randaugment-mc", 22),
+        ("imagenet", 256, "standard", 15.5), ("imagenet", 256, "randaugment", 17.5),
+        ("imagenet", 256, "randaugment-mc", 22),
     ],
 )  # fmt: skip
 def test_bytes_of_a_mini_batch_of_512(family: str, side: int, strength: str, most: float):

@@ -216,12 +216,13 @@ class FakeCapture:
         stream = SimpleNamespace(wait_stream=lambda other: None)
         fakes = {
             "graph_pool_handle": lambda: (0, 1), "Stream": lambda: stream, "current_stream": lambda: stream,
-            "stream": lambda stream: nullcontext(), "device": lambda device: nullcontext(), "set_stream": lambda stream: None,
+            "stream": lambda stream: nullcontext(), "device": lambda device: nullcontext(),
+            "set_stream": lambda stream: None,
             "CUDAGraph": lambda: SimpleNamespace(replay=lambda: None), "graph": self.graph, "current_device": lambda: 1,
         }  # fmt: skip
         for name, fake in fakes.items():
             patch.setattr(torch.cuda, name, fake)
-        patch.setattr(torch._C, "_cuda_endAllocateToPool", self.end, raising=False)
+        patch.setattr(torch._C, "_cuda_endAllocateToPool", self.end)
         patch.setattr(
             torch._C, "_cuda_releasePool", lambda device, pool: self.told.append(f"release {device}"), raising=False
         )
@@ -253,7 +254,7 @@ def test_after_a_failed_recording_the_allocator_leaves_the_capture(monkeypatch: 
             raise RuntimeError("operation not permitted when stream is capturing")
         return torch.zeros(1)
 
-    with pytest.raises(RuntimeError, match="^operation not permitted when stream is capturing$"):
+    with pytest.raises(RuntimeError, match=r"^operation not permitted when stream is capturing$"):
         CudaRecorder(torch.device("cuda", 1))(body)
     assert capture.told == (["end 1", "release 1"] if invalid else ["ended by torch"])
 

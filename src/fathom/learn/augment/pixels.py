@@ -127,8 +127,8 @@ def mean_luma(gray: UInt8[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 1 1"]:
 
 
 def blend(
-    x: UInt8[Tensor, "b 3 h w"], plain: Shaped[Tensor, "_ _ _ _"], factor: Float[Tensor, "b"]
-) -> UInt8[Tensor, "b 3 h w"]:
+    x: UInt8[Tensor, "b c h w"], plain: Shaped[Tensor, "_ _ _ _"], factor: Float[Tensor, "b"]
+) -> UInt8[Tensor, "b c h w"]:
     """`plain + factor * (x - plain)`, cut to whole levels, as `Image.blend`: factor 0 gives `plain`, 1 gives `x`."""
     plain, factor = plain.to(torch.float32), upload(factor.to(torch.float32), x.device).view(-1, 1, 1, 1)
     return (x - plain).mul_(factor).add_(plain).clamp_(0, 255).to(torch.uint8)
