@@ -129,7 +129,7 @@ class SquarePool(nn.Module):
         return self.in_order(x)
 
     def in_order(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c s s"]:
-        """The same from means over rows, then columns, whose gradients are copies and no sums."""
+        """Means over rows, then columns: their gradients are copies and no sums."""
         for axis in (2, 3):
             size = x.shape[axis]
             edges = [(i * size // self.side, -(-(i + 1) * size // self.side)) for i in range(self.side)]

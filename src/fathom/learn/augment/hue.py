@@ -36,7 +36,7 @@ def shift_hue(x: UInt8[Tensor, "b 3 h w"], shift: Int[Tensor, "b"]) -> UInt8[Ten
 
 @dataclass(frozen=True, eq=False)
 class HueTables:
-    """What `shift_hue` looks up, computed as Pillow's C code does it.
+    """Tables of `shift_hue`, computed as Pillow's C code computes hues.
 
     Args:
         hue: Hue, 0 to 255, by order of the channels (6), difference of the largest and smallest level, and of the
