@@ -165,7 +165,8 @@ def table(results: Results, *, rehearsed: bool) -> str:
         found = {k: v for k, v in results.get(name, {}).items() if k not in ("rows", "wall_seconds")}
         if name == "plan" and "images_per_s" in found:
             found["planned / measured"] = compared(found["images_per_s"], results)
-        said = "; ".join(f"{key}: {shown(value)}" for key, value in found.items()) or "not run"
+        rows = [f"{len(found_rows)} rows above"] if (found_rows := results.get(name, {}).get("rows")) else []
+        said = "; ".join([*rows, *(f"{key}: {shown(value)}" for key, value in found.items())]) or "not run"
         lines.append(f"| {name} ({results.get(name, {}).get('wall_seconds', 0):.0f} s) | {said.replace('|', '/')} |")
     return "\n".join(lines)
 

@@ -242,7 +242,7 @@ def bits(section: Section) -> None:
 def tests(section: Section) -> None:
     """The project's tests that need a GPU."""
     files = ["tests/learn/training/test_cuda_graphs.py", "tests/query/test_contract.py"]
-    words = ["-p", "no:cacheprovider", "--tb=line", "-rfE", *files, "-k", "cuda or device"]
+    words = ["-p", "no:cacheprovider", "--tb=line", "-rfE", *files, "-k", "on_cuda or on_a_device or a_device_picks"]
     try:
         section.tell(summary=section.run("pytest", *words, folder=REPO).strip().splitlines()[-1])
     except RuntimeError:
@@ -293,7 +293,7 @@ def run(section: Section) -> None:
     train = [value for record in records if (value := first_number(record, "train")) is not None]
     section.tell(rounds=len(records), accuracies=accuracy, train_seconds=train)
     section.run("fathom.cli", "report", str(folder / "store"))
-    section.tell(report=(folder / "store" / "report" / "index.html").is_file())
+    section.tell(report=(folder / "store" / "report" / "report.html").is_file())
 
 
 def plan(section: Section) -> None:
