@@ -94,3 +94,22 @@ def test_memory_that_runs_out_is_survived_with_a_thread_too():
 
     source = images(23)
     assert torch.equal(torch.cat(list(in_chunks(threaded(source), 23, 16, work))), source.x)
+
+
+def test_images_are_copied_to_a_gpu_in_pieces(monkeypatch: pytest.MonkeyPatch):
+    """The device's name is all that makes a reader do so; here the copy stays on the CPU."""
+    source, sizes = images(10, side=8), []
+
+    class Elsewhere(Pixels):
+        @property
+        def device(self) -> torch.device:
+            return torch.device("meta")
+
+        def take(self, ids: torch.Tensor) -> torch.Tensor:
+            sizes.append(len(ids))
+            return self.x[ids]
+
+    monkeypatch.setattr(reader, "PIECE_BYTES", 4 * 3 * 64)
+    kept = make_reader(Elsewhere(source.x)).kept
+    assert sizes == [4, 4, 2]
+    assert torch.equal(kept, source.x)

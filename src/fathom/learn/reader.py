@@ -14,6 +14,7 @@ from fathom.learn.task import ImageSource
 
 KEEP_BYTES = 2**30  # bytes of images up to which a training on a CPU keeps a copy of them
 DEVICE_SHARE = 0.25  # of a GPU's free memory that one set of images may take; a training has up to three sets
+PIECE_BYTES = 2**26  # that are copied to a GPU at once
 AHEAD = 2  # pieces that are read ahead: one while the next is waiting to be used
 
 _one_reader = threading.Lock()  # two sets may share a file, and a plug-in's may not be made for threads
@@ -67,7 +68,16 @@ def make_reader(images: ImageSource) -> Reader:
     nbytes = len(images) * (4 * w if h == 1 else 3 * h * w)  # of height 1: features in float32
     if nbytes > keep_bytes(images.device):
         return Reader(images)
-    return Reader(images, images.take(torch.arange(len(images), device=images.device)))
+    ids = torch.arange(len(images))
+    if images.device.type == "cpu" or not len(images):
+        return Reader(images, images.take(ids.to(images.device)))
+    # In pieces: a copy goes through pinned memory, which is as large as the largest piece and never given back.
+    step = max(1, PIECE_BYTES * len(images) // nbytes)
+    kept: Tensor | None = None
+    for some, piece in zip(torch.split(ids, step), Reader(images).pieces(torch.split(ids, step)), strict=True):
+        kept = piece.new_empty((len(images), *piece.shape[1:])) if kept is None else kept
+        kept[int(some[0]) : int(some[-1]) + 1] = piece
+    return Reader(images, kept)
 
 
 def keep_bytes(device: torch.device) -> int:

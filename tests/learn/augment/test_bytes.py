@@ -145,3 +145,19 @@ def test_large_images_are_not_augmented_in_larger_mini_batches():
     assert [sum(block) for block in _blocks([64] * 86, BLOCK_PIXELS // 32**2)] == [4096, 1408]
     assert _blocks([512] * 3, BLOCK_PIXELS // 300**2) == [[512]] * 3
     assert _blocks([64, 64, 8], 1) == [[64], [64], [8]]
+
+
+@pytest.mark.parametrize("family", ["cifar", "digits", "isic", "imagenet"])
+def test_images_may_lie_in_memory_as_they_like(family: str):
+    """A source may give images whose channels come last in memory."""
+    x, augment = pictures(12, 32), Augmentation(family, "randaugment-mc", (0.5,) * 3, (0.2,) * 3, CPU)
+    made = [
+        augment.train(layout, torch.Generator().manual_seed(5))
+        for layout in (
+            x,
+            x.contiguous(memory_format=torch.channels_last),
+            x.transpose(2, 3).contiguous().transpose(2, 3),
+        )
+    ]
+    assert torch.equal(made[0], made[1])
+    assert torch.equal(made[0], made[2])

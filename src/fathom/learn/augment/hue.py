@@ -20,13 +20,15 @@ def shift_hue(x: UInt8[Tensor, "b 3 h w"], shift: Int[Tensor, "b"]) -> UInt8[Ten
     order = torch.where(red, _byte(0, x.device), torch.where(green, _byte(2, x.device), _byte(4, x.device)))
     tables = _hue_tables(x.device)
     index = torch.add(pixels.int32(0, x.device), order + rising, alpha=65536).add_(spread, alpha=256).add_(middle - low)
-    hue = tables.hue.index_select(0, index.view(-1)).view_as(value)
-    hue = (hue + pixels.upload(shift.to(torch.uint8), x.device).view(-1, 1, 1)).to(torch.int32).view(-1)  # modulo 256
-    index = torch.add(pixels.int32(0, x.device), value, alpha=256).add_(spread).view(-1)
-    fade, least = tables.fade.index_select(0, index), tables.least.index_select(0, index).view_as(value)
-    fade = fade.mul_(tables.part.index_select(0, hue)).neg_().add_(1).view_as(value)
+    hue = tables.hue.index_select(0, index.reshape(-1)).view(value.shape)
+    hue = (
+        (hue + pixels.upload(shift.to(torch.uint8), x.device).view(-1, 1, 1)).to(torch.int32).reshape(-1)
+    )  # modulo 256
+    index = torch.add(pixels.int32(0, x.device), value, alpha=256).add_(spread).reshape(-1)
+    fade, least = tables.fade.index_select(0, index), tables.least.index_select(0, index).view(value.shape)
+    fade = fade.mul_(tables.part.index_select(0, hue)).neg_().add_(1).view(value.shape)
     other = fade.mul_(value).add_(0.5).to(torch.uint8)
-    roles = tables.roles.index_select(0, hue).view_as(value)
+    roles = tables.roles.index_select(0, hue).view(value.shape)
     channels = []
     for bit in (1, 4, 16):
         rest = torch.where((roles & (2 * bit)).to(torch.bool), other, least)

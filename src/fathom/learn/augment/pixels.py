@@ -39,7 +39,7 @@ def gather_pixels(
     rows = rows.clamp_(-1, h).add_(1).mul_(w + 2)
     index = (rows + columns.clamp_(-1, w).add_(1)).to(torch.int64)
     y, z = index.shape[1:]
-    return x.view(b, 3, -1).gather(2, index.view(b, 1, y * z).expand(b, 3, y * z)).view(b, 3, y, z)
+    return x.reshape(b, 3, -1).gather(2, index.view(b, 1, y * z).expand(b, 3, y * z)).view(b, 3, y, z)
 
 
 def affine(
@@ -169,7 +169,7 @@ def posterize_solarize(
 def look_up(x: UInt8[Tensor, "b 3 h w"], table: UInt8[Tensor, "b 3 256"]) -> UInt8[Tensor, "b 3 h w"]:
     """Replace each level by its entry in the table of its image and channel."""
     first = torch.arange(0, 256 * 3 * len(x), 256, dtype=torch.int32, device=x.device).view(-1, 3, 1, 1)
-    return table.reshape(-1).index_select(0, (x + first).view(-1)).view_as(x)
+    return table.reshape(-1).index_select(0, (x + first).reshape(-1)).view(x.shape)
 
 
 def histogram(x: UInt8[Tensor, "b 3 h w"]) -> Int[Tensor, "b 3 256"]:
@@ -186,15 +186,15 @@ def _any_order() -> Iterator[None]:
 
     In deterministic mode torch would sort all pixels by their place in the sum.
     """
-    deterministic, warn_only = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-    )
+    if not torch.are_deterministic_algorithms_enabled():
+        yield
+        return
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(False)
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        torch.use_deterministic_algorithms(True, warn_only=warn_only)
 
 
 def autocontrast(x: UInt8[Tensor, "b 3 h w"]) -> UInt8[Tensor, "b 3 h w"]:
