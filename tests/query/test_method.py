@@ -272,6 +272,32 @@ def test_the_precision_is_that_of_training_again_even_after_an_error() -> None:
         torch.backends.cuda.matmul.fp32_precision = "ieee"
 
 
+@fault("gpu", "a notebook sets float32 products to `high`", "query products are IEEE and raise nothing", cases=6)
+@pytest.mark.parametrize("common", ["highest", "high", "medium"])
+@pytest.mark.parametrize("own", ["", "tf32"])
+def test_both_switches_of_torch_agree_during_a_query(common: str, own: str) -> None:
+    """A product on CUDA asks both, as `get_float32_matmul_precision` does, and raises where they disagree."""
+
+    def careful(view: PoolView) -> torch.Tensor:
+        assert torch.get_float32_matmul_precision() == "highest"
+        assert torch.backends.cuda.matmul.allow_tf32 is False
+        return view.features[:, 0]
+
+    cuda, cpu = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
+    torch.set_float32_matmul_precision(common)
+    if own:
+        cuda.fp32_precision = own
+    before = (cuda.fp32_precision, cpu.fp32_precision)
+    try:
+        method(careful, "score").select([pool()], 3, Stream(0))
+        assert (cuda.fp32_precision, cpu.fp32_precision) == before
+        if own != "tf32" or common != "highest":  # else they disagreed before, and do again
+            assert torch.get_float32_matmul_precision() == common
+    finally:
+        cuda.fp32_precision = "ieee"
+        torch.set_float32_matmul_precision("highest")
+
+
 @pytest.mark.parametrize("text", ["core-set", "badge", "batch-bald(draws=5)", "bald(draws=5)", "margin"])
 def test_tensors_of_inference_mode_are_welcome(text) -> None:
     k = 5 if "draws" in text else 1

@@ -94,7 +94,7 @@ class ActiveLearningRun:
         split, labeled = self.split, self.labeled
         method = build_query(self.spec.query)
         dropout = dropout_of(self.trainer.paradigm, method)
-        clock, streams = Clock(), Streams(self.spec.seed, self.number)
+        clock, streams = Clock(self.context.device), Streams(self.spec.seed, self.number)
         with clock("train"):
             self.hparams = retune(self.trainer, self.spec, labeled, self.number) or self.hparams
             classifier, checkpointer = self.train(dropout)

@@ -266,13 +266,19 @@ def _exact_arithmetic() -> Iterator[None]:
     """Work without gradients, autocast and TF32, whatever training has set.
 
     Squared distances are differences of large sums: with the 10 bits of TF32 near points become equal.
+
+    torch has two switches, `set_float32_matmul_precision` for all backends and `fp32_precision` of each. A product on
+    CUDA raises where they disagree, so both are set here, and afterwards both are as they were.
     """
     backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]  # not in stubs
     precisions = [backend.fp32_precision for backend in backends]
+    try:
+        common = torch.get_float32_matmul_precision()
+    except RuntimeError:  # they disagree already: the first is then the other of what the second says
+        common = "highest" if "tf32" in precisions or "bf16" in precisions else "high"
     autocast = [kind for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)]
     try:
-        for backend in backends:
-            backend.fp32_precision = "ieee"
+        torch.set_float32_matmul_precision("highest")
         for kind in autocast:
             torch.set_autocast_enabled(kind, False)
         with torch.no_grad():
@@ -280,6 +286,7 @@ def _exact_arithmetic() -> Iterator[None]:
     finally:
         for kind in autocast:
             torch.set_autocast_enabled(kind, True)
+        torch.set_float32_matmul_precision(common)
         for backend, precision in zip(backends, precisions, strict=True):
             backend.fp32_precision = precision
 

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
 from fathom.core.member_call import member_call
 from fathom.core.records import FathomError
 from fathom.learn.predict import autocast, in_chunks, is_out_of_memory
+from fathom.learn.reader import Reader
 from fathom.learn.task import ImageSource, Library
 from fathom.registry.code import identify_code
 from fathom.registry.registry import backbone_entry
@@ -115,8 +116,7 @@ class Backbone:
         pixels = self.size[0] * self.size[1]
         chunk = max(1, min(1024, 2**25 // pixels)) if images.device.type == "cuda" else max(4, 2**17 // pixels)
 
-        def work(ids: Int[Tensor, "b"]) -> Float[Tensor, "b d"]:
-            x = images.take(ids)
+        def work(x: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
             try:
                 return self._features(network, x)
             except (RuntimeError, AssertionError) as error:
@@ -127,7 +127,7 @@ class Backbone:
                     "another size; 0 is its own"
                 ) from error
 
-        return in_chunks(len(images), chunk, images.device, work)
+        return in_chunks(Reader(images), len(images), chunk, work)
 
     @torch.no_grad()
     def _features(self, network: nn.Module, x: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:

@@ -174,7 +174,8 @@ class TrainingRun:
         self.step: TrainingStep | GraphedStep = self.plain
         if device.type == "cuda" and how.capture:
             extra, exact = list(self.objective.buffers().values()), torch.are_deterministic_algorithms_enabled()
-            self.step = GraphedStep(self.plain, extra, CudaRecorder(device), exact=exact)
+            total = self.objective.steps * how.epochs
+            self.step = GraphedStep(self.plain, extra, CudaRecorder(device), exact=exact, left=total)
 
     @property
     def evaluated(self) -> nn.Module:
@@ -185,6 +186,8 @@ class TrainingRun:
         """Do one epoch: train, check, validate."""
         self.network.train()
         steps, seen = self.objective.steps, []
+        if isinstance(self.step, GraphedStep):
+            self.step.left = steps * (self.how.epochs - epoch)
         with _advice():
             for step, batch in enumerate(self.objective.batches(epoch), epoch * steps):
                 lr = self.how.lr * self.factor(step)
