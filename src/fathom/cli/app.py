@@ -15,7 +15,7 @@ from typing import Annotated
 from cyclopts import App, Parameter, validators
 from rich.markup import escape
 
-from fathom.cli.console import err, show_warning
+from fathom.cli.console import err, out, output_streams, show_warning
 from fathom.core.machine import Machine
 from fathom.core.records import FathomError
 from fathom.core.version import __version__
@@ -26,6 +26,8 @@ app = App(
     help="How much active learning is worth, measured by the protocol of Lüth et al. (NeurIPS 2023).",
     help_epilogue="Begin with: fathom run quickstart",
     suppress_keyboard_interrupt=False,  # `main` prints what is committed
+    console=out,
+    error_console=err,
 )
 
 Flag = Annotated[bool, Parameter(negative="")]
@@ -101,13 +103,18 @@ def again() -> str:
 
 def main() -> None:
     """Entry point: a user's mistake is one message on standard error and a non-zero exit status."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), output_streams("--json" in sys.argv):
         warnings.showwarning = show_warning
         try:
             code = app(sys.argv[1:])
         except FathomError as error:
             err.print("[bold red]error:[/] " + escape(str(error)), soft_wrap=True)
             sys.exit(error.exit_code)
+        except OSError as error:  # a file or folder that is none, or may not be used
+            place = f"{error.filename}: " if error.filename else ""
+            text = f"error: {place}{error.strerror or error}. Check the path, its permissions and the disk"
+            err.print(text, markup=False, soft_wrap=True)
+            sys.exit(FathomError.exit_code)
         except KeyboardInterrupt as stop:
             err.print(f"Stopped. {stop}".rstrip(), markup=False, soft_wrap=True)
             sys.exit(130)

@@ -1,21 +1,22 @@
 """Output of the command line: results on standard output, everything else on standard error."""
 
 import dataclasses
+import io
 import json
 import shlex
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from fathom.core.durations import duration
-from fathom.core.progress import STDERR, describe_job
+from fathom.core.progress import STDERR, SafeConsole, describe_job
 from fathom.core.records import Study
-from fathom.core.text import plural
+from fathom.core.text import plural, printable_json
 from fathom.registry import registry
 from fathom.registry.spec_string import spell
 from fathom.store.atomic_files import DamageWarning
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
     from fathom.engine.watch import StudyOutcome
     from fathom.recheck.recheck import Rechecked
 
-out = Console(soft_wrap=True, highlight=False)
+out = SafeConsole(soft_wrap=True, highlight=False)
 err = STDERR
+_json_stream: list[TextIO] = []  # standard output of a call with --json
 
 
 def member_row(entry: registry.Entry) -> dict[str, Any]:
@@ -76,8 +78,31 @@ def print_data_report(found: "DataReport") -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON value on standard output, for scripts."""
-    print(json.dumps(value, indent=1, ensure_ascii=False, default=str))
+    """Print one JSON value on standard output, for scripts; only this is printed there with --json."""
+    stream = _json_stream[-1] if _json_stream else sys.stdout
+    ascii_only = not (stream.encoding or "utf-8").lower().startswith("utf")
+    print(printable_json(json.dumps(value, indent=1, ensure_ascii=ascii_only, default=str)), file=stream)
+
+
+@contextmanager
+def output_streams(as_json: bool) -> Iterator[None]:
+    """Prepare the output of one call of the command.
+
+    Letters that the terminal's encoding lacks are printed as escapes. With `as_json`, everything but JSON goes to
+    standard error: a plug-in may print, and a script must be able to read the rest.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    if not as_json:
+        yield
+        return
+    _json_stream.append(sys.stdout)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _json_stream.pop()
 
 
 @contextmanager
