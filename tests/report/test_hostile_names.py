@@ -53,7 +53,7 @@ def hostile_store(root: Path, name: str) -> Store:
     spec = store.study.runs[1]
     content = {"what": name, "message": name, "error": name, "traceback": name, "job": f"runs/{spec.key}"}
     store.fail("x", {**content, "setting": list(spec.setting), "query": spec.query, "seed": 0, "retries": 0}, {})
-    store.put("environments/abd", {"torch": name, "device": "cpu", "threads": 1}, {"commit": name, "since": name})
+    store.put("environments/abe", {"torch": name, "device": "cpu", "threads": 1}, {"commit": name, "since": name})
     return store
 
 
