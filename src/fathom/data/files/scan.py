@@ -79,6 +79,7 @@ def list_table(table: Path, *, outside: bool = False) -> Listing:
         "empty-path": "rows without a path",
         "empty-label": "rows without a label",
         "bad-split": "rows whose split is neither train nor test (the validation set is drawn from train)",
+        "control-character": "rows with a control character, such as NUL",
         "outside": f"paths that lead out of {table.parent}; allow them with outside=true, or move the files",
         "missing-file": "files that do not exist",
     }
@@ -145,16 +146,18 @@ def _resolve(folder: Path, text: str) -> tuple[str, Path]:
     """The name and the file of a path in a table; file systems encode accented letters as NFC or NFD."""
     name = nfc(os.path.normpath(text).replace(os.sep, "/")) if text else ""
     candidates = [folder / text, folder / nfc(text), folder / unicodedata.normalize("NFD", text)]
-    return name, next((path for path in candidates if path.is_file()), candidates[0])
+    return name, next((path for path in candidates if os.path.isfile(path)), candidates[0])  # noqa: PTH113
 
 
 def _row_trouble(item: ListedImage, row: dict[str, str], folder: Path, columns: set[str], outside: bool) -> list[str]:
+    if any(ord(c) < 32 or ord(c) == 127 for cell in row.values() for c in cell):
+        return ["control-character"]  # no system call takes a NUL
     kinds = []
     if not row["path"]:
         kinds.append("empty-path")
-    elif not outside and not item.path.resolve().is_relative_to(folder.resolve()):
+    elif not outside and not Path(os.path.realpath(item.path)).is_relative_to(os.path.realpath(folder)):
         kinds.append("outside")
-    elif not item.path.is_file():
+    elif not os.path.isfile(item.path):  # noqa: PTH113 - unlike pathlib's it takes a name that is too long
         kinds.append("missing-file")
     if not item.label:
         kinds.append("empty-label")

@@ -18,6 +18,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fathom.core.inputs import user_path
 from fathom.core.member_call import member_call
 from fathom.core.records import FathomError
 from fathom.learn.predict import autocast, in_chunks, is_out_of_memory
@@ -63,7 +64,7 @@ class BackboneRequest:
         """
         if self.weights in ("", RANDOM):
             raise FathomError(f"backbone {self.name} needs a file: frozen(backbone={self.name}, weights=FILE)")
-        path = Path(self.library.path, Path(self.weights).expanduser())
+        path = Path(self.library.path, user_path(self.weights))
         if not path.is_file():
             raise FathomError(
                 f"weights {self.weights} of backbone {self.name} not found: expected the file {path}. A relative path "

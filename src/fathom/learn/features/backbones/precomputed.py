@@ -102,10 +102,10 @@ class Precomputed:
         try:
             if self.path.suffix == ".npy":
                 return dict(zip(PARTS, (np.load(p, "r", allow_pickle=False) for p in self._files()), strict=True))
-            with np.load(self.path, allow_pickle=False) as file:
+            with self.path.open("rb") as data, np.load(data, allow_pickle=False) as file:
                 digests = [f"{part}_sha256" for part in PARTS]
                 return {name: file[name] for name in (*PARTS, *(d for d in digests if d in file.files))}
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except Exception as error:  # a damaged archive raises the errors of several packages
             raise FathomError(
                 f"{self.path} cannot be read as features ({error}). Expected an .npz with the arrays train [n, d] and "
                 "test [t, d], or two .npy files"
