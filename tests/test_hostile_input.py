@@ -376,7 +376,7 @@ def test_freeze_files(data: st.DataObject, tmp_path: Path) -> None:
     other.write_bytes(atomic_files.pack_record(data.draw(altered(content)), clock))
     kept = outcome(lambda: load_freeze(other))
     if not isinstance(kept, FathomError):
-        outcome(lambda: departures(study, kept, ["digits"]))
+        outcome(lambda: departures(study, kept, ["digits"], {"query random": ["0123456789ab"]}))
 
 
 # --------------------------------------------------------------------------------------- features, caches, backbones

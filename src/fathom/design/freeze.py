@@ -147,6 +147,8 @@ def _is_freeze(content: Mapping[str, Any]) -> bool:
         all(isinstance(own, list) and all(isinstance(text, str) for text in own) for own in lists)
         and isinstance(content.get("name"), str)
         and isinstance(content.get("protocol"), int)
+        and isinstance(code := content.get("code", {}), dict)
+        and all(isinstance(text, str) for text in code.values())
         and isinstance(paradigms, list)
         and all(isinstance(own, dict) and set(own) == {"call", "parameters"} for own in paradigms)
         and all(isinstance(own["call"], str) and isinstance(own["parameters"], dict) for own in paradigms)
