@@ -104,7 +104,8 @@ def results_alone() -> Iterator[None]:
     alone = before is sys.__stdout__ and before is not None  # not where a caller collects the output
     if alone:
         before.flush()
-        results = os.fdopen(os.dup(1), "w", encoding=before.encoding, errors=before.errors)  # for good
+        copy = io.BufferedWriter(io.FileIO(os.dup(1), "w"))
+        results = io.TextIOWrapper(copy, before.encoding, before.errors, line_buffering=before.isatty())
         os.dup2(2, 1)
     sys.stdout = sys.stderr
     for console in (out, HELP):
