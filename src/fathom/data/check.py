@@ -15,13 +15,15 @@ from fathom.data.dataset import DataRoot, Dataset
 from fathom.data.datasets.folder import FolderOptions, assign, outline, read_listing
 from fathom.data.files.decode import ImageFacts, UnreadableError, read_image
 from fathom.data.files.listing import Listing, Problem, nfc, problem
-from fathom.data.files.scan import SUFFIXES, walk
+from fathom.data.files.scan import SUFFIXES
+from fathom.data.files.tree import walk
 from fathom.data.images import fingerprints
 from fathom.data.regimes import build_regime, check_regime
 from fathom.data.splits import largest_start, train_val_split
 from fathom.registry import registry
 
-RAW = {"folder": ("path",), "table": ("path", "outside", "leaks")}  # checked file by file -> parameters of the listing
+_LISTED = ("path", "val", "groups", "leaks")
+RAW = {"folder": _LISTED, "table": (*_LISTED, "outside")}  # checked file by file -> parameters of the listing
 
 
 @dataclass
@@ -154,7 +156,7 @@ def _look(path: Any) -> tuple[str, ImageFacts]:
 
 
 def _images_below(listing: Listing) -> list[str]:
-    found = [path for path in walk(listing.root) if path.suffix.lower() in SUFFIXES]
+    found = [path for path in walk(listing.root).files if path.suffix.lower() in SUFFIXES]
     return [nfc(path.relative_to(listing.root).as_posix()) for path in found]
 
 

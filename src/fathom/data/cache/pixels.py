@@ -21,6 +21,7 @@ from fathom.core.records import FathomError, canonical, digest
 from fathom.data.cache import cache_file
 from fathom.data.cache.cache_file import HEADER, MEMORY_LIMIT, read_index
 from fathom.data.files.decode import FITS, RULE, Source, UnreadableError, decode, pillow_quiet
+from fathom.data.files.listing import text_of
 from fathom.data.images import MappedImages, TensorImages
 
 # Seconds. A file that changed so shortly before it was hashed may change again without a new modification time, as the
@@ -88,12 +89,13 @@ def content_hashes(paths: Sequence[Path], cache_dir: Path, *, quiet: bool = Fals
     def one(path: Path) -> str:
         state = path.stat()
         mark = [state.st_size, state.st_mtime_ns, state.st_ctime_ns]
-        entry = known.get(os.fspath(path))
+        name = text_of(path)
+        entry = known.get(name)
         if entry and entry[:3] == mark:
             return str(entry[3])
         sha256 = _sha256_file(path)
         if time.time() - max(state.st_mtime, state.st_ctime) > RACY:
-            new[os.fspath(path)] = [*mark, sha256]
+            new[name] = [*mark, sha256]
         return sha256
 
     hashes = each(one, [p.absolute() for p in paths], "reading files", quiet)
@@ -142,7 +144,7 @@ def readable(results: Iterable[T | UnreadableError], paths: Sequence[object]) ->
     failed: list[str] = []
     for path, result in zip(paths, results, strict=True):
         if isinstance(result, UnreadableError):
-            failed.append(f"{path}: {result}")
+            failed.append(f"{text_of(path)}: {result}")
         else:
             yield result
     if failed:
