@@ -65,6 +65,7 @@ class Dataset:
         regimes: Changes of named regimes for this dataset, for example `{"high": {"rounds": 5}}`; for one
             paradigm alone `{"semi-sl/low": {"query_size": 1500, "rounds": 4}}`.
         ids: Name of each train image that does not depend on the order (file name, official index); None for the index.
+        test_ids: Name of each test image, likewise.
         source: Where the data is from: citation, address, license.
         revision: Short hash of labels, test labels, groups and pixels, which identifies the data.
         notes: Notes for the reader of the report.
@@ -88,6 +89,7 @@ class Dataset:
     long_tail: float | None = None
     regimes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     ids: tuple[str, ...] | None = None
+    test_ids: tuple[str, ...] | None = None
     source: str = ""
     revision: str = ""
     notes: tuple[str, ...] = ()

@@ -244,6 +244,7 @@ def outline(kind: str, listing: Listing, options: FolderOptions) -> tuple[Datase
         groups=groups,
         test_groups=test_groups,
         ids=tuple(listing.names[i] for i in train),
+        test_ids=tuple(listing.names[i] for i in test),
         source=f"own images: {nfc(listing.root.name)}",
         notes=tuple(str(p) for p in listing.problems),
     )

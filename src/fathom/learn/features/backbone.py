@@ -40,6 +40,7 @@ class BackboneRequest:
         weights: File of weights or features; empty for those of the name; `random` for an untrained network.
         size: Side of the input in pixels; 0 for the network's own.
         library: Where files are found, and whether weights may be fetched.
+        order: `dataset` if rows of a file of features are declared to be in the dataset's order; else empty.
     """
 
     name: str
@@ -47,6 +48,7 @@ class BackboneRequest:
     weights: str
     size: int
     library: Library
+    order: str = ""
 
     @property
     def untrained(self) -> bool:
@@ -167,14 +169,14 @@ def backbone_entry(name: str) -> tuple[Entry, str]:
     return known["timm"], name
 
 
-def find_backbone(name: str, weights: str, size: int, library: Library) -> BackboneInfo:
+def find_backbone(name: str, weights: str, size: int, library: Library, order: str = "") -> BackboneInfo:
     """Look up the backbone of a name. Arguments as for `BackboneRequest`.
 
     Raises:
         FathomError: Unknown name, weights that are absent or do not fit, or a package that is not installed.
     """
     entry, model = backbone_entry(name)
-    found: BackboneInfo = entry.load()(BackboneRequest(name, model, weights, size, library))
+    found: BackboneInfo = entry.load()(BackboneRequest(name, model, weights, size, library, order))
     if "/" not in entry.name:
         return found
     # Features outlive the process, so those of a plug-in are kept under its code too: edited code computes them anew.
