@@ -3,6 +3,7 @@
 import hashlib
 from collections import Counter
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,10 @@ from fathom.core.records import FathomError
 from fathom.core.streams import Streams
 from fathom.data import load
 from fathom.data.cache.pixels import attempt
+from fathom.data.cache.value_range import value_range
 from fathom.data.dataset import DataRoot, Dataset
 from fathom.data.datasets.folder import FolderOptions, assign, outline, read_listing
-from fathom.data.files.decode import ImageFacts, UnreadableError, read_image
+from fathom.data.files.decode import WHITE, ImageFacts, UnreadableError, read_image
 from fathom.data.files.listing import Listing, Problem, nfc, problem
 from fathom.data.files.scan import SUFFIXES
 from fathom.data.files.tree import walk
@@ -124,7 +126,8 @@ def _check_listing(name: str, listing: Listing, options: FolderOptions, kind: st
     modes: Counter[str] = Counter()
     unreadable: list[str] = []
     hashes: list[str | None] = []
-    for file, found in zip(listing.names, attempt(_look, listing.paths, "decoding", root.quiet), strict=True):
+    look = partial(_look, white=_white(report, listing, root))
+    for file, found in zip(listing.names, attempt(look, listing.paths, "decoding", root.quiet), strict=True):
         if isinstance(found, UnreadableError):
             unreadable.append(f"{file}: {found}")
             hashes.append(None)
@@ -149,9 +152,20 @@ def _check_listing(name: str, listing: Listing, options: FolderOptions, kind: st
     return report
 
 
-def _look(path: Any) -> tuple[str, ImageFacts]:
+def _white(report: DataReport, listing: Listing, root: DataRoot) -> int:
+    """White of the 16-bit files; what is said of them goes into the report."""
+    try:
+        values = value_range(listing.paths, quiet=root.quiet)
+    except FathomError as error:
+        report.problems.append(problem("error", "16-bit", str(error), []))
+        return WHITE
+    report.notes += values.notes
+    return values.white
+
+
+def _look(path: Any, white: int) -> tuple[str, ImageFacts]:
     """Digest of the decoded pixels, which is equal for copies in other files or formats; and the facts of the file."""
-    image, facts = read_image(path)
+    image, facts = read_image(path, white)
     return hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest(), facts
 
 

@@ -10,6 +10,7 @@ from fathom.core.metrics import MAIN_METRICS
 from fathom.core.records import ROLES, FathomError
 from fathom.core.streams import Stream
 from fathom.data.cache.pixels import decode_files, each
+from fathom.data.cache.value_range import value_range
 from fathom.data.dataset import DataRoot, Dataset
 from fathom.data.files.decode import FITS, header
 from fathom.data.files.groups import GroupRule
@@ -254,8 +255,16 @@ def outline(kind: str, listing: Listing, options: FolderOptions) -> tuple[Datase
 def _build(kind: str, listing: Listing, root: DataRoot, options: FolderOptions) -> Dataset:
     made, places = outline(kind, listing, options)
     side, size_notes = _side(listing, options, root)
+    values = value_range(listing.paths, root.cache, quiet=root.quiet)
     images, test_images = (
-        decode_files([listing.paths[i] for i in ids], (side, side), root.cache, fit=options.fit, quiet=root.quiet)
+        decode_files(
+            [listing.paths[i] for i in ids],
+            (side, side),
+            root.cache,
+            fit=options.fit,
+            quiet=root.quiet,
+            white=values.white,
+        )
         for ids in np.split(places, [len(made.labels)])
     )
     mean, std = channel_statistics(images)
@@ -269,7 +278,7 @@ def _build(kind: str, listing: Listing, root: DataRoot, options: FolderOptions) 
         role=options.role,
         augment=options.augment if options.augment != "auto" else ("cifar" if side <= AUTO_SIZE else "imagenet"),
         revision=revision(images, test_images, labels, made.test_labels, made.groups, made.test_groups),
-        notes=(*made.notes, *size_notes, *_unseen(made)),
+        notes=(*made.notes, *size_notes, *values.notes, *_unseen(made)),
     )
 
 
