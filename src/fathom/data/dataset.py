@@ -61,6 +61,7 @@ class Dataset:
         groups: Group of each train image (lesion, patient, track), int64 [n]; images of a group stay on one side
             of a split. None where there are none.
         test_groups: Groups of the test split, in the numbering of `groups`.
+        independent: True if the images are declared to be unrelated, so that no groups are missing.
         long_tail: rho: the train part of a split is thinned to an exponential decay from 1 to 1/rho; None to keep all.
         regimes: Changes of named regimes for this dataset, for example `{"high": {"rounds": 5}}`; for one
             paradigm alone `{"semi-sl/low": {"query_size": 1500, "rounds": 4}}`.
@@ -93,6 +94,7 @@ class Dataset:
     source: str = ""
     revision: str = ""
     notes: tuple[str, ...] = ()
+    independent: bool = False
 
     @property
     def num_classes(self) -> int:

@@ -248,6 +248,7 @@ def outline(kind: str, listing: Listing, options: FolderOptions) -> tuple[Datase
         test_ids=tuple(listing.names[i] for i in test),
         source=f"own images: {nfc(listing.root.name)}",
         notes=tuple(str(p) for p in listing.problems),
+        independent=listing.independent,
     )
     return made, np.concatenate([train, test])
 
