@@ -294,11 +294,16 @@ def bad_rows(tmp_path, rows, head="path,label"):
         (("../outside.png", "a"), r"(?s)lead out of.*row 10.*outside"),
         (("7.png", "a", "b"), r"(?s)do not have 2 cells.*row 10: 3 cells"),
         (("sub", "a"), r"(?s)do not exist.*row 10: sub"),
+        (("7\0.png", "a"), r"(?s)control character, such as NUL.*row 10"),
+        (("7.png", "a\0"), r"(?s)control character, such as NUL.*row 10"),
+        (("x" * 300 + ".png", "a"), r"(?s)do not exist.*row 10: xxx"),
+        (("loop/7.png", "a"), r"(?s)(do not exist|lead out).*row 10: loop"),
     ],
 )
 def test_bad_rows_are_refused_with_their_number(tmp_path, row, message):
     save(tmp_path / "outside.png")
     (tmp_path / "in/sub").mkdir(parents=True)
+    (tmp_path / "in/loop").symlink_to(tmp_path / "in/loop")
     with pytest.raises(FathomError, match=message):
         table(bad_rows(tmp_path / "in", [row]))
 
