@@ -210,7 +210,13 @@ class _HeaderReader:
 
 
 def _tar(path: Path) -> Iterator[_Row]:
-    with path.open("rb") as plain, tarfile.open(fileobj=_HeaderReader(plain), mode="r:") as archive:
+    with path.open("rb") as plain:
+        reader: Any = _HeaderReader(plain)
+        yield from _tar_rows(path, reader)
+
+
+def _tar_rows(path: Path, reader: Any) -> Iterator[_Row]:
+    with tarfile.open(fileobj=reader, mode="r:") as archive:
         while (info := archive.next()) is not None:
             archive.members = []  # type: ignore[attr-defined]  # tarfile keeps all members: a gigabyte for half a million
             wrong = ""
