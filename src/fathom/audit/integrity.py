@@ -128,15 +128,15 @@ def check_groups(r: StudyResults) -> Answer:
     names = unique(s.dataset for s in begun(r))
     if not names:
         return NOTHING
-    found, told = [], []
+    found, texts = [], []
     for name in names:
         facts = r.facts.get(name, {})
         count = 0 if facts.get("independent") else facts.get("groups_across") if facts.get("groups") else None
         found.append(count)
         none = "not recorded" if facts.get("groups", True) else facts.get("likely_groups") or "no groups declared"
         said = none if count is None else "declared independent" if facts.get("independent") else str(count)
-        told.append(f"{r.names.dataset[name]}: {said}")
-    evidence = f"groups across train and test: {'; '.join(told)}"
+        texts.append(f"{r.names.dataset[name]}: {said}")
+    evidence = f"groups across train and test: {'; '.join(texts)}"
     return ("fail" if any(found) else "unknown" if None in found else "pass"), evidence
 
 
@@ -153,23 +153,23 @@ def near_duplicates(r: StudyResults) -> Answer:
     names = unique(s.dataset for s in begun(r))
     if not names:
         return NOTHING
-    verdicts, told = [], []
+    verdicts, texts = [], []
     for name in names:
         facts = r.facts.get(name, {})
         across, within = facts.get("near_duplicates_across"), facts.get("near_duplicates_within")
         if across is None or within is None:
             verdicts.append("unknown")
-            told.append(f"{r.names.dataset[name]}: not searched")
+            texts.append(f"{r.names.dataset[name]}: not searched")
             continue
         shares = across / max(1, facts.get("test", 0)), within / max(1, facts.get("train", 0))
         verdicts.append("fail" if shares[0] > NEAR else "partly" if across or shares[1] > NEAR else "pass")
-        told.append(
+        texts.append(
             f"{r.names.dataset[name]}: {plural(across, 'test image')} ({shares[0]:.1%}) with one among the train "
             f"images, {plural(within, 'train image')} ({shares[1]:.1%}) with one among the others"
         )
     worst = next(v for v in ("fail", "unknown", "partly", "pass") if v in verdicts)
     advice = "; declare groups, so that they stay on one side" if worst in ("fail", "partly") else ""
-    return worst, f"near-duplicates: {'; '.join(told)}{advice}"
+    return worst, f"near-duplicates: {'; '.join(texts)}{advice}"
 
 
 @predicate("validation")

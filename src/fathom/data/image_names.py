@@ -64,9 +64,9 @@ class ImageRows:
             (sorted(set(own) - set(rows)), f"of {self.part} images are absent"),
             (sorted(set(rows) - set(own) - set(other)), "are of no image of the dataset"),
         )
-        if told := [f"{_some(names, 'ids')} {what}" for names, what in wrong if names]:
+        if texts := [f"{_some(names, 'ids')} {what}" for names, what in wrong if names]:
             raise FathomError(
-                f"{'; '.join(told)}. Expected each of the dataset's {len(own) + len(other):,} images once, named as "
+                f"{'; '.join(texts)}. Expected each of the dataset's {len(own) + len(other):,} images once, named as "
                 f"{own[0]!r}"
             )
         row = {name: i for i, name in enumerate(rows)}

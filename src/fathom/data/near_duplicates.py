@@ -93,7 +93,7 @@ def _same(images: Thumbnails, low: Any, contrast: Any, i: Any, j: Any) -> Any:
 
 
 def _detail(images: Thumbnails) -> Any:
-    """What 16 x 16 pixels show beyond 8 x 8."""
+    """Grey levels that 16 x 16 pixels show beyond 8 x 8."""
     half = SIDE // 2
     whole = images.astype(np.float32)
     low = whole.reshape(-1, half, 2, half, 2).mean((2, 4))

@@ -124,16 +124,16 @@ def likely_groups(names: Sequence[str], labels: Sequence[object]) -> LikelyGroup
     if words:
         word = Counter(match.group(2).lower() for match in words).most_common(1)[0][0]
         own = Counter(match.group(1) for match in words if match.group(2).lower() == word)
-        if told := _told(own, f"(?i)({word}[_-]?[0-9]+)", len(names), classes):
-            return told
+        if likely := _summary(own, f"(?i)({word}[_-]?[0-9]+)", len(names), classes):
+            return likely
     before = Counter(match.group(1) for name in names if (match := re.search(_BEFORE, name)))
-    if told := _told(before, _BEFORE, len(names), classes):
-        return told
+    if likely := _summary(before, _BEFORE, len(names), classes):
+        return likely
     folders = [str(PurePosixPath(name).parent) for name in names]
-    return _told(Counter(folders), "^(.*)/", len(names), 2 * classes)
+    return _summary(Counter(folders), "^(.*)/", len(names), 2 * classes)
 
 
-def _told(found: Counter[str], pattern: str, images: int, classes: int) -> LikelyGroups | None:
+def _summary(found: Counter[str], pattern: str, images: int, classes: int) -> LikelyGroups | None:
     several = Counter({key: n for key, n in found.items() if n > 1})
     total = sum(several.values())
     if len(several) <= classes or total < _MANY * images:

@@ -148,12 +148,12 @@ def resolve_splits(
         )
         problems.append(Problem("error", "val", message))
     elif "val" in found:
-        told = {
+        words = {
             "train": "join the train images; each seed draws its own validation set from these",
             "test": "are test images (val=test)",
             "": "are left out (val=ignore)",
         }[uses["val"]]
-        problems.append(Problem("warning", "val", f"the images of the validation split {told}"))
+        problems.append(Problem("warning", "val", f"the images of the validation split {words}"))
     if "val" not in found and val != "auto":
         problems.append(Problem("error", "val", f"val={val} is given, but {where} has no validation images"))
     return {kind: uses[kind] for kind in found}, problems
