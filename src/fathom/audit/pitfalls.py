@@ -8,7 +8,7 @@ from fathom.core.text import plural
 from fathom.design.freeze import role_of
 from fathom.results.classifiers import listed
 from fathom.results.results import StudyResults
-from fathom.results.roles import FOLLOWED, roll_out_words
+from fathom.results.roles import FOLLOWED, UNKNOWN_CODE, roll_out_words
 
 Answer = tuple[Verdict, str]
 NOTHING: Answer = ("unknown", "no round is committed yet")
@@ -47,7 +47,8 @@ def distributions(r: StudyResults) -> Answer:
     )
     evidence += f"; naturally imbalanced: {_or_none(short(r, natural))}; roll-out: {_or_none(short(r, held_out))}"
     if held_out and not followed:
-        evidence += " (not a roll-out: no freeze is followed)"
+        unknown = statement is not None and statement[0] == UNKNOWN_CODE
+        evidence += f" (not a roll-out: {'its code is unknown' if unknown else 'no freeze is followed'})"
     if len(names) >= 3 and natural and followed:
         return "pass", evidence
     return ("partly" if len(names) >= 2 or skewed else "fail"), evidence

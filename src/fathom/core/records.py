@@ -8,8 +8,9 @@ import hashlib
 import json
 import math
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, ClassVar, NamedTuple, Self, TypeVar
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from functools import cache
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar, get_type_hints
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -76,7 +77,7 @@ class _Record:
         """The record that `to_json` wrote.
 
         Raises:
-            FathomError: A field is unknown, as in a file of a newer version.
+            FathomError: A field is unknown, as in a file of a newer version, absent, or of another type.
         """
         known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
         if unknown := sorted(set(data) - known):
@@ -84,7 +85,32 @@ class _Record:
                 f"a stored {cls.__name__} has fields this version does not know: {', '.join(unknown)}. "
                 "It was probably written by a newer Fathom: upgrade with pip install -U fathom-al"
             )
+        required = {f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING}  # type: ignore[arg-type]
+        wrong = sorted(required - set(data)) or [name for name in data if not _fits(cls, name, data[name])]
+        if wrong:
+            raise FathomError(
+                f"a stored {cls.__name__} lacks {wrong[0]}, or has another type there: its file was edited. Restore it "
+                "from a copy"
+            )
         return cls(**data)
+
+
+@cache
+def _validators(record: Any) -> dict[str, Any]:
+    """The validator of each field's type."""
+    from pydantic import TypeAdapter  # here, so that a command that reads no record starts without it
+
+    hints = get_type_hints(record)
+    return {f.name: TypeAdapter(hints[f.name]) for f in fields(record)}
+
+
+def _fits(record: Any, name: str, value: Any) -> bool:
+    """True if a value has the type of a record's field."""
+    try:
+        _validators(record)[name].validate_python(value, strict=True)
+    except ValueError:
+        return False
+    return True
 
 
 class Setting(NamedTuple):
@@ -169,11 +195,14 @@ class Round(_Record):
         scores: The query method's score of each queried sample (see the method); None where it gives none.
         labeled_classes: Training labels of each class in this round.
         notes: Remarks for the report, for example a last round with fewer samples than the query size.
-        training: What the classifier shows of its training (its `shown`), with what the harness measured of it.
+        training: What the classifier reports of its training (`diagnostics`), with what the harness measured of it.
         seconds: Wall-clock of `train`, `predict`, `query`, `total`. A clock reading: never part of the digest.
         finished: UTC time of the commit, ISO 8601. A clock reading too.
         environment: Which of the store's environments computed it. Kept with the clock readings.
         engine: How training steps were done on CUDA: `captured`, or `eager: ` and why. Kept with them too.
+        looked_at: Labels that diagnostics have read so far, for the report only: no training and no query saw them.
+            Kept with them too.
+        code: Identity of the code of each member that made it, `query margin` -> hash. Kept with them too.
     """
 
     round: int
@@ -192,8 +221,10 @@ class Round(_Record):
     finished: str = ""
     environment: str = ""
     engine: str = ""
+    looked_at: int = 0
+    code: dict[str, str] = field(default_factory=dict)
 
-    CLOCK: ClassVar = ("seconds", "finished", "environment", "engine")
+    CLOCK: ClassVar = ("seconds", "finished", "environment", "engine", "looked_at", "code")
 
     def content(self) -> dict[str, Any]:
         """Everything except clock readings: equal in two runs of one RunSpec."""
@@ -237,8 +268,9 @@ class Study(_Record):
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         data = dict(data)
-        data["runs"] = tuple(RunSpec.from_json(r) for r in data["runs"])
-        data["retry"] = tuple(data.get("retry", ()))
+        for name, make in (("runs", RunSpec.from_json), ("retry", str)):
+            if isinstance(data.get(name), list | tuple):  # else refused below, with its name
+                data[name] = tuple(map(make, data[name]))
         return super().from_json(data)
 
     @property

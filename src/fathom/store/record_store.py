@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from fathom.core.inputs import user_path
 from fathom.core.records import FathomError, digest
 from fathom.store import atomic_files
 
@@ -26,7 +27,7 @@ class RecordStore:
     """
 
     def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
+        self.root = user_path(root)
 
     def path(self, name: str) -> Path:
         """The file of a record."""
@@ -55,8 +56,12 @@ class RecordStore:
                 )
 
     def get(self, name: str) -> Record | None:
-        """(content, clock) of a record, or None where it is absent or damaged."""
+        """(content, clock) of a record, or None where it is absent, damaged or malformed."""
+        from fathom.store.shapes import malformed  # here, so that a command that reads no record starts faster
+
         found, reason = atomic_files.try_read(self.path(name))
+        if found and (reason := malformed(name, found)):
+            found = None
         if reason:
             self.warn(name, reason)
         return found
@@ -67,29 +72,29 @@ class RecordStore:
         found = {name: self.get(f"{kind}/{name}") for name in names}
         return {name: record for name, record in found.items() if record}
 
-    def put_tensors(self, name: str, tensors: Mapping[str, Any]) -> str:
-        """Write arrays as safetensors next to a record of the same name, before that record is committed.
+    def damaged(self, kind: str) -> list[str]:
+        """Stems of the records of a folder that cannot be read as they were written."""
+        found = sorted((self.root / kind).glob("*.json"))
+        return [path.stem for path in found if atomic_files.try_read(path)[1]]
+
+    def put_arrays(self, name: str, data: bytes) -> str:
+        """Write packed arrays (safetensors) next to a record of the same name, before that record is committed.
 
         Returns:
             The SHA-256 of the file, for the record: a file without a record, or with another hash, does not count.
         """
-        from safetensors.numpy import save
-
-        data = save(dict(tensors))
         atomic_files.write(self.root / f"{name}.safetensors", data, replace=True)
         return hashlib.sha256(data).hexdigest()
 
-    def get_tensors(self, name: str, sha256: str) -> dict[str, Any] | None:
-        """Read the arrays that `put_tensors` wrote; None where the file is absent or damaged.
+    def get_arrays(self, name: str, sha256: str) -> bytes | None:
+        """Read the packed arrays that `put_arrays` wrote; None where the file is absent or damaged.
 
         Only a process that is about to compute reads arrays, so damage is repaired here: arrays and record move to
         quarantine, and their job is open again.
         """
-        from safetensors.numpy import load
-
         path = self.root / f"{name}.safetensors"
         if data := _checked(path, sha256):
-            return dict(load(data))
+            return data
 
         def damage() -> str:
             # No damage any more if another process has meanwhile removed the record, or done the job again.

@@ -2,6 +2,7 @@
 
     OUT/study.json                      the study: all its runs
     OUT/environments/<digest>.json      versions, device and threads that results were computed with; normally one
+    OUT/code/<digest>.json              what identifies the code of a member: hashes of what it uses, by module
     OUT/datasets/<digest>.json          facts on each dataset: counts, metric, source, revision
     OUT/runs/<key>/spec.json            the RunSpec and its label regime
     OUT/runs/<key>/round-00.json        one committed round
@@ -28,7 +29,7 @@ import warnings
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fathom.core.records import (
     FathomError,
@@ -45,6 +46,7 @@ from fathom.core.work import WorkKind
 from fathom.store import atomic_files
 from fathom.store.record_store import LOCKS, Record, RecordStore
 
+R = TypeVar("R", Study, Round, LabelRegime)
 WORK = ".work"  # folder of the checkpoints of long jobs (see `protocol.checkpoint`)
 RECENT_SECONDS = 60.0  # without news from a job, after which it does not count as in progress
 
@@ -98,7 +100,7 @@ class Store(RecordStore):
                 self.put("study", study.to_json())
                 return
             added, removed = run_difference(self.study.runs, study.runs)
-            if (removed or (added and not extend)) and self._holds_results():
+            if (removed or (added and not extend)) and self.holds_results():
                 raise FathomError(refusal(self.root, self.study.runs, study.runs))
             for spec in removed:  # of a study that was refused (by a later check) before anything was computed
                 self.path(f"runs/{spec.key}/spec").unlink(missing_ok=True)
@@ -106,7 +108,7 @@ class Store(RecordStore):
                 atomic_files.write(self.path("study"), atomic_files.pack_record(study.to_json(), {}), replace=True)
                 self.__dict__.pop("study", None)
 
-    def _holds_results(self) -> bool:
+    def holds_results(self) -> bool:
         """Tell whether anything was computed here."""
         kinds = ("runs/*/round-*.json", "shared/*/*.json", "failures/*.json")
         return any(True for kind in kinds for _ in self.root.glob(kind))
@@ -120,7 +122,7 @@ class Store(RecordStore):
         """
         found, reason = atomic_files.try_read(self.path("study"))
         if found:
-            return Study.from_json(found[0])
+            return self._made(Study, "study", found[0])
         raise FathomError(
             f"{self.path('study')}, which lists the study's runs, {reason or 'is gone'}. Its rounds are unchanged: "
             f"run the same study again (fathom run STUDY --out {self.root}), which writes that file again"
@@ -196,7 +198,18 @@ class Store(RecordStore):
     def regime(self, spec: RunSpec) -> LabelRegime | None:
         """The label regime of a run; None before the study's first start."""
         found = self.get(f"{self.run_name(spec)}/spec")
-        return LabelRegime.from_json(found[0]["regime"]) if found else None
+        return self._made(LabelRegime, f"{self.run_name(spec)}/spec", found[0]["regime"]) if found else None
+
+    def _made(self, record: type[R], name: str, content: Mapping[str, Any]) -> R:
+        """The record of a stored content.
+
+        Raises:
+            FathomError: It has unknown, absent or wrong fields; with the name of its file.
+        """
+        try:
+            return record.from_json(content)
+        except FathomError as error:
+            raise FathomError(f"{self.path(name)}: {error}") from None
 
     # --------------------------------------------------------------------------------------------------- rounds
 
@@ -235,7 +248,7 @@ class Store(RecordStore):
                 return rounds, damage
             content, clock = found
             del content["previous"]
-            rounds.append(Round.from_json({**content, **clock}))
+            rounds.append(self._made(Round, f"{name}/round-{len(rounds):02d}", {**content, **clock}))
 
     # ------------------------------------------------------------------------------------------------- failures
 
@@ -249,7 +262,10 @@ class Store(RecordStore):
 
     def failures(self) -> list[dict[str, Any]]:
         """The failed attempts, in order of task and attempt."""
-        return [{"file": name, **content, **clock} for name, (content, clock) in self.records("failures").items()]
+        empty = dict.fromkeys(("job", "what", "error", "message", "traceback", "session"), "")
+        return [
+            {"file": name, **empty, **content, **clock} for name, (content, clock) in self.records("failures").items()
+        ]
 
     def in_progress(self) -> list[dict[str, Any]]:
         """Progress of the long jobs that run now: job, epochs done, of how many, measurements."""
@@ -289,7 +305,7 @@ def _check_chain(path: Path, previous: str) -> str:
 
 def _breaks_chain(found: Record | None, previous: str) -> str:
     """Damage of a round that should follow the one of digest `previous`; empty where it does."""
-    return "does not follow the round before it" if found and found[0]["previous"] != previous else ""
+    return "does not follow the round before it" if found and found[0].get("previous") != previous else ""
 
 
 def _link(before: list[Round]) -> str:

@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.progress import track
 
+from fathom.core.progress import SafeConsole
 from fathom.core.records import FathomError, digest
 from fathom.data.cache import cache_file
 from fathom.data.cache.cache_file import HEADER, MEMORY_LIMIT, read_index
@@ -133,7 +133,7 @@ def attempt(work: Callable[[S], T], paths: Sequence[S], what: str, quiet: bool) 
     threads = min(16, cores)
     waiting: deque[Future[T | UnreadableError]] = deque()
     with pillow_quiet(), ThreadPoolExecutor(threads) as pool:
-        for path in track(paths, what, transient=True, disable=quiet, console=Console(stderr=True)):
+        for path in track(paths, what, transient=True, disable=quiet, console=SafeConsole(stderr=True)):
             waiting.append(pool.submit(guarded, path))
             if len(waiting) >= 4 * threads:  # one slow file must not let all the others pile up in memory
                 yield waiting.popleft().result()

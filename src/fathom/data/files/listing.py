@@ -8,6 +8,7 @@ import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fathom.core.inputs import user_path
 from fathom.core.records import FathomError
 
 SPLITS = ("train", "test")
@@ -98,7 +99,7 @@ def locate(text: str, base: Path, what: str) -> Path:
     """
     if not text:
         raise FathomError(f"no path given; expected for example {what}")
-    path = Path(text).expanduser()
+    path = user_path(text)
     if path.is_absolute():
         found = [path] if path.exists() else []
     else:
@@ -108,6 +109,8 @@ def locate(text: str, base: Path, what: str) -> Path:
     if not found:
         places = "" if path.is_absolute() else f" (looked in {Path.cwd()} and {base})"
         raise FathomError(f"{text!r} does not exist{places}; expected for example {what}")
+    if not (found[0].is_dir() or found[0].is_file()):
+        raise FathomError(f"{found[0]} is neither a folder nor a file; expected for example {what}")
     return found[0]
 
 

@@ -159,9 +159,11 @@ class Precomputed:
                     "are read into memory. Save .npy files, which are read in pieces"
                 )
             known = ["features", "ids", *(f"{part}{end}" for part in PARTS for end in ("", "_ids", "_sha256"))]
-            with np.load(self.path, allow_pickle=False) as file:
+            with self.path.open("rb") as data, np.load(data, allow_pickle=False) as file:
                 return {name: file[name] for name in known if name in file.files}
-        except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+        except FathomError:
+            raise
+        except Exception as error:  # a damaged archive raises the errors of several packages
             raise FathomError(
                 f"{self.path} cannot be read as features ({error}). Expected an .npz with the {_LAYOUT}"
             ) from error
