@@ -11,9 +11,8 @@ import torch
 from fathom.core.records import PRETRAINING, FathomError, RunSpec, Setting, digest, of_stage
 from fathom.data import load, sketch_of
 from fathom.data.dataset import DataRoot, Dataset
-from fathom.data.images import fingerprints
+from fathom.data.leakage import leakage_of
 from fathom.data.regimes import build_regime
-from fathom.data.sketch import BlankImages
 from fathom.learn import build_paradigm
 from fathom.learn.task import Paradigm
 from fathom.protocol.checkpoint import FeatureProbe, FileCheckpointer, ProgressCallback
@@ -22,8 +21,6 @@ from fathom.registry.code import MemberCode, identify_code
 from fathom.registry.registry import members_of
 from fathom.registry.spec_string import parse
 from fathom.store.store import Store
-
-MAX_PIXELS = 1_000_000_000  # bytes of images that are searched for duplicates, in some three seconds
 
 
 @runtime_checkable
@@ -156,8 +153,7 @@ class WorkerContext:
         return self.split(setting.dataset, setting.regime, seed, setting.paradigm)
 
     def _check(self, text: str, loaded: Dataset) -> None:
-        facts = facts_of(text, loaded)
-        name = f"datasets/{digest(text, 12)}"
+        facts, name = identity_of(text, loaded), f"datasets/{digest(text, 12)}"
         known = self.store.get(name)
         if not known and not self.accept and self._computed_on(text, name):
             raise FathomError(
@@ -165,15 +161,15 @@ class WorkerContext:
                 f"the results in {self.store.root} were computed on. Restore that file, name a new folder with --out, "
                 "or accept the present data with --accept-environment"
             )
-        if known and known[0] != facts:
-            changed = sorted(k for k in facts if known[0].get(k) != facts[k])
+        if not known:
+            self.store.put(name, facts_of(text, loaded))
+        elif changed := sorted(k for k in facts if k != "notes" and known[0].get(k) != facts[k]):
             lines = [f"  {k}: {_brief(known[0].get(k))} -> {_brief(facts[k])}" for k in changed]
             raise FathomError(
                 f"dataset {text} is not the one that the results in {self.store.root} were computed on:\n"
                 + "\n".join(lines)
                 + "\nBring the old data back, or name a new folder with --out"
             )
-        self.store.put(name, facts)
 
     def _computed_on(self, dataset: str, name: str) -> bool:
         """Tell whether results here were computed on a dataset that has no record which can be read."""
@@ -184,8 +180,8 @@ class WorkerContext:
         return store.path(name).is_file() or any(store.path(f"{run}/round-00").is_file() for run in runs)
 
 
-def facts_of(text: str, d: Dataset) -> dict[str, Any]:
-    """Facts of a dataset for reports, JSON-plain."""
+def identity_of(text: str, d: Dataset) -> dict[str, Any]:
+    """Facts that identify a dataset, JSON-plain; its notes are for the reader alone."""
     import numpy as np
 
     c = d.num_classes
@@ -206,27 +202,12 @@ def facts_of(text: str, d: Dataset) -> dict[str, Any]:
         "notes": list(d.notes),
         "long_tail": d.long_tail,
         "groups": d.groups is not None,
-        "groups_across": _groups_across(d),
-        "duplicates_across": _duplicates_across(d),
     }
 
 
-def _groups_across(d: Dataset) -> int | None:
-    """Count groups with images in both splits; None if only one split has groups."""
-    if d.groups is None and d.test_groups is None:
-        return 0
-    return None if d.groups is None or d.test_groups is None else len({*d.groups.tolist()} & {*d.test_groups.tolist()})
-
-
-def _duplicates_across(d: Dataset) -> int | None:
-    """Count test images with the same pixels as a train image; None if there are too many pixels to compare."""
-    h, w = d.images.size
-    pixels = (len(d.images) + len(d.test_images)) * 3 * h * w
-    if pixels > MAX_PIXELS or isinstance(d.images, BlankImages):
-        return None
-    seen, tested = (fingerprints(images) for images in (d.images, d.test_images))
-    known = set(seen)
-    return sum(mark in known for mark in tested)
+def facts_of(text: str, d: Dataset) -> dict[str, Any]:
+    """Facts of a dataset for reports, JSON-plain, with what was found in it (`data.leakage`), which takes a while."""
+    return identity_of(text, d) | leakage_of(d)
 
 
 def _brief(value: Any) -> str:
