@@ -22,6 +22,11 @@ def prepare(study: Study, context: WorkerContext, whole: Study | None = None) ->
     Raises:
         FathomError: Something does not fit.
     """
+    for setting in study.settings:
+        seeds = [0, *(run.seed for run in study.runs if run.setting == setting)]  # the grid is that of seed 0
+        context.check_regime(setting, unique(seeds))
+        if len(grid_of(context, setting)) > 1:
+            context.check_regime(setting, unique([*seeds, *range(context.paradigm(setting.paradigm).search)]))
     for spec in study.runs:
         regime, method = context.split_of(spec).regime, build_query(spec.query)
         if 0 < method.subsample < regime.query_size:

@@ -2,17 +2,20 @@
 
 import dataclasses
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from fathom.core.records import PRETRAINING, FathomError, RunSpec, Setting, digest, of_stage
+from fathom.core.streams import Streams
 from fathom.data import load, sketch_of
 from fathom.data.dataset import DataRoot, Dataset
 from fathom.data.images import fingerprints
-from fathom.data.regimes import build_regime
+from fathom.data.regimes import build_regime, fit_regime
 from fathom.data.sketch import BlankImages
+from fathom.data.splits import train_val_split
 from fathom.learn import build_paradigm
 from fathom.learn.task import Paradigm
 from fathom.protocol.checkpoint import FeatureProbe, FileCheckpointer, ProgressCallback
@@ -116,6 +119,16 @@ class WorkerContext:
             self._splits[key] = Split.draw(loaded, build_regime(regime, loaded, name), seed, self.device)
         return self._splits[key]
 
+    def check_regime(self, setting: Setting, seeds: Iterable[int]) -> None:
+        """Refuse a regime that does not fit the splits of all seeds, with one that does.
+
+        Raises:
+            FathomError: It does not fit; the message names the seed.
+        """
+        dataset, name = self.dataset(setting.dataset), parse(setting.paradigm).name
+        splits = {seed: train_val_split(dataset, Streams(seed)("split")) for seed in seeds}
+        fit_regime(dataset, build_regime(setting.regime, dataset, name), splits)
+
     def train_split(self, dataset: str, seed: int) -> TrainSplit:
         """Train part of a seed's split, which all regimes share."""
         return TrainSplit.draw(self.dataset(dataset), seed, self.device)
@@ -157,6 +170,8 @@ def facts_of(text: str, d: Dataset) -> dict[str, Any]:
         "train": len(d.labels),
         "test": len(d.test_labels),
         "val_split": d.val_split,
+        # Absent for the published draw: stores from before there was another one have the same facts.
+        **({"held_out": "stratified by class"} if d.stratify else {}),
         "class_counts": d.vault.class_counts(c).tolist(),
         "test_class_counts": np.bincount(d.test_labels, minlength=c).tolist(),
         "size": list(d.images.size),
