@@ -11,8 +11,9 @@ import torch
 from fathom.core.durations import duration
 from fathom.core.html import html_table
 from fathom.core.machine import Machine
-from fathom.core.records import FathomError, Study, unique
+from fathom.core.records import FathomError, Study, grouped, unique
 from fathom.core.work import WorkKind
+from fathom.design.remarks import remarks
 from fathom.engine.engine import data_root, default_workers
 from fathom.engine.preflight import prepare
 from fathom.estimate.cost import by_axis, kept_bytes, labels_of, memory_bytes, run_bytes, seconds_of
@@ -94,7 +95,7 @@ class Plan:
             ("runs", str(self.experiments)),
             ("trainings", f"{shared}, {search}, {self.trainings_full_data} on all labels"),
             *([("pre-training", f"{self.pretrainings} encoders, without labels")] if self.pretrainings else []),
-            *([("features", f"of {self.embeddings} datasets, computed once")] if self.embeddings else []),
+            *([("features", f"{self.embeddings} x a whole dataset, computed once")] if self.embeddings else []),
             ("labels", f"{self.labels_a_run} at most by one run, {self.labels} by all runs"),
             ("disk", f"{self.disk_bytes / 1e6:.0f} MB"),
             ("memory", f"{self.memory_bytes / 1e6:.0f} MB per worker at most, without the training step"),
@@ -154,6 +155,8 @@ def estimate_plan(
     count = default_workers(where, machine.threads) if workers is None else max(1, workers)  # 0 means this process
     count = 1 if known and workers is None else count
     regimes = {spec: context.split_of(spec).regime for spec in study.runs}
+    fitted = grouped((spec.setting, regime) for spec, regime in regimes.items())
+    notes += remarks(study.settings, fitted)
     labels = [labels_of(context, spec, regime) for spec, regime in regimes.items()]
     work = Counter(job.kind for job in jobs)
     seconds = None if unknown else sum(seconds_of(context, job, speeds) for job in jobs) / max(1, min(count, len(jobs)))

@@ -141,11 +141,13 @@ def verdict_words(results: StudyResults, verdict: Verdict) -> str:
         opening = f"On {dataset} the choice of the query method gained more than the choice of the training paradigm"
     else:
         opening = f"On {dataset} the runs cannot tell whether the training paradigm or the query method gains more"
+    trivial = [c.group.title for c in verdict.choices if trivial_methods(results, c.reference)]
+    limit = " Its reference is no better than a constant answer, so this compares little with nothing." if trivial else ""
     marks = {results.classifiers[c.reference].mark(c.query) for c in verdict.choices if c.query}
     paradigm, query = (number(100 * band.mean, 1, sign=True) for band in (verdict.paradigm, verdict.query))
     return (
         f"{opening}: {paradigm} points of AUBC with the best paradigm, {query}{''.join(sorted(marks))} with the best "
-        f"query method; difference {_points(verdict.difference)}, {plural(verdict.difference.n, 'seed')}, paired."
+        f"query method; difference {_points(verdict.difference)}, {plural(verdict.difference.n, 'seed')}, paired.{limit}"
     )
 
 

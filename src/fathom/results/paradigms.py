@@ -165,7 +165,7 @@ def compare_paradigms(results: StudyResults, group: ParadigmGroup, member: Setti
     rows = gains(run_areas(frame), "reference")
     if rows.empty or not rows["n"].iloc[0]:
         return None
-    savings = [s for s in label_savings(frame, "reference") if s.share == 0.9]
+    savings = [s for s in label_savings(frame, "reference", floors=results.constant_scores) if s.share == 0.9]
     return Pair(shared, {str(k): v for k, v in rows.iloc[0].items()}, savings[0] if savings else None)
 
 

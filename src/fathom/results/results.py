@@ -18,6 +18,7 @@ from fathom.results.environments import EnvironmentSummary, environments
 from fathom.results.failures import failures_of, retries_of, retry_note
 from fathom.results.names import Names
 from fathom.results.snapshot import RunState, Snapshot
+from fathom.results.trivial import constant_score
 from fathom.stats import curves
 from fathom.stats.penalty import Penalty, penalty_matrix
 from fathom.stats.savings import LabelSaving, label_savings
@@ -99,8 +100,14 @@ class StudyResults:
     @cached_property
     def savings(self) -> dict[tuple[Setting, str], list[LabelSaving]]:
         """(setting, query method) -> label savings, one per target."""
-        found = label_savings(self.frame, self.baseline, self.references, rounds=self.planned)
+        floors = self.constant_scores
+        found = label_savings(self.frame, self.baseline, self.references, rounds=self.planned, floors=floors)
         return grouped(((saving.setting, saving.query), saving) for saving in found)
+
+    @cached_property
+    def constant_scores(self) -> dict[str, float]:
+        """Dataset -> score of a classifier that always names one class."""
+        return {dataset: constant_score(facts) for dataset, facts in self.facts.items()}
 
     # ------------------------------------------------------------------------------------------------- the study
 
@@ -130,8 +137,12 @@ class StudyResults:
 
     def regime(self, setting: Setting) -> LabelRegime | None:
         """Label regime of a setting; None where no run of it has started."""
+        return next(iter(self.regimes(setting)), None)
+
+    def regimes(self, setting: Setting) -> list[LabelRegime]:
+        """Label regime of each run of a setting; the validation sizes of seeds may differ (`data.regimes.fit_regime`)."""
         found = (self.store.regime(r.spec) for r in self.runs if r.spec.setting == setting)
-        return next((regime for regime in found if regime), None)
+        return [regime for regime in found if regime]
 
     def metric(self, setting: Setting) -> str:
         """Name of the metric that scores of a setting are measured by."""
