@@ -154,6 +154,11 @@ class WorkerContext:
                 + "\nBring the old data back, or name a new folder with --out"
             )
         self.store.put(name, facts)
+        images = name.replace("datasets/", "images/")
+        if loaded.ids is not None and not self.store.path(images).exists():
+            # Lone surrogates of names that are not UTF-8 are no JSON.
+            names = [name.encode("utf-8", "backslashreplace").decode() for name in loaded.ids]
+            self.store.put(images, {"dataset": text, "images": names})
 
 
 def facts_of(text: str, d: Dataset) -> dict[str, Any]:
