@@ -112,7 +112,7 @@ def seeds_of(on, count=10):
     return {seed: train_val_split(on, Streams(seed)("split")) for seed in range(count)}
 
 
-@fault("data", "a validation set larger than what is held out", "it shrinks to what can be drawn, and is said", cases=20)
+@fault("data", "a validation set larger than what is held out", "it shrinks to what can be drawn", cases=20)
 def test_the_validation_set_shrinks_to_what_is_held_out():
     on = dataset(np.arange(12 * 20) % 12)  # 48 held out; 5 x 60 is the rule
     for seed, made in fit_regime(on, build_regime("low(rounds=2)", on), seeds_of(on)).items():
@@ -132,7 +132,7 @@ def test_the_validation_set_keeps_one_label_of_each_class():
     fits(on, build_regime(advised, on))
 
 
-@fault("data", "a regime that fits some seeds of a study only", "the seed is named; the advice fits every seed", cases=10)
+@fault("data", "a regime that fits some seeds of a study only", "the seed is named; the advice fits all", cases=10)
 def test_the_seed_is_named_and_the_advice_fits_every_seed():
     generator = np.random.default_rng(0)
     groups = np.repeat(np.arange(30), generator.integers(1, 12, 30))

@@ -105,7 +105,7 @@ def test_the_numbering_of_groups_does_not_matter(labels, seed):
 def test_groups_that_leave_a_side_empty_are_refused():
     for stratify in (True, False):
         one = dataset([0, 1] * 5, groups=np.zeros(10, np.int64), val_split=2, stratify=stratify)
-        with pytest.raises(FathomError, match="seed 3 leaves 10 train and 0 validation images.*smaller groups"):
+        with pytest.raises(FathomError, match=r"seed 3 leaves 10 train and 0 validation images.*smaller groups"):
             train_val_split(one, Streams(3)("split"))
     with pytest.raises(FathomError, match="each class has only one"):
         train_val_split(dataset([0, 1, 2]), Streams(0)("split"))

@@ -8,10 +8,10 @@ from tests.studies import PARADIGM, contents, study
 
 from fathom.core.machine import Machine
 from fathom.core.records import FathomError, NonFiniteError
-from fathom.engine.engine import run_study
-from fathom.estimate.plan import estimate_plan
 from fathom.engine import heartbeat
+from fathom.engine.engine import run_study
 from fathom.engine.status import status_of
+from fathom.estimate.plan import estimate_plan
 from fathom.protocol import retune as module
 from fathom.store.store import Store
 
@@ -34,7 +34,13 @@ def test_each_run_searches_again_in_its_round_and_counts_it(tmp_path: Path) -> N
     assert plan.total == outcome.trainings == outcome.committed == 2 + 1 + 2 * (ROUNDS - 1) + 4
     shown = status_of(store)
     assert shown is not None
-    assert shown.jobs == {"done": len(heartbeat.read_jobs(store)), "running": 0, "waiting": 0, "blocked": 0, "failed": 0}
+    assert shown.jobs == {
+        "done": len(heartbeat.read_jobs(store)),
+        "running": 0,
+        "waiting": 0,
+        "blocked": 0,
+        "failed": 0,
+    }
     assert (shown.trainings, shown.of, shown.seconds_left) == (outcome.trainings, outcome.trainings, 0)
     (store.path(f"{store.run_name(store.study.runs[0])}/round-02")).unlink()
     shown = status_of(store)

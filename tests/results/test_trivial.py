@@ -9,6 +9,7 @@ from tests.faults import fault
 from tests.results.synthetic import Plan, build
 
 from fathom.core.records import LabelRegime, Setting
+from fathom.report.numbers import DASH
 from fathom.report.page import Page
 from fathom.report.setting_tables import setting_table
 from fathom.report.summary import summary, warnings
@@ -50,7 +51,7 @@ def test_a_classifier_no_better_than_a_constant_answer_is_called_that(tmp_path: 
         assert re.search(r"Random \d+\.\d %, BADGE \d+\.\d %", text)
     table = setting_table(poor, setting, "x")
     assert f"no better than {what}" in table.note
-    assert all(row[-1].text in ("not estimable", "–", "—") for row in table.rows)
+    assert all(row[-1].text in ("not estimable", DASH) for row in table.rows)
 
 
 @fault("report", "frozen without a backbone", "plan, run and report say that its features are raw pixels")

@@ -207,7 +207,9 @@ def _check_regimes(report: DataReport, dataset: Dataset, seeds: int) -> None:
     where = f"the splits of seeds 0 to {seeds - 1}" if seeds > 1 else "the split of seed 0"
     counts = np.min([dataset.vault.class_counts(dataset.num_classes, train) for train, _ in splits.values()], axis=0)
     if largest_start(dataset, counts, dataset.num_classes) < dataset.num_classes:
-        message = f"no label regime fits: no starting set can have a label of each class, as a pool of {where} has none of"
+        message = (
+            f"no label regime fits: no starting set can have a label of each class, as a pool of {where} has none of"
+        )
         lacking = [name for name, n in zip(dataset.class_names, counts, strict=True) if not n]
         report.problems.append(problem("error", "no-regime", message, lacking))
         return

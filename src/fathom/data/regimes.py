@@ -98,12 +98,10 @@ def custom(
 
 def check_regime(dataset: Dataset, regime: LabelRegime, train_ids: Ids, val_ids: Ids) -> LabelRegime:
     """Fit a regime to a single split; see `fit_regime`."""
-    return fit_regime(dataset, regime, {None: (train_ids, val_ids)})[None]
+    return fit_regime(dataset, regime, {-1: (train_ids, val_ids)})[-1]
 
 
-def fit_regime(
-    dataset: Dataset, regime: LabelRegime, splits: Mapping[int | None, tuple[Ids, Ids]]
-) -> dict[int | None, LabelRegime]:
+def fit_regime(dataset: Dataset, regime: LabelRegime, splits: Mapping[int, tuple[Ids, Ids]]) -> dict[int, LabelRegime]:
     """Fit a regime to the splits of all seeds of a study, or refuse it, before anything is trained.
 
     A validation size that the spec string does not give shrinks by itself to the largest that can be drawn in the split
@@ -195,9 +193,9 @@ def _refuse(dataset: Dataset, regime: LabelRegime, fits: list[_Fit], worst: _Fit
     )
 
 
-def _seeds(wrong: list[int | None], of: int) -> str:
+def _seeds(wrong: list[int], of: int) -> str:
     """Where a regime does not fit, in words: in which seeds."""
-    if wrong[0] is None:
+    if wrong[0] < 0:
         return ""
     others = f" and of {len(wrong) - 1} others of {of} seeds" if len(wrong) > 1 else ""
     return f" in the split of seed {wrong[0]}{others}"

@@ -1,5 +1,6 @@
 """Stratified drawing: how many images of each class to hold out, and which groups, by their counts alone."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,8 @@ def class_shares(counts: Counts, size: int, shuffle: np.random.Generator) -> Cou
             break
         need = np.where(room, np.sign(gap) * (quota - wanted), -np.inf)
         wanted[order[need[order].argmax()]] += np.sign(gap)
-    return wanted
+    held_out: Counts = wanted
+    return held_out
 
 
 def hold_out_groups(
@@ -71,7 +73,7 @@ def hold_out_groups(
     def gain(group: int) -> float:
         """How much nearer the counts come if a group changes sides."""
         sign = -1 if held_out[group] else 1
-        return sum(weight[c] * (missing[c] ** 2 - (missing[c] - sign * n) ** 2) for c, n in content[group])
+        return math.fsum(weight[c] * (missing[c] ** 2 - (missing[c] - sign * n) ** 2) for c, n in content[group])
 
     def movable(group: int) -> bool:
         """Whether each class of a group keeps a group on the side that the group leaves."""

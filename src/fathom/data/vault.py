@@ -41,7 +41,7 @@ class LabelVault:
         return np.bincount(self._labels if ids is None else self._labels[ids], minlength=num_classes)
 
     def group_counts(self, groups: Labels, num_classes: int) -> tuple[Labels, Labels, Labels]:
-        """(group, class, samples) of each class of each group, sorted; `groups` is the group of each sample, 0 to g - 1.
+        """(group, class, samples) of each class of each group, sorted; `groups` has a number from 0 for each sample.
 
         Whole groups are held out so that the shares of the classes are kept.
         """

@@ -21,8 +21,8 @@ def remarks(settings: Iterable[Setting], regimes: Mapping[Setting, Iterable[Labe
     """
     settings = list(settings)
     found = [
-        f"{paradigm} has no backbone: its features are the raw pixels, so its classifier is linear in the image. Name a "
-        "pre-trained network with frozen(backbone=...); fathom list backbones shows them"
+        f"{paradigm} has no backbone: its features are the raw pixels, so its classifier is linear in the image. Name "
+        "a pre-trained network with frozen(backbone=...); fathom list backbones shows them"
         for paradigm in unique(s.paradigm for s in settings)
         if raw_pixels(paradigm)
     ]

@@ -13,7 +13,8 @@ from fathom.store.tables import picks_table
 def report(out: str | Path) -> Path:
     """Write the report of the study in folder `out`; the study may be incomplete.
 
-    Writes `OUT/report/report.html`, `results.csv`, `results.parquet`, `picks.csv`, `figures/*.svg` and `.pdf`, `tables/*.tex`.
+    Writes `OUT/report/report.html`, `results.csv`, `results.parquet`, `picks.csv`, `figures/*.svg` and `.pdf`,
+    `tables/*.tex`.
 
     Returns:
         Path of the HTML file.

@@ -124,7 +124,8 @@ def _packed(frame: "pd.DataFrame") -> bytes:
     import pyarrow.parquet as pq
 
     lists = {"queried": pa.list_(pa.int32()), "queried_classes": pa.list_(pa.int16()), "scores": pa.list_(pa.float64()),
-             "queried_images": pa.list_(pa.string()), "labeled_classes": pa.list_(pa.int32()), "notes": pa.list_(pa.string()),
+             "queried_images": pa.list_(pa.string()),
+             "labeled_classes": pa.list_(pa.int32()), "notes": pa.list_(pa.string()),
              "retries": pa.list_(pa.string())}  # fmt: skip
     arrays = {name: pa.array(frame[name].tolist(), type=lists.get(name)) for name in map(str, frame)}
     buffer = BytesIO()

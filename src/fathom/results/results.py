@@ -140,7 +140,7 @@ class StudyResults:
         return next(iter(self.regimes(setting)), None)
 
     def regimes(self, setting: Setting) -> list[LabelRegime]:
-        """Label regime of each run of a setting; the validation sizes of seeds may differ (`data.regimes.fit_regime`)."""
+        """Label regime of each run of a setting; validation sizes may differ by seed (`regimes.fit_regime`)."""
         found = (self.store.regime(r.spec) for r in self.runs if r.spec.setting == setting)
         return [regime for regime in found if regime]
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def constant_score(facts: Mapping[str, Any] | None) -> float:
     """Test score of a classifier that always names one class: the best it can reach by that.
 
-    The share of the most frequent test class for accuracy; 1 / classes with a test image for balanced accuracy (chance).
-    -inf where the counts are not recorded.
+    The share of the most frequent test class for accuracy; chance, 1 / classes with a test image, for balanced
+    accuracy. -inf where the counts are not recorded.
     """
     counts = [n for n in (facts or {}).get("test_class_counts", ()) if n]
     if not counts or facts is None:

@@ -38,10 +38,11 @@ def read_rounds(out: str | Path) -> "pd.DataFrame":
     the order the query method gave.
     """
     store = Store.open(out)
-    table, queried = rounds_table(store), [r.queried for spec in store.study.runs for r in store.rounds(spec)]
+    table = rounds_table(store)
+    queried: Any = [r.queried for spec in store.study.runs for r in store.rounds(spec)]
     if len(table):
         names = ImageNames(store)
-        images = [names.of(dataset, ids) for dataset, ids in zip(table["dataset"], queried, strict=True)]
+        images: Any = [names.of(dataset, ids) for dataset, ids in zip(table["dataset"], queried, strict=True)]
         table = table.assign(queried_ids=queried, queried_images=images)
     return table
 
@@ -67,14 +68,15 @@ class ImageNames:
 
 
 def picks_table(store: Store) -> "pd.DataFrame":
-    """One row per queried sample: the run's spec strings and seed, round, place in the query, id, image, class, score."""
+    """One row per queried sample: run, round, place in the query, id, image, class, score."""
     import pandas as pd
 
     names, facts, rows = ImageNames(store), store.facts(), []
     for spec in store.study.runs:
         classes = facts.get(spec.dataset, {}).get("class_names", [])
         for r in store.rounds(spec):
-            images, scores = names.of(spec.dataset, r.queried), r.scores or [None] * len(r.queried)
+            images = names.of(spec.dataset, r.queried)
+            scores: list[Any] = [*(r.scores or [None] * len(r.queried))]
             for place, (i, image, c, score) in enumerate(
                 zip(r.queried, images, r.queried_classes, scores, strict=True)
             ):
