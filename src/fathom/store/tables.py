@@ -76,7 +76,7 @@ def picks_table(store: Store) -> "pd.DataFrame":
         classes = facts.get(spec.dataset, {}).get("class_names", [])
         for r in store.rounds(spec):
             images = names.of(spec.dataset, r.queried)
-            scores: list[Any] = [*(r.scores or [None] * len(r.queried))]
+            scores: list[Any] = list(r.scores) if r.scores else [None for _ in r.queried]
             for place, (i, image, c, score) in enumerate(
                 zip(r.queried, images, r.queried_classes, scores, strict=True)
             ):
