@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 # Without byte code caches every process would compile torch anew, which takes seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: quickstart test check site package docs tutorial mutants lock clean
+.PHONY: quickstart test check site package docs tutorial mutants gpu lock clean
 
 quickstart: $(READY)
 	@$(BIN)/fathom run quickstart --out runs/quickstart
@@ -62,6 +62,10 @@ $(READY): requirements.lock pyproject.toml
 # A seeded sample of mutants per package, one core, about an hour; resumes where it was stopped.
 mutants: $(READY)
 	@$(BIN)/python -m tools.mutants run
+
+# Everything that is to be known on a GPU, in under 8 minutes and without internet; resumes. GPU=--rehearse: on the CPU.
+gpu: $(READY)
+	@$(BIN)/python bench/gpu.py $(GPU)
 
 clean:
 	rm -rf $(VENV) build dist

@@ -20,6 +20,7 @@ from fathom.core.records import Round, RunSpec
 from fathom.design.study_file import load_study
 from fathom.engine.engine import Interrupted, data_root, run_study
 from fathom.estimate.plan import estimate_plan
+from fathom.learn.tensor_file import from_bytes
 from fathom.protocol.context import WorkerContext
 from fathom.report.report import report
 from fathom.store.store import Store
@@ -63,9 +64,11 @@ def test_a_resnet_on_cifar10_stopped_after_a_round_and_gone_on_with(
     rounds = Store.open(whole).rounds(spec)
     assert [(r.budget, r.paid, len(r.queried)) for r in rounds] == [(10, 14, 5), (15, 19, 5), (20, 24, 0)]
     (first, _) = next(iter(Store.open(whole).records("shared/round-0").values()))
-    tensors = Store.open(whole).get_tensors(f"shared/round-0/{_stem(whole)}", first["tensors"])
+    tensors = Store.open(whole).get_arrays(f"shared/round-0/{_stem(whole)}", first["tensors"])
     assert tensors is not None
-    assert sum(t.size for name, t in tensors.items() if "running" not in name) > 11_000_000  # a ResNet-18 indeed
+    assert (
+        sum(t.numel() for name, t in from_bytes(tensors).items() if "running" not in name) > 11_000_000
+    )  # a ResNet-18 indeed
 
 
 def _stem(out: Path) -> str:

@@ -48,7 +48,7 @@ def test_its_metadata(wheel: zipfile.ZipFile) -> None:
     required = metadata.get_all("Requires-Dist") or []
     assert any(line.startswith("torch>=") for line in required)
     assert not [line for line in required if "pytest" in line or "ruff" in line]
-    assert "fathom = fathom.cli:main" in read(wheel, "entry_points.txt")
+    assert "fathom = fathom.cli:command" in read(wheel, "entry_points.txt")
     rooms = {"datasets": "data.datasets", "regimes": "data.regimes", "paradigms": "learn.paradigms", "query": "query"}
     assert all(f"{name} = fathom.{room}" in read(wheel, "entry_points.txt") for name, room in rooms.items())
     assert "Apache License" in read(wheel, "licenses/LICENSE")

@@ -13,6 +13,7 @@ LOG = ROOT / "docs" / "log.md"  # what was written about earlier versions stays 
 
 # Folders and files under the check, relative to the repository.
 ROOMS = ["src", "docs", "bench", "examples", "tools", "README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"]
+ROOMS += ["results/README.md"]
 
 # Word or phrase -> what to write. A pattern is matched in any case, at word boundaries.
 WORDS = {
@@ -61,7 +62,7 @@ def files() -> list[Path]:
     for room in ROOMS:
         path = ROOT / room
         found += sorted(path.rglob("*")) if path.is_dir() else [path]
-    suffixes = {".py", ".md", ".toml", ".j2"}
+    suffixes = {".py", ".md", ".toml", ".j2", ".yaml", ".sbatch"}
     return [path for path in found if path.is_file() and path.suffix in suffixes and path not in (Path(__file__), LOG)]
 
 

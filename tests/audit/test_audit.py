@@ -5,15 +5,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.faults import fault
 from tests.results.synthetic import Plan, build
 
+from fathom.audit.agreement import ALPHA, EPOCHS, effective_size, implausible
 from fathom.audit.audit import audit, audit_results
 from fathom.audit.rules import PREDICATES, VERDICTS, Finding, rules
 from fathom.core.records import LabelRegime, digest
 from fathom.design.freeze import decided
 from fathom.report.page import Page, audit_summary
+from fathom.report.summary import warnings
 from fathom.results.results import StudyResults
 from fathom.stats.inference import MIN_SEEDS
 from fathom.store.store import Store
@@ -99,6 +102,72 @@ def test_bald_wants_its_matched_control(tmp_path: Path) -> None:
     assert verdicts(tmp_path / "none", SMALL)["control"] == "pass"
 
 
+@fault("methods", "an older study has dropout methods without dropout", "the audit fails it", cases=2)
+@pytest.mark.parametrize("query", ["bald", "batch-bald(draws=10)"])
+def test_draws_without_dropout_fail(query: str, tmp_path: Path) -> None:
+    plan = replace(SMALL, queries=("random", query), paradigms=("standard(dropout=0, recipe=short)",))
+    found = of(build(tmp_path / "without", plan))["control"]
+    assert found.verdict == "fail"
+    assert found.evidence == f"run without dropout, so all its dropout draws are equal: {query}"
+    own = replace(
+        plan,
+        queries=("random(dropout=0.3)", query.replace("(", "(dropout=0.3, ") if "(" in query else "bald(dropout=0.3)"),
+    )
+    assert "run without dropout" not in of(build(tmp_path / "own", own))["control"].evidence
+
+
+@fault("methods", "validation and test scores lie implausibly far apart", "the audit says where", cases=6)
+@pytest.mark.parametrize(
+    ("val", "test", "n_val", "n_test", "apart"),
+    [
+        (0.651, 0.125, 40, 360, True),  # weights that came back scrambled
+        (0.125, 0.651, 60, 360, True),
+        (0.90, 0.78, 250, 10_000, False),  # a test set that is harder
+        (0.90, 0.60, 5_000, 10_000, True),
+        (0.70, 0.40, 20, 50, False),  # chance
+        (1.0, 0.97, 20, 10_000, False),
+    ],
+)
+def test_scores_that_lie_apart_are_found(val: float, test: float, n_val: int, n_test: int, apart: bool) -> None:
+    assert implausible(val, n_val, test, n_test, ALPHA / 100 / EPOCHS) is apart
+
+
+def test_no_round_of_the_committed_results_is_found() -> None:
+    import pandas as pd
+
+    frame = pd.read_parquet(ROOT / "results/frozen-reduced.parquet")
+    alone = [
+        implausible(v, n, t, 360, ALPHA) for v, n, t in zip(frame.val_score, frame.val_size, frame.score, strict=True)
+    ]
+    assert len(alone) == 2880
+    assert not any(alone)
+
+
+def test_the_best_of_many_epochs_is_not_implausible() -> None:
+    rng = np.random.default_rng(0)
+    for n_val, n_test in ((25, 100), (250, 1000)):
+        best = rng.binomial(n_val, 0.5, (500, EPOCHS)).max(1) / n_val
+        test = rng.binomial(n_test, 0.5, 500) / n_test
+        assert not any(implausible(v, n_val, t, n_test, ALPHA / EPOCHS) for v, t in zip(best, test, strict=True))
+
+
+def test_a_mean_over_classes_has_the_variance_of_fewer_samples() -> None:
+    assert effective_size([50, 50]) == 100
+    assert effective_size([90, 10]) == pytest.approx(36)
+    assert effective_size([0, 10]) == 10
+
+
+@pytest.mark.parametrize(("val", "verdict"), [(0.9, "pass"), (0.1, "partly")])
+def test_agreement_reads_the_rounds(val: float, verdict: str, tmp_path: Path) -> None:
+    results = StudyResults.of(build(tmp_path, SMALL).root)
+    results.frame["val_score"] = results.frame["score"]
+    results.frame.loc[2, "val_score"] = val
+    results.facts["digits"]["test"] = 1000
+    found = {f.rule.id: f for f in audit_results(results)}["agreement"]
+    assert found.verdict == verdict
+    assert f"{int(verdict == 'partly')} of 12 rounds differ" in found.evidence
+
+
 def test_nothing_committed_is_unknown(tmp_path: Path) -> None:
     found = verdicts(tmp_path, replace(SMALL, stop=lambda spec: 0))
     assert {found[rule] for rule in ("P1", "P2", "P3", "P4", "P5", "seeds", "groups", "versions")} == {"unknown"}
@@ -137,10 +206,41 @@ def test_roll_out_data_want_a_freeze_that_is_followed(tmp_path: Path) -> None:
     assert found.verdict == "fail"
     assert "names no freeze" in found.evidence
     kept = {**decided(build(tmp_path / "dev", SMALL).study), "hash": "0123", "frozen": "2001-01-01T00:00:00+00:00"}
+    kept["code"] = dict.fromkeys(("regime low", "paradigm standard", "query random", "query badge"), "c0de")
     assert of(build(tmp_path / "kept", replace(held, freeze=kept)))["rollout"].verdict == "pass"
     found = of(build(tmp_path / "more", replace(held, freeze={**kept, "queries": ["random"]})))["rollout"]
     assert found.verdict == "fail"
     assert "query method badge; frozen: random" in found.evidence
+
+
+@fault("identity", "the code of a frozen member is changed after the freeze, or not recorded", "no pass")
+@pytest.mark.parametrize(
+    ("frozen", "used", "verdict", "words"),
+    [
+        ("c0de", "c0de", "pass", "and code"),
+        ("c0de", "beef", "fail", "the code of query badge (beef); frozen: c0de"),
+        ("", "c0de", "unknown", "hold no hash of query badge"),
+        ("c0de", "", "unknown", "hold no hash of query badge"),
+    ],
+)
+def test_a_freeze_holds_the_code(tmp_path: Path, frozen: str, used: str, verdict: str, words: str) -> None:
+    code = dict.fromkeys(("regime low", "paradigm standard", "query random"), "c0de")
+    code |= {"query badge": frozen} if frozen else {}
+    dates = {"hash": "0123", "frozen": "2001-01-01T00:00:00+00:00"}
+    kept = {**decided(build(tmp_path / "dev", SMALL).study), **dates, "code": code}
+    plan = replace(SMALL, held_out=("digits",), freeze=kept)
+    found = of(build(tmp_path / "out", replace(plan, code=lambda m: used if m == "query badge" else "c0de")))
+    assert found["rollout"].verdict == verdict
+    assert words in found["rollout"].evidence
+    assert found["code"].verdict == ("pass" if used else "unknown")
+
+
+def test_two_versions_of_a_member_are_told(tmp_path: Path) -> None:
+    versions = iter("abc" * 100)
+    store = build(tmp_path, replace(SMALL, code=lambda member: next(versions) if member == "query badge" else "c0de"))
+    assert of(store)["code"].verdict == "partly"
+    assert "several versions of query badge" in of(store)["code"].evidence
+    assert "query badge" in dict(warnings(StudyResults.of(store.root)))["Mixed code"]
 
 
 def test_the_report_has_the_audit(tmp_path: Path, undrawn: None) -> None:

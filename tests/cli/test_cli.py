@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from PIL import Image
+from tests.faults import fault
 from tests.studies import PARADIGM, REGIME
 
 import fathom
@@ -556,6 +557,61 @@ def test_a_folder_with_other_things_is_not_written_to(tmp_path: Path) -> None:
     (tmp_path / "photos/cat.jpg").write_bytes(b"")
     mistake(call("run", path, "--out", "photos"), "photos is not empty and holds no study")
     assert [p.name for p in (tmp_path / "photos").iterdir() if p.is_file()] == ["cat.jpg"]
+
+
+# ------------------------------------------------------------------------------------------------------- plug-ins
+
+LOUD = '''"""A plug-in that prints in every way, and leaves a thread."""
+import atexit, os, subprocess, threading
+import fathom
+print("at import")
+atexit.register(lambda: print("at the end"))
+
+@fathom.score("talks")
+def talks(view):
+    """Prints."""
+    print("in a call")
+    os.write(1, b"past Python\\n")
+    subprocess.run(["echo", "in a child"])
+    return view.log_probs[:, 0, 0].exp()
+
+@fathom.score("stays")
+def stays(view):
+    """Leaves a thread that never ends."""
+    threading.Thread(target=threading.Event().wait).start()
+    return view.log_probs[:, 0, 0].exp()
+
+@fathom.score("leaves")
+def leaves(view):
+    """Leaves the program."""
+    raise SystemExit(0)
+'''
+
+
+@fault(
+    "methods", "a plug-in prints, leaves a thread, calls sys.exit", "JSON alone on stdout, findings, an end", cases=3
+)
+@pytest.mark.parametrize(
+    "words", ["check-query FILE --json", "run STUDY --json --workers 0", "run STUDY --json --workers 1"]
+)
+def test_a_plugin_cannot_spoil_or_stop_the_output(words: str, tmp_path: Path) -> None:
+    file, out = tmp_path / "loud.py", tmp_path / "out"
+    file.write_text(LOUD)
+    path = toml(tmp_path / "tiny.toml", queries=["random", "loud/talks", "loud/stays", "loud/leaves"])
+    more = ["--plugin", str(file), "--out", str(out), "--no-report"] if "run" in words else []
+    command = [{"FILE": str(file), "STUDY": str(path)}.get(word, word) for word in words.split()]
+    done = subprocess.run(
+        [sys.executable, "-m", "fathom.cli", *command, "--json", *more], capture_output=True, text=True, timeout=300
+    )
+    found = json.loads(done.stdout)
+    assert all(text in done.stderr for text in ("at import", "in a call", "past Python", "in a child"))
+    if "run" in words:
+        assert (done.returncode, found["complete"], len(found["failures"])) == (3, 3, 1)
+    else:
+        assert done.returncode == 1
+        assert found["loud/talks"] == []
+        assert "leaves a thread running" in found["loud/stays"][0]
+        assert "SystemExit(0)" in found["loud/leaves"][0]
 
 
 # --------------------------------------------------------------------------------------------------------- speed

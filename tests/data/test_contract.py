@@ -1,5 +1,7 @@
 """The contract of datasets over the registry, and what it catches."""
 
+import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -79,7 +81,26 @@ def in_memory(d):  # type: ignore[no-untyped-def]
     return d.images.take(torch.arange(len(d.labels)))
 
 
+class Ending(TensorImages):
+    """Ends the process."""
+
+    def take(self, ids):  # type: ignore[no-untyped-def]
+        os._exit(0)
+
+
+class Threaded(TensorImages):
+    """Takes two threads."""
+
+    def take(self, ids):  # type: ignore[no-untyped-def]
+        torch.set_num_threads(2)
+        return super().take(ids)
+
+
 CASES = {
+    "would end the whole command": lambda d: sys.exit(0),
+    "called os._exit(0), which would end": lambda d: {"images": Ending(in_memory(d))},
+    "changes torch's number of threads": lambda d: {"images": Threaded(in_memory(d))},
+    "changes torch's default dtype": lambda d: torch.set_default_dtype(torch.float64) or {},
     "source is empty": lambda d: {"source": ""},
     "revision is empty": lambda d: {"revision": ""},
     "revision differs between two loads": renamed,

@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.cli.test_cli import call, parsed
+from tests.faults import fault
 from tests.results.synthetic import Plan, build
 from tests.studies import PARADIGM, REGIME, SEARCHING, study
 
@@ -139,6 +141,44 @@ def test_hps_out_of_the_frozen_grid_are_the_frozen_paradigm(tmp_path: Path) -> N
     load_study(rolled(tmp_path / "in.toml", paradigms=[cached_retries]), freeze=kept)
     with pytest.raises(FathomError, match="departs"):
         load_study(rolled(tmp_path / "out.toml", paradigms=[cached_retries.replace("0.01", "0.5")]), freeze=kept)
+
+
+METHOD = """
+from fathom import score
+
+@score("sure")
+def sure(view):
+    "Query what the classifier is surest of."
+    return view.log_probs.exp().mean(1).amax(1)
+"""
+
+
+@fault("identity", "the code of a frozen member is changed after the freeze, or not recorded", "no pass")
+def test_changed_code_departs_from_the_freeze(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(METHOD)
+    registry.add_file(tmp_path / "mine.py")
+    methods = {"queries": ["random", "mine/sure"]}
+    kept = freeze(study(("random", "mine/sure")))
+    assert {"query mine/sure", "query random", "regime custom", "paradigm standard"} <= {*load_freeze(kept)["code"]}
+    (tmp_path / "mine.py").write_text(METHOD.replace('"Query what', '# Turned?\n    "Queries what'))
+    registry.refresh()
+    load_study(rolled(tmp_path / "same.toml", **methods), freeze=kept)
+    (tmp_path / "mine.py").write_text(METHOD.replace("return ", "return -"))
+    registry.refresh()
+    with pytest.raises(FathomError, match=r"departs from the freeze .*\n  the code of query mine/sure \(\w+\); frozen"):
+        load_study(rolled(tmp_path / "other.toml", **methods), freeze=kept)
+
+
+def test_a_freeze_of_results_has_the_code_that_computed_them(tmp_path: Path) -> None:
+    plan = Plan(datasets=("digits",), seeds=1, rounds=2)
+    old = build(tmp_path / "old", replace(plan, code=lambda member: ""))
+    assert load_freeze(freeze(old.study, tmp_path / "a.json", store=old))["code"] == {}
+    new = build(tmp_path / "new", plan)
+    assert load_freeze(freeze(new.study, tmp_path / "b.json", store=new))["code"]["query badge"] == "c0de"
+    versions = iter("abcdef" * 9)
+    mixed = build(tmp_path / "mixed", replace(plan, code=lambda m: next(versions) if m == "query badge" else "c0de"))
+    with pytest.raises(FathomError, match="several versions of the code of query badge"):
+        freeze(mixed.study, tmp_path / "c.json", store=mixed)
 
 
 def test_a_wider_grid_than_was_frozen_is_refused(tmp_path: Path) -> None:

@@ -4,10 +4,13 @@ import warnings
 from pathlib import Path
 
 import pytest
+from tests.faults import fault
 from tests.studies import PARADIGM, study
 
+from fathom import api
 from fathom.core.machine import Machine, RunOptions
 from fathom.core.records import FathomError
+from fathom.design.study_file import load_study
 from fathom.engine.engine import run_study
 from fathom.registry import registry
 from fathom.store.store import Store
@@ -31,6 +34,41 @@ def leave(view):
     """Leaves the program."""
     raise SystemExit(0)
 
+@score("exit")
+def exit(view):
+    """Leaves the program at once."""
+    import os
+    os._exit(0)
+
+@score("interrupt")
+def interrupt(view):
+    """Looks like Ctrl-C."""
+    raise KeyboardInterrupt
+
+@score("close")
+def close(view):
+    """Looks like a closed generator."""
+    raise GeneratorExit
+
+@score("threads")
+def threads(view):
+    """Leaves a thread that never ends, and its threads to torch."""
+    import threading
+    threading.Thread(target=threading.Event().wait).start()
+    torch.set_num_threads(3)
+    return view.log_probs[:, 0, 0].exp()
+
+@score("vanish")
+def vanish(view):
+    """Ends the process with the status of success, past Python."""
+    import ctypes
+    ctypes.CDLL(None)._exit(0)
+
+@score("spread", draws=5)
+def spread(view):
+    """Compares draws."""
+    return view.log_probs.exp().std(dim=1).sum(dim=1)
+
 @score("die")
 def die(view):
     """Kills the program, as the kernel does when memory runs out."""
@@ -44,6 +82,9 @@ def crash(view):
 '''
 
 
+EXITS = ("leave", "exit", "interrupt", "close")
+
+
 @pytest.fixture
 def bad(tmp_path: Path):  # type: ignore[no-untyped-def]
     path = tmp_path / "bad.py"
@@ -55,7 +96,7 @@ def bad(tmp_path: Path):  # type: ignore[no-untyped-def]
 
 
 def test_failed_runs_stay_visible_and_others_go_on(bad: Path, tmp_path: Path) -> None:
-    queries = ("random", "bad/nan", "bad/twice", "bad/crash", "bad/leave")
+    queries = ("random", "bad/nan", "bad/twice", "bad/crash", *(f"bad/{name}" for name in EXITS))
     outcome = run_study(study(queries), tmp_path / "out", workers=0)
     assert not outcome.finished
     assert outcome.complete == 1
@@ -65,8 +106,10 @@ def test_failed_runs_stay_visible_and_others_go_on(bad: Path, tmp_path: Path) ->
     assert messages["bad/crash"]["error"] == "AttributeError"
     assert "no_such_thing" in messages["bad/crash"]["traceback"]
     store = Store.open(tmp_path / "out")
-    assert messages["bad/leave"]["error"] == "SystemExit"
-    assert len(store.failures()) == 4
+    for name in EXITS:
+        assert messages[f"bad/{name}"]["error"] == "MemberExitError"
+        assert "would end the whole command" in messages[f"bad/{name}"]["message"]
+    assert len(store.failures()) == 3 + len(EXITS)
     assert [len(store.rounds(s)) for s in store.study.runs] == [3, 0, 0, 0, 0]
 
 
@@ -75,6 +118,64 @@ def test_a_run_that_kills_its_worker_is_a_failure_and_the_others_go_on(bad: Path
     assert outcome.complete == 2
     (failure,) = outcome.failures
     assert (failure["query"], failure["error"]) == ("bad/die", "DiedError")
+
+
+@fault("methods", "a plug-in ends its worker silently", "its run fails, the others finish", cases=1)
+@fault(
+    "methods",
+    "a plug-in leaves a thread and torch's threads behind",
+    "the study ends, others have their numbers",
+    cases=1,
+)
+def test_a_worker_that_vanishes_or_keeps_a_thread(bad: Path, tmp_path: Path) -> None:
+    assert run_study(study(("random",)), tmp_path / "alone", workers=1).finished
+    outcome = run_study(study(("bad/vanish", "bad/threads", "random")), tmp_path / "out", workers=1)
+    (failure,) = outcome.failures
+    assert (failure["query"], failure["error"]) == ("bad/vanish", "DiedError")
+    assert outcome.complete == 2
+    alone, beside = (Store.open(tmp_path / name) for name in ("alone", "out"))
+    (spec,) = alone.study.runs
+    assert [r.content() for r in alone.rounds(spec)] == [r.content() for r in beside.rounds(spec)]
+
+
+WITHOUT = PARADIGM.replace("batch_size", "dropout=0, batch_size")
+
+
+@fault("methods", "dropout methods without dropout", "refused before any training", cases=8)
+@pytest.mark.parametrize(
+    ("query", "paradigm"),
+    [
+        ("bald", WITHOUT),
+        ("bald(draws=20, subsample=100)", WITHOUT),
+        ("batch-bald(draws=5)", WITHOUT),
+        ("bad/spread", WITHOUT),
+        ("bad/spread(draws=3)", "frozen(backbone=pixels, dropout=0)"),
+        ("bald", "semi-sl(dropout=0, recipe=short)"),
+        ("bald", "self-sl(dropout=0.0, recipe=short)"),
+        ("bald", "standard(dropout=0, recipe=short, lr=0.01, weight_decay=0.0005, augmentation=standard)"),
+    ],
+)
+def test_draws_without_dropout_are_refused(query: str, paradigm: str, bad: Path, tmp_path: Path) -> None:
+    for do in (run_study, lambda toy, out, workers: api.plan(toy, probe=False)):
+        with pytest.raises(FathomError, match=r"compares \d+ dropout draws, and its classifier has no"):
+            do(study(("random", query), paradigm=paradigm), tmp_path / "out", workers=0)
+    assert not list((tmp_path / "out").glob("*/*/*"))
+
+
+def test_dropout_of_its_own_is_enough(bad: Path, tmp_path: Path) -> None:
+    toy = study(("bald(dropout=0.3, draws=3)", "bad/spread(dropout=0.5)"), paradigm=WITHOUT)
+    assert run_study(toy, tmp_path / "out", workers=0).finished
+
+
+def test_overrides_that_take_dropout_away_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(
+        'name = "mine"\ndatasets = ["digits"]\nregimes = ["low"]\nparadigms = ["standard"]\nseeds = 1\n'
+        'queries = ["random", "bald"]\n[overrides.standard]\nrecipe = "short"\ndropout = 0.0\n'
+    )
+    for hparams in (None, "search", "published"):
+        with pytest.raises(FathomError, match="its classifier has no dropout"):
+            api.plan(load_study(file, hparams), probe=False)
 
 
 def test_nothing_is_imported_from_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,11 +4,13 @@ import math
 
 import pytest
 import torch
+from tests.faults import fault
+from torch import nn
 from torchvision.models import resnet18
 
 from fathom.core.records import FathomError
 from fathom.core.streams import Stream
-from fathom.learn.network import Network, build_network, initialize
+from fathom.learn.network import Network, SquarePool, build_network, initialize
 
 CPU = torch.device("cpu")
 
@@ -141,3 +143,17 @@ def test_training_dropout_has_a_mask_for_each_image_and_its_own_generator():
 def test_mistakes_are_explained(name: str, side: int, dropout: float, message: str):
     with pytest.raises(FathomError, match=message):
         network(name, side, dropout)
+
+
+@fault("gpu", "the pooling of `cnn` has no fixed order on CUDA", "it has a fixed order")
+def test_the_small_network_pools_in_a_fixed_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    pooled = []
+    monkeypatch.setattr(nn.functional, "adaptive_avg_pool2d", lambda x, side: pooled.append(x.shape[2:]))
+    for side in (8, 28, 32, 64):
+        network("cnn", side)(torch.zeros(2, 3, side, side))
+    assert pooled == []
+    monkeypatch.undo()
+    x = torch.randn(2, 5, 3, 7, dtype=torch.float64, requires_grad=True)
+    pool = SquarePool(3)
+    torch.testing.assert_close(pool.in_order(x), nn.functional.adaptive_avg_pool2d(x, 3))
+    assert torch.autograd.gradcheck(pool.in_order, x)

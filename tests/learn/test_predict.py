@@ -12,7 +12,8 @@ from fathom.core.streams import Stream
 from fathom.learn import predict as module
 from fathom.learn.augment.families import Augmentation
 from fathom.learn.network import Network, build_network
-from fathom.learn.predict import autocast, chunk_size, head_rows, is_out_of_memory, make_reader, predict
+from fathom.learn.predict import autocast, chunk_size, head_rows, is_out_of_memory, predict
+from fathom.learn.reader import Reader
 
 AUGMENTATION = Augmentation("digits", "standard", (0.3,) * 3, (0.3,) * 3, CPU)
 
@@ -28,7 +29,7 @@ def images(count: int, worst=lambda count: None) -> Pixels:
 
 def chunks(net: Network, x: Pixels, draws: int, chunk: int):
     masks = net.masks(draws, Stream(0, ("draws",))) if draws else None
-    return list(predict(net, x.take, len(x), AUGMENTATION, masks, chunk))
+    return list(predict(net, Reader(x), len(x), AUGMENTATION, masks, chunk))
 
 
 class Encoded:
@@ -148,16 +149,6 @@ def test_memory_for_not_even_one_image_is_explained_and_other_errors_are_not():
         chunks(network(), images(5, fail(MemoryError())), 0, 4)
     with pytest.raises(RuntimeError, match=r"^corrupt file$"):
         chunks(network(), images(5, fail(RuntimeError("corrupt file"))), 0, 4)
-
-
-def test_images_that_are_too_many_to_hold_are_read_as_they_are_used(monkeypatch: pytest.MonkeyPatch):
-    reads = []
-    x = images(10, reads.append)
-    monkeypatch.setattr(module, "KEEP_ON_DEVICE_BYTES", 10 * 3 * 64 - 1)
-    take = make_reader(x)
-    assert reads == []
-    assert torch.equal(take(torch.tensor([3, 1])), x.x[[3, 1]])
-    assert reads == [2]
 
 
 def test_chunks_are_smaller_for_larger_images_and_never_empty():

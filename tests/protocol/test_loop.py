@@ -13,6 +13,7 @@ from fathom.core.streams import Streams
 from fathom.core.work import WorkKind
 from fathom.data.images import Subset
 from fathom.engine.engine import data_root, run_study
+from fathom.learn.tensor_file import from_bytes
 from fathom.protocol import loop
 from fathom.protocol.context import WorkerContext
 from fathom.protocol.split import Split
@@ -210,11 +211,9 @@ def test_draws_share_masks_over_the_whole_pool(whole: Store) -> None:
     spec = next(s for s in whole.study.runs if s.query == "bald")
     split = context.split_of(spec)
     key = loop.round_0_key(context, spec.setting, spec.seed, 0.5)
-    arrays = whole.get_tensors(key, whole.get(key)[0]["tensors"])  # type: ignore[index]
+    state = from_bytes(whole.get_arrays(key, whole.get(key)[0]["tensors"]))  # type: ignore[index, arg-type]
     task = split.task(split.open()[1])
-    restored = context.paradigm(spec.paradigm).restore(
-        task, {n: torch.from_numpy(a) for n, a in arrays.items()}, dropout=0.5
-    )  # type: ignore[union-attr]
+    restored = context.paradigm(spec.paradigm).restore(task, state, dropout=0.5)
     draws = Streams(0)("draws")
     once = torch.cat([p.log_probs for p in restored.stream(task.pool, 7, draws)])
     half = len(task.pool) // 2
@@ -279,8 +278,7 @@ def test_metrics_of_a_classifier_with_dropout_are_those_of_the_mean_of_its_draws
     (spec,), context = store.study.runs, WorkerContext(store, data_root(), torch.device("cpu"))
     split, metrics = context.split_of(spec), store.rounds(spec)[0].metrics
     key = loop.round_0_key(context, spec.setting, 0, 0.5)
-    arrays = store.get_tensors(key, store.get(key)[0]["tensors"])  # type: ignore[index]
-    state = {n: torch.from_numpy(a) for n, a in arrays.items()}  # type: ignore[union-attr]
+    state = from_bytes(store.get_arrays(key, store.get(key)[0]["tensors"]))  # type: ignore[index, arg-type]
     classifier = context.paradigm(spec.paradigm).restore(split.task(split.open()[1]), state, dropout=0.5)
     images, truth = split.dataset.test_images, split.dataset.test_labels
     draws = torch.cat([p.log_probs for p in classifier.stream(images, 50, Streams(0)("draws"))])
@@ -296,8 +294,7 @@ def test_entropy_of_a_classifier_with_dropout_is_that_of_the_mean_of_its_draws(t
     (spec,), context = store.study.runs, WorkerContext(store, data_root(), torch.device("cpu"))
     split, record = context.split_of(spec), store.rounds(spec)[0]
     key = loop.round_0_key(context, spec.setting, 0, 0.5)
-    arrays = store.get_tensors(key, store.get(key)[0]["tensors"])  # type: ignore[index]
-    state = {n: torch.from_numpy(a) for n, a in arrays.items()}  # type: ignore[union-attr]
+    state = from_bytes(store.get_arrays(key, store.get(key)[0]["tensors"]))  # type: ignore[index, arg-type]
     classifier = context.paradigm(spec.paradigm).restore(split.task(split.open()[1]), state, dropout=0.5)
     images = Subset(split.dataset.images, torch.tensor(record.queried))
     draws = torch.cat([p.log_probs for p in classifier.stream(images, 50, Streams(0, 0)("draws"))])

@@ -110,7 +110,7 @@ def test_every_seed_and_recipe_has_an_encoder_of_its_own(tmp_path: Path) -> None
     """Nothing that differs between two trainings of an encoder is left out of the name that it is kept under."""
     context = context_of(tmp_path)
     for paradigm, seed in ((SELF_SL, 0), (SELF_SL, 1), (SELF_SL.replace("pretrain_epochs=3", "pretrain_epochs=4"), 0)):
-        prepare_state(context, "digits", context.paradigm(paradigm), seed)
+        prepare_state(context, Setting("digits", "", paradigm), seed)
     encoders = [content["tensors"] for content, _ in context.store.records(WorkKind.PRETRAIN.folder).values()]
     assert len(set(encoders)) == len(encoders) == 3
 
@@ -122,7 +122,7 @@ def test_a_kept_encoder_is_for_the_versions_that_made_it_whatever_query_plugins_
         store = Store(tmp_path / str(number))
         store.put("environments/e", {"torch": torch_version, "plugins": plugins})
         context = WorkerContext(store, data, torch.device("cpu"), "e")
-        prepare_state(context, "digits", context.paradigm(SELF_SL), 0)
+        prepare_state(context, Setting("digits", "", SELF_SL), 0)
         kept.append(len(RecordStore(data.cache).records(WorkKind.PRETRAIN)))
     assert kept == [1, 1, 2]
 

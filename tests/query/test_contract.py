@@ -102,6 +102,43 @@ def undeclared(view):
     """Uses features that it did not ask for."""
     return view.features[:, 0]
 
+@fathom.score("looks-at-labeled")
+def looks_at_labeled(view):
+    """Compares with labeled samples that it did not ask for."""
+    return view.log_probs[:, 0, 0].exp() + len(view.labeled_labels)
+
+@fathom.selection("unpredicted", predictions=False, features=True)
+def unpredicted(view, size, stream):
+    """Reads predictions that it declined."""
+    return view.mean_probs().amax(1).argsort()[:size]
+
+@fathom.score("no-draws")
+def no_draws(view):
+    """Compares draws that it did not ask for."""
+    return view.log_probs.exp().var(dim=1, correction=0).sum(dim=1)
+
+@fathom.score("threads")
+def threads(view):
+    """Takes two threads."""
+    torch.set_num_threads(2)
+    return view.log_probs[:, 0, 0].exp()
+
+@fathom.score("leaves")
+def leaves(view):
+    """Leaves the program."""
+    raise SystemExit(0)
+
+@fathom.score("exits")
+def exits(view):
+    """Leaves it at once."""
+    import os
+    os._exit(0)
+
+@fathom.score("interrupts")
+def interrupts(view):
+    """Looks like Ctrl-C."""
+    raise KeyboardInterrupt
+
 @fathom.score("not-finite")
 def not_finite(view):
     """The logarithm of a probability that may be 0."""
@@ -139,7 +176,19 @@ def prefix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         ("writes", "changed its input: log_probs"),
         ("looks-around", "gives other picks when the pool comes in chunks"),
         ("repeats", "must return distinct positions"),
-        ("undeclared", "raised IndexError"),
+        ("undeclared", "has not declared"),
+        (
+            "undeclared",
+            "undeclared reads view.features, which it has not declared, so it was not computed. Declare it "
+            "in the decorator: @score(..., features=True)",
+        ),
+        ("looks-at-labeled", "@selection(..., labeled=True); a score cannot, so make it a @selection"),
+        ("unpredicted", "reads view.log_probs, which it has not declared"),
+        ("no-draws", "gives all samples one score"),
+        ("threads", "changes torch's number of threads from 1 to 2"),
+        ("leaves", "leaves raised SystemExit(0), which would end the whole command"),
+        ("exits", "exits called os._exit(0)"),
+        ("interrupts", "interrupts raised KeyboardInterrupt"),
         ("not-finite", "certain predictions: breaches_of_contract/not-finite: "),
     ],
 )

@@ -2,16 +2,19 @@
 
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.faults import fault
 from tests.query.pools import pool, rows
 
 from fathom.core.records import FathomError, NonFiniteError
 from fathom.core.streams import Stream
+from fathom.design.dropout import DRAWS
 from fathom.query.method import QueryMethod, build_query
 from fathom.query.view import PoolView
 
@@ -28,7 +31,7 @@ def test_what_a_method_needs_is_known_from_its_name() -> None:
     needs = {name: build_query(name) for name in ("random", "entropy", "bald", "core-set", "badge", "bald(draws=20)")}
     assert not needs["random"].predictions
     assert all(m.predictions for name, m in needs.items() if name != "random")
-    assert [m.draws for m in needs.values()] == [0, 0, 50, 0, 0, 20]
+    assert [m.draws for m in needs.values()] == [0, 0, DRAWS, 0, 0, 20]
     assert [m.features for m in needs.values()] == ["", "", "", "encoder", "last", ""]
     assert [m.labeled for m in needs.values()] == [False, False, False, True, False, False]
     assert needs["bald"].kind == "score"
@@ -223,8 +226,9 @@ def test_changing_the_view_is_refused(kind, part) -> None:
     def choose(view: PoolView, size: int, stream: Stream) -> torch.Tensor:
         return score(view).argsort()[:size]
 
+    declared = replace(method(score if kind == "score" else choose, kind), features="last", labeled=True)
     with pytest.raises(FathomError, match="changed its view in place"):
-        method(score if kind == "score" else choose, kind).select([pool()], 3, Stream(0))
+        declared.select([pool()], 3, Stream(0))
 
 
 def test_a_view_without_what_is_needed_is_refused() -> None:
@@ -268,6 +272,32 @@ def test_the_precision_is_that_of_training_again_even_after_an_error() -> None:
         torch.backends.cuda.matmul.fp32_precision = "ieee"
 
 
+@fault("gpu", "a notebook sets float32 products to `high`", "query products are IEEE and raise nothing", cases=6)
+@pytest.mark.parametrize("common", ["highest", "high", "medium"])
+@pytest.mark.parametrize("own", ["", "tf32"])
+def test_both_switches_of_torch_agree_during_a_query(common: str, own: str) -> None:
+    """A product on CUDA asks both, as `get_float32_matmul_precision` does, and raises where they disagree."""
+
+    def careful(view: PoolView) -> torch.Tensor:
+        assert torch.get_float32_matmul_precision() == "highest"
+        assert torch.backends.cuda.matmul.allow_tf32 is False
+        return view.features[:, 0]
+
+    cuda, cpu = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
+    torch.set_float32_matmul_precision(common)
+    if own:
+        cuda.fp32_precision = own
+    before = (cuda.fp32_precision, cpu.fp32_precision)
+    try:
+        method(careful, "score").select([pool()], 3, Stream(0))
+        assert (cuda.fp32_precision, cpu.fp32_precision) == before
+        if own != "tf32" or common != "highest":  # else they disagreed before, and do again
+            assert torch.get_float32_matmul_precision() == common
+    finally:
+        cuda.fp32_precision = "ieee"
+        torch.set_float32_matmul_precision("highest")
+
+
 @pytest.mark.parametrize("text", ["core-set", "badge", "batch-bald(draws=5)", "bald(draws=5)", "margin"])
 def test_tensors_of_inference_mode_are_welcome(text) -> None:
     k = 5 if "draws" in text else 1
@@ -277,3 +307,20 @@ def test_tensors_of_inference_mode_are_welcome(text) -> None:
     assert picked.positions.tolist() == build_query(text).select([pool(k=k)], 5, Stream(0)).positions.tolist()
     with torch.inference_mode():
         assert build_query(text).select([inferred], 5, Stream(0)).positions.tolist() == picked.positions.tolist()
+
+
+@pytest.mark.parametrize("name", ["bald", "batch-bald", "variation-ratios(of=votes)"])
+def test_a_query_uses_as_many_draws_as_a_prediction(name: str) -> None:
+    assert build_query(name).draws == DRAWS
+
+
+@fault("methods", "a classifier ignores dropout", "one error instead of picks by rounding errors", cases=2)
+@pytest.mark.parametrize("text", ["bald(draws=5)", "batch-bald(draws=5)"])
+def test_equal_draws_are_refused(text: str) -> None:
+    view = pool(n=100, k=5)
+    equal = replace(view, log_probs=view.log_probs[:, :1].expand(-1, 5, -1).clone())
+    with pytest.raises(FathomError, match="all 5 draws of every sample are equal"):
+        build_query(text).select([equal], 10, Stream(0))
+    one = replace(equal, log_probs=equal.log_probs.clone())
+    one.log_probs[-1, 0] = one.log_probs[-1, 0].flip(0)
+    build_query(text).select([one], 10, Stream(0))

@@ -1,10 +1,14 @@
 """The view of the pool: mean predictions, and chunks put together."""
 
+from dataclasses import fields
+from itertools import combinations
+
 import pytest
 import torch
+from tests.faults import fault
 from tests.query.pools import pool, rows, scored
 
-from fathom.query.view import concatenate
+from fathom.query.view import PoolView, UndeclaredError, concatenate
 
 
 @pytest.mark.parametrize("k", [1, 7])
@@ -36,3 +40,19 @@ def test_chunks_make_the_pool_again() -> None:
     for part in ("log_probs", "features", "labeled_features", "labeled_labels"):
         assert torch.equal(getattr(whole, part), getattr(view, part))
     assert concatenate([view]) is view
+
+
+@fault("methods", "a method reads what it has not declared", "one error that names it and how to declare it", cases=16)
+@pytest.mark.parametrize("declared", [c for n in range(4) for c in combinations([f.name for f in fields(PoolView)], n)])
+def test_a_view_has_the_declared_fields_alone(declared: tuple[str, ...]) -> None:
+    view = pool(n=5, k=2, d=3)
+    shown = view.declared("mine/method(beta=2)", "selection", declared)
+    assert (len(shown), shown.device) == (5, view.device)
+    for field in fields(PoolView):
+        if field.name in declared:
+            assert getattr(shown, field.name) is getattr(view, field.name)
+            continue
+        with pytest.raises(UndeclaredError, match=rf"mine/method\(beta=2\) reads view.{field.name}, .*@selection"):
+            getattr(shown, field.name)
+    with pytest.raises(AttributeError, match="a view has no 'labels'"):
+        _ = shown.labels  # type: ignore[attr-defined]

@@ -12,8 +12,11 @@ import pytest
 from tests.studies import FROZEN, REGIME, SEARCHING, SELF_SL, SEMI_SL, contents, study
 
 from fathom.cli import main
+from fathom.core.machine import Machine
 from fathom.core.records import FathomError, RunSpec, digest
 from fathom.engine.engine import run_study
+from fathom.engine.local import LocalEngine
+from fathom.engine.worker import WorkerOrders
 from fathom.recheck.compare_records import compare_records
 from fathom.recheck.recheck import Rechecked, recheck
 from fathom.recheck.recompute import Recheck, RecheckItem, RecheckOutcome
@@ -297,3 +300,18 @@ def test_nothing_to_recheck(tmp_path: Path) -> None:
     with pytest.raises(FathomError, match="nothing to recheck"):
         recheck(tmp_path / "out", sample=1)
     assert json.dumps(Rechecked("x").to_json())
+
+
+@pytest.mark.parametrize("download", [True, False])
+def test_workers_of_a_recheck_download_if_told_to(download: bool, fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its datasets are loaded in the workers alone, so nobody else could."""
+    seen: list[bool] = []
+
+    def look(self: LocalEngine, orders: WorkerOrders, *rest: Any) -> None:
+        seen.append(orders.machine["download"])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LocalEngine, "work", look)
+    with pytest.raises(KeyboardInterrupt):
+        recheck(fresh, sample=2, seed=9, machine=Machine(download=download), workers=2)
+    assert seen == [download]

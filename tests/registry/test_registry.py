@@ -151,6 +151,8 @@ def test_an_edited_plugin_and_another_of_its_name_are_loaded_anew(plugin: Path, 
         entry = registry.find("query", "my_al/upside-down")[0]
         assert entry.load() is entry.load()
         plugin.write_text(PLUGIN.replace("strength=2.0", "strength=3.0, more=1.0"))
+        assert entry.load().__kwdefaults__ == {"strength": 2.0}, "a call runs what it has read"
+        registry.add_file(plugin)
         assert entry.load().__kwdefaults__ == {"strength": 3.0, "more": 1.0}
         registry._files.clear()
         other = tmp_path / "elsewhere/my_al.py"

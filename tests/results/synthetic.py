@@ -9,10 +9,13 @@ import numpy as np
 
 from fathom.core.records import LabelRegime, Round, RunSpec, Study, digest
 from fathom.core.streams import Stream
+from fathom.registry.spec_string import parse
 from fathom.store.store import Store
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 EFFECT = {"random": 0.0, "entropy": -0.02, "bald": 0.01, "core-set": 0.005, "badge": 0.025}
+
+AXES = ("dataset", "regime", "paradigm", "query")
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Plan:
         training: What a round of a run shows of its training.
         held_out: Datasets of the role roll-out.
         freeze: The freeze that the study follows.
+        code: Member -> identity of its code; empty where the results do not name it.
     """
 
     datasets: Sequence[str] = ("digits", "digits-lt")
@@ -54,6 +58,7 @@ class Plan:
     training: Callable[[RunSpec, int], dict[str, Any]] = lambda spec, number: {}
     held_out: Sequence[str] = ()
     freeze: dict[str, Any] | None = None
+    code: Callable[[str], str] = lambda member: "c0de"
     name: str = "synthetic"
     title: str = "Five query methods on made-up curves"
 
@@ -84,6 +89,12 @@ def build(root: Path, plan: Plan | None = None) -> Store:
         for record in rounds_of(spec, regime_of(plan, spec.paradigm), plan)[:stop]:
             store.commit(spec, record)
     return store
+
+
+def codes(plan: Plan, *texts: str) -> dict[str, str]:
+    """Code of the members dataset, regime, paradigm and query method of these spec strings."""
+    members = [f"{kind} {parse(text).name}" for kind, text in zip(AXES, texts, strict=False)]
+    return {member: code for member in members if (code := plan.code(member))}
 
 
 def regime_of(plan: Plan, paradigm: str) -> LabelRegime:
@@ -122,6 +133,7 @@ def put_shared(store: Store, dataset: str, paradigm: str, plan: Plan, key: str) 
     setting = {"dataset": dataset, "regime": regime_of(plan, paradigm).name, "paradigm": paradigm}
     content = {**setting, "seeds": [0, 1, 2], "metric": "accuracy", "table": table, "chosen": grid[1]}
     clock = {"seconds": 8.2, "finished": "2026-11-22T23:00:00+00:00", "environment": plan.shared}
+    clock["code"] = codes(plan, *setting.values())
     store.put(f"shared/hp-choice/{key}", {**content, "recipe": plan.recipe}, clock)
     full = {**setting, "seed": 0, "budget": 1180, "hparams": grid[1]}
     metrics = {"accuracy": 0.975, "balanced_accuracy": 0.974, "log_loss": 0.1}
@@ -178,6 +190,7 @@ def rounds_of(spec: RunSpec, regime: LabelRegime, plan: Plan) -> list[Round]:
                 seconds={"train": 0.6, "predict": 0.05, "query": 0.02 if spec.query != "badge" else 0.3, "total": 1.0},
                 finished=f"2026-11-22T23:{number:02d}:00+00:00",
                 environment=plan.environment(spec),
+                code=codes(plan, *spec.setting, spec.query),
             )
         )
         labeled = labeled + np.bincount(bought, minlength=classes)

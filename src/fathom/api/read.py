@@ -176,6 +176,7 @@ def count_rounds(folder: str | Path) -> int:
 
 
 def register(plugins: Iterable[Path]) -> None:
-    """Register plug-in files; worker processes are given the same files (`registry.added_files`)."""
+    """Begin a call, whose code is read once, and register plug-in files; worker processes are given what was read."""
+    registry.refresh()
     for path in plugins:
         registry.add_file(path)

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from fathom.audit import integrity, pitfalls
+from fathom.audit import agreement, integrity, pitfalls
 from fathom.audit.rules import PREDICATES, Finding, rules
 from fathom.results.results import StudyResults
 
-# Importing the last two registers their predicates.
-__all__ = ["audit", "audit_results", "integrity", "pitfalls"]
+# Importing the last three registers their predicates.
+__all__ = ["agreement", "audit", "audit_results", "integrity", "pitfalls"]
 
 
 def audit(out: str | Path) -> list[Finding]:

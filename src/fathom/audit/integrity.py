@@ -11,8 +11,9 @@ from fathom.core.text import plural
 from fathom.results.classifiers import listed
 from fathom.results.environments import UNKNOWN
 from fathom.results.results import StudyResults
-from fathom.results.roles import FOLLOWED, roll_out_words
+from fathom.results.roles import FOLLOWED, UNKNOWN_CODE, roll_out_words
 from fathom.stats.inference import MIN_SEEDS
+from fathom.store.codes import NOT_RECORDED
 
 ENOUGH, FEW = 5, 3  # seeds for `pass` and for `partly`; the paper has three
 
@@ -90,8 +91,10 @@ def failures(r: StudyResults) -> Answer:
 
 @predicate("control")
 def control(r: StudyResults) -> Answer:
-    """Methods that are compared with a baseline of another classifier."""
+    """Methods that are compared with a baseline of another classifier, or draw from a classifier without dropout."""
     methods, lacking, comparisons = [], 0, 0
+    if undrawn := unique(query for s in begun(r) for query in r.classifiers[s].without_draws()):
+        return "fail", f"run without dropout, so all its dropout draws are equal: {', '.join(undrawn)}"
     for setting in begun(r):
         classifiers = r.classifiers[setting]
         for query in classifiers.dropouts:
@@ -202,6 +205,19 @@ def environment(r: StudyResults) -> Answer:
     return ("pass" if len(used) == 1 else "partly"), evidence
 
 
+@predicate("code")
+def code_versions(r: StudyResults) -> Answer:
+    """Versions of the code of each member."""
+    if r.frame.empty:
+        return NOTHING
+    mixed = [name for name, counts in r.codes.items() if len({*counts} - {NOT_RECORDED}) > 1]
+    unknown = [name for name, counts in r.codes.items() if NOT_RECORDED in counts]
+    evidence = f"{plural(len(r.codes), 'member')}; several versions of {listed(mixed) if mixed else 'none'}"
+    if unknown:
+        evidence += f"; not recorded for {listed(unknown)}"
+    return ("partly" if mixed else "unknown" if unknown else "pass"), evidence
+
+
 @predicate("recheck")
 def check_rechecks(r: StudyResults) -> Answer:
     """Rechecks of results that are still committed as they were then."""
@@ -209,8 +225,10 @@ def check_rechecks(r: StudyResults) -> Answer:
     found = [record for record in records if _current(r, record)]
     if not found:
         return "unknown", "not rechecked" + (" since the rounds were computed again" if records else "")
-    other = sum(not record.get("same") for record in found)
-    return ("fail" if other else "pass"), f"{plural(len(found), 'recheck')}, {other} with a different result"
+    other, changed = sum(not record.get("same") for record in found), sum(bool(x.get("changed_code")) for x in found)
+    evidence = f"{plural(len(found), 'recheck')}, {other} with a different result"
+    evidence += f", {changed} with other code" if changed else ""
+    return ("fail" if other else "unknown" if changed == len(found) else "pass"), evidence
 
 
 def _current(r: StudyResults, record: Mapping[str, Any]) -> bool:
@@ -236,4 +254,4 @@ def rollout(r: StudyResults) -> Answer:
     if not (statement := roll_out_words(r)):
         return "unknown", "development data only, so nothing is known about unseen data"
     title, text = statement
-    return ("pass" if title == FOLLOWED else "fail"), text
+    return ("pass" if title == FOLLOWED else "unknown" if title == UNKNOWN_CODE else "fail"), text

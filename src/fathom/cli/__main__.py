@@ -1,5 +1,5 @@
 """`python -m fathom.cli` is `fathom`."""
 
-from fathom.cli.app import main
+from fathom.cli.app import command
 
-main()
+command()

@@ -7,7 +7,7 @@ from cyclopts import Parameter, validators
 
 from fathom import api
 from fathom.cli.app import AtLeast0, AtLeast1, DeviceOptions, Flat, Json, Quiet, again, app
-from fathom.cli.console import err, out, print_json, print_rechecked, print_table
+from fathom.cli.console import err, out, print_json, print_plain, print_rechecked, print_table
 from fathom.stats.differences import EQUIVALENCE_MARGIN
 
 
@@ -108,4 +108,4 @@ def export(folder: Path, /, *, to: Path, json: Json = False) -> None:
     if json:
         print_json({"results": str(path), "bytes": path.stat().st_size})
     else:
-        print(path)
+        print_plain(path)

@@ -5,8 +5,10 @@ are the docstrings of the records. The subclasses here only add what a command l
 `--no-` form, and fields that a verb does not use (`parse=False`).
 """
 
+import os
 import shlex
 import sys
+import threading
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Annotated
 from cyclopts import App, Parameter, validators
 from rich.markup import escape
 
-from fathom.cli.console import err, show_warning
+from fathom.cli.console import HELP, err, results_alone, show_warning
 from fathom.core.machine import Machine
 from fathom.core.records import FathomError
 from fathom.core.version import __version__
@@ -25,6 +27,7 @@ app = App(
     version=__version__,
     help="How much active learning is worth, measured by the protocol of Lüth et al. (NeurIPS 2023).",
     help_epilogue="Begin with: fathom run quickstart",
+    console=HELP,
     suppress_keyboard_interrupt=False,  # `main` prints what is committed
 )
 
@@ -37,7 +40,9 @@ Out = Parameter(name=["--out", "-o"])
 AtLeast0 = Parameter(validator=validators.Number(gte=0))
 AtLeast1 = Parameter(validator=validators.Number(gte=1))
 Repeatable = Parameter(negative="", show_default=False)
-PluginName = Parameter(name="--plugin", help="Python file that registers your query methods, datasets or paradigms.")
+PluginName = Parameter(
+    name="--plugin", help="Python file that registers your query methods, datasets, regimes, paradigms or backbones."
+)
 Plugins = Annotated[tuple[Path, ...], Repeatable, PluginName]
 OnlyName = Parameter(
     name="--only",
@@ -58,11 +63,17 @@ class MachineOptions(Machine):
 
 
 @dataclass(frozen=True)
-class DeviceOptions(MachineOptions):
+class ThreadOptions(MachineOptions):
+    """`Machine` for verbs that take kernels from elsewhere."""
+
+    fast: Annotated[bool, Hidden] = False
+
+
+@dataclass(frozen=True)
+class DeviceOptions(ThreadOptions):
     """`Machine` for verbs that take threads and kernels from elsewhere."""
 
     threads: Annotated[int, Hidden] = 1
-    fast: Annotated[bool, Hidden] = False
 
 
 @dataclass(frozen=True)
@@ -91,9 +102,20 @@ def again() -> str:
     return f"Run the same command again to resume:\n  {shlex.join(['fathom', *sys.argv[1:]])}"
 
 
+def command() -> None:
+    """Entry point: `main`, without waiting at its end for threads that a plug-in has left running."""
+    try:
+        main()
+    except SystemExit as end:
+        if any(not thread.daemon and thread is not threading.main_thread() for thread in threading.enumerate()):
+            sys.stderr.flush()
+            os._exit(end.code if isinstance(end.code, int) else 1)
+        raise
+
+
 def main() -> None:
-    """Entry point: a user's mistake is one message on standard error and a non-zero exit status."""
-    with warnings.catch_warnings():
+    """Do what the command line says: a user's mistake is one message on standard error and a non-zero exit status."""
+    with warnings.catch_warnings(), results_alone():
         warnings.showwarning = show_warning
         try:
             code = app(sys.argv[1:])

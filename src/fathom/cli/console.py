@@ -2,9 +2,11 @@
 
 import dataclasses
 import json
+import os
 import shlex
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fathom.core.durations import duration
+from fathom.core.member_call import GlobalStateWarning
 from fathom.core.progress import STDERR, describe_job
 from fathom.core.records import Study
 from fathom.core.text import plural
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 
 out = Console(soft_wrap=True, highlight=False)
 err = STDERR
+HELP = Console()  # of --help and --version
 
 
 def member_row(entry: registry.Entry) -> dict[str, Any]:
@@ -77,7 +81,38 @@ def print_data_report(found: "DataReport") -> None:
 
 def print_json(value: Any) -> None:
     """Print one JSON value on standard output, for scripts."""
-    print(json.dumps(value, indent=1, ensure_ascii=False, default=str))
+    print_plain(json.dumps(value, indent=1, ensure_ascii=False, default=str))
+
+
+def print_plain(text: object) -> None:
+    """Print a line without markup or wrapping on standard output, for scripts."""
+    print(text, file=out.file)
+
+
+@contextmanager
+def results_alone() -> Iterator[None]:
+    """Keep standard output for `out` and `print_plain`: what a plug-in, its child or C code prints goes to stderr.
+
+    It stays so until the process ends, as functions that a plug-in registers for the end may print too.
+    """
+    before = results = sys.stdout
+    alone = before is sys.__stdout__ and before is not None  # not where a caller collects the output
+    if alone:
+        before.flush()
+        results = os.fdopen(os.dup(1), "w", encoding=before.encoding, errors=before.errors)  # for good
+        os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    for console in (out, HELP):
+        console.file = results
+    try:
+        yield
+    finally:
+        with suppress(BrokenPipeError):  # a reader such as `head` has gone
+            results.flush()
+        if not alone:
+            sys.stdout = before
+            for console in (out, HELP):
+                console._file = None  # again what sys.stdout is then
 
 
 @contextmanager
@@ -140,7 +175,7 @@ def print_encoder(made: "Encoder", as_json: bool, silent: bool) -> None:
         err.print("  ".join(f"{name} {value:g}" for name, value in row.items()), markup=False)
     if not silent:
         err.print(f'stored as {made.path}; use it as self-sl(encoder="{made.name[:12]}")', markup=False, soft_wrap=True)
-    print(made.name)
+    print_plain(made.name)
 
 
 def print_status(found: "StudyStatus") -> None:
@@ -197,5 +232,9 @@ def show_warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
 ) -> None:
     """Print a warning; a warning of another package with its place in the code."""
-    place = "" if issubclass(category, DamageWarning) else f"{filename}:{lineno}: {category.__name__}: "
+    place = (
+        ""
+        if issubclass(category, DamageWarning | GlobalStateWarning)
+        else f"{filename}:{lineno}: {category.__name__}: "
+    )
     err.print(f"[yellow]warning:[/] {escape(place + str(message))}", soft_wrap=True)

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fathom import api
-from fathom.cli.app import AtLeast0, DeviceOptions, Flag, Flat, Json, Only, Plugins, app
+from fathom.cli.app import AtLeast0, Flag, Flat, Json, Only, Plugins, ThreadOptions, app
 from fathom.cli.console import member_row, out, print_json, print_status, show_members, show_study, spelled, status_line
 from fathom.core.records import FathomError
 from fathom.registry import registry
@@ -88,7 +88,7 @@ def plan(
     workers: Annotated[int | None, AtLeast0] = None,
     probe: bool = True,
     options: Annotated[api.PlanOptions, Flat] = api.PlanOptions(),
-    machine: Annotated[DeviceOptions, Flat] = DeviceOptions(),
+    machine: Annotated[ThreadOptions, Flat] = ThreadOptions(),
     json: Json = False,
 ) -> None:
     """Estimate runs, labels, disk space and time, and the statistical power of the design.

@@ -8,7 +8,7 @@ from cyclopts import Parameter, validators
 
 from fathom import api
 from fathom.cli.app import AtLeast0, Flag, Flat, Json, MachineOptions, Only, Out, Output, Quiet, again, app
-from fathom.cli.console import err, print_encoder, print_json, print_outcome, write_report
+from fathom.cli.console import err, print_encoder, print_json, print_outcome, print_plain, write_report
 from fathom.core.machine import RunOptions
 from fathom.core.progress import progress_bar
 from fathom.core.records import FathomError
@@ -67,7 +67,7 @@ def run(
     if output.json:
         print_json({**asdict(outcome), "finished": outcome.finished, "report": str(page) if page else None})
     elif page:
-        print(page)  # last line, plain, for scripts
+        print_plain(page)  # last line, plain, for scripts
     return 0 if outcome.finished else 3
 
 
@@ -82,7 +82,7 @@ def report(folder: Path, /, *, quiet: Quiet = False, json: Json = False) -> None
     if json:
         print_json({"report": str(page)})
     else:
-        print(page)
+        print_plain(page)
 
 
 @app.command

@@ -48,7 +48,8 @@ class RunOptions:
         hparams: Search the published HP grids, or use the published HPs; replaces what the study file says.
         freeze: Pre-registration file written by fathom freeze; runs on roll-out data must follow it.
         extend: Accept a study that adds runs to the study in the folder.
-        accept_environment: Accept other package versions, another device or other threads than the folder's results.
+        accept_environment: Accept other package versions, another device, other threads or other code of a member than
+            the folder's results, or records of these that are damaged.
         gpu_share: Share of a GPU per job on Ray, such as 0.25 [default: one GPU per job until memory use is measured].
     """
 

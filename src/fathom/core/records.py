@@ -172,11 +172,14 @@ class Round(_Record):
         scores: The query method's score of each queried sample (see the method); None where it gives none.
         labeled_classes: Training labels of each class in this round.
         notes: Remarks for the report, for example a last round with fewer samples than the query size.
-        training: What the classifier shows of its training (its `shown`), with what the harness measured of it.
+        training: What the classifier reports of its training (`diagnostics`), with what the harness measured of it.
         seconds: Wall-clock of `train`, `predict`, `query`, `total`. A clock reading: never part of the digest.
         finished: UTC time of the commit, ISO 8601. A clock reading too.
         environment: Which of the store's environments computed it. Kept with the clock readings.
         engine: How training steps were done on CUDA: `captured`, or `eager: ` and why. Kept with them too.
+        looked_at: Labels that diagnostics have read so far, for the report only: no training and no query saw them.
+            Kept with them too.
+        code: Identity of the code of each member that made it, `query margin` -> hash. Kept with them too.
     """
 
     round: int
@@ -195,8 +198,10 @@ class Round(_Record):
     finished: str = ""
     environment: str = ""
     engine: str = ""
+    looked_at: int = 0
+    code: dict[str, str] = field(default_factory=dict)
 
-    CLOCK: ClassVar = ("seconds", "finished", "environment", "engine")
+    CLOCK: ClassVar = ("seconds", "finished", "environment", "engine", "looked_at", "code")
 
     def content(self) -> dict[str, Any]:
         """Everything except clock readings: equal in two runs of one RunSpec."""

@@ -21,13 +21,16 @@ def load(text: str, root: "fathom.data.dataset.DataRoot") -> "fathom.data.datase
     Raises:
         FathomError: Unknown dataset or parameter, or files that are missing, wrong or do not fit together.
     """
+    from fathom.core.member_call import member_call
     from fathom.core.records import DEVELOPMENT, FathomError
     from fathom.data.dataset import Dataset
+    from fathom.data.images import guarded_images
     from fathom.registry import registry
 
     entry, call = registry.find("dataset", text)
-    arguments = _arguments(entry, call)
-    made = entry.load()(root, **arguments)
+    arguments, build = _arguments(entry, call), entry.load()
+    with member_call(str(call)):
+        made = build(root, **arguments)
     if not isinstance(made, Dataset):
         raise FathomError(f"dataset {text!r} ({entry.path}) gave {type(made).__name__}; expected a Dataset")
     declared = arguments.get("role") or entry.options.get("role", DEVELOPMENT)
@@ -36,7 +39,8 @@ def load(text: str, root: "fathom.data.dataset.DataRoot") -> "fathom.data.datase
             f"dataset {text!r} ({entry.path}) is registered with the role {declared!r} and gave {made.role!r}; write "
             f'@dataset({entry.name.split("/")[-1]!r}, role="{made.role}")'
         )
-    return replace(made, name=str(call))
+    images, test_images = (guarded_images(part, str(call)) for part in (made.images, made.test_images))
+    return replace(made, name=str(call), images=images, test_images=test_images)
 
 
 def sketch_of(text: str) -> "fathom.data.dataset.Dataset | None":
@@ -51,12 +55,15 @@ def sketch_of(text: str) -> "fathom.data.dataset.Dataset | None":
     Raises:
         FathomError: Unknown dataset or parameter, or sizes that do not fit.
     """
+    from fathom.core.member_call import member_call
     from fathom.registry import registry
 
     entry, call = registry.find("dataset", text)
     if not (name := entry.options.get("sketch")):
         return None
-    made: fathom.data.dataset.Dataset = replace(entry, attribute=name).load()(**_arguments(entry, call))
+    build = replace(entry, attribute=name).load()
+    with member_call(str(call)):
+        made: fathom.data.dataset.Dataset = build(**_arguments(entry, call))
     return replace(made, name=str(call))
 
 

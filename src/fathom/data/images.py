@@ -2,13 +2,14 @@
 
 import hashlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from jaxtyping import Int, Shaped, UInt8
 from torch import Tensor
 
+from fathom.core.member_call import guarded
 from fathom.data.dataset import Images
 
 DEVICE_SHARE = 0.5  # of the device's free memory for a set of images; the rest is for training
@@ -146,6 +147,27 @@ class Subset:
         subset = Subset(moved, self.ids)
         subset.ids = self.ids.to(device) if resident else self.ids
         return subset
+
+
+@guarded("take", "to", "__len__", read=("size", "device"))
+class _GuardedImages:
+    """Images of a plug-in's own class, with a guard around every call (`core.member_call`)."""
+
+    def __init__(self, images: Images, what: str) -> None:
+        self._member, self._what = images, what
+
+    def __getattr__(self, name: str) -> Any:  # for example `sha256`
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._member, name)
+
+    def _wrapped(self, result: Any) -> Any:
+        return result if isinstance(result, Tensor | int) else guarded_images(result, self._what)
+
+
+def guarded_images(images: Images, what: str) -> Images:
+    """Images with a guard, unless their class is Fathom's."""
+    return images if type(images).__module__.startswith("fathom.") else cast(Images, _GuardedImages(images, what))
 
 
 def pixels_sha256(images: Images) -> str:

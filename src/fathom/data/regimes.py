@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from fathom.core.member_call import member_call
 from fathom.core.records import FathomError, LabelRegime
 from fathom.data.dataset import Dataset
 from fathom.data.splits import Ids, largest_start, largest_validation
@@ -35,7 +36,9 @@ def build_regime(text: str, dataset: Dataset, paradigm: str = "") -> LabelRegime
     own = {key.removeprefix(f"{paradigm}/"): sizes for key, sizes in dataset.regimes.items() if "/" in key}
     changed = {key: {**dataset.regimes.get(key, {}), **sizes} for key, sizes in own.items()}
     sized = replace(dataset, regimes={**dataset.regimes, **changed}) if paradigm else dataset
-    made = entry.load()(sized, **dict(call.arguments))
+    build = entry.load()
+    with member_call(str(call)):
+        made = build(sized, **dict(call.arguments))
     if not isinstance(made, LabelRegime):
         raise FathomError(f"regime {text!r} ({entry.path}) gave {type(made).__name__}; expected a LabelRegime")
     sizes = {key: getattr(made, key) for key in SIZES}

@@ -28,6 +28,20 @@ def classifier_dropout(paradigm: str | float, own: str | float = "auto", draws: 
     return DROPOUT if paradigm == "all" or draws else 0.0
 
 
+def needs_dropout(query: str, draws: int, paradigm: str, dropout: float) -> str:
+    """Why a query method cannot be run with a classifier of this dropout; empty where it can.
+
+    Without dropout all draws are equal, and a method that compares them would pick by rounding errors.
+    """
+    if not draws or dropout:
+        return ""
+    return (
+        f"{query} compares {draws} dropout draws, and its classifier has no dropout with {paradigm}. Expected a "
+        f"paradigm with dropout=auto, dropout=all or a probability, or a method with its own, such as "
+        f"{query.partition('(')[0]}(dropout=0.5)"
+    )
+
+
 def prediction_draws(dropout: float) -> int:
     """MC-dropout samples of a prediction; 0 for the plain softmax of a classifier without dropout."""
     return DRAWS if dropout else 0

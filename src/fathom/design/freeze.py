@@ -5,7 +5,7 @@ decisions are written to a file, the roll-out study names the file, and a study 
 report states the hash, and if the freeze is older than the first result.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,9 +13,11 @@ from typing import Any
 
 from fathom.core.records import DEVELOPMENT, PROTOCOL, ROLL_OUT, FathomError, Study, digest, unique
 from fathom.core.work import WorkKind
+from fathom.registry.code import codes_of
 from fathom.registry.registry import find
 from fathom.registry.spec_string import Value, parse, spell
 from fathom.store import atomic_files
+from fathom.store.codes import NOT_RECORDED, recorded_codes
 from fathom.store.store import Store
 
 ENDING = ".freeze.json"
@@ -30,13 +32,15 @@ def freeze(study: Study, out: str | Path | None = None, *, store: Store | None =
     Args:
         study: The study.
         out: The file [default: NAME.freeze.json in the working directory].
-        store: Its results; if given, their digest and environments are written too.
+        store: Its results; if given, their digest and environments are written too, and the code of the members is that
+            which computed them; else that of the present source.
 
     Returns:
         The file.
 
     Raises:
-        FathomError: The study has roll-out datasets, a run has no round yet, or the file exists with other content.
+        FathomError: The study has roll-out datasets, a run has no round yet, a member's results were computed with two
+            versions of its code, or the file exists with other content.
     """
     facts = store.facts() if store else {}
     if forbidden := [d for d in unique(r.dataset for r in study.runs) if role_of(d, facts) == ROLL_OUT]:
@@ -44,7 +48,7 @@ def freeze(study: Study, out: str | Path | None = None, *, store: Store | None =
             f"{study.name} has roll-out datasets ({', '.join(forbidden)}); a freeze contains decisions made on "
             "development data only. Name the development study, or a part of it with --only dataset=NAME"
         )
-    content = {**decided(study), "results": _results(store, study) if store else None}
+    content = {**decided(study), "results": _results(store, study) if store else None, "code": _code(store, study)}
     path = Path(out) if out else Path(f"{study.name}{ENDING}")
     if (known := atomic_files.try_read(path)[0]) and known[0] == content:
         return path
@@ -71,6 +75,20 @@ def decided(study: Study) -> dict[str, Any]:
         ],
         "retry": list(study.retry),
     }
+
+
+def _code(store: Store | None, study: Study) -> dict[str, str]:
+    """Identity of the code of each member; none for a member whose results do not name it."""
+    if store is None:
+        return {name: code.sha256 for name, code in sorted(codes_of(study.runs).items())}
+    counts = recorded_codes(store, study.runs)
+    found = {member: sorted({*codes} - {NOT_RECORDED}) for member, codes in sorted(counts.items())}
+    if mixed := [member for member, codes in found.items() if len(codes) > 1]:
+        raise FathomError(
+            f"results in {store.root} were computed with several versions of the code of {', '.join(mixed)}, so it is "
+            "not known which one is frozen. Run the study in a new folder, or freeze a part of it with --only"
+        )
+    return {member: codes[0] for member, codes in found.items() if codes and NOT_RECORDED not in counts[member]}
 
 
 def parameters_of(paradigm: str) -> dict[str, Any]:
@@ -124,7 +142,8 @@ def follow(study: Study, kept: Mapping[str, Any]) -> Study:
         FathomError: It departs from the freeze on roll-out data; all departures are listed.
     """
     held_out = [d for d in unique(r.dataset for r in study.runs) if role_of(d) == ROLL_OUT]
-    if found := departures(study, kept, held_out):
+    codes = codes_of(r for r in study.runs if r.dataset in held_out)
+    if found := departures(study, kept, held_out, {name: [code.sha256] for name, code in codes.items()}):
         listed = "\n".join(f"  {text}" for text in found)
         raise FathomError(
             f"{study.name} departs from the freeze {kept['name']} ({kept['hash']}) on roll-out data:\n{listed}\n"
@@ -133,8 +152,17 @@ def follow(study: Study, kept: Mapping[str, Any]) -> Study:
     return replace(study, freeze=dict(kept))
 
 
-def departures(study: Study, kept: Mapping[str, Any], held_out: Iterable[str]) -> list[str]:
-    """Everything that a study runs on its roll-out datasets `held_out` and that was not frozen."""
+def departures(
+    study: Study, kept: Mapping[str, Any], held_out: Iterable[str], codes: Mapping[str, Collection[str]]
+) -> list[str]:
+    """Everything that a study runs on its roll-out datasets `held_out` and that was not frozen.
+
+    Args:
+        study: The study.
+        kept: The freeze.
+        held_out: Its roll-out datasets.
+        codes: Member (`query my_al/margin`) -> identities of the code that it runs with on them.
+    """
     apart = set(held_out)
     runs = [r for r in study.runs if r.dataset in apart]
     frozen = [paradigm["call"] for paradigm in kept["paradigms"]]
@@ -144,7 +172,16 @@ def departures(study: Study, kept: Mapping[str, Any], held_out: Iterable[str]) -
             if used in known or (kind == "paradigm" and any(_within(used, p) for p in kept["paradigms"])):
                 continue
             found.append(f"{'query method' if kind == 'query' else kind} {used}; frozen: {', '.join(known)}")
+    for member, code in sorted(frozen_code(kept, codes).items()):
+        if code and (other := sorted({*codes[member]} - {code, NOT_RECORDED})):
+            found.append(f"the code of {member} ({', '.join(other)}); frozen: {code}")
     return found
+
+
+def frozen_code(kept: Mapping[str, Any], members: Iterable[str]) -> dict[str, str]:
+    """Identity of the frozen code of members, but of datasets, which differ on roll-out data; empty where unknown."""
+    known = kept.get("code", {})
+    return {member: known.get(member, "") for member in members if not member.startswith("dataset ")}
 
 
 def _within(paradigm: str, frozen: Mapping[str, Any]) -> bool:

@@ -8,6 +8,7 @@ every job is a task. Workers commit through the store, which the parent only wat
 import dataclasses
 import time
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Union
 
@@ -15,16 +16,19 @@ from fathom.core.machine import Machine, RunOptions
 from fathom.core.records import FathomError, Study, digest
 from fathom.data.dataset import DataRoot
 from fathom.engine import heartbeat
+from fathom.engine.jobs import Job
 from fathom.engine.local import LocalEngine, default_workers
 from fathom.engine.preflight import prepare
 from fathom.engine.retry import retry_settings
 from fathom.engine.signals import STOPPED, TRY_AGAIN, SignalNoticed, Terminated, notice_signals
 from fathom.engine.watch import Interrupted, Progress, StudyOutcome, Watch
 from fathom.engine.worker import WorkerOrders
-from fathom.machine.environment import check
+from fathom.machine.environment import check, check_code
 from fathom.machine.paths import data_folders
 from fathom.protocol.context import WorkerContext
 from fathom.registry import registry
+from fathom.registry.code import MemberCode, codes_of
+from fathom.registry.registry import members_of
 from fathom.store.store import Store
 
 if TYPE_CHECKING:
@@ -41,9 +45,8 @@ def data_root(machine: Machine = Machine(), *, quiet: bool = False) -> DataRoot:
 
 
 def worker_machine(machine: Machine, data: DataRoot) -> Machine:
-    """The machine of worker processes, with the caller's folders and plug-ins."""
-    plugins = tuple(map(Path, registry.added_files()))
-    return dataclasses.replace(machine, data=data.path, cache=data.cache, plugins=plugins)
+    """The machine of worker processes, with the caller's folders; plug-ins are sent as they were read here."""
+    return dataclasses.replace(machine, data=data.path, cache=data.cache, plugins=())
 
 
 def run_study(
@@ -145,7 +148,8 @@ class _Call:
         store, engine = self.store, self.engine
         store.begin(self.study, extend=options.extend)
         environment = engine.describe()
-        context = WorkerContext(store, root, engine.device, environment.name)
+        context = WorkerContext(store, root, engine.device, environment.name, accept=options.accept_environment)
+        context.codes = codes_of(self.part.runs)
         orders = self._orders(context, options.accept_environment)
         again = True
         while again:
@@ -153,6 +157,7 @@ class _Call:
                 store.refresh_retries()
                 jobs = prepare(self.part, context, self.study)
                 check(store, environment, accept=options.accept_environment)
+                check_code(store, open_code(jobs, context), accept=options.accept_environment)
                 store.clean()
                 listed = [dataclasses.asdict(job) for job in jobs]
                 trainings = [job.trainings(store) for job in jobs]
@@ -185,4 +190,18 @@ class _Call:
             environment=context.environment,
             study=digest(self.study.to_json()),
             accept=accept,
+            code=registry.export_code(),
+            codes={name: dataclasses.asdict(code) for name, code in context.codes.items()},
         )
+
+
+def open_code(jobs: Iterable[Job], context: WorkerContext) -> list[MemberCode]:
+    """Code of members that has no record here, and that a job which is still to be done uses."""
+    known = {path.stem for path in (context.store.root / "code").glob("*.json")}
+    new = {name: code for name, code in context.codes.items() if code.sha256 not in known}
+    used: set[str] = set()
+    for job in jobs if new else ():
+        names = {f"{entry.kind} {entry.name}" for entry in members_of(job.setting, job.query)} & new.keys()
+        if names - used and not job.done(context.store):
+            used |= names
+    return [code for name, code in new.items() if name in used]

@@ -5,6 +5,7 @@ as long as the memory that each worker there takes would fit once more, and the 
 """
 
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -38,12 +39,21 @@ class GpuLoad:
 
 def read_gpu_load() -> list[GpuLoad]:
     """Measure the GPUs that this process may use, in torch's order; empty where nvidia-smi cannot."""
-    command = ["nvidia-smi", "--query-gpu=index,uuid,memory.used,memory.total,utilization.gpu"]
+    wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
+    query = "--query-gpu=index,uuid,memory.used,memory.total,utilization.gpu"
+    loads = parse_nvidia_smi(_nvidia_smi(query, "--format=csv,noheader,nounits"))
+    if wanted and "MIG-" in wanted:
+        loads |= parse_partitions(_nvidia_smi("-L"), _nvidia_smi("-q", "-x"))
+    return visible(loads, wanted)
+
+
+def _nvidia_smi(*words: str) -> str:
+    """Output of nvidia-smi; empty where it is absent, fails or hangs."""
     try:
-        done = subprocess.run([*command, "--format=csv,noheader,nounits"], capture_output=True, text=True, timeout=10)
+        done = subprocess.run(["nvidia-smi", *words], capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
-        return []
-    return visible(parse_nvidia_smi(done.stdout), os.environ.get("CUDA_VISIBLE_DEVICES")) if not done.returncode else []
+        return ""
+    return done.stdout if not done.returncode else ""
 
 
 def parse_nvidia_smi(text: str) -> dict[str, GpuLoad]:
@@ -54,15 +64,50 @@ def parse_nvidia_smi(text: str) -> dict[str, GpuLoad]:
         try:
             load = GpuLoad(int(parts[2]) * 2**20, int(parts[3]) * 2**20, int(parts[4]) / 100)
         except (IndexError, ValueError):
-            continue  # a partition of a GPU (MIG) reports no utilization
+            continue  # a GPU that is divided into partitions (MIG) reports no utilization
         found |= {parts[0]: load, parts[1]: load}
     return found
 
 
+def parse_partitions(listing: str, details: str) -> dict[str, GpuLoad]:
+    """Load of the partitions of GPUs (MIG) by name.
+
+    nvidia-smi gives names in one output (`-L`) and memory in another (`-q -x`), both by GPU and by index of the
+    partition. It gives no utilization, so that memory alone decides how many workers share a partition.
+    """
+    memory: dict[tuple[str, int], GpuLoad] = {}
+    for uuid, gpu in re.findall(r"<uuid>(GPU-[^<]+)</uuid>(.*?)</gpu>", details, re.DOTALL):
+        for index, part in re.findall(r"<mig_device>\s*<index>(\d+)</index>(.*?)</mig_device>", gpu, re.DOTALL):
+            block = re.search(r"<fb_memory_usage>(.*?)</fb_memory_usage>", part, re.DOTALL)
+            sizes = dict(re.findall(r"<(total|used)>(\d+) MiB<", block[1] if block else ""))
+            if len(sizes) == 2:
+                memory[uuid, int(index)] = GpuLoad(int(sizes["used"]) * 2**20, int(sizes["total"]) * 2**20, 0.0)
+    found, uuid = {}, ""
+    for line in listing.splitlines():
+        if gpu := re.match(r"GPU \d+:.*\(UUID: (GPU-[^)]+)\)", line):
+            uuid = gpu[1]
+        elif (part := re.match(r"\s+MIG .*Device\s+(\d+): \(UUID: (MIG-[^)]+)\)", line)) and (
+            load := memory.get((uuid, int(part[1])))
+        ):
+            found[part[2]] = load
+    return found
+
+
 def visible(loads: dict[str, GpuLoad], wanted: str | None) -> list[GpuLoad]:
-    """The loads of `CUDA_VISIBLE_DEVICES`, in its order."""
-    names = [name for name in loads if name.isdigit()] if wanted is None else [n.strip() for n in wanted.split(",")]
-    return [loads[name] for name in names if name in loads]
+    """The loads of `CUDA_VISIBLE_DEVICES`, in its order.
+
+    As CUDA reads it: indices, or the beginning of a UUID or of a partition's name that only one has; whatever follows a
+    name that is not there is ignored.
+    """
+    if wanted is None:
+        return [load for name, load in loads.items() if name.isdigit()]
+    found: list[GpuLoad] = []
+    for name in (part.strip() for part in wanted.split(",")):
+        fitting = [full for full in loads if full == name or (not name.isdigit() and name and full.startswith(name))]
+        if len(fitting) != 1:
+            break
+        found.append(loads[fitting[0]])
+    return found
 
 
 @dataclass

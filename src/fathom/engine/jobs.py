@@ -101,7 +101,7 @@ class Job:
         """Do the job; its result is in the store afterwards."""
         match self.kind:
             case WorkKind.PRETRAIN:
-                prepare_state(context, self.setting.dataset, context.paradigm_of(self.setting), self.seed)
+                prepare_state(context, self.setting, self.seed)
             case WorkKind.FEATURES:
                 features_of(context, self.setting, self.seed)
             case WorkKind.HP_SEARCH:

@@ -34,13 +34,21 @@ class LocalEngine:
     """
 
     def __init__(self, machine: Machine, workers: int | None) -> None:
-        self.device, self.workers = find_device(machine.device), workers
-        self.machine = replace(machine, device=str(self.device))
+        self.trains_on, self.workers = find_device(machine.device), workers
+        self.machine = replace(machine, device=str(self.trains_on))
 
     @property
     def kind(self) -> str:
         """Kind of device that the workers train on."""
-        return self.device.type
+        return self.trains_on.type
+
+    @property
+    def device(self) -> torch.device:
+        """Device of this process's datasets: the CPU, unless it does the jobs itself.
+
+        The parent of workers only checks the study; each dataset that it held on a GPU would be missing there.
+        """
+        return torch.device("cpu") if self.workers != 0 else self.trains_on
 
     def __enter__(self) -> "LocalEngine":
         return self
@@ -50,13 +58,13 @@ class LocalEngine:
 
     def describe(self) -> Environment:
         """Describe the environment of the workers: that of this process, as they run on the same machine."""
-        return describe(self.device, self.machine.threads, fast=self.machine.fast)
+        return describe(self.trains_on, self.machine.threads, fast=self.machine.fast)
 
     @contextmanager
     def worker_pool(self) -> Iterator[None]:
         """Start workers that import what they need while the caller still checks the study."""
-        count = default_workers(self.device, self.machine.threads) if self.workers is None else self.workers
-        with WorkerPool(count, self.machine, scheduler_of(self.device, self.workers)) as self._pool:
+        count = default_workers(self.trains_on, self.machine.threads) if self.workers is None else self.workers
+        with WorkerPool(count, self.machine, scheduler_of(self.trains_on, self.workers)) as self._pool:
             yield
 
     def work(self, orders: WorkerOrders, jobs: Sequence[WorkItem], context: WorkerContext, watch: Watcher) -> None:
@@ -64,7 +72,7 @@ class LocalEngine:
         if self._pool.count:
             self._pool.work(orders, watch.look)
             return
-        set_up(replace(self.machine, plugins=()))  # this process has registered its plug-ins already
+        set_up(self.machine)
         work(context, jobs, orders.session, watch.look)
 
 

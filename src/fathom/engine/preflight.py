@@ -4,8 +4,10 @@ import torch
 
 from fathom.core.records import FathomError, Setting, Study, unique
 from fathom.core.streams import Streams
+from fathom.design.dropout import needs_dropout
 from fathom.engine.jobs import Job, jobs_of
 from fathom.protocol.context import WorkerContext
+from fathom.protocol.dropout import dropout_of
 from fathom.protocol.tune import grid_of, retried, retunes
 from fathom.query.method import build_query
 from fathom.query.view import PoolView
@@ -22,6 +24,10 @@ def prepare(study: Study, context: WorkerContext, whole: Study | None = None) ->
     Raises:
         FathomError: Something does not fit.
     """
+    for query, paradigm in unique((spec.query, spec.paradigm) for spec in study.runs):
+        method = build_query(query)
+        if reason := needs_dropout(query, method.draws, paradigm, dropout_of(context.paradigm(paradigm), method)):
+            raise FathomError(reason)
     for setting in study.settings:
         seeds = [0, *(run.seed for run in study.runs if run.setting == setting)]  # the grid is that of seed 0
         context.check_regime(setting, unique(seeds))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fathom.core.machine import Machine
-from fathom.core.records import FathomError, digest
+from fathom.core.records import FathomError, Setting, digest
 from fathom.data import load
 from fathom.data.dataset import DataRoot
 from fathom.engine.engine import data_root
@@ -62,7 +62,7 @@ def pretrain_encoder(
         NonFiniteError: The training diverged.
     """
     root, where = data_root(machine, quiet=tell is None), find_device(machine.device)
-    set_up(replace(machine, device=str(where), plugins=()))
+    set_up(replace(machine, device=str(where)))
     environment = describe(where, machine.threads, fast=machine.fast)
     text, built = str(find("dataset", dataset)[1]), build_paradigm(paradigm)
     if not built.preparation:
@@ -75,7 +75,7 @@ def pretrain_encoder(
     key = prepared_key(text, built.preparation, seed)
     try:
         with store.lock(key, wait=True):
-            prepare_state(context, text, built, seed)
+            prepare_state(context, Setting(text, "", paradigm), seed)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("Run the same command again to resume") from None
     found = store.get(key)

@@ -2,7 +2,7 @@
 
 A task gets plain JSON and the references of the tasks whose results it needs (`engine.ray_task`). Jobs are plain JSON
 and their results committed records, so no scheduler of ours is needed, and nothing that a task computes travels through
-Ray. All machines must see the study's folder, the data and the plug-in files under the same paths.
+Ray. All machines must see the study's folder and the data under the same paths; plug-ins are sent to them.
 """
 
 import contextlib
@@ -12,7 +12,6 @@ import os
 import time
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,7 +25,6 @@ from fathom.engine.watch import Watch
 from fathom.engine.worker import WorkerOrders, write_died
 from fathom.machine.environment import Environment
 from fathom.protocol.context import WorkerContext
-from fathom.registry import registry
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before Ray is imported: no usage reports
 try:
@@ -118,8 +116,7 @@ class RayEngine:
     def describe(self) -> Environment:
         """Describe the environment of one worker of the cluster; the others are compared with it."""
         task = ray.remote(describe_worker).options(num_cpus=self.machine.threads, num_gpus=self._gpus())
-        machine = dataclasses.replace(self.machine, plugins=tuple(map(Path, registry.added_files())))
-        answer = task.remote(machine.to_json())
+        answer = task.remote(dataclasses.replace(self.machine, plugins=()).to_json())
         self.heard = time.monotonic()
         while not ray.wait([answer], timeout=POLL_SECONDS)[0]:
             self._warn_unplaced()
@@ -141,7 +138,8 @@ class RayEngine:
         """
         watch.noticed.deferred = True  # else Ray's compiled code turns what a handler raises into a SystemError
         # Without an environment: every worker describes its own machine.
-        line = json.dumps(dataclasses.asdict(dataclasses.replace(orders, environment="", jobs=[], tries=TRIES)))
+        sent = dataclasses.replace(orders, environment="", jobs=[], tries=TRIES)
+        line = ray.put(json.dumps(dataclasses.asdict(sent)))  # once for all tasks: it holds the source of plug-ins
         memory = min(host_memory(context, {job.setting.dataset for job in jobs}), self._most("memory"))
         results: dict[str, Any] = {}  # name of a job -> reference of its task, then its result
         self.heard = time.monotonic()

@@ -61,13 +61,9 @@ def describe_worker(fields: dict[str, Any]) -> dict[str, Any]:
     """Describe the environment of a worker of the cluster, as JSON.
 
     Args:
-        fields: `Machine.to_json`. Its plug-ins are registered first, as they are part of the environment.
-
-    Raises:
-        FathomError: The machine does not see the plug-in files.
+        fields: `Machine.to_json`.
     """
     machine = Machine.from_json(fields)
-    _require(machine.plugins)
     return dataclasses.asdict(describe(set_up(machine), machine.threads, fast=machine.fast))
 
 
@@ -75,7 +71,7 @@ def _context(orders: str, parsed: WorkerOrders) -> WorkerContext:
     key = digest(orders, 16)
     if key not in _contexts:
         _contexts.clear()  # of an earlier call of `run`; its images need not stay in memory
-        _require([parsed.out, *parsed.machine["plugins"]])
+        _require([parsed.out])
         context = open_context(parsed)
         if digest(context.store.study.to_json()) != parsed.study:
             raise FathomError(
@@ -95,7 +91,7 @@ def _require(paths: Iterable[str | Path]) -> None:
     if missing := [str(path) for path in paths if not Path(path).exists()]:
         raise FathomError(
             f"{_here()} does not see {', '.join(missing)}. Expected the same folders on every machine of the cluster: "
-            "put the results, the data and plug-in files on shared storage, under one path"
+            "put the results and the data on shared storage, under one path"
         )
 
 

@@ -15,8 +15,9 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from os import _exit  # the real one: a member is called with another (`core.member_call`)
 from pkgutil import resolve_name
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -29,9 +30,11 @@ from fathom.machine.environment import set_mode
 from fathom.machine.paths import data_folders
 from fathom.protocol.context import WorkerContext
 from fathom.registry import registry
+from fathom.registry.code import MemberCode
 from fathom.store import atomic_files
 from fathom.store.store import Store
 
+FINISHED = 64  # exit status of a worker that found no work left: no signal, no error, and none that a member would give
 POLL_SECONDS = 0.2  # between looks at the store while other workers hold the jobs that are left
 
 
@@ -159,7 +162,7 @@ class WorkerOrders:
 
     Args:
         out: The store's folder.
-        machine: `Machine.to_json`, with the folders and plug-ins of the caller.
+        machine: `Machine.to_json`, with the folders of the caller.
         session: Name of the call of `run`.
         environment: Name of the environment record; empty where the worker describes its own machine.
         retries: Retries of the settings as the caller knows them, so that all workers start from the same.
@@ -168,6 +171,8 @@ class WorkerOrders:
         study: Digest of the study, for workers on other machines.
         tries: Attempts at a job whose process dies.
         accept: Accept another environment on other machines.
+        code: Source of the plug-ins as the caller has read it (`registry.export_code`).
+        codes: Fields of the `MemberCode` of each member.
     """
 
     out: str
@@ -180,6 +185,8 @@ class WorkerOrders:
     study: str = ""
     tries: int = 1
     accept: bool = False
+    code: dict[str, Any] = dataclasses.field(default_factory=dict)
+    codes: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def serve() -> None:
@@ -195,31 +202,36 @@ def serve() -> None:
     context = open_context(orders)
     job_type = resolve_name(orders.job_type)
     work(context, [job_type.from_json(job) for job in orders.jobs], orders.session)
+    leave(FINISHED)
+
+
+def leave(status: int) -> NoReturn:
+    """End this process without waiting for threads that a member may have left running."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    _exit(status)
 
 
 def open_context(orders: WorkerOrders) -> WorkerContext:
     """Open the store, datasets and device that the orders name.
 
     Raises:
-        FathomError: The study's folder or a plug-in file is absent.
+        FathomError: The study's folder is absent, or this machine has other source of Fathom than the caller.
     """
+    if orders.code:
+        registry.adopt_code(orders.code)
     machine = Machine.from_json(orders.machine)
     device = set_up(machine)
     data = DataRoot(*data_folders(machine.data, machine.cache), download=machine.download, quiet=True)
     context = WorkerContext(Store.open(orders.out), data, device, orders.environment)
     context.owner = os.getppid()
+    context.codes = {name: MemberCode(**fields) for name, fields in orders.codes.items()}
     context.store.cached_retries.update(orders.retries)
     return context
 
 
 def set_up(machine: Machine) -> torch.device:
-    """Register the plug-ins in this process and set torch's threads and kernels; returns the device.
-
-    Raises:
-        FathomError: A plug-in file is absent or registers nothing.
-    """
-    for path in machine.plugins:
-        registry.add_file(path)
+    """Set torch's threads and kernels in this process; returns the device."""
     device = torch.device(machine.device)
     set_mode(device, fast=machine.fast)
     torch.set_num_threads(machine.threads)
@@ -228,7 +240,7 @@ def set_up(machine: Machine) -> torch.device:
 
 def _die_with_parent() -> None:
     sys.stdin.read()
-    os._exit(1)
+    _exit(1)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import torch
 from fathom.core.machine import Machine
 from fathom.core.records import FathomError
 from fathom.engine.gpu_sharing import MEASURE_SECONDS, GpuScheduler
-from fathom.engine.worker import WorkerOrders
+from fathom.engine.worker import FINISHED, WorkerOrders
 
 MAX_RESTARTS = 4  # replacements of dead workers, per worker
 POLL_SECONDS = 0.2
@@ -45,7 +45,8 @@ class WorkerPool:
     def work(self, orders: WorkerOrders, look: Callable[[], None]) -> None:
         """Send the orders and watch until all workers have exited.
 
-        A worker that a signal ended is replaced. The job it died in is not tried again in this session, so this ends.
+        A worker that a signal ended, or that exited in the middle of a job, is replaced. The job it died in is not
+        tried again in this session, so this ends.
 
         Raises:
             FathomError: A worker exited with an error.
@@ -57,8 +58,8 @@ class WorkerPool:
             look()
             time.sleep(POLL_SECONDS)
             for number, process in enumerate(self.processes):
-                # A negative status is that of a signal. A positive one is an error that would come again.
-                if (process.poll() or 0) < 0 and restarts < MAX_RESTARTS * self.count:
+                # 1 is the status of an error in Python, which would come again.
+                if process.poll() not in (None, FINISHED, 1) and restarts < MAX_RESTARTS * self.count:
                     restarts += 1
                     process.communicate()
                     self.processes[number] = self._start()
@@ -70,7 +71,7 @@ class WorkerPool:
                 if all_alive and self.scheduler.can_admit(len(self.processes)):
                     self.processes.append(self._start())
                     self._send(len(self.processes) - 1, orders)
-        if broken := [process.returncode for process in self.processes if process.returncode]:
+        if broken := [process.returncode for process in self.processes if process.returncode != FINISHED]:
             statuses = ", ".join(map(str, broken))
             raise FathomError(
                 f"{len(broken)} of {len(self.processes)} worker processes failed (exit status {statuses}; their error "
@@ -83,6 +84,7 @@ class WorkerPool:
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "fathom.engine.worker"],  # -P: import nothing from the current folder
             stdin=subprocess.PIPE,
+            stdout=2,  # standard error: what a plug-in prints is not the command's result
             text=True,
             env=environment,
             start_new_session=True,  # Ctrl-C then reaches the parent alone, which kills its workers

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -143,19 +143,20 @@ def estimate_plan(
     """
     where = find_device(machine.device)
     known = load_profile(profile) if profile else None
-    context = WorkerContext(_Unwritten("plan"), data_root(machine), where, sketched={})
+    # On the CPU, as the parent of workers: a dataset is on the device only while it is timed there.
+    context = WorkerContext(_Unwritten("plan"), data_root(machine), torch.device("cpu"), sketched={})
     store, jobs = context.store, prepare(study, context)
     sketched, notes = context.sketched or {}, []
     if sketched:
         notes.append(f"planned by official sizes, without the files: {', '.join(sketched)}")
-    speeds = _speeds(context, study, known, machine.threads) if known or probe else {}
+    speeds = _speeds(context, study, known, machine.threads, where) if known or probe else {}
     unknown = unique(speed_name(s) for s in study.settings if speed_name(s) not in speeds)
     if unknown and (probe or known):
         notes.append(
             f"no rate is known for {'; '.join(unknown)}, so no time is given; try a stored profile: --profile h200"
         )
     if save_profile:
-        _save(context, {} if known else speeds, study, save_profile)
+        _save(context, {} if known else speeds, study, save_profile, where)
     count = default_workers(where, machine.threads) if workers is None else max(1, workers)  # 0 means this process
     count = 1 if known and workers is None else count
     regimes = {spec: context.split_of(spec).regime for spec in study.runs}
@@ -193,13 +194,21 @@ def estimate_plan(
     )
 
 
-def _speeds(context: WorkerContext, study: Study, known: Profile | None, threads: int) -> dict[str, Throughput]:
+def _speeds(
+    context: WorkerContext, study: Study, known: Profile | None, threads: int, device: torch.device
+) -> dict[str, Throughput]:
     """Rates by name: those of a stored profile, else measured for the datasets whose files are here."""
     if known:
         given = {speed_name(s): known.speed(context.dataset(s.dataset), s.paradigm) for s in study.settings}
         return {name: speed for name, speed in given.items() if speed}
     here = [setting for setting in study.settings if setting.dataset not in (context.sketched or {})]
-    return measure_speeds(context, here, threads)
+    speeds: dict[str, Throughput] = {}
+    for name in unique(setting.dataset for setting in here):
+        timing = (
+            context if device.type == "cpu" else replace(context, device=device, featured={}, _datasets={}, _splits={})
+        )
+        speeds |= measure_speeds(timing, [setting for setting in here if setting.dataset == name], threads)
+    return speeds
 
 
 class _Unwritten(Store):
@@ -218,7 +227,9 @@ class _Unwritten(Store):
         return self._records.get(name)
 
 
-def _save(context: WorkerContext, measured: dict[str, Throughput], study: Study, path: Path) -> None:
+def _save(
+    context: WorkerContext, measured: dict[str, Throughput], study: Study, path: Path, device: torch.device
+) -> None:
     if not measured:
         raise FathomError(
             "--save-profile needs measured rates, and nothing was measured: leave out --no-probe and --profile, and "
@@ -228,7 +239,7 @@ def _save(context: WorkerContext, measured: dict[str, Throughput], study: Study,
     for setting in study.settings:
         if speed := measured.get(speed_name(setting)):
             rows[parse(setting.paradigm).name, min(context.dataset(setting.dataset).images.size)] = speed
-    write_profile(path, f"{_name(context.device)} (measured)", rows)
+    write_profile(path, f"{_name(device)} (measured)", rows)
 
 
 def _name(device: torch.device) -> str:

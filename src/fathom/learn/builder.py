@@ -3,7 +3,9 @@
 from inspect import get_annotations
 from typing import Any
 
+from fathom.core.member_call import is_plugin, member_call
 from fathom.core.records import FathomError
+from fathom.learn.plugin_paradigm import guarded_paradigm
 from fathom.learn.task import Paradigm
 from fathom.registry.registry import find
 
@@ -16,7 +18,9 @@ def build_paradigm(text: str) -> Paradigm:
     """
     entry, call = find("paradigm", text)
     try:
-        member: Any = entry.load()(**dict(call.arguments))
+        made = entry.load()
+        with member_call(str(call)):
+            member: Any = made(**dict(call.arguments))
     except TypeError as error:
         raise FathomError(f"paradigm {entry.name!r} ({entry.path}) cannot be built from {text!r}: {error}") from error
     if not isinstance(member, Paradigm):
@@ -25,4 +29,4 @@ def build_paradigm(text: str) -> Paradigm:
         raise FathomError(
             f"paradigm {entry.name!r} ({entry.path}) lacks {', '.join(missing)}; see fathom.learn.task.Paradigm"
         )
-    return member
+    return guarded_paradigm(member, str(call)) if is_plugin(entry.name) else member

@@ -107,6 +107,36 @@ class Network(nn.Module):
         return (embeddings @ stacked.T).view(len(embeddings), len(masks), -1).add_(bias).log_softmax(2)
 
 
+class SquarePool(nn.Module):
+    """Average pooling to a square, in a fixed order on every device.
+
+    torch's own has a backward pass without a fixed order on CUDA. Square images need no pooling here at all.
+
+    Args:
+        side: Pixels of the result.
+    """
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.side = side
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c s s"]:
+        """The means of side x side rectangles of each channel."""
+        if x.shape[2:] == (self.side, self.side):
+            return x
+        if x.device.type == "cpu":
+            return nn.functional.adaptive_avg_pool2d(x, self.side)
+        return self.in_order(x)
+
+    def in_order(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c s s"]:
+        """Means over rows, then columns: their gradients are copies and no sums."""
+        for axis in (2, 3):
+            size = x.shape[axis]
+            edges = [(i * size // self.side, -(-(i + 1) * size // self.side)) for i in range(self.side)]
+            x = torch.cat([x.narrow(axis, a, b - a).mean(axis, keepdim=True) for a, b in edges], axis)
+        return x
+
+
 def build_network(
     name: str, size: Size, num_classes: int, dropout: float, stream: Stream, device: torch.device, hidden: int = 0
 ) -> Network:
@@ -210,5 +240,5 @@ def _cnn(side: int) -> tuple[nn.Module, int]:
         if side > 4:
             layers.append(nn.MaxPool2d(2))
             side //= 2
-    layers += [nn.AdaptiveAvgPool2d(side), nn.Flatten(), nn.Linear(channels * side * side, 128), nn.ReLU(inplace=True)]
+    layers += [SquarePool(side), nn.Flatten(), nn.Linear(channels * side * side, 128), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers), 128

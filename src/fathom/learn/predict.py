@@ -12,20 +12,11 @@ from torch import Tensor
 from fathom.core.records import FathomError
 from fathom.core.streams import Stream
 from fathom.learn.network import Network, cpu_state
+from fathom.learn.reader import Reader
 from fathom.learn.task import ImageSource, Prediction, Transform
 
-KEEP_ON_DEVICE_BYTES = 2**30  # bytes of images up to which a training keeps them on the device
 HEAD = {"cuda": 2**26, "cpu": 2**24}  # log-probabilities per chunk: 256 MiB, 64 MiB
 T = TypeVar("T")
-
-
-def make_reader(images: ImageSource) -> Callable[[Int[Tensor, "b"]], Shaped[Tensor, "b ..."]]:
-    """`images.take`, from a copy on the device if that is small, so that an epoch reads no file and copies no batch."""
-    h, w = images.size
-    if len(images) * 3 * h * w > KEEP_ON_DEVICE_BYTES:
-        return images.take
-    held = images.take(torch.arange(len(images), device=images.device))
-    return lambda ids: held[ids]
 
 
 def autocast(device: torch.device, precision: str = "auto") -> contextlib.AbstractContextManager[object]:
@@ -65,12 +56,7 @@ def head_rows(network: Network, draws: int, device: torch.device) -> int:
 
 
 def predict(
-    network: Network,
-    take: Callable[[Tensor], Tensor],
-    count: int,
-    transform: Transform,
-    masks: Float[Tensor, "k e"] | None,
-    chunk: int,
+    network: Network, read: Reader, count: int, transform: Transform, masks: Float[Tensor, "k e"] | None, chunk: int
 ) -> Iterator[Prediction]:
     """Predict images 0 to `count` - 1, in order, in chunks.
 
@@ -79,7 +65,7 @@ def predict(
 
     Args:
         network: The network, in any mode; it is set to evaluation mode.
-        take: Ids -> uint8 images.
+        read: Reader of uint8 images.
         count: Number of images.
         transform: Transform whose test part is applied.
         masks: Consistent dropout masks; None for the plain softmax.
@@ -90,26 +76,29 @@ def predict(
     """
     device = network.head.weight.device
     chunk = min(chunk, head_rows(network, 1 if masks is None else len(masks), device))
-    return in_chunks(count, chunk, device, lambda ids: _predict(network, take(ids), transform, masks))
+    return in_chunks(read, count, chunk, lambda x: _predict(network, x, transform, masks))
 
 
-def in_chunks(count: int, chunk: int, device: torch.device, work: Callable[[Int[Tensor, "b"]], T]) -> Iterator[T]:
-    """Call `work` for images 0 to `count` - 1, in order, in chunks.
+def in_chunks(read: Reader, count: int, chunk: int, work: Callable[[Shaped[Tensor, "b ..."]], T]) -> Iterator[T]:
+    """Call `work` with images 0 to `count` - 1, in order, in chunks.
 
     Args:
+        read: Reader of the images.
         count: Images.
         chunk: Images at once, halved for good when memory runs out.
-        device: Where the ids are.
-        work: Ids -> anything.
+        work: Images -> anything.
 
     Raises:
         FathomError: Not even one image fits into memory.
     """
-    start = 0
+    start, pieces = 0, read.pieces(())
     while start < count:
-        ids = torch.arange(start, min(start + chunk, count), device=device)
+        length = min(chunk, count - start)
         try:
-            done = [work(ids)]
+            if (x := next(pieces, None)) is None:
+                pieces = read.pieces(_ranges(start, count, chunk, read.ids_on))
+                x = next(pieces)
+            done = [work(x)]
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -117,13 +106,18 @@ def in_chunks(count: int, chunk: int, device: torch.device, work: Callable[[Int[
                 raise FathomError(
                     "one image does not fit into memory; free memory, or use a smaller network or smaller images"
                 ) from error
-            done, chunk = [], max(1, min(chunk, len(ids)) // 2)
+            done, chunk, pieces = [], max(1, min(chunk, length) // 2), read.pieces(())
+        x = None
         if not done:  # after the handler, so that the failed attempt's tensors are gone
-            if device.type == "cuda":
+            if read.device.type == "cuda":
                 torch.cuda.empty_cache()
             continue
         yield done.pop()
-        start += len(ids)
+        start += length
+
+
+def _ranges(start: int, count: int, chunk: int, device: torch.device) -> Iterator[Int[Tensor, "b"]]:
+    return (torch.arange(first, min(first + chunk, count), device=device) for first in range(start, count, chunk))
 
 
 @torch.no_grad()
@@ -167,7 +161,7 @@ class TrainedClassifier:
         """
         masks = self.network.masks(draws, stream) if draws else None
         chunk = chunk_size(images.device, images.size)
-        return predict(self.network, images.take, len(images), self.transform, masks, chunk)
+        return predict(self.network, Reader(images), len(images), self.transform, masks, chunk)
 
     def state(self) -> dict[str, Tensor]:
         """All weights and buffers, on the CPU."""

@@ -83,7 +83,7 @@ class Unlabeled:
 
 @runtime_checkable
 class Transform(Protocol):
-    """Transform of what an `ImageSource` gives, before the network (`augment.Augmentation`)."""
+    """Transform of what an `ImageSource` gives, before the network (`learn.augment`)."""
 
     def train(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Transform for training."""
@@ -269,5 +269,5 @@ class Paradigm(Protocol):
     def validation_images(self, v: int) -> int:
         """Images predicted for validation in all epochs with v validation images."""
 
-    def benchmark_copy(self, images: int) -> "Paradigm":
-        """A copy cut down to one epoch on about `images` images in `fit`, and one in `prepare`, for measuring speed."""
+    def benchmark_copy(self, images: int, epochs: int = 1) -> "Paradigm":
+        """A copy with `epochs` epochs on about `images` images each, in `fit` and `prepare`, for measuring speed."""

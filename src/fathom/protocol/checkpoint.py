@@ -11,13 +11,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor
 
 from fathom.core.records import FathomError, digest
 from fathom.learn.task import Checkpointer, Embed
+from fathom.learn.tensor_file import from_bytes, to_bytes
 from fathom.store import atomic_files
 from fathom.store.store import WORK, Store
 
@@ -64,8 +63,8 @@ class FileCheckpointer(Checkpointer):
             data = self.path.read_bytes()
             if hashlib.sha256(data[DIGEST:]).hexdigest().encode() != data[:DIGEST]:
                 raise ValueError("SHA-256 differs")
-            state: dict[str, Tensor] = load(data[DIGEST:])
-            self.curve = json.loads(bytes(state.pop("curve").tolist()))
+            curve, _, tensors = data[DIGEST:].partition(b"\n")
+            self.curve, state = json.loads(curve), from_bytes(tensors)
         except (OSError, SafetensorError, KeyError, ValueError):
             self.curve = []
             return None
@@ -75,9 +74,7 @@ class FileCheckpointer(Checkpointer):
         """Save a state if the last one is older than `every` seconds, or at once with `force`."""
         if not force and time.monotonic() - self._saved < self.every:
             return
-        curve = torch.frombuffer(bytearray(json.dumps(self.curve).encode()), dtype=torch.uint8)
-        tensors = {name: t.contiguous() for name, t in state().items()}
-        data = save(tensors | {"curve": curve})
+        data = json.dumps(self.curve).encode() + b"\n" + to_bytes(state(), f"the checkpoint of {self.job}")
         atomic_files.write(self.path, hashlib.sha256(data).hexdigest().encode() + data, replace=True)
         self._saved = time.monotonic()
 

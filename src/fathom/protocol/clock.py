@@ -11,8 +11,13 @@ import torch
 
 @dataclass
 class Clock:
-    """Seconds per step; time inside a nested step counts for that step alone. Writing the round is not counted."""
+    """Seconds per step; time inside a nested step counts for that step alone. Writing the round is not counted.
 
+    Args:
+        device: Where the work is done; a GPU is waited for at the end of each step.
+    """
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     began: float = field(default_factory=time.perf_counter)
     seconds: dict[str, float] = field(default_factory=dict)
     _open: list[str] = field(default_factory=list)
@@ -26,8 +31,8 @@ class Clock:
         try:
             yield
         finally:
-            if torch.cuda.is_available():  # kernels run on after their launch; without this the next step would pay
-                torch.cuda.synchronize()
+            if self.device.type == "cuda":  # kernels run on after their launch; without this the next step would pay
+                torch.cuda.synchronize(self.device)
             self.switch()
             self._open.pop()
 

@@ -3,8 +3,9 @@
 import dataclasses
 import os
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -20,13 +21,20 @@ from fathom.learn import build_paradigm
 from fathom.learn.task import Paradigm
 from fathom.protocol.checkpoint import FeatureProbe, FileCheckpointer, ProgressCallback
 from fathom.protocol.split import Split, TrainSplit
+from fathom.registry.code import MemberCode, identify_code
+from fathom.registry.registry import members_of
 from fathom.registry.spec_string import parse
 from fathom.store.store import Store
 
-if TYPE_CHECKING:
-    from fathom.engine.heartbeat import Heartbeat
-
 MAX_PIXELS = 1_000_000_000  # bytes of images that are searched for duplicates, in some three seconds
+
+
+@runtime_checkable
+class Announcer(Protocol):
+    """Tells others what a worker does (`engine.heartbeat.Heartbeat`)."""
+
+    def doing(self, job: str, what: str, trainings: int) -> AbstractContextManager[dict[str, bool]]:
+        """Announce a job while it is done; the caller sets `ok` in the yielded dict once it succeeded."""
 
 
 @dataclass
@@ -43,6 +51,8 @@ class WorkerContext:
             the reason.
         owner: Process id that started the study on this machine, for the markers of its jobs.
         heartbeat: Announces the worker's present job to `fathom status`.
+        codes: Identity of the code of each member of the study (`registry.code`), to be recorded with its results.
+        accept: Accept present data where the record of the data that results were computed on is damaged.
     """
 
     store: Store
@@ -52,8 +62,11 @@ class WorkerContext:
     tell: ProgressCallback | None = None
     sketched: dict[str, str] | None = None
     owner: int = field(default_factory=os.getpid)  # the process that the session ends with
-    heartbeat: "Heartbeat | None" = None
+    heartbeat: "Announcer | None" = None
+    codes: dict[str, MemberCode] = field(default_factory=dict)
+    accept: bool = False
     featured: dict[str, Dataset] = field(default_factory=dict)  # by name of their record (`protocol.preparation`)
+    _recorded: set[str] = field(default_factory=set)  # code that has a record
     _datasets: dict[str, Dataset] = field(default_factory=dict)
     _splits: dict[tuple[str, str, int, str], Split] = field(default_factory=dict)
 
@@ -90,6 +103,20 @@ class WorkerContext:
     def decided(self) -> str:
         """Digest of the environment that decides this worker's numbers."""
         return digest(self.decides, 12)
+
+    def stamp(self, setting: Setting, query: str = "") -> dict[str, Any]:
+        """Name what made a result, for its clock: environment and code of each member, which is recorded first."""
+        names = [f"{entry.kind} {entry.name}" for entry in members_of(setting, query)] if self.codes else []
+        codes = {name: self.codes[name] for name in names}
+        for code in codes.values():
+            if code.sha256 not in self._recorded:
+                self.store.put(f"code/{code.sha256}", code.content(), {"files": code.files})
+                self._recorded.add(code.sha256)
+        return {"environment": self.environment, "code": {name: code.sha256 for name, code in codes.items()}}
+
+    def plugin_code(self, setting: Setting) -> list[str]:
+        """Identity of the code of a setting's plug-ins; empty where all its members are built in."""
+        return [identify_code(entry).sha256 for entry in members_of(setting) if not entry.builtin]
 
     def checkpointer(self, job: str, decides: Any, probe: FeatureProbe | None = None) -> FileCheckpointer:
         """Checkpointer of a job (see `FileCheckpointer`)."""
@@ -145,6 +172,12 @@ class WorkerContext:
         facts = facts_of(text, loaded)
         name = f"datasets/{digest(text, 12)}"
         known = self.store.get(name)
+        if not known and not self.accept and self._computed_on(text, name):
+            raise FathomError(
+                f"{self.store.path(name)} is damaged or gone, so it cannot be checked that {text} is the dataset that "
+                f"the results in {self.store.root} were computed on. Restore that file, name a new folder with --out, "
+                "or accept the present data with --accept-environment"
+            )
         if known and known[0] != facts:
             changed = sorted(k for k in facts if known[0].get(k) != facts[k])
             lines = [f"  {k}: {_brief(known[0].get(k))} -> {_brief(facts[k])}" for k in changed]
@@ -159,6 +192,14 @@ class WorkerContext:
             # Lone surrogates of names that are not UTF-8 are no JSON.
             names = [name.encode("utf-8", "backslashreplace").decode() for name in loaded.ids]
             self.store.put(images, {"dataset": text, "images": names})
+
+    def _computed_on(self, dataset: str, name: str) -> bool:
+        """Tell whether results here were computed on a dataset that has no record which can be read."""
+        store = self.store
+        if not store.holds_results() or not store.path("study").is_file():
+            return False
+        runs = (store.run_name(spec) for spec in store.study.runs if spec.dataset == dataset)
+        return store.path(name).is_file() or any(store.path(f"{run}/round-00").is_file() for run in runs)
 
 
 def facts_of(text: str, d: Dataset) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from fathom.core.streams import Streams
 from fathom.core.work import WorkKind
 from fathom.design.dropout import prediction_draws
 from fathom.learn.task import Classifier
+from fathom.learn.tensor_file import from_bytes, to_bytes
 from fathom.protocol.checkpoint import FileCheckpointer
 from fathom.protocol.clock import Clock
 from fathom.protocol.context import WorkerContext
@@ -93,7 +94,7 @@ class ActiveLearningRun:
         split, labeled = self.split, self.labeled
         method = build_query(self.spec.query)
         dropout = dropout_of(self.trainer.paradigm, method)
-        clock, streams = Clock(), Streams(self.spec.seed, self.number)
+        clock, streams = Clock(self.context.device), Streams(self.spec.seed, self.number)
         with clock("train"):
             self.hparams = retune(self.trainer, self.spec, labeled, self.number) or self.hparams
             classifier, checkpointer = self.train(dropout)
@@ -124,8 +125,9 @@ class ActiveLearningRun:
             training=training,
             seconds=clock.read(),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
-            environment=self.context.environment,
             engine=engine_of(classifier),
+            looked_at=self.oracle.looked_at,
+            **self.context.stamp(self.spec.setting, self.spec.query),
         )
         self.number += 1
         return record, checkpointer
@@ -144,10 +146,8 @@ class ActiveLearningRun:
         key = round_0_key(context, spec.setting, spec.seed, dropout)
         train = partial(train_round_0, context, spec.setting, spec.seed, dropout)
         content, state = stored_weights(context.store, key, train)
-        # The classifier must predict in the precision that it was trained in, which a retry may have changed.
-        precise = {name: str(value) for name, value in chosen(context, spec.setting).items() if name == "precision"}
-        task = self.split.task(self.labeled)
-        classifier = self.trainer.paradigm.restore(task, state, dropout=dropout, **precise)
+        # In the precision that it was trained in, which a retry may have changed.
+        classifier = self.trainer.restore(state, self.labeled, dropout, chosen(context, spec.setting))
         classifier.val_score = content["val_score"]
         classifier.diagnostics = content.get("diagnostics", {})
         return classifier, context.checkpointer(key, "")
@@ -175,9 +175,10 @@ def train_round_0(context: WorkerContext, setting: Setting, seed: int, dropout: 
     hparams, (_, labeled) = chosen(context, setting), trainer.split.open()
     checkpointer = trainer.checkpointer(key, labeled, dropout, hparams)
     classifier = trainer.fit(labeled, Streams(seed, 0), dropout, hparams, checkpointer)
-    arrays = {name: tensor.cpu().numpy() for name, tensor in classifier.state().items()}
+    weights = to_bytes(classifier.state(), "the classifier's state")
+    trainer.check_restored(classifier, from_bytes(weights), labeled, dropout, hparams)
     content = {**setting._asdict(), "seed": seed, "dropout": dropout}
-    content |= {"val_score": classifier.val_score, "tensors": context.store.put_tensors(key, arrays)}
+    content |= {"val_score": classifier.val_score, "tensors": context.store.put_arrays(key, weights)}
     if stated := public_diagnostics(classifier):
         content["diagnostics"] = stated
     trainer.commit(key, content, began, engine=engine_of(classifier))

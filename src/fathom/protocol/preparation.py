@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,6 +22,7 @@ from fathom.data.cache.features import FeatureImages, features_key, kept_feature
 from fathom.data.dataset import Dataset, Images
 from fathom.data.images import Subset, pixels_sha256
 from fathom.learn.task import Paradigm, State, Unlabeled
+from fathom.learn.tensor_file import from_bytes, to_bytes
 from fathom.protocol.checkpoint import FileCheckpointer
 from fathom.protocol.context import WorkerContext
 from fathom.protocol.knn_eval import knn_probe
@@ -44,14 +44,16 @@ def prepared_key(dataset: str, preparation: str, seed: int) -> str:
     return WorkKind.PRETRAIN.record(digest([dataset, preparation, seed], 16))
 
 
-def prepare_state(context: WorkerContext, dataset: str, paradigm: Paradigm, seed: int) -> None:
-    """Pre-train the paradigm's encoder without labels, and store it for every run of the dataset and seed.
+def prepare_state(context: WorkerContext, setting: Setting, seed: int) -> None:
+    """Pre-train the encoder of a setting's paradigm without labels, and store it for every run of the dataset and seed.
 
     The cache gets a copy, so that other studies can use it, also by name (`learn.features.encoders`). A cache that
     cannot be written gives a warning only.
     """
+    setting = setting._replace(regime="")  # which has no part in it
+    dataset, paradigm = setting.dataset, context.paradigm_of(setting)
     key = prepared_key(dataset, paradigm.preparation, seed)
-    data, environment = content_of(context.dataset(dataset)), _decided(context, dataset, paradigm)
+    data, environment = content_of(context.dataset(dataset)), _decided(context, setting)
     decides = [dataset, data, paradigm.preparation, seed, environment]
     decides += ["stratified"] if context.dataset(dataset).stratify else []  # which images are held out, and not seen
     record_store, name = RecordStore(context.data.cache), f"{WorkKind.PRETRAIN}/{digest(decides, 32)}"
@@ -60,45 +62,43 @@ def prepare_state(context: WorkerContext, dataset: str, paradigm: Paradigm, seed
     checkpointer = context.checkpointer(key, decides, probe=lambda embed: knn_probe(train_split, oracle, embed))
     with _cache_lock(record_store, name):
         kept = _look_up(record_store, name)
-        made, arrays = kept or _prepare(context, paradigm, train_split, checkpointer)
+        made, weights = kept or _prepare(context, setting, train_split, checkpointer)
         content = {"dataset": dataset, "preparation": paradigm.preparation, "seed": seed, "curve": made["curve"]}
-        content["tensors"] = context.store.put_tensors(key, arrays)
+        content["tensors"] = context.store.put_arrays(key, weights)
         context.store.put(key, content, made["clock"])
         checkpointer.close()
         if kept is None:
-            _keep(record_store, name, content, made["clock"], arrays)
+            _keep(record_store, name, content, made["clock"], weights)
 
 
 def _prepare(
-    context: WorkerContext, paradigm: Paradigm, train_split: TrainSplit, checkpointer: FileCheckpointer
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Pre-train now, or resume from a checkpoint: ({curve, clock}, arrays)."""
+    context: WorkerContext, setting: Setting, train_split: TrainSplit, checkpointer: FileCheckpointer
+) -> tuple[dict[str, Any], bytes]:
+    """Pre-train now, or resume from a checkpoint: ({curve, clock}, packed weights)."""
     began = time.perf_counter()
     stream = Streams(train_split.seed)("pretrain")
-    made = paradigm.prepare(train_split.unlabeled, stream, context.data, checkpointer.restricted())
-    arrays = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in made.items()}
-    clock = {"seconds": time.perf_counter() - began, "environment": context.environment}
-    return {"curve": checkpointer.curve, "clock": clock}, arrays
+    made = context.paradigm_of(setting).prepare(train_split.unlabeled, stream, context.data, checkpointer.restricted())
+    weights = to_bytes(made, "the state from prepare")
+    clock = {"seconds": time.perf_counter() - began, **context.stamp(setting)}
+    return {"curve": checkpointer.curve, "clock": clock}, weights
 
 
-def _look_up(record_store: RecordStore, name: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """Read ({curve, clock}, arrays) from the cache; a record whose weights are missing or damaged is removed."""
+def _look_up(record_store: RecordStore, name: str) -> tuple[dict[str, Any], bytes] | None:
+    """Read ({curve, clock}, weights) from the cache; a record whose weights are missing or damaged is removed."""
     if not (found := record_store.get(name)):
         return None
     content, clock = found
-    arrays = record_store.get_tensors(f"encoders/{content['tensors']}", content["tensors"])
-    if arrays is None:
+    weights = record_store.get_arrays(f"encoders/{content['tensors']}", content["tensors"])
+    if weights is None:
         with contextlib.suppress(OSError):
             record_store.path(name).unlink(missing_ok=True)
         return None
-    return {"curve": content["curve"], "clock": clock}, arrays
+    return {"curve": content["curve"], "clock": clock}, weights
 
 
-def _keep(
-    record_store: RecordStore, name: str, content: dict[str, Any], clock: dict[str, Any], arrays: dict[str, Any]
-) -> None:
+def _keep(record_store: RecordStore, name: str, content: dict[str, Any], clock: dict[str, Any], weights: bytes) -> None:
     try:
-        record_store.put_tensors(f"encoders/{content['tensors']}", arrays)
+        record_store.put_arrays(f"encoders/{content['tensors']}", weights)
         record_store.put(name, content, clock)
     except FathomError as error:
         text = f"the encoder is stored in the study, but could not be written to the cache: {error}"
@@ -119,10 +119,11 @@ def content_of(dataset: Dataset) -> str:
     return dataset.revision or pixels_sha256(dataset.images)
 
 
-def _decided(context: WorkerContext, dataset: str, paradigm: Paradigm) -> str:
-    """Digest of the environment that decides the bits of an encoder; plug-ins of query methods have no part in it."""
-    skipped = {"scikit-learn"} if "/" in dataset + paradigm.preparation else {"scikit-learn", "plugins"}
-    return digest({name: value for name, value in context.decides.items() if name not in skipped}, 12)
+def _decided(context: WorkerContext, setting: Setting) -> str:
+    """Digest of what decides the bits of an encoder beside its data: the environment, and the code of plug-ins."""
+    decides = {name: value for name, value in context.decides.items() if name != "scikit-learn"}
+    code = context.plugin_code(setting)
+    return digest({**decides, "code": code} if code else decides, 12)
 
 
 def state_of(context: WorkerContext, setting: Setting, seed: int) -> State | None:
@@ -131,16 +132,16 @@ def state_of(context: WorkerContext, setting: Setting, seed: int) -> State | Non
     if not paradigm.preparation:
         return None
     key = prepared_key(setting.dataset, paradigm.preparation, seed)
-    return stored_weights(context.store, key, lambda: prepare_state(context, setting.dataset, paradigm, seed))[1]
+    return stored_weights(context.store, key, lambda: prepare_state(context, setting, seed))[1]
 
 
 def stored_weights(store: Store, key: str, train: Callable[[], None]) -> tuple[dict[str, Any], State]:
     """Content and weights of a record; trained again until they are there, as a damaged file counts as absent."""
     while True:
         found = store.get(key)
-        arrays = store.get_tensors(key, found[0]["tensors"]) if found else None
-        if found and arrays is not None:
-            return found[0], {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+        weights = store.get_arrays(key, found[0]["tensors"]) if found else None
+        if found and weights is not None:
+            return found[0], from_bytes(weights)
         train()
 
 
@@ -191,7 +192,8 @@ def features_of(context: WorkerContext, setting: Setting, seed: int) -> Dataset:
             f"{context.store.root} were computed on ({changed} differ). Bring the old weights "
             "and machine back, or name a new folder with --out"
         )
-    context.store.put(name, content, {"seconds": time.perf_counter() - began, "environment": context.environment})
+    made = context.stamp(setting._replace(regime=""))
+    context.store.put(name, content, {"seconds": time.perf_counter() - began, **made})
     images, test_images = (kept.to(context.device) for kept in standardized(parts["train"], parts["test"]))
     context.featured[name] = dataclasses.replace(plain, images=images, test_images=test_images)
     return context.featured[name]

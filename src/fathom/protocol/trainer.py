@@ -4,15 +4,22 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from fathom.core.records import NonFiniteError, Setting
+import torch
+
+from fathom.core.records import FathomError, NonFiniteError, Setting
 from fathom.core.streams import Streams
-from fathom.learn.task import Classifier, HParams, Paradigm
+from fathom.data.images import Subset
+from fathom.design.dropout import prediction_draws
+from fathom.learn.task import Classifier, HParams, Paradigm, State
 from fathom.protocol.checkpoint import FileCheckpointer
 from fathom.protocol.context import WorkerContext
 from fathom.protocol.dropout import base_dropout
 from fathom.protocol.oracle import Labeled
 from fathom.protocol.preparation import state_of, with_features
 from fathom.protocol.split import Split
+
+COMPARED = 256  # validation images that a restored classifier is compared on
+TOLERANCE = 0.02  # of a probability: fast kernels and bfloat16 round otherwise in every call
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,8 @@ class Trainer:
 
     def checkpointer(self, job: str, labeled: Labeled, dropout: float, hparams: dict[str, Any]) -> FileCheckpointer:
         """Checkpointer of one training, named by all that decides it; close it when the result is committed."""
-        return self.context.checkpointer(job, [hparams, dropout, labeled.ids])
+        code = self.context.plugin_code(self.setting)
+        return self.context.checkpointer(job, [hparams, dropout, labeled.ids, *code])
 
     def fit(
         self, labeled: Labeled, streams: Streams, dropout: float, hparams: HParams, checkpointer: FileCheckpointer
@@ -54,6 +62,33 @@ class Trainer:
         task = self.split.task(labeled)
         state = state_of(self.context, self.setting, self.split.seed)
         return self.paradigm.fit(task, hparams, state, streams, dropout=dropout, checkpointer=checkpointer.restricted())
+
+    def restore(self, state: State, labeled: Labeled, dropout: float, hparams: HParams) -> Classifier:
+        """Restore a classifier from its state, in the precision that its HPs name."""
+        precise = {name: str(value) for name, value in hparams.items() if name == "precision"}
+        return self.paradigm.restore(self.split.task(labeled), state, dropout=dropout, **precise)
+
+    def check_restored(
+        self, classifier: Classifier, state: State, labeled: Labeled, dropout: float, hparams: HParams
+    ) -> None:
+        """Check that a classifier restored from what is stored predicts what the trained one does.
+
+        Raises:
+            FathomError: It does not, so every number of the runs that share it would be wrong.
+        """
+        images = Subset(self.split.dataset.images, self.split.tensor(self.split.val_ids[:COMPARED]))
+        draws, masks = prediction_draws(dropout), Streams(self.split.seed)("draws")
+        trained, restored = (
+            torch.cat([p.log_probs.exp().mean(1) for p in one.stream(images, draws, masks)])
+            for one in (classifier, self.restore(state, labeled, dropout, hparams))
+        )
+        if trained.shape != restored.shape or not bool((gap := (trained - restored).abs()).max() <= TOLERANCE):
+            shown = f"by up to {float(gap.max()):.2f}" if trained.shape == restored.shape else "in shape"
+            raise FathomError(
+                f"{self.setting.paradigm} restores another classifier from its state than it trained: class "
+                f"probabilities of {len(images)} validation images differ {shown}. `state` must return all that "
+                "`restore` needs; fathom.testing.check_paradigm shows where it does not"
+            )
 
     def train_candidate(
         self, name: str, facts: dict[str, Any], labeled: Labeled, streams: Streams, hparams: dict[str, Any]
@@ -81,6 +116,6 @@ class Trainer:
         checkpointer.close()
 
     def commit(self, name: str, content: dict[str, Any], began: float, **clock: Any) -> None:
-        """Put a record into the store, with the seconds since `began` and the environment beside it."""
+        """Put a record into the store, with the seconds since `began`, environment and code beside it."""
         seconds = time.perf_counter() - began
-        self.context.store.put(name, content, {"seconds": seconds, "environment": self.context.environment, **clock})
+        self.context.store.put(name, content, {"seconds": seconds, **self.context.stamp(self.setting), **clock})

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -11,10 +11,11 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from fathom.core.member_call import is_plugin, member_call
 from fathom.core.records import FathomError, NonFiniteError, NonFiniteScoreError
 from fathom.core.streams import Stream
 from fathom.query.sampling import SAMPLINGS, sample_by_rule
-from fathom.query.view import PoolView, Selection, concatenate
+from fathom.query.view import LABELED, PoolView, Selection, concatenate
 from fathom.registry.registry import QUERY_PARAMETERS, find
 
 
@@ -77,19 +78,21 @@ class QueryMethod:
         with _exact_arithmetic():
             if self.kind == "selection":
                 return self._select_whole(list(chunks), size, stream)
-            scores, strata = [], []
+            scores, strata, spread = [], [], False
             for view in chunks:
                 scores.append(self._scores(view))
+                spread = spread or self._draws_differ(view)
                 if self.stratify:
                     strata.append(view.mean_probs().argmax(1))
             self._check_size(size, sum(len(s) for s in scores))
+            self._expect_spread(spread)
             joined, classes = torch.cat(scores), torch.cat(strata) if self.stratify else None
             return sample_by_rule(joined, size, stream, sampling=self.sampling, beta=self.beta, strata=classes)
 
     def _scores(self, view: PoolView) -> Tensor:
         self._check_view(view)
         versions = _versions(view)
-        scores = self.function(view)
+        scores = self._call(view)
         self._check_untouched(view, versions)
         if not isinstance(scores, Tensor) or scores.shape != (len(view),) or not scores.is_floating_point():
             raise FathomError(f"{self.text} must return one floating-point number for each of {len(view)} samples; "
@@ -103,13 +106,26 @@ class QueryMethod:
             )
         return scores
 
+    def _call(self, view: PoolView, *more: Any) -> Any:
+        """Call the function on what it declared, with the guard of plug-ins."""
+        shown = view.declared(self.text, self.kind, self._needs)
+        with member_call(self.text) if is_plugin(self.text) else nullcontext():
+            return self.function(shown, *more)
+
+    @property
+    def _needs(self) -> set[str]:
+        """Fields of the view that the method has declared."""
+        needs = {"log_probs": self.predictions, "features": bool(self.features)}
+        return {f for f, needed in (needs | dict.fromkeys(LABELED, self.labeled)).items() if needed}
+
     def _select_whole(self, chunks: list[PoolView], size: int, stream: Stream) -> Selection:
         self._check_size(size, sum(len(view) for view in chunks))
         view = concatenate(chunks)
         chunks.clear()  # frees their memory: `view` is a copy
         self._check_view(view)
+        self._expect_spread(self._draws_differ(view))
         versions = _versions(view)
-        picked = self.function(view, size, stream)
+        picked = self._call(view, size, stream)
         self._check_untouched(view, versions)
         scores = picked.scores if isinstance(picked, Selection) else None
         positions = picked.positions if isinstance(picked, Selection) else picked
@@ -166,6 +182,21 @@ class QueryMethod:
                 )
         if self.predictions and (bad := int(view.log_probs.isnan().flatten(1).any(1).sum())):
             raise NonFiniteError(f"{self.text}: the predictions of {bad} of {n} samples are NaN, nothing was selected")
+
+    def _draws_differ(self, view: PoolView) -> bool:
+        """True if the draws of some sample differ; the first rows nearly always show it."""
+        if not self.draws or not self.predictions:
+            return True
+        draws = view.log_probs
+        return any(bool((rows != rows[:, :1]).any()) for rows in (draws[:64], draws))
+
+    def _expect_spread(self, spread: bool) -> None:
+        """Refuse a pool in which all draws of every sample are equal: the picks would be rounding errors."""
+        if not spread:
+            raise FathomError(
+                f"{self.text} compares dropout draws, and all {self.draws} draws of every sample are equal: the "
+                "classifier has no dropout. fathom.testing.check_paradigm shows where its paradigm ignores it"
+            )
 
     def _check_untouched(self, view: PoolView, versions: list[int]) -> None:
         if _versions(view) != versions:
@@ -235,13 +266,19 @@ def _exact_arithmetic() -> Iterator[None]:
     """Work without gradients, autocast and TF32, whatever training has set.
 
     Squared distances are differences of large sums: with the 10 bits of TF32 near points become equal.
+
+    torch has two switches, `set_float32_matmul_precision` for all backends and `fp32_precision` of each. A product on
+    CUDA raises where they disagree, so both are set here, and afterwards both are as they were.
     """
     backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]  # not in stubs
     precisions = [backend.fp32_precision for backend in backends]
+    try:
+        common = torch.get_float32_matmul_precision()
+    except RuntimeError:  # they disagree already: the first is then the other of what the second says
+        common = "highest" if "tf32" in precisions or "bf16" in precisions else "high"
     autocast = [kind for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)]
     try:
-        for backend in backends:
-            backend.fp32_precision = "ieee"
+        torch.set_float32_matmul_precision("highest")
         for kind in autocast:
             torch.set_autocast_enabled(kind, False)
         with torch.no_grad():
@@ -249,6 +286,7 @@ def _exact_arithmetic() -> Iterator[None]:
     finally:
         for kind in autocast:
             torch.set_autocast_enabled(kind, True)
+        torch.set_float32_matmul_precision(common)
         for backend, precision in zip(backends, precisions, strict=True):
             backend.fp32_precision = precision
 

@@ -1,13 +1,23 @@
 """The input and output of a query method. It has no pool labels, no model and no ids, so a method cannot cheat."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fathom.core.records import FathomError
 from fathom.query.blocks import row_blocks, wide
+
+LABELED = ("labeled_features", "labeled_labels")
+# How a method declares a field, by its name.
+DECLARED_BY = {"log_probs": "predictions=True", "features": "features=True"} | dict.fromkeys(LABELED, "labeled=True")
+
+
+class UndeclaredError(FathomError):
+    """A query method read a field of its view that it has not declared."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +46,21 @@ class PoolView:
         """The device of the tensors; positions and scores must be on it."""
         return self.log_probs.device
 
+    def declared(self, method: str, kind: str, fields: Collection[str]) -> "PoolView":
+        """The view with some fields alone; reading another one raises `UndeclaredError`.
+
+        A field that is not needed is empty, and a score made of nothing is zero for every sample.
+
+        Args:
+            method: Spec string of the query method, for the message.
+            kind: `score` or `selection`.
+            fields: Names of the fields that it has declared.
+        """
+        shown = object.__new__(_DeclaredView)
+        shown.__dict__.update({name: value for name, value in vars(self).items() if name in fields})
+        shown.__dict__.update(_method=method, _kind=kind, _rows=len(self), _on=self.device)
+        return shown
+
     def mean_probs(self) -> Float[Tensor, "n c"]:
         """Mean of the draws' probabilities, the Bayesian prediction. Rows sum to one, in float64.
 
@@ -47,6 +72,29 @@ class PoolView:
         for rows in row_blocks(n, k * c, self.device):
             probs[rows] = mean_probs(self.log_probs[rows])
         return probs
+
+
+class _DeclaredView(PoolView):
+    """`PoolView.declared`: fields that are not declared are absent."""
+
+    def __len__(self) -> int:
+        return int(vars(self)["_rows"])
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the tensors; positions and scores must be on it."""
+        found: torch.device = vars(self)["_on"]
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in DECLARED_BY:
+            raise AttributeError(f"a view has no {name!r}; it has {', '.join(DECLARED_BY)}")
+        kind, way = vars(self)["_kind"], DECLARED_BY[name]
+        only = "; a score cannot, so make it a @selection" if kind == "score" and name in LABELED else ""
+        raise UndeclaredError(
+            f"{vars(self)['_method']} reads view.{name}, which it has not declared, so it was not computed. Declare it "
+            f"in the decorator: @{'selection' if only else kind}(..., {way}){only}"
+        )
 
 
 def mean_probs(log_probs: Float[Tensor, "n k c"]) -> Float[Tensor, "n c"]:

@@ -19,6 +19,8 @@ from fathom.protocol.context import WorkerContext
 from fathom.recheck.compare_records import TOLERANCE
 from fathom.recheck.recompute import OUTCOMES, RecheckItem, RecheckOutcome, damage, make_bench
 from fathom.recheck.sample import draw
+from fathom.registry.code import codes_of
+from fathom.registry.registry import export_code
 from fathom.store.store import Store
 
 Progress = Callable[[int, int], None]  # (rechecked, to be rechecked)
@@ -90,7 +92,13 @@ def recheck(
     store = Store.open(out)
     found = damage(store)
     items = draw(store, sample, seed, shared)
-    first = next((decides for decides, _ in store.records("environments").values()), {})
+    known = store.records("environments")
+    if not known and (lost := store.damaged("environments")):
+        raise FathomError(
+            f"{store.path(f'environments/{lost[0]}')} is damaged, so the environment of the results is not known. "
+            "Restore that file before you recheck them"
+        )
+    first = next((decides for decides, _ in known.values()), {})
     threads, fast = int(first.get("threads") or 1), first.get("mode") == "fast"
     engine = LocalEngine(dataclasses.replace(machine, threads=threads, fast=fast), min(workers, len(items)))
     root = data_root(machine, quiet=progress is None)
@@ -100,6 +108,8 @@ def recheck(
         environment = engine.describe()
         check(bench, environment, accept=True)
         context = WorkerContext(bench, root, engine.device, environment.name)
+        runs = {item.run for item in items}
+        context.codes = codes_of(spec for spec in store.study.runs if shared or spec.key in runs)
         orders = WorkerOrders(
             out=str(bench.root),
             machine=worker_machine(engine.machine, root).to_json(),
@@ -107,6 +117,8 @@ def recheck(
             environment=environment.name,
             jobs=[dataclasses.asdict(item) for item in items],
             job_type=f"{RecheckItem.__module__}:{RecheckItem.__name__}",
+            code=export_code(),
+            codes={name: dataclasses.asdict(code) for name, code in context.codes.items()},
         )
         watch = _Watch(bench, len(items), progress or (lambda done, total: None))
         watch.look()

@@ -160,7 +160,7 @@ class Recheck:
 
     def do(self, item: RecheckItem) -> RecheckOutcome:
         """Compute it again, compare, and keep the outcome in the store; an outcome that is kept already is reused."""
-        committed, what, computed_under = self._committed(item)
+        committed, what, computed_under, changed = self._committed(item)
         bitwise = computed_under == self.environment.decides and computed_under.get("mode") != "fast"
         decided = {
             "round": {"run": item.run, "number": item.number} if item.kind == ROUND else None,
@@ -172,6 +172,7 @@ class Recheck:
             "fathom": f"{__version__} {self.environment.machine.get('commit', '')}".strip(),
             "bitwise": bitwise,
             "tolerance": None if bitwise else TOLERANCE,
+            "changed_code": changed,
         }
         stem = f"{item.run}-{item.number:02d}" if item.kind == ROUND else f"{item.kind}-{Path(item.name).name}"
         name = f"rechecks/{stem}-{digest(decided, 8)}"
@@ -180,6 +181,8 @@ class Recheck:
             return RecheckOutcome(item, what, found["same"], bitwise, found["differences"], found["notes"], before=True)
         began = time.perf_counter()
         differences, notes = self._compare(item, committed, bitwise)
+        notes += [] if computed_under else ["the environment that it was computed in is not recorded"]
+        (differences if differences else notes).extend(f"the code of {text} has changed since" for text in changed)
         outcome = RecheckOutcome(item, what, not differences, bitwise, differences, notes)
         content = {**decided, "same": outcome.same, "differences": differences, "notes": notes}
         clock = {"seconds": time.perf_counter() - began, "finished": datetime.now(UTC).isoformat(timespec="seconds")}
@@ -189,19 +192,25 @@ class Recheck:
             warnings.warn(f"the outcome could not be kept: {error}", RecheckWarning, stacklevel=2)
         return outcome
 
-    def _committed(self, item: RecheckItem) -> tuple[dict[str, Any], str, dict[str, Any]]:
-        """(content, description, the facts of the environment it was computed in)."""
+    def _committed(self, item: RecheckItem) -> tuple[dict[str, Any], str, dict[str, Any], list[str]]:
+        """(content, description, the facts of the environment it was computed in, members with other code now)."""
         if item.kind == ROUND:
             spec = self._spec(item)
             record = self.store.rounds(spec)[item.number]
-            return plain_values(record.content()), f"{spec}, round {item.number}", self._decides(record.environment)
+            environment, changed = self._decides(record.environment), self._changed(record.code)
+            return plain_values(record.content()), f"{spec}, round {item.number}", environment, changed
         content, clock = _whole(self.store, item.name)
         words = f"{item.kind} on {content['dataset']} {content['regime']} {content['paradigm']}, seed {content['seed']}"
-        return content, words, self._decides(clock.get("environment", ""))
+        return content, words, self._decides(clock.get("environment", "")), self._changed(clock.get("code", {}))
 
     def _decides(self, environment: str) -> dict[str, Any]:
         found = self.store.get(f"environments/{environment}") if environment else None
         return found[0] if found else {}
+
+    def _changed(self, committed: Mapping[str, str]) -> list[str]:
+        """Members with other code than the committed result's, with a hash of the present one."""
+        now = self.context.codes
+        return [f"{m} (now {now[m].sha256})" for m, code in committed.items() if m in now and now[m].sha256 != code]
 
     def _spec(self, item: RecheckItem) -> RunSpec:
         return next(spec for spec in self.store.study.runs if spec.key == item.run)

@@ -4,15 +4,17 @@ import ast
 import importlib
 import importlib.util
 import re
-import sys
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from traceback import extract_tb
-from types import ModuleType
 from typing import Any
 
+from fathom.core.member_call import MemberExitError, is_plugin, member_call
 from fathom.core.records import FathomError
+from fathom.registry import source
+from fathom.registry.module_search import OWN, ModuleOrigin, find_module
 from fathom.registry.spec_string import NAME, Value, spell
 
 KINDS = ("dataset", "regime", "paradigm", "query", "backbone")
@@ -34,6 +36,7 @@ class Entry:
         name: Full name, `my_al/margin` for a plug-in's.
         module: Dotted module name.
         path: Its source file.
+        line: Line of its decorator.
         attribute: Name in the module.
         doc: Its docstring.
         options: The decorator's keyword arguments.
@@ -44,6 +47,7 @@ class Entry:
     name: str
     module: str
     path: Path
+    line: int
     attribute: str
     doc: str
     options: dict[str, Any] = field(default_factory=dict)
@@ -54,36 +58,49 @@ class Entry:
         """First line of the docstring."""
         return self.doc.split("\n")[0]
 
+    @property
+    def builtin(self) -> bool:
+        """True for a member of Fathom itself."""
+        return self.module.partition(".")[0] == "fathom"
+
+    def pin(self) -> None:
+        """Read its module and what that imports, so that what is hashed is what runs."""
+        if self.module.startswith(source.PLUGIN):
+            source.pin(self.module, ModuleOrigin(OWN, self.path))
+        elif not self.builtin:
+            source.pin_own(self.module, None)
+
     def load(self) -> Any:
         """Import the member.
 
         Raises:
             FathomError: Its module raises an error on import; the message has file, line and error.
         """
+        guard = member_call(f"the import of {self.path.name}") if is_plugin(self.name) else nullcontext()
         try:
-            return getattr(_module(self.module, self.path), self.attribute)
-        except (Exception, SystemExit) as error:  # SystemExit: a script that exits at its end
-            lines = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == str(self.path)]
+            self.pin()
+            with guard:
+                return getattr(importlib.import_module(self.module), self.attribute)
+        except (Exception, SystemExit) as error:  # SystemExit: a built-in that exits at its end
+            cause = error.__cause__ if isinstance(error, MemberExitError) and error.__cause__ else error
+            lines = [frame.lineno for frame in extract_tb(cause.__traceback__) if frame.filename == str(self.path)]
             where = f"{self.path}, line {lines[-1]}" if lines else str(self.path)
             raise FathomError(
-                f"{self.kind} {self.name!r} cannot be imported ({where}): {type(error).__name__}: {error}"
+                f"{self.kind} {self.name!r} cannot be imported ({where}): {type(cause).__name__}: {cause}"
             ) from error
 
 
 def source_files(target: str) -> list[tuple[str, Path]]:
     """List (module, file) of an entry point's target: a module, or all modules of a package, sorted by name."""
     target = target.split(":")[0]
-    try:
-        spec = importlib.util.find_spec(target)
-    except Exception as error:  # a parent package may raise anything on import
-        raise FathomError(f"entry point {target!r} of group fathom cannot be found: {error}") from error
-    if spec is None or spec.origin is None:
+    found = find_module(target, None, source.folders())
+    if found.path is None or found.path.suffix != ".py":
         raise FathomError(
             f"entry point {target!r} of group fathom names no module; reinstall the package that declares it"
         )
-    if not spec.submodule_search_locations:
-        return [(target, Path(spec.origin))]
-    files = sorted(Path(spec.origin).parent.glob("*.py"))
+    if not found.folder:
+        return [(target, found.path)]
+    files = source.list_sources(Path(found.folder))
     return [(target if f.stem == "__init__" else f"{target}.{f.stem}", f) for f in files]
 
 
@@ -96,24 +113,40 @@ def scan(module: str, path: Path, prefix: str) -> list[Entry]:
         prefix: Start of their names.
 
     Raises:
-        FathomError: The file cannot be read, or an argument of a decorator or a default is not a plain value.
+        FathomError: The file cannot be read, an argument of a decorator or a default is not a plain value, or two
+            definitions have one name, of which Python would use the last.
     """
     try:
-        tree = ast.parse(importlib.util.decode_source(path.read_bytes()), filename=str(path))
+        tree = ast.parse(importlib.util.decode_source(source.read_source(path)), filename=str(path))
     except (OSError, SyntaxError, ValueError) as error:  # ValueError: not in its encoding, or a null byte
         raise FathomError(
             f"cannot read {path} as Python source (UTF-8 unless its first line says otherwise): {error}"
         ) from error
-    entries = []
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            for kind, name, options in _decorators(node, path):
-                doc, parameters = (ast.get_docstring(node) or "").strip(), _parameters(node, options, path)
-                entries.append(Entry(kind, prefix + name, module, path, node.name, doc, options, parameters))
+    entries: list[Entry] = []
+    defined: dict[str, int] = {}  # line of each definition
+    for node in (node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)):
+        for kind, name, line, options in _decorators(node, path):
+            doc, parameters = (ast.get_docstring(node) or "").strip(), _parameters(node, options, path)
+            made = Entry(kind, prefix + name, module, path, line, node.name, doc, options, parameters)
+            if other := next((entry for entry in entries if (entry.kind, entry.name) == (kind, made.name)), None):
+                raise FathomError(twice(other, made))
+            entries.append(made)
+        first = defined.setdefault(node.name, node.lineno)
+        if first != node.lineno and any(entry.attribute == node.name for entry in entries):
+            raise FathomError(
+                f"{path}:{first} and {path}:{node.lineno} both define {node.name}, and Python would use the last for "
+                "both; give each member a function or class of its own name"
+            )
     return entries
 
 
-def _decorators(node: ast.FunctionDef | ast.ClassDef, path: Path) -> Iterable[tuple[str, str, dict[str, Any]]]:
+def twice(one: Entry, other: Entry) -> str:
+    """Message for two members of one name."""
+    places = f"{one.path}:{one.line} and {other.path}:{other.line}"
+    return f"{one.kind} {one.name!r} is registered twice: {places}; rename one of them"
+
+
+def _decorators(node: ast.FunctionDef | ast.ClassDef, path: Path) -> Iterable[tuple[str, str, int, dict[str, Any]]]:
     for call in node.decorator_list:
         if not isinstance(call, ast.Call):
             continue
@@ -129,7 +162,7 @@ def _decorators(node: ast.FunctionDef | ast.ClassDef, path: Path) -> Iterable[tu
         # Models are named with underscores where they come from; everything else is kebab-case.
         if not isinstance(name, str) or not re.fullmatch(NAME, name.replace("_", "-") if kind == "backbone" else name):
             raise FathomError(f"{path}:{node.lineno}: {name!r} is not a kebab-case name")
-        yield kind, name, ({"method": word, **options} if kind == "query" else options)
+        yield kind, name, call.lineno, ({"method": word, **options} if kind == "query" else options)
 
 
 def _parameters(node: ast.FunctionDef | ast.ClassDef, options: dict[str, Any], path: Path) -> dict[str, Value]:
@@ -161,22 +194,3 @@ def _default(name: str, default: ast.expr | None, path: Path) -> Value:
             "or a tuple of these), as in a spec string"
         ) from error
     return value
-
-
-def _module(name: str, path: Path) -> ModuleType:
-    if not name.startswith("_fathom_plugin_"):
-        return importlib.import_module(name)
-    source = path.read_bytes()
-    if (known := sys.modules.get(name)) and known.__dict__.get("__fathom_source__") == (path, source):
-        return known  # reload only another file of this stem, or an edited one
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"no loader for {path}")
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    module.__dict__["__fathom_source__"] = (path, source)
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module

@@ -8,19 +8,21 @@ found in the same way; names of a plug-in begin with the name of its entry point
 """
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fathom.core.records import DEVELOPMENT, FathomError
-from fathom.registry.plugin_scan import KINDS, scan, source_files
+from fathom.core.records import DEVELOPMENT, FathomError, Setting
+from fathom.registry import source
+from fathom.registry.plugin_scan import KINDS, scan, source_files, twice
 from fathom.registry.plugin_scan import QUERY_PARAMETERS as QUERY_PARAMETERS
 from fathom.registry.plugin_scan import Entry as Entry
 from fathom.registry.spec_string import SpecString, Value, parse, spell
 
 T = TypeVar("T", bound=Callable[..., Any])
+ENCODERS = ("simclr", "encoder")  # backbones that are our own networks, prepared before; no members of the registry
 
 
 # ------------------------------------------------------------------------------------------------- decorators
@@ -117,19 +119,43 @@ def add_file(path: str | Path) -> str:
         raise FathomError(f"plug-in {path} is not a Python file; expected a .py file with a decorated function")
     if not path.stem.isidentifier():
         raise FathomError(f"plug-in {path.name}: its stem is the prefix of its names; rename it to a Python identifier")
+    refresh([path])
     taken = _files.get(path.stem)
     if (taken and taken != path) or path.stem in {p.name for p in entry_points(group="fathom")}:
         raise FathomError(f"the prefix {path.stem}/ is taken already; rename {path.name}")
-    if not scan(path.stem, path, ""):
+    if not scan(path.stem, path, f"{path.stem}/"):
         raise FathomError(f"{path} registers nothing; decorate a function with @fathom.score or @fathom.selection")
     _files[path.stem] = path
     index.cache_clear()
     return path.stem
 
 
-def added_files() -> list[str]:
-    """Paths of the plug-in files added so far; worker processes register the same files."""
-    return [str(p) for p in _files.values()]
+def refresh(files: Iterable[Path] = ()) -> None:
+    """Begin a call: source that has changed on disk since it was read is read again.
+
+    Args:
+        files: Plug-in files that are about to be added.
+    """
+    if source.drop_changed({*_files.values(), *files}):
+        index.cache_clear()
+
+
+def export_code() -> dict[str, Any]:
+    """All that worker processes need to run the code that this process has read, as plain JSON."""
+    for entry in (entry for members in index().values() for entry in members.values()):
+        entry.pin()
+    return {**source.export_sources(), "plugins": {prefix: str(path) for prefix, path in _files.items()}}
+
+
+def adopt_code(code: Mapping[str, Any]) -> None:
+    """Register the plug-ins of the process that started this one, as it has read them.
+
+    Raises:
+        FathomError: Fathom itself has other source here.
+    """
+    source.adopt_sources(code)
+    _files.update({prefix: Path(path) for prefix, path in code["plugins"].items()})
+    index.cache_clear()
 
 
 @cache
@@ -141,13 +167,14 @@ def index() -> dict[str, dict[str, Entry]]:
     """
     found: dict[str, dict[str, Entry]] = {kind: {} for kind in KINDS}
     places = [(point.value, point.name, source_files(point.value)) for point in sorted(entry_points(group="fathom"))]
-    places += [(prefix, prefix, [(f"_fathom_plugin_{prefix}", path)]) for prefix, path in _files.items()]
+    places += [(prefix, prefix, [(f"{source.PLUGIN}{prefix}", path)]) for prefix, path in _files.items()]
     for target, prefix, files in places:
         builtin = target.startswith("fathom.")
         for module, path in files:
             for entry in scan(module, path, "" if builtin else f"{prefix}/"):
-                if (other := found[entry.kind].get(entry.name)) and other.path != entry.path:
-                    raise FathomError(f"{entry.kind} {entry.name!r} is registered twice: {other.path} and {path}")
+                other = found[entry.kind].get(entry.name)
+                if other and (other.path, other.line) != (entry.path, entry.line):
+                    raise FathomError(twice(other, entry))
                 found[entry.kind][entry.name] = entry
     return {kind: dict(sorted(members.items())) for kind, members in found.items()}
 
@@ -174,6 +201,30 @@ def find(kind: str, text: str) -> tuple[Entry, SpecString]:
         if spell(value) != spell(default):  # defaults are left out, so that one variation has one spelling and one key
             said[key] = value
     return entry, SpecString.make(call.name, said)
+
+
+def members_of(setting: Setting, query: str = "") -> list[Entry]:
+    """The members that decide the results of a setting, and with a query method those of a run; no empty name."""
+    named = {**setting._asdict(), "query": query}
+    found = [find(kind, text) for kind, text in named.items() if text]
+    values = [{**entry.parameters, **dict(call.arguments)} for entry, call in found if entry.kind == "paradigm"]
+    backbone = values[0].get("backbone") if values else None
+    known = [backbone_entry(backbone)[0]] if isinstance(backbone, str) and backbone not in ENCODERS else []
+    return [*(entry for entry, _ in found), *known]
+
+
+def backbone_entry(name: str) -> tuple[Entry, str]:
+    """The registered backbone of a name, and the model it is asked for.
+
+    `SOURCE:MODEL` is a model of a source that offers several (`@backbone(..., models=True)`). A name that no backbone
+    has registered is a model of timm, which alone knows its thousand names.
+    """
+    known = index()["backbone"]
+    source_name, colon, model = name.partition(":")
+    entry = known.get(source_name)
+    if entry is not None and bool(colon) == bool(entry.options.get("models")):
+        return entry, model or name
+    return known["timm"], name
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

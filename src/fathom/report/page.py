@@ -16,7 +16,7 @@ from fathom.audit.audit import audit_results
 from fathom.audit.rules import VERDICTS, Finding
 from fathom.core.durations import duration
 from fathom.core.records import PROTOCOL, Setting
-from fathom.core.text import plural
+from fathom.core.text import number_ranges, plural
 from fathom.core.version import __version__
 from fathom.published import tables as published_tables
 from fathom.published.claims import claims
@@ -33,7 +33,7 @@ from fathom.report.style import styles_of
 from fathom.report.summary import penalty_words, setting_facts, span, summary, warnings
 from fathom.report.tables import environment_table, penalty_table, pending_table, times_table
 from fathom.report.training_tables import preparation_table
-from fathom.results.environments import common, mixed_words
+from fathom.results.environments import common, mixed_words, plugin_code
 from fathom.results.names import label
 from fathom.results.results import StudyResults, class_shares, of_setting
 from fathom.results.roles import by_role, roles
@@ -74,7 +74,8 @@ class Page(PageBuilder):
             notes=r.notes,
             environments=self.add_table(environment_table(r.environments)),
             mixed=mixed_words(r.environments),
-            common=list(common(r.environments)),
+            common=[*common(r.environments), *plugin_code(r.codes)],
+            seeds=number_ranges(run.spec.seed for run in r.runs),
             version=__version__,
             protocol=PROTOCOL,
             results="results.csv",
@@ -206,7 +207,7 @@ def _key_figures(r: StudyResults) -> list[tuple[str, str, str]]:
         ("Runs", str(done), f"of {len(r.runs)}"),
         ("Settings", str(len(r.store.study.settings)), ""),
         ("Query methods", str(len(r.queries)), ""),
-        ("Seeds", str(len(seeds)), ""),
+        ("Seeds", str(len(seeds)), number_ranges(seeds) if len(seeds) < 100 else ""),
         ("Rounds", str(len(r.frame)), ""),
         ("Labels queried", f"{queried:,}".replace(",", "\u202f"), ""),
         ("Compute", duration(r.seconds), ""),

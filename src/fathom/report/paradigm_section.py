@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from fathom.core.text import plural
 from fathom.report import paradigm_figures as figures
 from fathom.report.builder import PageBuilder, PageFigure
 from fathom.report.paradigm_tables import not_compared_words, paradigm_table, verdict_details, verdict_words
@@ -76,8 +77,16 @@ def training(page: PageBuilder) -> dict[str, Any] | None:
         "probes": list(_probe_figures(page, encoders)),
         "backbones": page.add_table(backbone_table(results)),
         "pseudo_labels": [_pseudo_labels(page, number, stats) for number, stats in enumerate(pseudo_labels)],
-        "hidden": HIDDEN if pseudo_labels or any(probe.seeds for probe in encoders) else "",
+        "hidden": _hidden(pseudo_labels) if pseudo_labels or any(probe.seeds for probe in encoders) else "",
     }
+
+
+def _hidden(stats: list[PseudoLabelStats]) -> str:
+    """Say that hidden labels were read, and how many, if the rounds recorded it."""
+    looked_at = max((max(s.frame["looked_at"], default=0) for s in stats), default=0)
+    return HIDDEN + (
+        f" At most {plural(int(looked_at), 'label')} of the pool per run were read so." if looked_at else ""
+    )
 
 
 def _probe_figures(page: PageBuilder, found: list[ProbeCurve]) -> Iterator[PageFigure]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fathom.core.records import Setting, unique
-from fathom.core.text import joined
+from fathom.core.text import joined, number_ranges
 from fathom.report.numbers import DASH, MINUS, emphasis, gain, number, p_value, percent
 from fathom.report.style import styles_of
 from fathom.report.tables import EMPTY_CELL, ReportTable, TableCell, method_cell
@@ -31,9 +31,10 @@ def setting_table(results: StudyResults, setting: Setting, name: str) -> ReportT
         row = [method_cell(results, query), done, score_cell(own, "aubc"), score_cell(own, "final")]
         rows.append(row + _gain_cells(results, setting, query, gains.get(query)))
     base = label(results.baseline)
+    seeds = number_ranges(run.spec.seed for run in results.runs if run.spec.setting == setting)
     caption = (
-        f"Mean over seeds ± half the 95 % t-interval, in % {results.metric(setting).replace('_', ' ')}; gains over "
-        f"{base} in points, paired by seed, with their 95 % t-interval (not corrected for several methods)."
+        f"Mean over seeds {seeds} ± half the 95 % t-interval, in % {results.metric(setting).replace('_', ' ')}; gains "
+        f"over {base} in points, paired by seed, with their 95 % t-interval (not corrected for several methods)."
     )
     columns = ["Method", "Seeds", "AUBC", "Final", f"AUBC {MINUS} {base}", f"Final {MINUS} {base}", "p", "Labels saved"]
     tested = max(results.seeds(setting, q) for q in results.queries) >= MIN_SEEDS

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from fathom.core.records import Setting, unique
-from fathom.core.text import plural
+from fathom.core.text import number_ranges, plural
 from fathom.design.freeze import role_of
 from fathom.design.remarks import remarks
 from fathom.report.numbers import gain, number, p_value, percent
@@ -20,6 +20,7 @@ from fathom.results.roles import roles, roll_out_words
 from fathom.results.trivial import trivial_words
 from fathom.stats.inference import ALPHA, MIN_SEEDS, minimum_p, t_interval
 from fathom.stats.penalty import Penalty
+from fathom.store.codes import NOT_RECORDED
 
 
 def summary(results: StudyResults) -> list[str]:
@@ -213,6 +214,9 @@ def warnings(results: StudyResults) -> list[tuple[str, str]]:
         found.append(("No baseline", f"The baseline {results.baseline} is not among the query methods of this study."))
     if mixed := mixed_words(results.environments):
         found.append(("Mixed environments", f"{mixed} See “How it was computed”."))
+    if several := [member for member, codes in results.codes.items() if len({*codes} - {NOT_RECORDED}) > 1]:
+        text = f"Results of {listed(several)} were computed with several versions of its code; they are not comparable."
+        found.append(("Mixed code", text))
     if damaged := len(results.damage):
         text = f"{plural(damaged, 'damaged file')} left out; run the study again to repeat its work."
         found.append(("Damage", text))
@@ -226,6 +230,7 @@ def warnings(results: StudyResults) -> list[tuple[str, str]]:
 def setting_facts(results: StudyResults, setting: Setting) -> str:
     """One line on a setting: budgets, labels, images, full-data score."""
     facts, regime = results.facts.get(setting.dataset), results.regime(setting)
+    seeds = number_ranges(run.spec.seed for run in results.runs if run.spec.setting == setting)
     parts = []
     if regime:
         parts.append(f"{regime.start} labels at the start, {regime.query_size} per query, {regime.rounds} rounds")
@@ -233,6 +238,7 @@ def setting_facts(results: StudyResults, setting: Setting) -> str:
         paid = span(regime.final + r.val_size for r in results.regimes(setting))
         parts.append(f"{regime.final} labels in the last round and {held} more for validation")
         parts.append(f"{paid} paid labels in total")
+        parts.append(f"seeds {seeds}")
     if facts:
         images = f"{facts['train']:,} train and {facts['test']:,} test images".replace(",", "\u202f")
         parts.append(f"{images}, {len(facts['class_names'])} classes")

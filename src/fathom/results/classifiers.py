@@ -65,6 +65,10 @@ class Classifiers:
         """True for two methods with different classifiers."""
         return query in self.dropouts and other in self.dropouts and self.dropouts[query] != self.dropouts[other]
 
+    def without_draws(self) -> list[str]:
+        """Query methods that compare dropout draws of a classifier without dropout, and so pick by rounding errors."""
+        return [q for q, dropout in self.dropouts.items() if not dropout and argument("query", q, "draws", 0)]
+
     def is_control(self, query: str) -> bool:
         """True for the baseline method with another classifier."""
         return query != self.baseline and _without_dropout(query) == _without_dropout(self.baseline)

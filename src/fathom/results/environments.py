@@ -1,6 +1,6 @@
 """Environments that computed a study, with the work of each and the facts in which they differ."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,6 +75,12 @@ def common(found: list[EnvironmentSummary]) -> Iterator[tuple[str, str]]:
             yield key.replace("_", " "), fact_text(recorded[0].facts[key])
     if len(found) == len(recorded) == 1:
         yield from (("since", found[0].since), ("computed", found[0].work))
+
+
+def plugin_code(codes: Mapping[str, Iterable[str]]) -> list[tuple[str, str]]:
+    """(member of a plug-in, versions of its code), for those whose code is recorded."""
+    own = {member: ", ".join(sorted(filter(None, found))) for member, found in sorted(codes.items()) if "/" in member}
+    return [(f"code of {member}", versions) for member, versions in own.items() if versions]
 
 
 def mixed_words(found: list[EnvironmentSummary]) -> str | None:

@@ -73,6 +73,7 @@ def _outcome(record: Round, metric: str) -> dict[str, Any]:
     row |= {"queried_classes": record.queried_classes, "scores": record.scores or []}
     row |= {"labeled_classes": record.labeled_classes, "notes": record.notes, "sha256": digest(record.content())}
     row |= {f"seconds_{name}": value for name, value in sorted(record.seconds.items())}
+    row |= {"code": json.dumps(record.code, sort_keys=True)}
     return row | {"finished": record.finished, "engine": record.engine}
 
 

@@ -22,6 +22,7 @@ from fathom.results.trivial import constant_score
 from fathom.stats import curves
 from fathom.stats.penalty import Penalty, penalty_matrix
 from fathom.stats.savings import LabelSaving, label_savings
+from fathom.store.codes import recorded_codes
 from fathom.store.store import Store
 from fathom.store.tables import rounds_table
 
@@ -63,7 +64,7 @@ class StudyResults:
             results = cls(store, frame, runs)
             # Everything that comes from disk is read here, while warnings are caught, so that all damage is reported.
             for name in ("facts", "hparams", "full_data_records", "failures", "retries", "prepared", "features",
-                         "environments", "seconds"):  # fmt: skip
+                         "environments", "codes", "seconds"):  # fmt: skip
                 getattr(results, name)
         results.damage.extend(unique(str(w.message) for w in caught))
         return results
@@ -266,6 +267,11 @@ class StudyResults:
     def environments(self) -> list[EnvironmentSummary]:
         """Environments that computed the study."""
         return environments(self.store, SHARED_JOBS)
+
+    @cached_property
+    def codes(self) -> dict[str, Counter[str]]:
+        """Member -> version of its code -> number of results (`store.codes`)."""
+        return recorded_codes(self.store, self.store.study.runs)
 
     @cached_property
     def seconds(self) -> float:

@@ -2,10 +2,15 @@
 
 from fathom.core.records import ROLES, ROLL_OUT, Setting
 from fathom.core.text import plural
-from fathom.design.freeze import departures, role_of
+from fathom.design.freeze import departures, frozen_code, role_of
 from fathom.results.results import StudyResults
+from fathom.store.codes import NOT_RECORDED, recorded_codes
 
-FOLLOWED, NOT_ONE = "Roll-out", "Not a roll-out"  # titles of the statement at the head of a report
+FOLLOWED, UNKNOWN_CODE, NOT_ONE = (
+    "Roll-out",
+    "Roll-out with unknown code",
+    "Not a roll-out",
+)  # titles of the statement at the head of a report
 
 
 def by_role(results: StudyResults) -> list[tuple[Setting, str]]:
@@ -55,10 +60,15 @@ def roll_out_words(results: StudyResults) -> tuple[str, str] | None:
     # data proves nothing: it may have been written with that result in view.
     if first and freeze["frozen"] > first:
         return NOT_ONE, f"The freeze ({named}) is younger than the first result on {names} ({first}). {as_development}"
-    if found := departures(results.store.study, freeze, datasets):
+    codes = recorded_codes(results.store, [r for r in results.store.study.runs if r.dataset in datasets])
+    if found := departures(results.store.study, freeze, datasets, codes):
         return NOT_ONE, f"The runs on {names} depart from the freeze ({named}): {'; '.join(found)}."
+    unknown = [name for name, code in frozen_code(freeze, codes).items() if not code or NOT_RECORDED in codes[name]]
+    if unknown:
+        text = f"The runs on {names} name what the freeze ({named}) holds. It is not known if their code is the frozen"
+        return UNKNOWN_CODE, f"{text} one: the freeze or the rounds hold no hash of {', '.join(sorted(unknown))}."
     queries, paradigms = plural(len(freeze["queries"]), "query method"), plural(len(freeze["paradigms"]), "paradigm")
-    text = f"The runs on {names} follow the freeze {named}: {queries} and {paradigms}, with grids and recipes."
+    text = f"The runs on {names} follow the freeze {named}: {queries} and {paradigms}, with grids, recipes and code."
     return FOLLOWED, text
 
 

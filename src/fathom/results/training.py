@@ -118,8 +118,8 @@ def _of_setting(results: StudyResults, setting: Setting) -> PseudoLabelStats | N
         for r in results.store.rounds(spec):
             rates = {rate: _last(r.training.get(rate)) for rate in RATES}
             if np.isfinite(list(rates.values())).any():
-                row: dict[str, Any] = setting._asdict() | {"query": spec.query}
-                rows.append(row | {"seed": spec.seed, "round": r.round, "budget": r.budget} | rates)
+                row: dict[str, Any] = setting._asdict() | {"query": spec.query, "seed": spec.seed}
+                rows.append(row | {"round": r.round, "budget": r.budget, "looked_at": r.looked_at} | rates)
                 threshold = r.training.get("threshold", threshold)
     if not rows:
         return None

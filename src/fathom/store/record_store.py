@@ -67,29 +67,29 @@ class RecordStore:
         found = {name: self.get(f"{kind}/{name}") for name in names}
         return {name: record for name, record in found.items() if record}
 
-    def put_tensors(self, name: str, tensors: Mapping[str, Any]) -> str:
-        """Write arrays as safetensors next to a record of the same name, before that record is committed.
+    def damaged(self, kind: str) -> list[str]:
+        """Stems of the records of a folder that cannot be read as they were written."""
+        found = sorted((self.root / kind).glob("*.json"))
+        return [path.stem for path in found if atomic_files.try_read(path)[1]]
+
+    def put_arrays(self, name: str, data: bytes) -> str:
+        """Write packed arrays (safetensors) next to a record of the same name, before that record is committed.
 
         Returns:
             The SHA-256 of the file, for the record: a file without a record, or with another hash, does not count.
         """
-        from safetensors.numpy import save
-
-        data = save(dict(tensors))
         atomic_files.write(self.root / f"{name}.safetensors", data, replace=True)
         return hashlib.sha256(data).hexdigest()
 
-    def get_tensors(self, name: str, sha256: str) -> dict[str, Any] | None:
-        """Read the arrays that `put_tensors` wrote; None where the file is absent or damaged.
+    def get_arrays(self, name: str, sha256: str) -> bytes | None:
+        """Read the packed arrays that `put_arrays` wrote; None where the file is absent or damaged.
 
         Only a process that is about to compute reads arrays, so damage is repaired here: arrays and record move to
         quarantine, and their job is open again.
         """
-        from safetensors.numpy import load
-
         path = self.root / f"{name}.safetensors"
         if data := _checked(path, sha256):
-            return dict(load(data))
+            return data
 
         def damage() -> str:
             # No damage any more if another process has meanwhile removed the record, or done the job again.

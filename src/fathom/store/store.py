@@ -2,6 +2,7 @@
 
     OUT/study.json                      the study: all its runs
     OUT/environments/<digest>.json      versions, device and threads that results were computed with; normally one
+    OUT/code/<digest>.json              what identifies the code of a member: hashes of what it uses, by module
     OUT/datasets/<digest>.json          facts on each dataset: counts, metric, source, revision
     OUT/images/<digest>.json            names of the train images of each dataset that has names, by id
     OUT/runs/<key>/spec.json            the RunSpec and its label regime
@@ -99,7 +100,7 @@ class Store(RecordStore):
                 self.put("study", study.to_json())
                 return
             added, removed = run_difference(self.study.runs, study.runs)
-            if (removed or (added and not extend)) and self._holds_results():
+            if (removed or (added and not extend)) and self.holds_results():
                 raise FathomError(refusal(self.root, self.study.runs, study.runs))
             for spec in removed:  # of a study that was refused (by a later check) before anything was computed
                 self.path(f"runs/{spec.key}/spec").unlink(missing_ok=True)
@@ -107,7 +108,7 @@ class Store(RecordStore):
                 atomic_files.write(self.path("study"), atomic_files.pack_record(study.to_json(), {}), replace=True)
                 self.__dict__.pop("study", None)
 
-    def _holds_results(self) -> bool:
+    def holds_results(self) -> bool:
         """Tell whether anything was computed here."""
         kinds = ("runs/*/round-*.json", "shared/*/*.json", "failures/*.json")
         return any(True for kind in kinds for _ in self.root.glob(kind))

@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
+from fathom.core.member_call import MemberExitError, collected
 from fathom.core.records import FathomError
 from fathom.core.streams import Streams
 from fathom.data import load
@@ -39,8 +40,8 @@ def dataset_findings(text: str, root: DataRoot | Path | str | None = None, *, di
     Two loads must give equal images, labels, groups and `revision`. Labels are int64. `take`
     gives uint8 [b, 3, h, w] for ids in any order, also repeated or none, and the same each time. A split is the same
     for the same seed; its parts share no image and no group, and no group is on both sides of train and test. No test
-    image is, pixel for pixel, a train image. The global random state is left alone, the source is named, and there is
-    a line of documentation.
+    image is, pixel for pixel, a train image. No setting or random state of the process changes, the source is named,
+    and there is a line of documentation.
 
     Raises:
         FathomError: The dataset cannot be loaded.
@@ -49,13 +50,20 @@ def dataset_findings(text: str, root: DataRoot | Path | str | None = None, *, di
     findings = [] if entry.summary else [f"{entry.attribute} has no docstring; its first line is shown in lists"]
     with TemporaryDirectory() as nowhere:
         where = root if isinstance(root, DataRoot) else DataRoot(Path(root or nowhere), Path(nowhere), quiet=True)
-        with global_state() as touched:
-            first = load(text, where)
-        with other_python_state():
-            second = load(text, where)
-        findings += [*touched, *_examine(first), *_compare(first, second), *_splits(first)]
-        if disjoint and (twice := len(set(fingerprints(first.images)) & set(fingerprints(first.test_images)))):
-            findings.append(f"{twice} test images are also train images, pixel for pixel; remove them from one side")
+        with collected() as told:  # of the repetitions, and of `take`
+            try:
+                with global_state() as touched:
+                    first = load(text, where)
+                findings += touched
+                with other_python_state():
+                    second = load(text, where)
+                findings += [*_examine(first), *_compare(first, second), *_splits(first)]
+                seen = set(fingerprints(first.images)) if disjoint else set()
+                if twice := len(seen & set(fingerprints(first.test_images))):
+                    findings.append(f"{twice} test images are also train images, pixel for pixel; remove them from one")
+            except MemberExitError as error:
+                findings.append(str(error))
+        findings += [finding for finding in told if finding not in findings]
     return findings
 
 
@@ -63,7 +71,7 @@ def _examine(d: Dataset) -> Iterator[str]:
     if not d.source:
         yield "source is empty; name the origin of the data and its license"
     if not d.revision:
-        yield "revision is empty; give fathom.data.dataset.revision(...), or results on other data count as these"
+        yield "revision is empty; give fathom.data.files.official.revision(...), or other data count as these"
     if d.groups is not None and d.test_groups is not None and (both := np.intersect1d(d.groups, d.test_groups)).size:
         yield f"{both.size} groups have images in both train and test"
     for name, images in (("images", d.images), ("test_images", d.test_images)):

@@ -4,9 +4,7 @@ import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import numpy as np
-import torch
-
+from fathom.core.member_call import collected, member_call
 from fathom.core.records import FathomError
 
 
@@ -23,17 +21,9 @@ def refuse(kind: str, text: str, findings: Sequence[str]) -> None:
 
 @contextmanager
 def global_state() -> Iterator[list[str]]:
-    """Collect a finding for each global random state that was drawn from, and restore it."""
-    findings: list[str] = []
-    states = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002 - the state under guard
-    yield findings
-    hint = "uses the global random state of {}; draw from the stream it is given"
-    if not torch.equal(states[0], torch.get_rng_state()):
-        findings.append(hint.format("torch"))
-        torch.set_rng_state(states[0])
-    if str(states[1]) != str(np.random.get_state()):  # noqa: NPY002
-        findings.append(hint.format("NumPy"))
-        np.random.set_state(states[1])  # noqa: NPY002
+    """Collect a finding for each setting of the process, random state and thread that a member changed; restore it."""
+    with collected() as findings, member_call("the member"):
+        yield findings
 
 
 @contextmanager

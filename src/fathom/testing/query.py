@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from fathom.core.member_call import collected
 from fathom.core.records import FathomError
 from fathom.core.streams import Stream
 from fathom.query.method import QueryMethod, build_query
@@ -13,6 +14,7 @@ from fathom.query.view import PoolView, Selection
 from fathom.registry.registry import find
 from fathom.testing.purity import global_state, other_python_state, refuse
 
+WHOLE = "the whole pool queried"
 CHUNK = 7  # samples; divides no pool of the cases
 
 
@@ -35,17 +37,18 @@ def query_findings(text: str, device: torch.device | str = "cpu") -> list[str]:
     For pools large and small, with few and many classes, without labeled samples, of equal samples, with certain
     predictions and with features of zero, given only what it declared to need, the method must: finish; give as
     many distinct positions as asked for (all of them if asked for all) and finite scores, on the pool's device; give
-    the same for the same stream, whether the pool comes whole or in chunks; change neither its inputs nor the
-    global random state; and have a line of documentation.
+    the same for the same stream, whether the pool comes whole or in chunks; tell ordinary samples apart;
+    change neither its inputs nor a setting or random state of the process; and have a line of documentation.
 
     Raises:
         FathomError: The method cannot be built: unknown name or parameter, or it cannot be imported.
     """
-    method = build_query(text)
     entry, _ = find("query", text)
+    method = build_query(text)
     findings = [] if entry.summary else [f"{entry.attribute} has no docstring; its first line is shown in lists"]
-    for case in _cases(method, torch.device(device)):
-        findings += [f"{case.name}: {finding}" for finding in _examine(method, case)]
+    with collected():  # also what the repetitions change, which the first call has been told of
+        for case in _cases(method, torch.device(device)):
+            findings += [f"{case.name}: {finding}" for finding in _examine(method, case)]
     return findings
 
 
@@ -84,7 +87,7 @@ def _cases(method: QueryMethod, device: torch.device) -> Iterator[_Case]:
     yield case("an ordinary pool", 6)
     yield case("no labeled samples", 6, m=0)
     yield case("a pool of one sample", 1, n=1)
-    yield case("the whole pool queried", 9, n=9)
+    yield case(WHOLE, 9, n=9)
     yield case("two classes", 6, c=2)
     yield case("a hundred classes", 3, n=24, c=100)
     yield case("all samples equal", 10, equal="samples")
@@ -113,6 +116,8 @@ def _examine(method: QueryMethod, case: _Case) -> Iterator[str]:
     if changed := [f.name for f in fields(case.view) if not torch.equal(before[f.name], getattr(case.view, f.name))]:
         yield f"{method.text} changed its input: {', '.join(changed)}"
         return
+    if method.kind == "score" and case.name == WHOLE and _constant(first):
+        yield f"{method.text} gives all samples one score, so picks are random; does it need @score(..., draws=20)?"
     with other_python_state():
         second = method.select([case.view], size, stream)
     if not _same(first, second):
@@ -129,6 +134,13 @@ def _chunks(view: PoolView) -> Iterator[PoolView]:
     for start in range(0, len(view), CHUNK):
         rows = slice(start, start + CHUNK)
         yield PoolView(view.log_probs[rows], view.features[rows], view.labeled_features, view.labeled_labels)
+
+
+def _constant(picked: Selection) -> bool:
+    """True for scores that differ by rounding at most."""
+    if (scores := picked.scores) is None or len(scores) < 2:
+        return False
+    return float(scores.max() - scores.min()) <= 1e-6 * max(1.0, float(scores.abs().max()))
 
 
 def _same(a: Selection, b: Selection) -> bool:

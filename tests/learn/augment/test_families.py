@@ -22,6 +22,12 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def augmented(family: str, x: torch.Tensor, strength: str, generator: torch.Generator) -> torch.Tensor:
+    """uint8 images before they are normalized."""
+    transforms = TRANSFORMS[family]
+    return transforms.train(x, strength, transforms.draw(len(x), (x.shape[2], x.shape[3]), strength, generator))
+
+
 def test_every_family_has_transforms_and_pretraining() -> None:
     assert set(TRANSFORMS) == set(AUGMENTATIONS) == set(PUBLISHED)
 
@@ -59,7 +65,7 @@ def test_flip_and_crop_give_every_window_and_nothing_else():
     """At 8 pixels with 1 of padding there are 2 x 9 results of `cifar`, and 9 of `digits`, all about equally often."""
     image = images(1, h=8, w=8)
     for family, flips in (("cifar", 2), ("digits", 1)):
-        many = TRANSFORMS[family].train(image.expand(3600, -1, -1, -1), "standard", generator())
+        many = augmented(family, image.expand(3600, -1, -1, -1), "standard", generator())
         found, counts = many.flatten(1).unique(dim=0, return_counts=True)
         padded = np.pad(image[0].numpy(), ((0, 0), (1, 1), (1, 1)))
         windows = {
@@ -76,14 +82,14 @@ def test_digits_are_never_mirrored_recolored_or_hidden():
     """A bright bar on black stays as bright as it was, up to shifts, rotations and shears."""
     x = torch.zeros(200, 3, 28, 28, dtype=torch.uint8)
     x[:, :, 10:18, 12:16] = 200
-    out = TRANSFORMS["digits"].train(x, "randaugment-mc", generator())
+    out = augmented("digits", x, "randaugment-mc", generator())
     assert set(out.unique().tolist()) == {0, 200}
     assert ((out > 0).sum((1, 2, 3)) > 0.4 * 8 * 4 * 3).all()
 
 
 def test_cutout_hides_a_quarter_at_most_and_only_where_published():
     x = torch.full((300, 3, 32, 32), 127, dtype=torch.uint8).index_fill(1, torch.tensor([0]), 90)
-    gray = {s: (TRANSFORMS["cifar"].train(x, s, generator())[:, 0] == 127).float().mean((1, 2)) for s in STRENGTHS}
+    gray = {s: (augmented("cifar", x, s, generator())[:, 0] == 127).float().mean((1, 2)) for s in STRENGTHS}
     assert gray["standard"].max() == 0
     assert gray["randaugment"].max() == 0
     assert gray["randaugment-mc"].max() <= (17 / 32) ** 2 + 1e-6
@@ -95,11 +101,11 @@ def test_cutout_hides_a_quarter_at_most_and_only_where_published():
 def test_the_weak_view_has_a_mirrored_edge_and_the_strong_one_half_of_the_operations():
     """Only the standard crop has a black edge; the strong view skips an operation half of the time."""
     x = torch.full((2000, 3, 32, 32), 200, dtype=torch.uint8)
-    assert (TRANSFORMS["cifar"].train(x, "standard", generator()) == 0).any()
-    assert (TRANSFORMS["cifar"].train(x, "fixmatch-weak", generator()) == 200).all()
+    assert (augmented("cifar", x, "standard", generator()) == 0).any()
+    assert (augmented("cifar", x, "fixmatch-weak", generator()) == 200).all()
     same = {}
     for strength in ("randaugment-mc", "fixmatch-strong"):
-        out = TRANSFORMS["cifar"].train(x, strength, generator())
+        out = augmented("cifar", x, strength, generator())
         same[strength] = float(((out == 200) | (out == 127)).flatten(1).all(1).double().mean())  # as it was, or hidden
     idle = same["randaugment-mc"] ** 0.5  # share of the operations that do nothing to a gray image
     assert 0.3 < idle < 0.7
@@ -110,7 +116,7 @@ def test_the_weak_view_has_a_mirrored_edge_and_the_strong_one_half_of_the_operat
 def test_large_images_have_no_views_of_their_own_in_fixmatch(family: str):
     x = images(6, h=40, w=40)
     for view, usual in (("fixmatch-weak", "standard"), ("fixmatch-strong", "randaugment-mc")):
-        got, want = (TRANSFORMS[family].train(x, strength, generator()) for strength in (view, usual))
+        got, want = (augmented(family, x, strength, generator()) for strength in (view, usual))
         assert torch.equal(got, want)
 
 

@@ -8,6 +8,7 @@ from tests.learn.pictures import back, images, pil
 from torchvision.transforms import functional as tv
 
 from fathom.learn.augment import pixels
+from fathom.learn.augment.hue import shift_hue
 
 
 def expected(x: torch.Tensor, operation, *parameters) -> torch.Tensor:
@@ -96,7 +97,7 @@ def test_hue_is_that_of_pillow():
     x = images()
     shifts = [-2, -1, 0, 1, 2, 0, 1, 2, -1, -2, 25, -60]
     factors = [s / 255 + (0.0005 if s > 0 else -0.0005 if s < 0 else 0) for s in shifts]
-    got = pixels.shift_hue(x, torch.tensor(shifts))
+    got = shift_hue(x, torch.tensor(shifts))
     assert torch.equal(got, expected(x, tv.adjust_hue, factors))
 
 

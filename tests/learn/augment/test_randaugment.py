@@ -111,20 +111,6 @@ def test_draws_cover_the_pool_and_the_strengths():
     assert RandAugment(1, 2, 0.5).draw(100, torch.Generator().manual_seed(0)).strength.unique().tolist() == [1]
 
 
-def test_all_images_of_a_device_batch_give_what_listed_images_give(monkeypatch: pytest.MonkeyPatch):
-    """On an accelerator every operation is computed for all images and the wanted ones are kept."""
-    from fathom.learn.augment import randaugment
-
-    def everywhere(x, masks, operation, *parameters):
-        return torch.where(torch.stack(masks).any(0).view(-1, 1, 1, 1), operation(x, *parameters), x)
-
-    x, augment = images(40), RandAugment(2, 10, 1.0)
-    draw = augment.draw(40, torch.Generator().manual_seed(3))
-    listed = augment.apply(x, draw)
-    monkeypatch.setattr(randaugment, "_on", everywhere)
-    assert torch.equal(augment.apply(x, draw), listed)
-
-
 def test_cutout_equals_pillow():
     x = images(12, h=32, w=40)
     rng = np.random.default_rng(0)

@@ -255,7 +255,7 @@ def test_the_labels_are_those_of_the_labeled_views():
 def test_all_labeled_means_that_the_labeled_images_are_the_unlabeled_ones():
     made = objective(noise(5, 1, 0))
     assert made.unlabeled == 5
-    assert torch.equal(made.take_unlabeled(torch.arange(5)), made.take(torch.arange(5)))
+    assert torch.equal(made.read_unlabeled(torch.arange(5)), made.read(torch.arange(5)))
 
 
 def test_dropout_is_on_labeled_and_strong_views_alone():

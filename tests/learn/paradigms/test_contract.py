@@ -1,14 +1,21 @@
 """The contract of paradigms over the registry (a new one only says how it is made short), and what it catches."""
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from tests.faults import fault
+from tests.studies import study
 
+from fathom.core.member_call import GlobalStateWarning
 from fathom.core.records import FathomError
+from fathom.engine.engine import run_study
 from fathom.learn.paradigms.standard import Standard
 from fathom.registry import registry
 from fathom.registry.registry import index
+from fathom.store.store import Store
 from fathom.testing import check_paradigm, paradigm_findings
 
 BUILT_IN = [name for name in index()["paradigm"] if "/" not in name]
@@ -103,6 +110,61 @@ class Content(Short):
             return None
         return super().fit(task, hparams, state, streams, **options)
 
+class Columns:
+    """A classifier whose weights lie in memory column by column."""
+    def __init__(self, made):
+        self.__dict__.update(vars(made), made=made)
+    def stream(self, *given):
+        return self.made.stream(*given)
+    def state(self):
+        return {name: t.mT.contiguous().mT if t.dim() > 1 else t for name, t in self.made.state().items()}
+
+@fathom.paradigm("columns")
+@dataclass(frozen=True)
+class ByColumns(Short):
+    """Gives a state that is not contiguous."""
+    def fit(self, *given, **options):
+        return Columns(super().fit(*given, **options))
+
+class Linked(Columns):
+    def state(self):
+        state = self.made.state()
+        next(iter(state.values())).made = self.made
+        return state
+
+@fathom.paradigm("by-reference")
+@dataclass(frozen=True)
+class ByReference(Short):
+    """Restores from an object that no file holds."""
+    def fit(self, *given, **options):
+        return Linked(super().fit(*given, **options))
+    def restore(self, task, state, **options):
+        return next(iter(state.values())).made
+
+@fathom.paradigm("deaf")
+@dataclass(frozen=True)
+class Deaf(Short):
+    """Has no dropout."""
+    def fit(self, *given, dropout=0.0, **options):
+        return super().fit(*given, **options)
+    def restore(self, *given, dropout=0.0, **options):
+        return super().restore(*given, **options)
+
+@fathom.paradigm("threads")
+@dataclass(frozen=True)
+class Threads(Short):
+    """Takes two threads."""
+    def fit(self, *given, **options):
+        torch.set_num_threads(2)
+        return super().fit(*given, **options)
+
+@fathom.paradigm("leaves")
+@dataclass(frozen=True)
+class Leaves(Short):
+    """Leaves the program."""
+    def fit(self, *given, **options):
+        raise SystemExit(0)
+
 @fathom.paradigm("meddling")
 @dataclass(frozen=True)
 class Meddling(Short):
@@ -134,6 +196,10 @@ def prefix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         ("curious", "raised AttributeError"),
         ("content", "expected a FathomError"),
         ("meddling", "fit changed the labels"),
+        ("by-reference", "raised AttributeError"),
+        ("deaf", "gives a classifier whose draws are all equal"),
+        ("threads", "fit changes torch's number of threads from 1 to 2"),
+        ("leaves", "raised SystemExit(0), which would end the whole command"),
     ],
 )
 def test_each_breach_is_found(prefix: str, name: str, finding: str) -> None:
@@ -143,8 +209,39 @@ def test_each_breach_is_found(prefix: str, name: str, finding: str) -> None:
         check_paradigm(f"{prefix}/{name}")
 
 
-def test_who_keeps_the_contract_is_left_alone(prefix: str) -> None:
-    assert paradigm_findings(f"{prefix}/good") == []
+@pytest.mark.parametrize("name", ["good", "columns"])
+def test_who_keeps_the_contract_is_left_alone(name: str, prefix: str) -> None:
+    assert paradigm_findings(f"{prefix}/{name}") == []
+
+
+@fault("methods", "a paradigm's weights are not contiguous", "every round is that of contiguous ones", cases=1)
+def test_weights_in_any_layout_give_the_same_rounds(prefix: str, tmp_path: Path) -> None:
+    found = []
+    for name in ("good", "columns"):
+        paradigm, out = f"{prefix}/{name}(recipe=short, epochs=4)", tmp_path / name
+        assert run_study(study(("random",), paradigm=paradigm), out, workers=0).finished
+        store = Store.open(out)
+        found.append([r.content() for r in store.rounds(store.study.runs[0])])
+    assert found[0] == found[1]
+
+
+def test_a_run_finds_that_another_classifier_is_restored(prefix: str, tmp_path: Path) -> None:
+    outcome = run_study(study(("random",), paradigm=f"{prefix}/forgetful"), tmp_path / "out", workers=0)
+    assert not outcome.complete
+    assert "restores another classifier from its state than it trained" in outcome.failures[0]["message"]
+
+
+def test_a_run_restores_what_a_paradigm_changes(prefix: str, tmp_path: Path) -> None:
+    """Another paradigm of the process has its own numbers, and the change is told once."""
+    alone, beside = f"{prefix}/good", f"{prefix}/threads"
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for paradigm in (beside, alone):
+            assert run_study(study(("random",), paradigm=paradigm), tmp_path / paradigm, workers=0).finished
+            assert torch.get_num_threads() == 1
+    told = [str(w.message) for w in caught if issubclass(w.category, GlobalStateWarning)]
+    assert told == [f"{beside} changes torch's number of threads from 1 to 2 for the whole process; set it back "
+                    "before the call returns. Fathom has set it back"]  # fmt: skip
 
 
 def test_values_that_are_not_finite_are_found(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:

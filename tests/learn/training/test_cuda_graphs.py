@@ -1,15 +1,27 @@
 """Recorded steps: like plain ones, or not used. A recorder on the CPU stands in for CUDA's where there is none."""
 
 from collections.abc import Callable
+from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
+from tests.faults import fault
 from tests.learn.loops import CPU, Labeled, Remembering, network
 
+from fathom.learn.training import cuda_graphs
 from fathom.learn.training import fit as loop
 from fathom.learn.training.cuda_graphs import CudaRecorder, GraphedStep
-from fathom.learn.training.fit import OPTIMIZERS, Optimization, fit
+from fathom.learn.training.fit import OPTIMIZERS, Optimization, TrainingRun, fit
 from fathom.learn.training.step import TrainingStep, parameter_groups
+from fathom.machine.environment import set_mode
+
+
+@pytest.fixture(autouse=True)
+def short_trainings_are_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trainings of these tests have a dozen steps."""
+    monkeypatch.setattr(cuda_graphs, "MIN_LEFT", 1)
+
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 Recorder = Callable[[Callable[[], torch.Tensor]], Callable[[], torch.Tensor]]
@@ -170,6 +182,89 @@ def test_with_fp16_nothing_is_recorded():
     assert captured.summary.startswith("eager: fp16")
 
 
+@fault("gpu", "40 steps are left", "nothing is recorded: the recording would take longer than it saves")
+def test_a_shape_is_recorded_only_if_300_steps_are_left(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(cuda_graphs, "MIN_LEFT", 300)
+    net = network()
+    optimizer = OPTIMIZERS["sgd"](parameter_groups(net, 0.0), Optimization(0.1, 0.0, epochs=1))
+    step = TrainingStep(net, Labeled(net).loss, optimizer, tensor_lr=True)
+    batch = next(Labeled(net).batches(0))
+    for left, summary in ((300, "eager: fewer than 300 steps were left"), (301, "captured")):
+        captured = GraphedStep(step, [], faithful, exact=True, left=left)
+        for _ in range(3):
+            captured(batch, 0.1)
+        assert captured.summary == summary
+
+
+def test_a_training_counts_the_steps_that_are_left(monkeypatch: pytest.MonkeyPatch):
+    """Also one that is resumed: at the beginning of its last epoch three steps are left."""
+    net = network()
+    run = TrainingRun(net, Labeled(net), Optimization(0.1, 0.0, epochs=5), None)
+    run.plain = TrainingStep(run.network, run.objective.loss, run.optimizer, tensor_lr=True)
+    monkeypatch.setattr(cuda_graphs, "MIN_LEFT", 10**9)
+    run.step = GraphedStep(run.plain, [], impossible, exact=True)
+    run.run(4)
+    assert run.step.left == 0
+
+
+class FakeCapture:
+    """torch's capture as it is in torch 2.11: if it was invalidated, its end raises and tells the allocator nothing."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, *, invalid: bool) -> None:
+        self.told: list[str] = []
+        self.invalid, self.modes = invalid, []
+        stream = SimpleNamespace(wait_stream=lambda other: None)
+        fakes = {
+            "graph_pool_handle": lambda: (0, 1), "Stream": lambda: stream, "current_stream": lambda: stream,
+            "stream": lambda stream: nullcontext(), "device": lambda device: nullcontext(),
+            "set_stream": lambda stream: None,
+            "CUDAGraph": lambda: SimpleNamespace(replay=lambda: None), "graph": self.graph, "current_device": lambda: 1,
+        }  # fmt: skip
+        for name, fake in fakes.items():
+            patch.setattr(torch.cuda, name, fake)
+        patch.setattr(torch._C, "_cuda_endAllocateToPool", self.end)
+        patch.setattr(
+            torch._C, "_cuda_releasePool", lambda device, pool: self.told.append(f"release {device}"), raising=False
+        )
+
+    @contextmanager
+    def graph(self, graph: object, *, pool: object, stream: object, capture_error_mode: str):
+        self.modes.append(capture_error_mode)
+        try:
+            yield
+        finally:
+            if self.invalid:
+                raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+            self.told.append("ended by torch")
+
+    def end(self, device: int, pool: object) -> None:
+        if "ended by torch" in self.told:
+            raise RuntimeError("endAllocatePool: not currently recording to mempool_id")
+        self.told.append(f"end {device}")
+
+
+@fault("gpu", "a recording fails and the allocator is not told", "the allocator leaves the capture", cases=2)
+@pytest.mark.parametrize("invalid", [True, False])
+def test_after_a_failed_recording_the_allocator_leaves_the_capture(monkeypatch: pytest.MonkeyPatch, invalid: bool):
+    capture, calls = FakeCapture(monkeypatch, invalid=invalid), []
+
+    def body() -> torch.Tensor:
+        calls.append(1)
+        if len(calls) > 3:  # after warming up
+            raise RuntimeError("operation not permitted when stream is capturing")
+        return torch.zeros(1)
+
+    with pytest.raises(RuntimeError, match=r"^operation not permitted when stream is capturing$"):
+        CudaRecorder(torch.device("cuda", 1))(body)
+    assert capture.told == (["end 1", "release 1"] if invalid else ["ended by torch"])
+
+
+def test_a_recording_that_succeeds_is_left_alone_and_lets_other_threads_work(monkeypatch: pytest.MonkeyPatch):
+    capture = FakeCapture(monkeypatch, invalid=False)
+    assert CudaRecorder(torch.device("cuda", 1))(lambda: torch.ones(1))().item() == 1
+    assert (capture.told, capture.modes) == (["ended by torch"], ["thread_local"])
+
+
 def test_on_a_cpu_nothing_is_recorded():
     net, notes = network(), {}
     fit(net, Labeled(net), Optimization(0.1, 0.0, epochs=1), notes=notes)
@@ -201,9 +296,8 @@ def test_on_cuda_steps_are_recorded_and_train_as_plain_ones(how: dict[str, objec
 
 
 @needs_cuda
-def test_on_cuda_deterministic_reruns_give_the_same_bits(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
+def test_on_cuda_deterministic_reruns_give_the_same_bits():
+    set_mode(torch.device("cuda"))
     try:
         (first, history, _), (again, history_again, _), (plain, _, _) = trained(True), trained(True), trained(False)
     finally:
@@ -217,6 +311,7 @@ def test_on_cuda_deterministic_reruns_give_the_same_bits(monkeypatch: pytest.Mon
 
 
 @needs_cuda
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 def test_on_cuda_the_host_never_waits_within_an_epoch(monkeypatch: pytest.MonkeyPatch):
     """After the first epoch, in which shapes are recorded."""
     net = network().cuda()

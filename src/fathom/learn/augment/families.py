@@ -15,9 +15,12 @@ Two more strengths are FixMatch's views. `fixmatch-weak` is `standard`, for cifa
 Source: Lüth et al., 2023, and its code. Ours: `imagenet` with `randaugment` uses the operations of the other families
 (their code uses another list, which paints a single gray pixel). Ours: `digits` uses only shifts, small rotations and
 shears, because a mirrored or inverted digit is another sign or none, and a gray square covers all of an 8-pixel digit.
+
+Random parameters are drawn on the host, in one order whatever the device, so an image is augmented alike everywhere.
+Drawing is apart from applying: parameters of several mini-batches can be applied at once.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,7 +30,8 @@ from torch.nn import functional
 
 from fathom.core.records import FathomError
 from fathom.learn.augment import pixels
-from fathom.learn.augment.randaugment import GEOMETRIC, RandAugment, cutout
+from fathom.learn.augment.hue import shift_hue
+from fathom.learn.augment.randaugment import GEOMETRIC, OperationDraw, RandAugment, cutout
 from fathom.learn.task import Channels, Task, Unlabeled
 
 STRENGTHS: Mapping[str, RandAugment | None] = {
@@ -41,18 +45,23 @@ STRENGTHS: Mapping[str, RandAugment | None] = {
 _LARGE_VIEWS = {"fixmatch-weak": "standard", "fixmatch-strong": "randaugment-mc"}
 _DIGITS = {name: r and RandAugment(n=r.n, m=r.m, p=r.p, pool=("identity", *GEOMETRIC)) for name, r in STRENGTHS.items()}
 
+Size = tuple[int, int]
+Draw = dict[str, Tensor]  # random parameters of some images, on the CPU: the first axis is the image
+
 
 @dataclass(frozen=True)
 class FamilyTransforms:
     """The transforms of one family.
 
     Args:
-        train: (images, strength, generator) -> augmented images.
+        draw: (number of images, their (height, width), strength, generator) -> random parameters.
+        train: (images, strength, parameters) -> augmented images.
         test: Images -> images as they are tested, of the same size as the augmented ones.
         size: (height, width) before -> after.
     """
 
-    train: Callable[[Tensor, str, torch.Generator], Tensor]
+    draw: Callable[[int, Size, str, torch.Generator], Draw]
+    train: Callable[[Tensor, str, Draw], Tensor]
     test: Callable[[Tensor], Tensor]
     size: Callable[[tuple[int, int]], tuple[int, int]]
 
@@ -83,8 +92,17 @@ class Augmentation:
         self._shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=device).view(1, 3, 1, 1)
 
     def train(self, x: UInt8[Tensor, "b 3 h w"], generator: torch.Generator) -> Float[Tensor, "b 3 y z"]:
-        """Augment each image with its own random parameters."""
-        return self._normalize(self.family.train(x, self.strength, generator))
+        """Augment each image with its own random parameters, from a generator on the CPU."""
+        return self.apply(x, [self.draw(len(x), (x.shape[2], x.shape[3]), generator)])
+
+    def draw(self, count: int, size: Size, generator: torch.Generator) -> Draw:
+        """Random parameters for a mini-batch of images of (height, width)."""
+        return self.family.draw(count, size, self.strength, generator)
+
+    def apply(self, x: UInt8[Tensor, "b 3 h w"], draws: Sequence[Draw]) -> Float[Tensor, "b 3 y z"]:
+        """Augment the images of one or more mini-batches with the parameters that were drawn for each."""
+        draw = draws[0] if len(draws) == 1 else {name: torch.cat([d[name] for d in draws]) for name in draws[0]}
+        return self._normalize(self.family.train(x, self.strength, draw))
 
     def test(self, x: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 y z"]:
         """Images for validation, testing and querying: no randomness."""
@@ -107,31 +125,50 @@ def augmentation_of(source: Task | Unlabeled, strength: str = "standard") -> Aug
 # --------------------------------------------------------------------------------------------------- small images
 
 
-def _cifar(x: UInt8[Tensor, "b 3 h w"], strength: str, generator: torch.Generator) -> UInt8[Tensor, "b 3 h w"]:
-    randaugment = STRENGTHS[strength]
-    x = _flip_crop(x, generator, flip=True, reflect=strength != "standard")
-    if randaugment is not None:
-        x = randaugment(x, generator)
+def _draw_cifar(count: int, size: Size, strength: str, generator: torch.Generator) -> Draw:
+    draw = _draw_flip_crop(count, size, generator, flip=True) | _draw_operations(STRENGTHS[strength], count, generator)
     if strength in ("randaugment-mc", "fixmatch-strong"):
-        x = cutout(x, min(x.shape[2:]) // 2, _uniform((len(x), 2), generator) * _sides(x))
-    return x
+        draw["center"] = _uniform((count, 2), generator) * torch.tensor([size], dtype=torch.float32)
+    return draw
 
 
-def _digits(x: UInt8[Tensor, "b 3 h w"], strength: str, generator: torch.Generator) -> UInt8[Tensor, "b 3 h w"]:
-    x = _flip_crop(x, generator, flip=False, reflect=False)
-    randaugment = _DIGITS[strength]
-    return x if randaugment is None else randaugment(x, generator)
+def _cifar(x: UInt8[Tensor, "b 3 h w"], strength: str, draw: Draw) -> UInt8[Tensor, "b 3 h w"]:
+    size = (x.shape[2], x.shape[3])
+    x = pixels.crop(x, draw["corner"], size, mirrored=draw["mirrored"], reflect=strength != "standard")
+    x = _operate(x, STRENGTHS[strength], draw)
+    return cutout(x, min(size) // 2, draw["center"]) if "center" in draw else x
 
 
-def _flip_crop(
-    x: UInt8[Tensor, "b 3 h w"], generator: torch.Generator, *, flip: bool, reflect: bool
-) -> UInt8[Tensor, "b 3 h w"]:
-    """Flip half of the images, shift each by up to an eighth of its side (4 pixels at 32, 1 at 8)."""
-    h, w = x.shape[2], x.shape[3]
-    pads = [max(1, round(side / 8)) for side in (h, w)]
-    corner = torch.stack([_integers(len(x), 2 * pad + 1, generator) - pad for pad in pads], 1)
-    mirrored = _uniform((len(x),), generator) < 0.5 if flip else None
-    return pixels.crop(x, corner, (h, w), mirrored=mirrored, reflect=reflect)
+def _draw_digits(count: int, size: Size, strength: str, generator: torch.Generator) -> Draw:
+    return _draw_flip_crop(count, size, generator, flip=False) | _draw_operations(_DIGITS[strength], count, generator)
+
+
+def _digits(x: UInt8[Tensor, "b 3 h w"], strength: str, draw: Draw) -> UInt8[Tensor, "b 3 h w"]:
+    return _operate(pixels.crop(x, draw["corner"], (x.shape[2], x.shape[3])), _DIGITS[strength], draw)
+
+
+def _draw_flip_crop(count: int, size: Size, generator: torch.Generator, *, flip: bool) -> Draw:
+    """Shifts of each image by up to an eighth of its side (4 pixels at 32, 1 at 8), and flips of half of them."""
+    pads = [max(1, round(side / 8)) for side in size]
+    draw = {"corner": torch.stack([_integers(count, 2 * pad + 1, generator) - pad for pad in pads], 1)}
+    return draw | ({"mirrored": _uniform((count,), generator) < 0.5} if flip else {})
+
+
+def _draw_operations(randaugment: RandAugment | None, count: int, generator: torch.Generator) -> Draw:
+    """Parameters of RandAugment with the image as first axis; none where a strength has none."""
+    if randaugment is None:
+        return {}
+    drawn = randaugment.draw(count, generator)
+    return {
+        "operations": torch.stack((drawn.operation, drawn.strength, drawn.sign, drawn.active.long()), 2).transpose(0, 1)
+    }
+
+
+def _operate(x: UInt8[Tensor, "b 3 h w"], randaugment: RandAugment | None, draw: Draw) -> UInt8[Tensor, "b 3 h w"]:
+    if randaugment is None:
+        return x
+    operation, strength, sign, active = draw["operations"].transpose(0, 1).unbind(2)
+    return randaugment.apply(x, OperationDraw(operation, strength, sign, active.bool()))
 
 
 # --------------------------------------------------------------------------------------------------- large images
@@ -142,24 +179,33 @@ def _isic_size(size: tuple[int, int]) -> tuple[int, int]:
     return (side, side)
 
 
-def _isic(x: UInt8[Tensor, "b 3 h w"], strength: str, generator: torch.Generator) -> UInt8[Tensor, "b 3 y z"]:
+def _draw_isic(count: int, size: Size, strength: str, generator: torch.Generator) -> Draw:
+    strength, (h, w) = _LARGE_VIEWS.get(strength, strength), size
+    mirrored, upended = (_uniform((count,), generator) < 0.5 for _ in range(2))
+    crop = zip(size, _isic_size(size), strict=True)
+    room = torch.stack([_integers(count, side - s + 1, generator) for side, s in crop], 1)
+    draw = {"mirrored": mirrored, "upended": upended, "room": room}
+    if strength == "randaugment-mc":
+        draw |= {"affine": _random_affine(count, h, w, generator)} | _draw_jitter(count, generator)
+    else:
+        draw |= _draw_jitter(count, generator) | {"degrees": _uniform((count,), generator) * 360 - 180}
+        draw |= {"affine": _random_affine(count, h, w, generator)}
+    return draw | _draw_operations(STRENGTHS[strength], count, generator)
+
+
+def _isic(x: UInt8[Tensor, "b 3 h w"], strength: str, draw: Draw) -> UInt8[Tensor, "b 3 y z"]:
     """Skin lesions have no upright direction: flips and any rotation. The steps have the published order."""
-    strength, size = _LARGE_VIEWS.get(strength, strength), _isic_size((x.shape[2], x.shape[3]))
-    b, (h, w) = len(x), x.shape[2:]
-    mirrored, upended = (_uniform((b,), generator) < 0.5 for _ in range(2))
-    corner = torch.zeros((b, 2), dtype=torch.int64, device=x.device)
-    x = pixels.crop(x, corner, (h, w), mirrored=mirrored, upended=upended)
-    room = torch.stack([_integers(b, side - s + 1, generator) for side, s in zip((h, w), size, strict=True)], 1)
-    randaugment = STRENGTHS[strength]
-    if strength == "randaugment-mc" and randaugment is not None:
-        x = pixels.affine(x, _random_affine(b, h, w, generator), size, room)
-        return randaugment(_jitter(x, generator), generator)
-    x = _jitter(x, generator)
-    x = pixels.affine(x, pixels.rotation_matrix(_uniform((b,), generator) * 360 - 180, h, w))
+    strength, (h, w) = _LARGE_VIEWS.get(strength, strength), (x.shape[2], x.shape[3])
+    size, randaugment = _isic_size((h, w)), STRENGTHS[strength]
+    corner = torch.zeros((len(x), 2), dtype=torch.int64)
+    x = pixels.crop(x, corner, (h, w), mirrored=draw["mirrored"], upended=draw["upended"])
+    if strength == "randaugment-mc":
+        x = pixels.affine(x, draw["affine"], size, draw["room"])
+        return _operate(_jitter(x, draw), randaugment, draw)
+    x = pixels.affine(_jitter(x, draw), pixels.rotation_matrix(draw["degrees"], h, w))
     if randaugment is None:
-        return pixels.affine(x, _random_affine(b, h, w, generator), size, room)
-    x = pixels.affine(x, _random_affine(b, h, w, generator))
-    return pixels.crop(randaugment(x, generator), room, size)
+        return pixels.affine(x, draw["affine"], size, draw["room"])
+    return pixels.crop(_operate(pixels.affine(x, draw["affine"]), randaugment, draw), draw["room"], size)
 
 
 def _random_affine(count: int, h: int, w: int, generator: torch.Generator) -> Float[Tensor, "b 6"]:
@@ -177,18 +223,22 @@ def _random_affine(count: int, h: int, w: int, generator: torch.Generator) -> Fl
     return torch.stack((cos, sin, c, -sin, cos, f), 1)
 
 
-def _jitter(x: UInt8[Tensor, "b 3 h w"], generator: torch.Generator) -> UInt8[Tensor, "b 3 h w"]:
-    """Color jitter (.02, .02, .02, .01): brightness, contrast, saturation, hue.
+def _draw_jitter(count: int, generator: torch.Generator) -> Draw:
+    """Color jitter (.02, .02, .02, .01): factors of brightness, contrast and saturation; 255ths of the circle of hues.
 
     Source: `torchvision.transforms.ColorJitter`; ours in a fixed order: it draws an order for each image, which at a
         strength of 0.02 changes a pixel by one or two levels and would cost four times the work.
     """
-    bright, contrast, color = (_uniform((3, len(x)), generator) * 0.04 + 0.98).unbind(0)
-    hue = ((_uniform((len(x),), generator) * 0.02 - 0.01) * 255).trunc().to(torch.int32)
-    x = pixels.blend(x, torch.zeros((1, 1, 1, 1), device=x.device), bright)
-    x = pixels.blend(x, pixels.mean_luma(pixels.luma(x)), contrast)
-    x = pixels.blend(x, pixels.luma(x).to(torch.float32), color)
-    return pixels.shift_hue(x, hue)
+    factors = (_uniform((3, count), generator) * 0.04 + 0.98).unbind(0)
+    hue = ((_uniform((count,), generator) * 0.02 - 0.01) * 255).trunc().to(torch.int32)
+    return {"bright": factors[0], "contrast": factors[1], "saturation": factors[2], "hue": hue}
+
+
+def _jitter(x: UInt8[Tensor, "b 3 h w"], draw: Draw) -> UInt8[Tensor, "b 3 h w"]:
+    x = pixels.blend_levels(x, torch.zeros((1, 1, 1, 1), device=x.device), draw["bright"])
+    x = pixels.blend_levels(x, pixels.mean_luma(pixels.luma(x)), draw["contrast"])
+    x = pixels.blend(x, pixels.luma(x), draw["saturation"])
+    return shift_hue(x, draw["hue"])
 
 
 def _isic_test(x: UInt8[Tensor, "b 3 h w"]) -> UInt8[Tensor, "b 3 y z"]:
@@ -203,13 +253,16 @@ def _imagenet_size(size: tuple[int, int]) -> tuple[int, int]:
     return (side, side)
 
 
-def _imagenet(x: UInt8[Tensor, "b 3 h w"], strength: str, generator: torch.Generator) -> UInt8[Tensor, "b 3 y z"]:
-    h, w = x.shape[2], x.shape[3]
-    x = pixels.resize_box(x, random_box(len(x), h, w, generator), _imagenet_size((h, w)))
-    mirrored = _uniform((len(x),), generator) < 0.5
-    x = torch.where(mirrored.view(-1, 1, 1, 1), x.flip(3), x)
-    randaugment = STRENGTHS[_LARGE_VIEWS.get(strength, strength)]
-    return x if randaugment is None else randaugment(x, generator)
+def _draw_imagenet(count: int, size: Size, strength: str, generator: torch.Generator) -> Draw:
+    box = random_box(count, *size, generator)
+    draw = {"box": box, "mirrored": _uniform((count,), generator) < 0.5}
+    return draw | _draw_operations(STRENGTHS[_LARGE_VIEWS.get(strength, strength)], count, generator)
+
+
+def _imagenet(x: UInt8[Tensor, "b 3 h w"], strength: str, draw: Draw) -> UInt8[Tensor, "b 3 y z"]:
+    x = pixels.resize_box(x, draw["box"], _imagenet_size((x.shape[2], x.shape[3])))
+    mirrored = pixels.upload(draw["mirrored"], x.device).view(-1, 1, 1, 1)
+    return _operate(torch.where(mirrored, x.flip(3), x), STRENGTHS[_LARGE_VIEWS.get(strength, strength)], draw)
 
 
 def random_box(count: int, h: int, w: int, generator: torch.Generator) -> Float[Tensor, "b 4"]:
@@ -242,21 +295,16 @@ def _imagenet_test(x: UInt8[Tensor, "b 3 h w"]) -> UInt8[Tensor, "b 3 y z"]:
 
 
 def _uniform(shape: tuple[int, ...], generator: torch.Generator) -> Float[Tensor, "..."]:
-    return torch.rand(shape, generator=generator, device=generator.device)
+    return torch.rand(shape, generator=generator, device=generator.device).cpu()
 
 
 def _integers(count: int, high: int, generator: torch.Generator) -> Int[Tensor, "b"]:
-    return torch.randint(high, (count,), generator=generator, device=generator.device)
-
-
-def _sides(x: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "1 2"]:
-    h, w = x.shape[2:]
-    return torch.cat([x.new_full((1, 1), side, dtype=torch.float32) for side in (h, w)], 1)
+    return torch.randint(high, (count,), generator=generator, device=generator.device).cpu()
 
 
 TRANSFORMS: Mapping[str, FamilyTransforms] = {
-    "cifar": FamilyTransforms(_cifar, lambda x: x, lambda size: size),
-    "digits": FamilyTransforms(_digits, lambda x: x, lambda size: size),
-    "isic": FamilyTransforms(_isic, _isic_test, _isic_size),
-    "imagenet": FamilyTransforms(_imagenet, _imagenet_test, _imagenet_size),
+    "cifar": FamilyTransforms(_draw_cifar, _cifar, lambda x: x, lambda size: size),
+    "digits": FamilyTransforms(_draw_digits, _digits, lambda x: x, lambda size: size),
+    "isic": FamilyTransforms(_draw_isic, _isic, _isic_test, _isic_size),
+    "imagenet": FamilyTransforms(_draw_imagenet, _imagenet, _imagenet_test, _imagenet_size),
 }

@@ -55,21 +55,21 @@ class Views:
         self._mean, self._std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (mean, std))
 
     def pair(
-        self, x: UInt8[Tensor, "b 3 h w"], generator: torch.Generator, host: torch.Generator
+        self, x: UInt8[Tensor, "b 3 h w"], generator: torch.Generator, order: torch.Generator
     ) -> Float[Tensor, "v 3 y z"]:
         """Two views of each image, v = 2 b: rows i and i + b are of image i.
 
         Args:
             x: Images.
-            generator: On their device: parameters of each image.
-            host: On the CPU: the order of the jitter's operations, which a GPU could give only with a synchronization.
+            generator: On the CPU: parameters of each image, the same on every device.
+            order: On the CPU: the order of the jitter's operations.
         """
-        views = torch.cat([self._view(x, generator, host) for _ in range(2)])
+        views = torch.cat([self._view(x, generator, order) for _ in range(2)])
         views = views.contiguous(memory_format=torch.channels_last)
         return views.sub_(self._mean).div_(self._std)
 
     def _view(
-        self, x: UInt8[Tensor, "b 3 h w"], generator: torch.Generator, host: torch.Generator
+        self, x: UInt8[Tensor, "b 3 h w"], generator: torch.Generator, order: torch.Generator
     ) -> Float[Tensor, "b 3 y z"]:
         """One view of each image, in [0, 1]."""
         if not AUGMENTATIONS[self.family].mirrors:
@@ -77,39 +77,39 @@ class Views:
         h, w = x.shape[2:]
         box = families.random_box(len(x), h, w, generator)
         out = pixels.resize_box(x, box, families.TRANSFORMS[self.family].size((h, w))).float().div_(255)
-        out = torch.where(_chance(len(x), 0.5, generator), out.flip(3), out)
-        out = self._color(out, generator, host)
-        out = torch.where(_chance(len(x), 0.2, generator), gray(out), out)
+        out = _changed(out, _chance(len(x), 0.5, generator), lambda image: image.flip(3))
+        out = self._color(out, generator, order)
+        out = _changed(out, _chance(len(x), 0.2, generator), gray)
         if self.blur:
             sigma = _between(len(x), *SIGMA, generator)
             side = min(out.shape[2:]) // 10
-            out = torch.where(_chance(len(x), 0.5, generator), blurred(out, sigma, side + 1 - side % 2), out)
+            kernel = side + 1 - side % 2
+            out = _changed(out, _chance(len(x), 0.5, generator), lambda x, s: blurred(x, s, kernel), sigma)
         return out
 
     def _color(
-        self, x: Float[Tensor, "b 3 h w"], generator: torch.Generator, host: torch.Generator
+        self, x: Float[Tensor, "b 3 h w"], generator: torch.Generator, order: torch.Generator
     ) -> Float[Tensor, "b 3 h w"]:
         """Change brightness, contrast, saturation and hue in a random order, of four images in five."""
         s, b = 0.8 * self.jitter, len(x)
         bright, contrast, color = (_between(b, max(0.0, 1 - s), 1 + s, generator) for _ in range(3))
         hue = _between(b, -0.2 * self.jitter, 0.2 * self.jitter, generator)
-        steps: tuple[Callable[[Tensor], Tensor], ...] = (
-            lambda image: brightened(image, bright),
-            lambda image: contrasted(image, contrast),
-            lambda image: saturated(image, color),
-            lambda image: hued(image, hue),
-        )
-        out = x
-        for step in torch.randperm(4, generator=host).tolist():
-            out = steps[step](out)
-        return torch.where(_chance(b, 0.8, generator), out, x)
+        steps = [(brightened, bright), (contrasted, contrast), (saturated, color), (hued, hue)]
+        chosen = [steps[i] for i in torch.randperm(4, generator=order).tolist()]
+
+        def jittered(image: Tensor, *factors: Tensor) -> Tensor:
+            for (step, _), factor in zip(chosen, factors, strict=True):
+                image = step(image, factor)
+            return image
+
+        return _changed(x, _chance(b, 0.8, generator), jittered, *(factor for _, factor in chosen))
 
     def _digits(self, x: UInt8[Tensor, "b 3 h w"], generator: torch.Generator) -> Float[Tensor, "b 3 h w"]:
         """Rotate, shear, resize and shift each digit a little, change its brightness, and hide a part of it."""
         b, s = len(x), 0.8 * self.jitter
         out = warped(x.float().div_(255), _digit_maps(b, generator))
         out = contrasted(brightened(out, _between(b, 1 - s, 1 + s, generator)), _between(b, 1 - s, 1 + s, generator))
-        return erased(out, torch.rand((b, 4), generator=generator, device=x.device), DIGIT_HIDDEN)
+        return erased(out, _random((b, 4), generator), DIGIT_HIDDEN)
 
 
 # Degrees, shear, relative change of size, shift and largest erased rectangle as fractions of a side: so small that a
@@ -134,7 +134,7 @@ def _digit_maps(count: int, generator: torch.Generator) -> Float[Tensor, "b 2 3"
 
 def brightened(x: Float[Tensor, "b 3 h w"], factor: Float[Tensor, "b"]) -> Float[Tensor, "b 3 h w"]:
     """Multiply each image by its factor, as torchvision's `adjust_brightness`."""
-    return (x * factor.view(-1, 1, 1, 1)).clamp_(0, 1)
+    return (x * pixels.upload(factor, x.device).view(-1, 1, 1, 1)).clamp_(0, 1)
 
 
 def contrasted(x: Float[Tensor, "b 3 h w"], factor: Float[Tensor, "b"]) -> Float[Tensor, "b 3 h w"]:
@@ -151,14 +151,15 @@ def hued(x: Float[Tensor, "b 3 h w"], turn: Float[Tensor, "b"]) -> Float[Tensor,
     """Rotate the hue of each image by a part of the circle, in [-0.5, 0.5], as torchvision's `adjust_hue`."""
     value, low = x.amax(1), x.amin(1)
     spread = value - low
-    rc, gc, bc = ((value - c) / torch.where(spread > 0, spread, 1.0) for c in x.unbind(1))
+    scale = torch.where(spread > 0, spread, 1.0)
+    rc, gc, bc = ((value - c).div_(scale) for c in x.unbind(1))
     red, green, _ = x.unbind(1)
     sextant = torch.where(red == value, bc - gc, torch.where(green == value, 2 + rc - bc, 4 + gc - rc))
-    hue = (sextant / 6 + turn.view(-1, 1, 1)).remainder(1) * 6
+    hue = sextant.div_(6).add_(pixels.upload(turn, x.device).view(-1, 1, 1)).remainder_(1).mul_(6)
     channels = []
     for offset in (5, 3, 1):  # red, green, blue: how far from the value each is, as a function of the hue
-        at = (hue + offset).remainder(6)
-        channels.append(value - spread * torch.minimum(at, 4 - at).clamp_(0, 1))
+        at = (hue + offset).remainder_(6)
+        channels.append(value - torch.minimum(at, 4 - at).clamp_(0, 1).mul_(spread))
     return torch.stack(channels, 1)
 
 
@@ -177,7 +178,7 @@ def blurred(x: Float[Tensor, "b 3 h w"], sigma: Float[Tensor, "b"], kernel: int)
     """
     half = kernel // 2
     at = torch.arange(-half, half + 1, device=x.device, dtype=x.dtype)
-    weights = (-0.5 * (at / sigma.view(-1, 1)).square()).exp()
+    weights = (-0.5 * (at / pixels.upload(sigma, x.device).view(-1, 1)).square()).exp()
     weights = (weights / weights.sum(1, keepdim=True)).repeat_interleave(3, 0)
     b, _, h, w = x.shape
     # Every image has its own kernel: all channels of all images become groups of one convolution. The Gaussian is
@@ -189,7 +190,7 @@ def blurred(x: Float[Tensor, "b 3 h w"], sigma: Float[Tensor, "b"], kernel: int)
 
 def warped(x: Float[Tensor, "b 3 h w"], maps: Float[Tensor, "b 2 3"]) -> Float[Tensor, "b 3 h w"]:
     """Warp each image by its inverse affine map, bilinear, black outside."""
-    grid = functional.affine_grid(maps, [*x.shape], align_corners=False)
+    grid = functional.affine_grid(pixels.upload(maps, x.device), [*x.shape], align_corners=False)
     return functional.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
@@ -204,8 +205,8 @@ def erased(x: Float[Tensor, "b 3 h w"], where: Float[Tensor, "b 4"], largest: fl
     hidden = []
     for axis, side in enumerate(x.shape[2:]):
         middle, half = where[:, axis, None] * side, where[:, axis + 2, None] * (largest * side / 2)
-        at = torch.arange(side, device=x.device) + 0.5
-        hidden.append((at - middle).abs() < half)
+        at = torch.arange(side, device=where.device) + 0.5
+        hidden.append(pixels.upload((at - middle).abs() < half, x.device))
     return x.masked_fill((hidden[0].unsqueeze(2) & hidden[1].unsqueeze(1)).unsqueeze(1), 0)
 
 
@@ -215,12 +216,30 @@ def _gray(x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 h w"]:
 
 
 def _away(x: Float[Tensor, "b 3 h w"], plain: Float[Tensor, "b 1 _ _"], factor: Float[Tensor, "b"]) -> Tensor:
-    return torch.lerp(plain.expand_as(x), x, factor.view(-1, 1, 1, 1)).clamp_(0, 1)
+    return torch.lerp(plain.expand_as(x), x, pixels.upload(factor, x.device).view(-1, 1, 1, 1)).clamp_(0, 1)
+
+
+def _changed(
+    x: Float[Tensor, "b 3 h w"],
+    chosen: Bool[Tensor, "b"],
+    change: Callable[..., Tensor],
+    *parameters: Float[Tensor, "b"],
+) -> Float[Tensor, "b 3 h w"]:
+    """Change the chosen images, in place: the host knows which, so that nothing is computed for the others."""
+    rows = chosen.nonzero().squeeze(1)
+    if len(rows):
+        at = pixels.upload(rows, x.device)
+        x.index_copy_(0, at, change(x.index_select(0, at), *(p[rows] for p in parameters)))
+    return x
+
+
+def _random(shape: tuple[int, ...], generator: torch.Generator) -> Float[Tensor, "..."]:
+    return torch.rand(shape, generator=generator, device=generator.device).cpu()
 
 
 def _between(count: int, low: float, high: float, generator: torch.Generator) -> Float[Tensor, "b"]:
-    return low + (high - low) * torch.rand((count,), generator=generator, device=generator.device)
+    return low + (high - low) * _random((count,), generator)
 
 
-def _chance(count: int, p: float, generator: torch.Generator) -> Bool[Tensor, "b 1 1 1"]:
-    return torch.rand((count, 1, 1, 1), generator=generator, device=generator.device) < p
+def _chance(count: int, p: float, generator: torch.Generator) -> Bool[Tensor, "b"]:
+    return _random((count,), generator) < p

@@ -8,21 +8,23 @@ only if the user allows downloads. `weights=random` is an untrained network of t
 run: it measures what the architecture alone is worth.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fathom.core.member_call import member_call
 from fathom.core.records import FathomError
 from fathom.learn.predict import autocast, in_chunks, is_out_of_memory
+from fathom.learn.reader import Reader
 from fathom.learn.task import ImageSource, Library
-from fathom.registry.registry import Entry, index
+from fathom.registry.code import identify_code
+from fathom.registry.registry import backbone_entry
 
 RANDOM = "random"
 INTERPOLATIONS = ("bilinear", "bicubic")
@@ -114,8 +116,7 @@ class Backbone:
         pixels = self.size[0] * self.size[1]
         chunk = max(1, min(1024, 2**25 // pixels)) if images.device.type == "cuda" else max(4, 2**17 // pixels)
 
-        def work(ids: Int[Tensor, "b"]) -> Float[Tensor, "b d"]:
-            x = images.take(ids)
+        def work(x: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
             try:
                 return self._features(network, x)
             except (RuntimeError, AssertionError) as error:
@@ -126,7 +127,7 @@ class Backbone:
                     "another size; 0 is its own"
                 ) from error
 
-        return in_chunks(len(images), chunk, images.device, work)
+        return in_chunks(Reader(images), len(images), chunk, work)
 
     @torch.no_grad()
     def _features(self, network: nn.Module, x: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
@@ -153,20 +154,6 @@ class Backbone:
         return out.mul_(scale).add_(shift.view(1, -1, 1, 1))
 
 
-def backbone_entry(name: str) -> tuple[Entry, str]:
-    """The registered backbone of a name, and the model it is asked for.
-
-    `SOURCE:MODEL` is a model of a source that offers several (`@backbone(..., models=True)`). A name that no backbone
-    has registered is a model of timm, which alone knows its thousand names.
-    """
-    known = index()["backbone"]
-    source, colon, model = name.partition(":")
-    entry = known.get(source)
-    if entry is not None and bool(colon) == bool(entry.options.get("models")):
-        return entry, model or name
-    return known["timm"], name
-
-
 def find_backbone(name: str, weights: str, size: int, library: Library) -> BackboneInfo:
     """Look up the backbone of a name. Arguments as for `BackboneRequest`.
 
@@ -174,8 +161,10 @@ def find_backbone(name: str, weights: str, size: int, library: Library) -> Backb
         FathomError: Unknown name, weights that are absent or do not fit, or a package that is not installed.
     """
     entry, model = backbone_entry(name)
-    found: BackboneInfo = entry.load()(BackboneRequest(name, model, weights, size, library))
-    if "/" not in entry.name:
+    build = entry.load()
+    with member_call(name):
+        found: BackboneInfo = build(BackboneRequest(name, model, weights, size, library))
+    if entry.builtin:
         return found
     # Features outlive the process, so those of a plug-in are kept under its code too: edited code computes them anew.
-    return replace(found, facts={**found.facts, "code": hashlib.sha256(entry.path.read_bytes()).hexdigest()})
+    return replace(found, facts={**found.facts, "code": identify_code(entry).sha256})

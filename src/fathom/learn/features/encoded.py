@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from fathom.core.records import FathomError
@@ -11,6 +11,7 @@ from fathom.core.streams import Stream
 from fathom.learn.augment.families import augmentation_of
 from fathom.learn.network import build_network, load_weights
 from fathom.learn.predict import autocast, chunk_size, in_chunks
+from fathom.learn.reader import Reader
 from fathom.learn.task import State, Unlabeled
 
 
@@ -39,9 +40,9 @@ def encode(
     load_weights(encoder, state, f"the prepared encoder does not fit the network {network}")
 
     @torch.no_grad()
-    def work(ids: Int[Tensor, "b"]) -> Float[Tensor, "b d"]:
+    def work(x: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
         with autocast(images.device, precision):
-            features: Tensor = encoder(transform.test(images.take(ids)))
+            features: Tensor = encoder(transform.test(x))
         return features.float()
 
-    return in_chunks(len(images), chunk_size(images.device, size), images.device, work)
+    return in_chunks(Reader(images), len(images), chunk_size(images.device, size), work)

@@ -13,6 +13,7 @@ from fathom.core.records import FathomError
 from fathom.core.streams import Stream
 from fathom.learn.network import build_network
 from fathom.learn.task import Library
+from fathom.learn.tensor_file import from_bytes, to_bytes
 
 PREFIXES = ("encoder", "backbone", "module", "model", "net", "network", "state_dict")
 HEADS = re.compile(r"(fc|head|hidden|classifier|projector|projection|projection_head|momentum_encoder|queue)\b.*")
@@ -26,9 +27,7 @@ def encoder_folder(library: Library) -> Path:
 
 def pack_encoder(state: Mapping[str, Tensor]) -> tuple[str, bytes]:
     """Name (SHA-256) and bytes of an encoder's safetensors file; equal weights give equal bytes."""
-    from safetensors.torch import save
-
-    data: bytes = save({name: state[name].detach().cpu().contiguous() for name in sorted(state)})
+    data = to_bytes(state, "an encoder")
     return hashlib.sha256(data).hexdigest(), data
 
 
@@ -42,8 +41,6 @@ def load_encoder(library: Library, name: str) -> dict[str, Tensor]:
     Raises:
         FathomError: The name is malformed, matches no file or several, or the file's SHA-256 is not its name.
     """
-    from safetensors.torch import load
-
     path = find_encoder(library, name)
     data = path.read_bytes()
     found = hashlib.sha256(data).hexdigest()
@@ -52,8 +49,7 @@ def load_encoder(library: Library, name: str) -> dict[str, Tensor]:
             f"{path} is damaged or was modified: its SHA-256 is {found}. Delete it and make or import the encoder "
             "again with fathom pretrain"
         )
-    state: dict[str, Tensor] = load(data)
-    return state
+    return from_bytes(data)
 
 
 def find_encoder(library: Library, name: str) -> Path:

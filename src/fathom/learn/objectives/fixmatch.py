@@ -14,8 +14,10 @@ from torch.nn.functional import cross_entropy
 
 from fathom.core.streams import Streams
 from fathom.learn.network import Network
+from fathom.learn.objectives.mini_batches import augmented
 from fathom.learn.objectives.supervised import Supervised
-from fathom.learn.predict import autocast, make_reader
+from fathom.learn.predict import autocast
+from fathom.learn.reader import make_reader
 from fathom.learn.task import Task, Transform
 from fathom.learn.training.batching import epoch_plan
 
@@ -116,7 +118,7 @@ class FixMatch(Supervised):
         super().__init__(task, network, views[0], sizes, imbalance, streams, precision)
         self.views, self.guessing, self.streams = views, guessing, streams
         pool = task.pool if len(task.pool) else task.images
-        self.take_unlabeled, self.unlabeled = make_reader(pool), len(pool)
+        self.read_unlabeled, self.unlabeled = make_reader(pool), len(pool)
         self.counts = (sizes[0], guessing.mu * sizes[0])  # labeled and unlabeled images of a step
         self.target = target_marginal(guessing.alignment, task.labels, task.num_classes)
         c = task.num_classes
@@ -131,14 +133,12 @@ class FixMatch(Supervised):
         order, augment = self.streams("order"), self.streams("augment")
         labeled = epoch_plan(len(self.labels), self.steps * b, order.at(epoch).torch(), self.draw)
         unlabeled = passes(self.unlabeled, self.steps * u, order.at("unlabeled", epoch).torch())
-        generator, aside = (s.torch(self.device) for s in (augment.at(epoch), augment.at("unlabeled", epoch)))
         dropout = self.streams("dropout").at(epoch).torch(self.device)
-        plain, weak, strong = self.views
-        labeled, unlabeled = labeled.to(self.device), unlabeled.to(self.device)
-        for ids, others in zip(torch.split(labeled, b), torch.split(unlabeled, u), strict=True):
-            images = self.take_unlabeled(others)
-            views = (plain.train(self.take(ids), generator), weak.train(images, aside), strong.train(images, aside))
-            x = torch.cat(views).contiguous(memory_format=torch.channels_last)
+        plain = augmented(self.views[:1], self.read, labeled, self.sizes, augment.at(epoch))
+        aside = augment.at("unlabeled", epoch)
+        pairs = augmented(self.views[1:], self.read_unlabeled, unlabeled, [u] * self.steps, aside)
+        for ids, first, pair in zip(torch.split(labeled.to(self.device), b), plain, pairs, strict=True):
+            x = torch.cat((*first, *pair)).contiguous(memory_format=torch.channels_last)
             keep = self.network.keep_mask(b + 2 * u, dropout)
             if keep is None:
                 yield x, self.labels[ids]

@@ -16,7 +16,8 @@ from fathom.learn.augment.families import augmentation_of
 from fathom.learn.augment.simclr_views import JITTER_RANGE, MOST_JITTER, Views
 from fathom.learn.network import Network, build_network, cpu_state
 from fathom.learn.paradigms.recipe import PRECISIONS, expect, expect_word
-from fathom.learn.predict import autocast, chunk_size, make_reader, predict
+from fathom.learn.predict import autocast, chunk_size, predict
+from fathom.learn.reader import Reader, make_reader
 from fathom.learn.task import Checkpointer, ImageSource, State, Unlabeled
 from fathom.learn.training.batching import batches
 from fathom.learn.training.fit import OPTIMIZERS, Objective, Optimization, fit
@@ -36,7 +37,7 @@ class Pretraining:
         warmup: Epochs of linear warm-up, before half a cosine to 0.
         optimizer: `lars` or `sgd`.
         temperature: Of NT-Xent, above 0.
-        jitter: Strength of the color jitter (`views.Views`).
+        jitter: Strength of the color jitter (`learn.augment.simclr_views`).
         blur: True to blur half of the views.
         precision: As in `fit.Optimization`; normalization and loss are float32 in any case.
     """
@@ -174,7 +175,7 @@ class SimCLR(Objective):
     def __init__(self, unlabeled: Unlabeled, network: Network, how: Pretraining, stream: Stream) -> None:
         images = unlabeled.images
         self.network, self.how, self.stream, self.device = network, how, stream, images.device
-        self.count, self.take = len(images), make_reader(images)
+        self.count, self.read = len(images), make_reader(images)
         if self.count < 2:
             raise FathomError(f"SimCLR contrasts images with one another and needs two or more; got {self.count}")
         self.sizes = pair_sizes(self.count, how.batch_size)
@@ -183,11 +184,11 @@ class SimCLR(Objective):
 
     def batches(self, epoch: int) -> Iterator[tuple[Tensor, ...]]:
         """Views of each mini-batch."""
-        order = torch.randperm(self.count, generator=self.stream.at("order", epoch).torch()).to(self.device)
+        order = torch.randperm(self.count, generator=self.stream.at("order", epoch).torch()).to(self.read.ids_on)
         drawn = self.stream.at("views", epoch)
-        generator, host = drawn.torch(self.device), drawn.at("jitter").torch()
-        for ids in batches(order, self.sizes):
-            yield (self.views.pair(self.take(ids), generator, host),)
+        generator, jitter = drawn.torch(), drawn.at("jitter").torch()
+        for images in self.read.pieces(batches(order, self.sizes)):
+            yield (self.views.pair(images, generator, jitter),)
 
     def loss(self, *batch: Tensor) -> Float[Tensor, ""]:
         """NT-Xent of a mini-batch, in nats."""
@@ -235,7 +236,7 @@ def train_simclr(
         """Embeddings of images through the test transform, for the checkpointer's probe."""
         assert isinstance(network, Network)
         chunk = chunk_size(images.device, images.size)
-        chunks = predict(network, images.take, len(images), transform, None, chunk)
+        chunks = predict(network, Reader(images), len(images), transform, None, chunk)
         return torch.cat([p.embeddings for p in chunks])
 
     if how.epochs:

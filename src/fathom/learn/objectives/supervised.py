@@ -9,7 +9,9 @@ from torch.nn.functional import cross_entropy
 from fathom.core.streams import Streams
 from fathom.design.dropout import DRAWS
 from fathom.learn.network import Network
-from fathom.learn.predict import TrainedClassifier, autocast, inference, make_reader
+from fathom.learn.objectives.mini_batches import augmented
+from fathom.learn.predict import TrainedClassifier, autocast, inference
+from fathom.learn.reader import make_reader
 from fathom.learn.task import NO_CHECKPOINT, Checkpointer, Task, Transform
 from fathom.learn.training.batching import batches, class_weights, epoch_plan, oversampling_weights
 from fathom.learn.training.fit import Objective, Optimization, fit, validation
@@ -44,7 +46,7 @@ class Supervised(Objective):
     ) -> None:
         self.network, self.transform, self.sizes, self.precision = network, transform, sizes, precision
         self.steps, self.device = len(sizes), task.images.device
-        self.take, self.labels = make_reader(task.images), task.labels
+        self.read, self.labels = make_reader(task.images), task.labels
         counted = task.labels.cpu()  # samples are drawn on the CPU, in one order for all devices
         self.draw = oversampling_weights(counted, task.num_classes) if imbalance == "oversample" else None
         weights = class_weights(counted, task.num_classes) * len(counted)
@@ -53,10 +55,10 @@ class Supervised(Objective):
 
     def batches(self, epoch: int) -> Iterator[tuple[Tensor, ...]]:
         """Images, labels, and the dropout mask if there is dropout."""
-        order = epoch_plan(len(self.labels), sum(self.sizes), self.order.at(epoch).torch(), self.draw).to(self.device)
-        augment, dropout = (s.at(epoch).torch(self.device) for s in (self.draws, self.masks))
-        for ids in batches(order, self.sizes):
-            x = self.transform.train(self.take(ids), augment)
+        order = epoch_plan(len(self.labels), sum(self.sizes), self.order.at(epoch).torch(), self.draw)
+        dropout = self.masks.at(epoch).torch(self.device)
+        views = augmented((self.transform,), self.read, order, self.sizes, self.draws.at(epoch))
+        for ids, (x,) in zip(batches(order.to(self.device), self.sizes), views, strict=True):
             keep = self.network.keep_mask(len(ids), dropout)
             yield (x, self.labels[ids]) if keep is None else (x, self.labels[ids], keep)
 

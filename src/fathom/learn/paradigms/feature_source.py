@@ -9,17 +9,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fathom.core.member_call import each_call, member_call
 from fathom.core.records import FathomError
 from fathom.core.streams import Stream
-from fathom.learn.features.backbone import Backbone, backbone_entry, find_backbone
+from fathom.learn.features.backbone import Backbone, find_backbone
 from fathom.learn.features.encoded import encode
 from fathom.learn.features.encoders import check_name
 from fathom.learn.paradigms.recipe import expect, expect_word
 from fathom.learn.paradigms.self_sl import SelfSL
 from fathom.learn.task import Checkpointer, Library, State, Unlabeled
+from fathom.registry.registry import ENCODERS, backbone_entry
 from fathom.registry.spec_string import SpecString
 
-ENCODERS = ("simclr", "encoder")  # backbones that are our own networks, prepared before
 COARSE = 0.1  # of the deviation between images, which rounding may not exceed in most dimensions
 ENOUGH, LOOKED_AT = 32, 1024  # images to judge by; images after which nobody looks any more
 DTYPES = {"float16": torch.float16, "float32": torch.float32}
@@ -120,12 +121,14 @@ class FeatureSource:
         if self.encoder:
             chunks = encode(unlabeled, state, self.encoder.network, precision)
         else:
-            backbone = find_backbone(self.name, self.weights, self.size, library).load()
+            found = find_backbone(self.name, self.weights, self.size, library)
+            with member_call(self.name):
+                backbone = found.load()
             chunks = (replace(backbone, precision=precision) if isinstance(backbone, Backbone) else backbone)(
                 unlabeled.images
             )
         dtype, rounding = DTYPES[self.dtype], Rounding(self.name)
-        for chunk in chunks:
+        for chunk in each_call(self.name, iter(chunks)):
             kept = chunk.to(dtype)
             if dtype != chunk.dtype:
                 rounding.check(chunk, kept)

@@ -234,10 +234,10 @@ class Frozen:
         network.precision = inference(precision)
         return TrainedClassifier(network, IdentityTransform())
 
-    def benchmark_copy(self, images: int) -> "Frozen":
-        """A copy cut down to one epoch of about `images` samples, for measuring speed."""
+    def benchmark_copy(self, images: int, epochs: int = 1) -> "Frozen":
+        """A copy with `epochs` epochs of about `images` samples, for measuring speed."""
         return replace(
-            self, source=replace(self.source, probing=images), plan=replace(self.plan, epochs=1, epoch_size=images)
+            self, source=replace(self.source, probing=images), plan=replace(self.plan, epochs=epochs, epoch_size=images)
         )
 
     def training_images(self, m: int) -> int:

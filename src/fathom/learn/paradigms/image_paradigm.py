@@ -144,9 +144,9 @@ class SupervisedParadigm(ImageParadigm):
         plan = self.resolved()
         return recipe.combinations(lr=plan.lr, weight_decay=plan.weight_decay, augmentation=plan.augmentation)
 
-    def benchmark_copy(self: P, images: int) -> P:
-        """A copy cut down to one epoch of about `images` samples, for measuring speed."""
-        return self.resolved().replaced(epochs=1, epoch_size=images, warmup=0)
+    def benchmark_copy(self: P, images: int, epochs: int = 1) -> P:
+        """A copy with `epochs` epochs of about `images` samples, for measuring speed."""
+        return self.resolved().replaced(epochs=epochs, epoch_size=images, warmup=0)
 
     def training_images(self, m: int) -> int:
         """Images trained on in all epochs with m labels."""

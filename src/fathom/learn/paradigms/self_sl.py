@@ -78,7 +78,7 @@ class SelfSL(SupervisedParadigm):
 
     Source: Lüth et al., 2023, Sec. 3 and code; pre-training after Chen et al., 2020 (SimCLR). Ours: the precision
         (theirs fp16 on CIFAR, fp32 elsewhere; the loss is float32 here in any case), weight decay and the last
-        mini-batch (see `fit`, `plan`), and the order of the grid: what the study chose most often comes first.
+        mini-batch (`learn.training.batching`), and the order of the grid: what the study chose most often comes first.
     """
 
     pretrain_epochs: int | str = "auto"
@@ -200,9 +200,10 @@ class SelfSL(SupervisedParadigm):
             raise FathomError("self-sl fine-tunes an encoder: call prepare first and give what it returns as the state")
         load_weights(network.encoder, state, "the encoder does not fit the network of this run")
 
-    def benchmark_copy(self, images: int) -> "SelfSL":
-        """A copy cut down to one epoch of about `images` samples, and one of pre-training, for measuring speed."""
-        return replace(super().benchmark_copy(images), encoder="", pretrain_epochs=1, pretrain_warmup="auto")
+    def benchmark_copy(self, images: int, epochs: int = 1) -> "SelfSL":
+        """A copy with `epochs` epochs of about `images` samples, as many of pre-training, for measuring speed."""
+        short = super().benchmark_copy(images, epochs)
+        return replace(short, encoder="", pretrain_epochs=epochs, pretrain_warmup="auto")
 
     def study_batch(self, family: str, large: bool) -> int:
         """Mini-batch of the study: 64 samples, and 128 of large images of ImageNet."""

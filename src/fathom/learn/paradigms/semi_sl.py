@@ -151,11 +151,12 @@ class SemiSL(ImageParadigm, recipe.NoPretraining):
         trained.diagnostics = found | trained.diagnostics
         return trained
 
-    def benchmark_copy(self, images: int) -> "SemiSL":
-        """A copy of the recipe, cut down to one epoch of about `images` views, for measuring speed."""
+    def benchmark_copy(self, images: int, epochs: int = 1) -> "SemiSL":
+        """A copy of the recipe with `epochs` epochs of about `images` views, for measuring speed."""
         plan = self.resolved()
         batch = min(plan.batch_size, max(1, images // plan._views(1)))
-        return plan.replaced(epochs=1, steps=max(1, images // plan._views(batch)), batch_size=batch, warmup=0)
+        steps = max(1, images // plan._views(batch))
+        return plan.replaced(epochs=epochs, steps=steps, batch_size=batch, warmup=0)
 
     def training_images(self, m: int) -> int:
         """Views trained on in all epochs, whatever is labeled: labeled, weak and strong ones."""

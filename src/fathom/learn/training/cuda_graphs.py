@@ -16,6 +16,7 @@ from torch import Tensor
 from fathom.learn.training.step import TrainingStep
 
 MIN_REPEATS = 2  # mini-batches of a shape before it is recorded: recording costs more than one plain step
+MIN_LEFT = 300  # steps of the training left, this one included, for which a recording is worth its time and memory
 MAX_SHAPES = 4  # shapes that are recorded; each holds the memory of its activations
 DIFFERENCE = 0.05  # share of a change by which a recorded step may differ if the device's sums have no fixed order
 
@@ -31,12 +32,15 @@ class GraphedStep:
         extra: Further tensors that a step changes in place (`fit.Objective.buffers`).
         record: Recorder; `CudaRecorder` except in tests.
         exact: True if a recorded step must give the same bits (deterministic mode).
+        left: Steps of the training that are left; the training sets it at the beginning of every epoch.
     """
 
-    def __init__(self, step: TrainingStep, extra: list[Tensor], record: Recorder, *, exact: bool) -> None:
+    def __init__(
+        self, step: TrainingStep, extra: list[Tensor], record: Recorder, *, exact: bool, left: int = 10**9
+    ) -> None:
         if step.lr is None:
             raise ValueError("a recorded step needs its learning rate in a tensor")
-        self.step, self.extra, self.record, self.exact = step, extra, record, exact
+        self.step, self.extra, self.record, self.exact, self.left = step, extra, record, exact, left
         self.repeats: Counter[tuple[object, ...]] = Counter()
         self.recordings: dict[tuple[object, ...], tuple[tuple[Tensor, ...], Body]] = {}
         self.reason = "fp16 scales gradients by a factor that the host reads" if step.scaler is not None else ""
@@ -46,15 +50,20 @@ class GraphedStep:
         """`captured`, or `eager: ` and the reason."""
         if self.reason:
             return f"eager: {self.reason}"
-        return "captured" if self.recordings else "eager: no shape of mini-batch came twice"
+        if self.recordings:
+            return "captured"
+        short = any(count >= MIN_REPEATS for count in self.repeats.values())
+        return f"eager: fewer than {MIN_LEFT} steps were left" if short else "eager: no shape of mini-batch came twice"
 
     def __call__(self, batch: tuple[Tensor, ...], lr: float) -> Float[Tensor, "w"]:
         """Do one update; returns its row (see `TrainingStep`)."""
+        self.left -= 1
         shape = tuple((t.shape, t.dtype, t.stride()) for t in batch)
         if shape in self.recordings:
             return self._replay(shape, batch, lr)
         self.repeats[shape] += 1
-        if self.reason or self.repeats[shape] < MIN_REPEATS or len(self.recordings) == MAX_SHAPES:
+        worth_it = self.left + 1 >= MIN_LEFT and len(self.recordings) < MAX_SHAPES
+        if self.reason or self.repeats[shape] < MIN_REPEATS or not worth_it:
             return self.step(batch, lr)
         return self._first(shape, batch, lr)
 
@@ -159,10 +168,20 @@ class CudaRecorder:
                 for _ in range(3):  # as torch's documentation of CUDA graphs advises; `_first` undoes their updates
                     body()
             main.wait_stream(aside)
-            graph = torch.cuda.CUDAGraph()
+            graph, failure = torch.cuda.CUDAGraph(), None
             try:
-                with torch.cuda.graph(graph, pool=self.pool, stream=aside):
-                    row = body()
+                # Thread-local: the thread that reads images ahead may allocate and copy meanwhile.
+                with torch.cuda.graph(graph, pool=self.pool, stream=aside, capture_error_mode="thread_local"):
+                    try:
+                        row = body()
+                    except RuntimeError as error:
+                        failure = error  # the reason; ending a capture that failed raises an error of its own
+                        raise
+            except RuntimeError:
+                self._leave_capture()
+                if failure is not None:
+                    raise failure from None
+                raise
             finally:
                 torch.cuda.set_stream(main)  # some versions of torch stay on the other stream when recording fails
 
@@ -171,3 +190,17 @@ class CudaRecorder:
             return row.clone()  # the next replay writes over it
 
         return replay
+
+    def _leave_capture(self) -> None:
+        """Tell the allocator that a capture that failed is over, and release the memory of its pool.
+
+        In torch 2.11 `capture_end` raises before it does so where the capture was invalidated. The allocator then
+        believes in a capture for good: it returns no block that another stream has used, and frees no cached memory
+        before it reports that memory ran out.
+        """
+        device = torch.cuda.current_device()
+        try:
+            torch._C._cuda_endAllocateToPool(device, self.pool)
+        except RuntimeError:
+            return  # `capture_end` has done it
+        torch._C._cuda_releasePool(device, self.pool)

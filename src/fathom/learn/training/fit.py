@@ -6,9 +6,9 @@ waits for the device: losses are collected there and fetched together at the end
 
 Guarantees: on a CPU the same streams, versions, vector instructions and number of threads give the same bits, whether
 the training was interrupted or not. On CUDA this holds in deterministic mode (`torch.use_deterministic_algorithms`),
-where a recorded step (`capture`) is used only if it gives the bits of the plain one. Otherwise sums have no fixed order
-on CUDA: each step agrees to rounding, a relative 1e-6 (float32) or 1e-2 (bfloat16). Training amplifies this, so that
-accuracies agree as those of two seeds of one recipe do.
+where a recorded step (`cuda_graphs`) is used only if it gives the bits of the plain one. Otherwise sums have no fixed
+order on CUDA: each step agrees to rounding, a relative 1e-6 (float32) or 1e-2 (bfloat16). Training amplifies this, so
+that accuracies agree as those of two seeds of one recipe do.
 """
 
 import copy
@@ -174,7 +174,8 @@ class TrainingRun:
         self.step: TrainingStep | GraphedStep = self.plain
         if device.type == "cuda" and how.capture:
             extra, exact = list(self.objective.buffers().values()), torch.are_deterministic_algorithms_enabled()
-            self.step = GraphedStep(self.plain, extra, CudaRecorder(device), exact=exact)
+            total = self.objective.steps * how.epochs
+            self.step = GraphedStep(self.plain, extra, CudaRecorder(device), exact=exact, left=total)
 
     @property
     def evaluated(self) -> nn.Module:
@@ -185,6 +186,8 @@ class TrainingRun:
         """Do one epoch: train, check, validate."""
         self.network.train()
         steps, seen = self.objective.steps, []
+        if isinstance(self.step, GraphedStep):
+            self.step.left = steps * (self.how.epochs - epoch)
         with _advice():
             for step, batch in enumerate(self.objective.batches(epoch), epoch * steps):
                 lr = self.how.lr * self.factor(step)

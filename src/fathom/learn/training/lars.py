@@ -18,7 +18,7 @@ class Lars(torch.optim.Optimizer):
     norm of weights or gradient is 0, the factor is 1. Nothing here makes the host wait for the device.
 
     Args:
-        groups: Parameters, or groups of them with `weight_decay` of their own (`fit.parameter_groups`).
+        groups: Parameters, or groups of them with `weight_decay` of their own (`step.parameter_groups`).
         lr: Learning rate, above 0.
         momentum: In [0, 1).
         weight_decay: Of groups that have none of their own.

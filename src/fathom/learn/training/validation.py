@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from fathom.core.metrics import MAIN_METRICS
 from fathom.core.records import FathomError
 from fathom.learn.network import Network
-from fathom.learn.predict import chunk_size, make_reader, predict
+from fathom.learn.predict import chunk_size, predict
+from fathom.learn.reader import make_reader
 from fathom.learn.task import ImageSource, Transform
 
 Validate = Callable[[nn.Module], tuple[Tensor, Tensor]]  # network -> (score, loss), scalars on the device
@@ -47,11 +48,11 @@ def validation(
 
     With dropout masks the prediction is the mean of the draws' probabilities, as at test time.
     """
-    take, chunk = make_reader(images), chunk_size(images.device, images.size)
+    read, chunk = make_reader(images), chunk_size(images.device, images.size)
 
     def validate(network: nn.Module) -> tuple[Tensor, Tensor]:
         assert isinstance(network, Network)
-        chunks = predict(network, take, len(labels), transform, masks, chunk)
+        chunks = predict(network, read, len(labels), transform, masks, chunk)
         log_probs = torch.cat([p.log_probs.logsumexp(1) - math.log(p.log_probs.shape[1]) for p in chunks])
         score = validation_score(log_probs.argmax(1), labels, num_classes, metric)
         return score, torch.nn.functional.nll_loss(log_probs, labels)
