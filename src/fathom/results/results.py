@@ -18,7 +18,7 @@ from fathom.results.environments import EnvironmentSummary, environments
 from fathom.results.failures import failures_of, retries_of, retry_note
 from fathom.results.names import Names
 from fathom.results.snapshot import RunState, Snapshot
-from fathom.results.trivial import constant_score
+from fathom.results.trivial import constant_scores
 from fathom.stats import curves
 from fathom.stats.penalty import Penalty, penalty_matrix
 from fathom.stats.savings import LabelSaving, label_savings
@@ -101,14 +101,9 @@ class StudyResults:
     @cached_property
     def savings(self) -> dict[tuple[Setting, str], list[LabelSaving]]:
         """(setting, query method) -> label savings, one per target."""
-        floors = self.constant_scores
+        floors = constant_scores(self.facts)
         found = label_savings(self.frame, self.baseline, self.references, rounds=self.planned, floors=floors)
         return grouped(((saving.setting, saving.query), saving) for saving in found)
-
-    @cached_property
-    def constant_scores(self) -> dict[str, float]:
-        """Dataset -> score of a classifier that always names one class."""
-        return {dataset: constant_score(facts) for dataset, facts in self.facts.items()}
 
     # ------------------------------------------------------------------------------------------------- the study
 

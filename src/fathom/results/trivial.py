@@ -24,6 +24,11 @@ def constant_score(facts: Mapping[str, Any] | None) -> float:
     return 1 / len(counts) if facts["metric"] == "balanced_accuracy" else max(counts) / sum(counts)
 
 
+def constant_scores(facts: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Dataset -> `constant_score`, from the facts of each dataset."""
+    return {dataset: constant_score(own) for dataset, own in facts.items()}
+
+
 def trivial_methods(results: "StudyResults", setting: Setting) -> dict[str, float]:
     """Query methods of a setting whose mean final score is at or below `constant_score` -> that mean."""
     means, level = results.means, constant_score(results.facts.get(setting.dataset))
