@@ -67,6 +67,19 @@ def test_three_regimes_and_three_paradigms_avoid_their_pitfalls(tmp_path: Path) 
     assert "varied at one starting budget: none" in found["P3"].evidence
 
 
+@fault("report", "one folder of images under three spec strings", "counts as one dataset in every pitfall", cases=4)
+def test_variants_of_one_folder_are_one_dataset(tmp_path: Path) -> None:
+    variants = ("folder(path=scans)", "folder(path=./scans, size=32)", "folder(path=scans/, size=96)")
+    ways = ("standard", "self-sl", "semi-sl")
+    one = of(build(tmp_path / "one", replace(SMALL, datasets=variants, paradigms=ways)))
+    assert one["P1"].verdict == "fail"
+    assert one["P1"].evidence.startswith("1 dataset (folder); imbalanced: none")
+    assert one["P2"].evidence == "starting budgets: folder 50"
+    assert one["P5"].evidence == "folder: standard, self-sl, semi-sl"
+    two = of(build(tmp_path / "two", replace(SMALL, datasets=("folder(path=scans)", "folder(path=photos)"))))
+    assert two["P1"].evidence.startswith("2 datasets (folder(path=scans), folder(path=photos))")
+
+
 @pytest.mark.parametrize(("seeds", "verdict"), [(2, "fail"), (3, "partly"), (5, "pass")])
 def test_seeds(tmp_path: Path, seeds: int, verdict: str) -> None:
     found = verdicts(tmp_path, replace(SMALL, seeds=seeds))

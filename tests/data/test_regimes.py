@@ -3,10 +3,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.data.make import dataset
+from tests.faults import fault
+from tests.studies import labels_of
 
 from fathom.core.records import FathomError, LabelRegime
 from fathom.core.streams import Streams
-from fathom.data.regimes import SIZES, build_regime, check_regime
+from fathom.data.regimes import SIZES, build_regime, check_regime, fit_regime
 from fathom.data.splits import starting_set, train_val_split, validation_set
 from fathom.registry import registry
 
@@ -104,6 +106,46 @@ def test_a_class_that_is_too_small_is_named():
 def test_a_start_without_every_class_is_refused():
     with pytest.raises(FathomError, match=r"10 classes need a starting set of 10.*custom\(start=10, val_size=10\)"):
         fits(TEN, build_regime("custom(start=9, val_size=10)", TEN))
+
+
+def seeds_of(on, count=10):
+    return {seed: train_val_split(on, Streams(seed)("split")) for seed in range(count)}
+
+
+@fault("data", "a validation set larger than what is held out", "it shrinks to what can be drawn", cases=20)
+def test_the_validation_set_shrinks_to_what_is_held_out():
+    on = dataset(np.arange(12 * 20) % 12)  # 48 held out; 5 x 60 is the rule
+    for seed, made in fit_regime(on, build_regime("low(rounds=2)", on), seeds_of(on)).items():
+        assert (made.start, made.val_size) == (60, 48)
+        val = validation_set(on, train_val_split(on, Streams(seed)("split"))[1], made, Streams(seed)("validation"))
+        assert np.bincount(labels_of(on)[val], minlength=12).tolist() == [4] * 12
+    with pytest.raises(FathomError, match="validation set of 50 labels cannot be drawn"):
+        fits(on, build_regime("low(rounds=2, val_size=50)", on))  # a size that is given is meant
+
+
+def test_the_validation_set_keeps_one_label_of_each_class():
+    on = dataset(np.arange(60) % 12, val_split=11)
+    with pytest.raises(FathomError) as caught:
+        fits(on, build_regime("low(start=12, rounds=2)", on))
+    assert "a validation set of 12 labels cannot be drawn: the held-out part has 11 images" in str(caught.value)
+    advised = str(caught.value).partition("use ")[2]
+    fits(on, build_regime(advised, on))
+
+
+@fault("data", "a regime that fits some seeds of a study only", "the seed is named; the advice fits all", cases=10)
+def test_the_seed_is_named_and_the_advice_fits_every_seed():
+    generator = np.random.default_rng(0)
+    groups = np.repeat(np.arange(30), generator.integers(1, 12, 30))
+    on = dataset(generator.integers(0, 3, len(groups)), groups=groups, balanced=False)
+    splits = seeds_of(on)
+    pools = [len(train) for train, _ in splits.values()]
+    assert min(pools) < max(pools)
+    text = f"custom(start=10, query_size=1, rounds={max(pools) - 8})"
+    with pytest.raises(FathomError) as caught:
+        fit_regime(on, build_regime(text, on), splits)
+    first = next(seed for seed, n in enumerate(pools) if n < max(pools))
+    assert f"in the split of seed {first} and of " in str(caught.value)
+    fit_regime(on, build_regime(str(caught.value).partition("use ")[2], on), splits)
 
 
 @settings(derandomize=True, max_examples=80, deadline=None)

@@ -1,8 +1,11 @@
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.data.make import dataset
+from tests.faults import fault
 
 from fathom.core.records import FathomError, LabelRegime
 from fathom.core.streams import Stream, Streams
@@ -17,6 +20,7 @@ from fathom.data.splits import (
     train_val_split,
     validation_set,
 )
+from fathom.data.stratify import class_shares, hold_out_groups
 
 PROPERTY = settings(derandomize=True, max_examples=40, deadline=None)
 seeds = st.integers(0, 2**31)
@@ -35,10 +39,13 @@ def regime(start=10, val_size=10):
 
 
 @PROPERTY
-@given(class_labels(), seeds, st.data())
-def test_split_is_a_partition_that_only_the_seed_decides(labels, seed, data):
-    val_split = data.draw(st.integers(1, len(labels) - 1))
-    tiny = dataset(labels, val_split=val_split)
+@given(class_labels(), seeds, st.booleans(), st.data())
+def test_split_is_a_partition_that_only_the_seed_decides(labels, seed, stratify, data):
+    most = len(labels) - 1 if not stratify else len(labels) - len(set(labels))  # the last image of a class stays
+    if not most:
+        return
+    val_split = data.draw(st.integers(1, most))
+    tiny = dataset(labels, val_split=val_split, stratify=stratify)
     train, val = train_val_split(tiny, Streams(seed)("split"))
     assert len(val) == val_split
     assert sorted([*train, *val]) == list(range(len(labels)))
@@ -62,7 +69,7 @@ def test_groups_stay_on_one_side(labels, seed, data):
     if len(set(groups.tolist())) < 2:
         return
     val_split = data.draw(st.integers(1, len(labels) - 1))
-    tiny = dataset(labels, groups=groups, val_split=val_split)
+    tiny = dataset(labels, groups=groups, val_split=val_split, stratify=False)
     try:
         train, val = train_val_split(tiny, Streams(seed)("split"))
     except FathomError:  # one side would be empty: only where one group is nearly everything
@@ -96,8 +103,109 @@ def test_the_numbering_of_groups_does_not_matter(labels, seed):
 
 
 def test_groups_that_leave_a_side_empty_are_refused():
-    with pytest.raises(FathomError, match="groups leave 10 train and 0 validation"):
-        train_val_split(dataset([0, 1] * 5, groups=np.zeros(10, np.int64), val_split=2), Streams(0)("split"))
+    for stratify in (True, False):
+        one = dataset([0, 1] * 5, groups=np.zeros(10, np.int64), val_split=2, stratify=stratify)
+        with pytest.raises(FathomError, match=r"seed 3 leaves 10 train and 0 validation images.*smaller groups"):
+            train_val_split(one, Streams(3)("split"))
+    with pytest.raises(FathomError, match="each class has only one"):
+        train_val_split(dataset([0, 1, 2]), Streams(0)("split"))
+
+
+def held_out_counts(tiny, seed):
+    """(labels, held-out images of each class) of a seed."""
+    labels = tiny.vault.for_data_check()
+    train, val = train_val_split(tiny, Streams(seed)("split"))
+    assert sorted([*train, *val]) == list(range(len(labels)))
+    return labels, np.bincount(labels[val], minlength=tiny.num_classes)
+
+
+@fault("data", "a held-out part of few images and many classes", "each class has its share, in every seed", cases=60)
+@pytest.mark.parametrize(("classes", "each"), [(12, 8), (26, 10), (100, 6)])
+def test_the_held_out_part_has_its_share_of_every_class(classes, each):
+    """Drawn without regard to class, the 26 x 10 images leave out a class in 19 of 20 seeds."""
+    tiny = dataset(np.arange(classes * each) % classes)
+    drawn = [held_out_counts(tiny, seed)[1] for seed in range(20)]
+    for counts in drawn:
+        assert counts.sum() == tiny.val_split
+        assert set(counts.tolist()) <= {each // 5, each // 5 + 1}
+    assert np.unique(drawn, axis=0).shape[0] > 1 or not each % 5  # no class is favored for the rest
+
+
+@PROPERTY
+@given(class_labels(), seeds, st.data())
+def test_shares_are_kept_as_nearly_as_whole_numbers_can(labels, seed, data):
+    counts = np.bincount(labels)
+    size = data.draw(st.integers(1, len(labels) - 1))
+    wanted = class_shares(counts, size, np.random.default_rng(seed))
+    assert wanted.sum() == min(size, (counts - 1).sum())
+    assert (wanted < counts).all()
+    if size >= (counts > 1).sum():
+        assert (wanted >= np.minimum(1, counts - 1)).all()
+    quota = size * counts / counts.sum()
+    if (quota >= 1).all() and (quota <= counts - 1).all():
+        assert (np.abs(wanted - quota) < 1).all()
+
+
+@PROPERTY
+@given(class_labels(), seeds, st.data())
+def test_stratified_groups_stay_whole_and_on_both_sides(labels, seed, data):
+    groups = np.array(data.draw(st.lists(st.integers(0, 12), min_size=len(labels), max_size=len(labels))))
+    if len(set(groups.tolist())) < 2:
+        return
+    try:
+        train, val = train_val_split(dataset(labels, groups=groups), Streams(seed)("split"))
+    except FathomError:  # each group has an image of a class that is in this group alone
+        alone = [g for g in set(groups) if any(set(groups[labels == c]) == {g} for c in set(labels))]
+        assert len(alone) == len(set(groups))
+        return
+    assert not set(groups[train]) & set(groups[val])
+    for c in set(labels):
+        assert c in labels[train]
+        if len(set(groups[labels == c])) == 1:
+            assert c not in labels[val]
+
+
+@fault("data", "groups of uneven size and class", "shares of the classes as near as scikit-learn's", cases=40)
+@pytest.mark.parametrize("pure", [True, False], ids=["one class per group", "mixed groups"])
+def test_stratified_groups_come_as_near_as_those_of_scikit_learn(pure):
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    off, often = [], np.zeros(300)
+    for seed in range(20):
+        generator = np.random.default_rng(seed)
+        groups = np.repeat(np.arange(300), generator.integers(1, 7, 300))
+        kinds = generator.choice(5, 300 if pure else len(groups), p=[0.5, 0.25, 0.15, 0.06, 0.04])
+        labels = kinds[groups] if pure else kinds
+        tiny = dataset(labels, groups=groups, balanced=False)
+        own = held_out_counts(tiny, seed)[1]
+        splitter = StratifiedGroupKFold(5, shuffle=True, random_state=seed)
+        peer = np.bincount(labels[next(splitter.split(labels, labels, groups))[1]], minlength=5)
+        off.append([np.abs(counts / np.bincount(labels) - 0.2).mean() for counts in (own, peer)])
+        often[np.unique(groups[train_val_split(tiny, Streams(seed)("split"))[1]])] += 1
+    own, peer = np.mean(off, axis=0)
+    assert own < 0.03
+    assert own <= 1.1 * peer
+    assert often.max() <= 12  # of 20 seeds: no group is always held out
+
+
+def test_a_class_in_two_groups_is_on_both_sides_and_one_in_a_single_group_stays_in_training():
+    labels = np.repeat([0, 1, 2], [60, 14, 9])
+    groups = np.concatenate([np.arange(60), np.repeat([100, 101], 7), np.repeat(200, 9)])
+    for seed in range(10):
+        _, counts = held_out_counts(dataset(labels, groups=groups, balanced=False), seed)
+        assert counts[1:].tolist() == [7, 0]
+
+
+def test_the_time_to_draw_groups_grows_with_their_number():
+    calls = []
+    for n in (2_000, 16_000):
+        groups = np.repeat(np.arange(n), 2)
+        pairs = np.arange(n), np.arange(n) % 50, np.full(n, 2)
+        began = time.process_time()
+        held_out = hold_out_groups(pairs, np.full(50, len(groups) // 250), np.random.default_rng(0))
+        calls.append(time.process_time() - began)
+        assert held_out.sum() == pytest.approx(n / 5, abs=50)
+    assert calls[1] < 8 * 3 * max(calls[0], 0.005)
 
 
 def test_long_tail_counts_are_the_study_s():
@@ -108,6 +216,8 @@ def test_long_tail_counts_are_the_study_s():
 @given(class_labels(), seeds, st.floats(1, 100))
 def test_long_tail_thins_the_train_part_alone(labels, seed, rho):
     tiny = dataset(labels, long_tail=rho, balanced=False)
+    if np.bincount(labels).max() < 2:
+        return  # refused
     full, full_val = train_val_split(dataset(labels), Streams(seed)("split"))
     train, val = train_val_split(tiny, Streams(seed)("split"))
     assert np.array_equal(val, full_val)

@@ -3,11 +3,14 @@
 from pathlib import Path
 
 import pytest
+from tests.faults import fault
 from tests.studies import PARADIGM, contents, study
 
 from fathom.core.machine import Machine
 from fathom.core.records import FathomError, NonFiniteError
+from fathom.engine import heartbeat
 from fathom.engine.engine import run_study
+from fathom.engine.status import status_of
 from fathom.estimate.plan import estimate_plan
 from fathom.protocol import retune as module
 from fathom.store.store import Store
@@ -20,6 +23,7 @@ def go(folder: Path, paradigm: str = AGAIN, **options: object) -> object:
     return run_study(study(paradigm=paradigm), folder, workers=0, machine=Machine(device="cpu"), **options)
 
 
+@fault("engine", "the status of a finished study that searches HPs again", "nothing is waiting; every training counts")
 def test_each_run_searches_again_in_its_round_and_counts_it(tmp_path: Path) -> None:
     outcome = go(tmp_path / "a")
     store = Store.open(tmp_path / "a")
@@ -28,6 +32,21 @@ def test_each_run_searches_again_in_its_round_and_counts_it(tmp_path: Path) -> N
     assert plan.trainings_retune == 2 * 2  # runs x grid
     assert plan.trainings_search == 2
     assert plan.total == outcome.trainings == outcome.committed == 2 + 1 + 2 * (ROUNDS - 1) + 4
+    shown = status_of(store)
+    assert shown is not None
+    assert shown.jobs == {
+        "done": len(heartbeat.read_jobs(store)),
+        "running": 0,
+        "waiting": 0,
+        "blocked": 0,
+        "failed": 0,
+    }
+    assert (shown.trainings, shown.of, shown.seconds_left) == (outcome.trainings, outcome.trainings, 0)
+    (store.path(f"{store.run_name(store.study.runs[0])}/round-02")).unlink()
+    shown = status_of(store)
+    assert shown is not None
+    assert (shown.jobs["waiting"], shown.trainings) == (1, outcome.trainings - 1)
+    go(tmp_path / "a")
     for spec in store.study.runs:
         rounds = store.rounds(spec)
         (found,) = [c for c, _ in store.records("shared/retune-choice").values() if c["run"] == spec.key]

@@ -46,7 +46,7 @@ def status(folder: str | Path) -> StudyStatus:
 
 
 def table(folder: str | Path) -> "pd.DataFrame":
-    """Read the results of a study: one row per committed round.
+    """Read the results of a study: one row per committed round, with the ids and image names of what it queried.
 
     Args:
         folder: The study's folder.
@@ -60,7 +60,7 @@ def table(folder: str | Path) -> "pd.DataFrame":
 
 
 def report(folder: str | Path) -> Path:
-    """Write the report: one HTML file, results.csv and .parquet, figures as SVG and PDF, LaTeX tables.
+    """Write the report: one HTML file, results.csv and .parquet, picks.csv, figures as SVG and PDF, LaTeX tables.
 
     Args:
         folder: The study's folder; the study need not be complete.

@@ -6,7 +6,9 @@ from fathom.audit.rules import Verdict, predicate
 from fathom.core.records import ROLL_OUT, LabelRegime, Setting, grouped, unique
 from fathom.core.text import plural
 from fathom.design.freeze import role_of
+from fathom.registry.dataset_identity import dataset_identity
 from fathom.results.classifiers import listed
+from fathom.results.names import short_names
 from fathom.results.results import StudyResults
 from fathom.results.roles import FOLLOWED, UNKNOWN_CODE, roll_out_words
 
@@ -19,9 +21,15 @@ def begun(r: StudyResults) -> list[Setting]:
     return unique(run.spec.setting for run in r.runs if run.done)
 
 
-def short(r: StudyResults, datasets: Iterable[str]) -> list[str]:
-    """Short names of datasets; the sections of the settings have the full spec strings."""
-    return [r.names.dataset[name] for name in datasets]
+def identities(r: StudyResults, specs: Iterable[str]) -> list[str]:
+    """Short names of what counts as one dataset (`dataset_identity`): image sizes and subsets are no more datasets."""
+    names = short_names(dataset_identity(s.dataset) for s in r.store.study.settings)
+    return [names[name] for name in unique(map(dataset_identity, specs))]
+
+
+def identity(r: StudyResults, spec: str) -> str:
+    """Short name of the dataset that a spec string counts as."""
+    return identities(r, [spec])[0]
 
 
 def rolled_out(r: StudyResults) -> list[str]:
@@ -36,22 +44,21 @@ def distributions(r: StudyResults) -> Answer:
     if not names:
         return NOTHING
     if absent := [n for n in names if n not in r.facts]:
-        return "unknown", f"the store has no facts about {listed(short(r, absent))}"
+        return "unknown", f"the store has no facts about {listed(identities(r, absent))}"
     skewed = [n for n in names if not r.facts[n]["balanced"]]
     natural = [n for n in skewed if not r.facts[n].get("long_tail")]
     held_out = rolled_out(r)
     statement = roll_out_words(r)
     followed = bool(held_out) and statement is not None and statement[0] == FOLLOWED
-    evidence = (
-        f"{plural(len(names), 'dataset')} ({_or_none(short(r, names))}); imbalanced: {_or_none(short(r, skewed))}"
-    )
-    evidence += f"; naturally imbalanced: {_or_none(short(r, natural))}; roll-out: {_or_none(short(r, held_out))}"
+    datasets, imbalanced, naturally, last = (identities(r, some) for some in (names, skewed, natural, held_out))
+    evidence = f"{plural(len(datasets), 'dataset')} ({_or_none(datasets)}); imbalanced: {_or_none(imbalanced)}"
+    evidence += f"; naturally imbalanced: {_or_none(naturally)}; roll-out: {_or_none(last)}"
     if held_out and not followed:
         unknown = statement is not None and statement[0] == UNKNOWN_CODE
         evidence += f" (not a roll-out: {'its code is unknown' if unknown else 'no freeze is followed'})"
-    if len(names) >= 3 and natural and followed:
+    if len(datasets) >= 3 and natural and followed:
         return "pass", evidence
-    return ("partly" if len(names) >= 2 or skewed else "fail"), evidence
+    return ("partly" if len(datasets) >= 2 or skewed else "fail"), evidence
 
 
 @predicate("P2")
@@ -66,10 +73,10 @@ def check_query_sizes(r: StudyResults) -> Answer:
     verdict, evidence = _varied(r, "query sizes", lambda regime: regime.query_size)
     if verdict == "unknown":
         return verdict, evidence
-    regimes = [(s.dataset, regime) for s in begun(r) if (regime := r.regime(s)) and regime.rounds > 1]
+    regimes = [(identity(r, s.dataset), regime) for s in begun(r) if (regime := r.regime(s)) and regime.rounds > 1]
     sizes = grouped(((name, regime.start), regime.query_size) for name, regime in regimes)
     several = [key for key, found in sizes.items() if len(set(found)) > 1]
-    fixed = [f"{r.names.dataset[name]} from {start} labels" for name, start in several]
+    fixed = [f"{name} from {start} labels" for name, start in several]
     return verdict, f"{evidence}; varied at one starting budget: {_or_none(fixed)}"
 
 
@@ -99,10 +106,10 @@ def configuration(r: StudyResults) -> Answer:
 @predicate("P5")
 def check_paradigms(r: StudyResults) -> Answer:
     """Standard, self-supervised and semi-supervised training on every dataset."""
-    found = grouped((dataset, paradigm.split("(")[0]) for dataset, _, paradigm in begun(r))
+    found = grouped((identity(r, dataset), paradigm.split("(")[0]) for dataset, _, paradigm in begun(r))
     if not found:
         return NOTHING
-    evidence = "; ".join(f"{r.names.dataset[name]}: {', '.join(unique(ways))}" for name, ways in found.items())
+    evidence = "; ".join(f"{name}: {', '.join(unique(ways))}" for name, ways in found.items())
     if all({"standard", "self-sl", "semi-sl"} <= set(ways) for ways in found.values()):
         return "pass", evidence
     return ("partly" if any(len(set(ways)) > 1 for ways in found.values()) else "fail"), evidence
@@ -113,13 +120,12 @@ def _varied(r: StudyResults, what: str, of: Callable[[LabelRegime], int]) -> Ans
     found: dict[str, set[int]] = {}
     for setting in begun(r):
         if regime := r.regime(setting):
-            if what == "query sizes" and regime.rounds < 2:
-                found.setdefault(setting.dataset, set())  # with a single round nothing is queried
-            else:
-                found.setdefault(setting.dataset, set()).add(of(regime))
+            values = found.setdefault(identity(r, setting.dataset), set())
+            if what != "query sizes" or regime.rounds > 1:  # with a single round nothing is queried
+                values.add(of(regime))
     if not found:
         return NOTHING
-    evidence = f"{what}: " + "; ".join(f"{r.names.dataset[name]} {_numbers(values)}" for name, values in found.items())
+    evidence = f"{what}: " + "; ".join(f"{name} {_numbers(values)}" for name, values in found.items())
     if all(len(values) >= 3 for values in found.values()):
         return "pass", evidence
     return ("partly" if any(len(values) >= 2 for values in found.values()) else "fail"), evidence

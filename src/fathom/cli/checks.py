@@ -5,23 +5,31 @@ from typing import Annotated
 from rich.markup import escape
 
 from fathom import api
-from fathom.cli.app import DataOptions, Flat, Json, Plugins, app
+from fathom.cli.app import AtLeast1, DataOptions, Flat, Json, Plugins, app
 from fathom.cli.console import out, print_data_report, print_json
 from fathom.registry import registry
 
 
 @app.command(name="check-data")
-def check_data(dataset: str, /, *, machine: Annotated[DataOptions, Flat] = DataOptions(), json: Json = False) -> int:
+def check_data(
+    dataset: str,
+    /,
+    *,
+    seeds: Annotated[int, AtLeast1] = 10,
+    machine: Annotated[DataOptions, Flat] = DataOptions(),
+    json: Json = False,
+) -> int:
     """Check a dataset: counts per class, sizes, duplicates, unreadable files, group leaks. Exit status 1 on an error.
 
     Args:
         dataset: For example digits, cifar10, "folder(path=images)" or "table(path=data.csv)".
+        seeds: Number of seeds, as in the study: the label regimes are tried on the splits of all of them.
     """
     from fathom.data.check import check_data as check
     from fathom.engine.engine import data_root
 
     api.register(machine.plugins)
-    found = check(dataset, data_root(machine, quiet=json))
+    found = check(dataset, data_root(machine, quiet=json), seeds)
     if json:
         print_json(found.to_json())
     else:

@@ -138,6 +138,8 @@ def print_outcome(outcome: "StudyOutcome", silent: bool) -> None:
             f"{outcome.complete} of {outcome.runs} runs complete, "
             f"{outcome.committed} of {outcome.trainings} trainings, {outcome.seconds:.0f} s"
         )
+        for note in outcome.notes:
+            err.print(f"note: {note}", markup=False)
     for failure in outcome.failures:
         err.print(f"[red]failed[/] {escape(failure['what'])}: {escape(failure['message'])}")
     if outcome.failures:

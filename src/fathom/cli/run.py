@@ -73,7 +73,7 @@ def run(
 
 @app.command
 def report(folder: Path, /, *, quiet: Quiet = False, json: Json = False) -> None:
-    """Write the report: one HTML file, results.csv and .parquet, figures as SVG and PDF, LaTeX tables.
+    """Write the report: one HTML file, results.csv and .parquet, picks.csv, figures as SVG and PDF, LaTeX tables.
 
     Args:
         folder: The study's folder.

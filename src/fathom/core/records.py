@@ -164,8 +164,11 @@ class LabelRegime(_Record):
         start: Starting budget: training labels of round 0.
         query_size: Labels bought after each round but the last.
         rounds: Trainings; the last budget is `start + (rounds - 1) * query_size`.
-        val_size: Labels of the validation set.
+        val_size: Labels of the validation set. Where it follows from the rule (`VAL_FACTOR` x start), it shrinks to
+            what a seed's held-out part has, down to one label per class (`data.regimes.fit_regime`).
     """
+
+    VAL_FACTOR: ClassVar = 5  # validation labels per label of the starting budget
 
     name: str
     start: int

@@ -22,8 +22,9 @@ from fathom.data.files.tree import walk
 from fathom.data.images import fingerprints
 from fathom.data.leakage import all_groups, duplicate_problems, groups_notes, near_duplicate_problems, thumbnails_of
 from fathom.data.near_duplicates import SIDE, Thumbnails, thumbnail
-from fathom.data.regimes import build_regime, check_regime
+from fathom.data.regimes import build_regime, fit_regime
 from fathom.data.splits import largest_start, train_val_split
+from fathom.design.remarks import validation_remark
 from fathom.registry import registry
 
 _LISTED = ("path", "val", "groups", "leaks")
@@ -81,7 +82,7 @@ class DataReport:
         return lines + [f"note: {note}" for note in self.notes]
 
 
-def check_data(text: str, root: DataRoot) -> DataReport:
+def check_data(text: str, root: DataRoot, seeds: int = 10) -> DataReport:
     """Check every image of a dataset: counts, sizes, exact duplicates, unreadable files, group leaks, label regimes.
 
     Folders and tables are checked file by file, each decoded completely; bad files do not stop it. Other datasets have
@@ -90,6 +91,7 @@ def check_data(text: str, root: DataRoot) -> DataReport:
     Args:
         text: Spec string of the dataset.
         root: Where datasets are found.
+        seeds: Number of seeds, from 0, whose splits the label regimes are tried on.
 
     Raises:
         FathomError: The dataset is unknown, a value is refused, or its files are absent.
@@ -101,11 +103,11 @@ def check_data(text: str, root: DataRoot) -> DataReport:
         given |= {name: float(given[name]) for name in ("test_fraction", "val_fraction")}
         options = FolderOptions(**given)
         listing = read_listing(entry.name, root, **{key: arguments[key] for key in RAW[entry.name]})
-        report = _check_listing(str(call), listing, options, entry.name, root)
+        report = _check_listing(str(call), listing, options, entry.name, root, seeds)
     else:
         loaded = load(text, root)
         report = _check_loaded(loaded)
-        _check_regimes(report, loaded)
+        _check_regimes(report, loaded, seeds)
     report.problems.sort(key=lambda p: p.severity)  # errors first
     return report
 
@@ -113,7 +115,9 @@ def check_data(text: str, root: DataRoot) -> DataReport:
 # ------------------------------------------------------------------------------------------------- user images
 
 
-def _check_listing(name: str, listing: Listing, options: FolderOptions, kind: str, root: DataRoot) -> DataReport:
+def _check_listing(
+    name: str, listing: Listing, options: FolderOptions, kind: str, root: DataRoot, seeds: int
+) -> DataReport:
     report = DataReport(name, problems=list(listing.problems))
     if kind == "table":
         listed = set(listing.names)
@@ -154,7 +158,9 @@ def _check_listing(name: str, listing: Listing, options: FolderOptions, kind: st
     report.notes += groups_notes(assigned.groups is not None, listing.independent)
     if not any(p.severity == "error" and p.kind != "unreadable" for p in report.problems):
         try:
-            _check_regimes(report, replace(outline(kind, listing, options)[0], name=name))
+            made = replace(outline(kind, listing, options)[0], name=name)
+            report.notes += [note for note in made.notes if note not in map(str, listing.problems)]
+            _check_regimes(report, made, seeds)
         except FathomError as error:
             report.problems.append(problem("error", "unfit", str(error), []))
     return report
@@ -221,17 +227,18 @@ def _check_loaded(dataset: Dataset) -> DataReport:
 # ------------------------------------------------------------------------------------------------------- regimes
 
 
-def _check_regimes(report: DataReport, dataset: Dataset) -> None:
-    """Note the label regimes that fit the split of seed 0; report an error if none can."""
+def _check_regimes(report: DataReport, dataset: Dataset, seeds: int) -> None:
+    """Note the label regimes that fit the splits of the first seeds; report an error if none can."""
     try:
-        train, held_out = train_val_split(dataset, Streams(0)("split"))
+        splits = {seed: train_val_split(dataset, Streams(seed)("split")) for seed in range(seeds)}
     except FathomError as error:
         report.problems.append(problem("error", "split", str(error), []))
         return
-    counts = dataset.vault.class_counts(dataset.num_classes, train)
+    where = f"the splits of seeds 0 to {seeds - 1}" if seeds > 1 else "the split of seed 0"
+    counts = np.min([dataset.vault.class_counts(dataset.num_classes, train) for train, _ in splits.values()], axis=0)
     if largest_start(dataset, counts, dataset.num_classes) < dataset.num_classes:
         message = (
-            "no label regime fits: no starting set can have a label of each class, as the pool of seed 0 has none of"
+            f"no label regime fits: no starting set can have a label of each class, as a pool of {where} has none of"
         )
         lacking = [name for name, n in zip(dataset.class_names, counts, strict=True) if not n]
         report.problems.append(problem("error", "no-regime", message, lacking))
@@ -242,14 +249,15 @@ def _check_regimes(report: DataReport, dataset: Dataset) -> None:
             continue
         regime = build_regime(name, dataset)
         try:
-            check_regime(dataset, regime, train, held_out)
+            fitting = list(fit_regime(dataset, regime, splits).values())
             fit.append((regime.start, name))
+            report.notes += validation_remark(regime.name, fitting)
         except FathomError as error:
             refused[regime.start] = str(error)
     if fit:
-        report.notes.append(f"label regimes that fit the split of seed 0: {', '.join(name for _, name in sorted(fit))}")
+        report.notes.append(f"label regimes that fit {where}: {', '.join(name for _, name in sorted(fit))}")
     elif refused:
-        message = f"no built-in regime fits the split of seed 0: {refused[min(refused)]}"
+        message = f"no built-in regime fits {where}: {refused[min(refused)]}"
         report.problems.append(problem("warning", "no-regime", message, []))
 
 

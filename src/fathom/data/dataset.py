@@ -56,6 +56,8 @@ class Dataset:
             oversamples.
         role: `development` (may be tuned on) or `roll-out` (never tuned on).
         val_split: Train images held out for validation, drawn anew by each seed.
+        stratify: Hold out the same share of each class (`splits.train_val_split`). False for the datasets of the
+            published study, which draws without regard to class.
         mean, std: Channel statistics for normalization, in [0, 1].
         augment: Family of augmentations (`core.augmentations`).
         groups: Group of each train image (lesion, patient, track), int64 [n]; images of a group stay on one side
@@ -84,6 +86,7 @@ class Dataset:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     augment: str
+    stratify: bool = True
     role: str = DEVELOPMENT
     groups: Labels | None = None
     test_groups: Labels | None = None

@@ -1,6 +1,7 @@
 """Label regimes: how much is labeled (paper Sec. 3), and the check that it fits a dataset."""
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fathom.core.member_call import member_call
@@ -13,7 +14,6 @@ from fathom.registry.spec_string import SpecString, parse, spell
 
 SIZES = ("start", "query_size", "rounds", "val_size")
 ROUNDS = 10
-VAL_FACTOR = 5  # validation labels per label of the starting budget
 Size = int | None  # None: the rule of the regime, or of the dataset
 
 
@@ -54,7 +54,8 @@ def low(
     """Low-label regime: 5 labels per class in the starting set and in each query, 10 rounds.
 
     An argument of the spec string takes precedence over a change by the dataset, and that over this rule. Unless given,
-    `query_size` equals `start`, and `val_size` is 5 x `start`.
+    `query_size` equals `start`, and `val_size` is 5 x `start`, or all that can be drawn of the held-out part where that
+    is less; one label per class at least.
 
     Source: Lüth et al. 2023, Sec. 3.
     """
@@ -98,58 +99,109 @@ def custom(
     return _regime("custom", 1, dataset, start=start, query_size=query_size, rounds=rounds, val_size=val_size)
 
 
-def check_regime(dataset: Dataset, regime: LabelRegime, train_ids: Ids, val_ids: Ids) -> None:
-    """Refuse a regime that does not fit the split of a seed, before anything is trained.
+def check_regime(dataset: Dataset, regime: LabelRegime, train_ids: Ids, val_ids: Ids) -> LabelRegime:
+    """Fit a regime to a single split; see `fit_regime`."""
+    return fit_regime(dataset, regime, {-1: (train_ids, val_ids)})[-1]
 
-    Only the last query may be smaller than the query size (it takes the rest of the pool).
+
+def fit_regime(dataset: Dataset, regime: LabelRegime, splits: Mapping[int, tuple[Ids, Ids]]) -> dict[int, LabelRegime]:
+    """Fit a regime to the splits of all seeds of a study, or refuse it, before anything is trained.
+
+    A validation size that the spec string does not give shrinks by itself to the largest that can be drawn in the split
+    of the seed, down to one label per class. Everything else is refused where it does not fit. Only the last query may
+    be smaller than the query size (it takes the rest of the pool).
 
     Args:
         dataset: The dataset.
         regime: The regime.
-        train_ids, val_ids: The split of the run's seed; with it the counts per class are exact.
+        splits: Seed -> (train ids, held-out ids); with them the counts per class are exact.
+
+    Returns:
+        Seed -> the regime, with the validation size of its split.
 
     Raises:
-        FathomError: It does not fit; with the reason, and the spec string of the largest regime that fits.
+        FathomError: It does not fit the split of a seed; with the seed, the reason, and the spec string of the largest
+            regime that fits all seeds.
+
+    Source: ours. In the published study too the validation set is all that is held out where that is less than five
+        times the starting budget (CIFAR-100, ISIC-2019 high).
     """
+    fits = {seed: _fit(dataset, regime, *split) for seed, split in splits.items()}
+    if wrong := [seed for seed, fit in fits.items() if fit.problems]:
+        _refuse(dataset, regime, list(fits.values()), fits[wrong[0]], _seeds(wrong, len(fits)))
+    return {seed: replace(regime, val_size=fit.val_size) for seed, fit in fits.items()}
+
+
+# ------------------------------------------------------------------------------------------------------- helpers
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """The largest sizes up to a regime's that can be drawn in one split, and why these are not the regime's."""
+
+    start: int
+    rounds: int
+    val_size: int
+    startable: bool  # a starting set with one label of each class can be drawn
+    problems: tuple[str, ...]
+
+
+def _fit(dataset: Dataset, regime: LabelRegime, train_ids: Ids, val_ids: Ids) -> _Fit:
     pool = dataset.vault.class_counts(dataset.num_classes, train_ids)
     held_out = dataset.vault.class_counts(dataset.num_classes, val_ids)
     start = largest_start(dataset, pool, regime.start)
     val_size = largest_validation(dataset, held_out, regime.val_size)
     query_size = start if regime.query_size == regime.start else regime.query_size
     rounds = _largest_rounds(start or 1, query_size or 1, len(train_ids), regime.rounds)
+    least = regime.val_size if "val_size" in dict(parse(regime.name).arguments) else dataset.num_classes
     problems = []
     if start < regime.start:
         problems.append(
             f"a starting set of {regime.start} labels cannot be drawn: {_counts(dataset, pool, 'the pool')}"
         )
-    if val_size < regime.val_size:
+    if val_size < min(least, regime.val_size):
         problems.append(
-            f"a validation set of {regime.val_size} labels cannot be drawn: "
+            f"a validation set of {min(least, regime.val_size)} labels cannot be drawn: "
             f"{_counts(dataset, held_out, 'the held-out part')}"
         )
     if start == regime.start and rounds < regime.rounds:
         problems.append(
             f"{regime.rounds} rounds need {regime.final} training labels, the pool has {len(train_ids)} images"
         )
-    if start < dataset.num_classes:
-        # A classifier of these classes needs at least one label of each.
-        needed = f"{dataset.num_classes} classes need a starting set of {dataset.num_classes} labels or more"
-        reason = "; ".join(problems) or f"a starting set of {regime.start} labels is too small"
-        fits = largest_start(dataset, pool, dataset.num_classes) == dataset.num_classes
-        advice = (
-            f"use {_with(regime, start=dataset.num_classes)}" if fits else "leave out the rare classes or add images"
-        )
-        raise FathomError(f"regime {regime.name} does not fit dataset {dataset.name}: {reason}; {needed}: {advice}")
-    if problems:
-        fitting = {"start": start, "query_size": query_size, "rounds": rounds, "val_size": val_size}
-        raise FathomError(
-            f"regime {regime.name} does not fit dataset {dataset.name}: {'; '.join(problems)}. The largest that fits "
-            f"(start {start}, query size {query_size}, {rounds} rounds, {val_size} validation labels): "
-            f"use {_with(regime, **fitting)}"
-        )
+    if regime.start < dataset.num_classes:  # a classifier of these classes needs at least one label of each
+        problems.append(f"a starting set of {regime.start} labels is too small")
+    startable = largest_start(dataset, pool, dataset.num_classes) == dataset.num_classes
+    return _Fit(start, rounds, val_size, startable, tuple(problems))
 
 
-# ------------------------------------------------------------------------------------------------------- helpers
+def _refuse(dataset: Dataset, regime: LabelRegime, fits: list[_Fit], worst: _Fit, where: str) -> None:
+    """Raise the error of a regime that does not fit all splits."""
+    reason = f"regime {regime.name} does not fit dataset {dataset.name}{where}: {'; '.join(worst.problems)}"
+    start, classes = min(fit.start for fit in fits), dataset.num_classes
+    if start < classes:
+        needed = f"{classes} classes need a starting set of {classes} labels or more"
+        advice = "leave out the rare classes or add images"
+        if all(fit.startable for fit in fits):
+            advice = f"use {_with(regime, start=classes)}"
+        raise FathomError(f"{reason}; {needed}: {advice}")
+    query_size = start if regime.query_size == regime.start else regime.query_size
+    rounds, val_size = min(fit.rounds for fit in fits), min(fit.val_size for fit in fits)
+    fitting = {"start": start, "query_size": query_size, "rounds": rounds, "val_size": val_size}
+    if "val_size" not in dict(parse(regime.name).arguments) and val_size >= classes:
+        del fitting["val_size"]  # it shrinks by itself, by seed
+        val_size = min(val_size, LabelRegime.VAL_FACTOR * start)
+    raise FathomError(
+        f"{reason}. The largest that fits (start {start}, query size {query_size}, {rounds} rounds, {val_size} "
+        f"validation labels): use {_with(regime, **fitting)}"
+    )
+
+
+def _seeds(wrong: list[int], of: int) -> str:
+    """Where a regime does not fit, in words: in which seeds."""
+    if wrong[0] < 0:
+        return ""
+    others = f" and of {len(wrong) - 1} others of {of} seeds" if len(wrong) > 1 else ""
+    return f" in the split of seed {wrong[0]}{others}"
 
 
 def _regime(name: str, per_class: int, dataset: Dataset, **given: int | None) -> LabelRegime:
@@ -165,7 +217,7 @@ def _regime(name: str, per_class: int, dataset: Dataset, **given: int | None) ->
         start=start,
         query_size=sizes.get("query_size", start),
         rounds=sizes.get("rounds", ROUNDS),
-        val_size=sizes.get("val_size", VAL_FACTOR * start),
+        val_size=sizes.get("val_size", LabelRegime.VAL_FACTOR * start),
     )
 
 

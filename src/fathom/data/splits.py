@@ -11,6 +11,7 @@ import numpy as np
 from fathom.core.records import FathomError, LabelRegime
 from fathom.core.streams import Stream
 from fathom.data.dataset import Dataset
+from fathom.data.stratify import class_shares, hold_out_groups
 from fathom.data.vault import LabelVault, ranks_within_class
 
 Ids = np.ndarray[Any, np.dtype[np.int64]]
@@ -23,8 +24,11 @@ TEST_STREAM = Stream(0, ("test",))  # test splits are the same for all seeds of 
 def train_val_split(dataset: Dataset, stream: Stream) -> tuple[Ids, Ids]:
     """Split the train images at random into the train part (the first pool) and the held-out validation part.
 
-    Groups are never split: they are taken in random order as long as they fit into `val_split`, and one more if that
-    comes closer to it. Then, if the dataset is long-tailed, the train part alone is thinned.
+    With `dataset.stratify`, each class has its share of the held-out part, and at least one image on both sides if it
+    has two; groups are never split, and a class all of whose images are in one group stays in the train part
+    (`data.stratify`). Otherwise the draw is without regard to class: groups are taken in random order as long as they
+    fit into `val_split`, and one more if that comes closer to it. Then, if the dataset is long-tailed, the train part
+    alone is thinned.
 
     Args:
         dataset: The dataset; `val_split` images are held out.
@@ -34,23 +38,21 @@ def train_val_split(dataset: Dataset, stream: Stream) -> tuple[Ids, Ids]:
         (train ids, validation ids), disjoint, each in the random order of the split.
 
     Raises:
-        FathomError: The groups leave one side empty.
+        FathomError: One side is empty.
 
-    Source: Lüth et al. 2023, Sec. 3 and study code (split by the run's seed). Groups are ours: images of one lesion on
-        both sides would make the validation score, and so the choice of HPs, optimistic. The thinning has its own
-        stream; in the study's code it depended on the transform.
+    Source: Lüth et al. 2023, Sec. 3 and study code (split by the run's seed, not stratified). Stratification and groups
+        are ours: of a few hundred images a random draw leaves out whole classes; images of one lesion on both sides
+        would make the validation score, and so the choice of HPs, optimistic. The thinning has its own stream; in the
+        study's code it depended on the transform.
     """
-    n = len(dataset.labels)
-    order = stream.numpy().permutation(n).astype(np.int64)
-    if dataset.groups is None:
-        train, val = order[dataset.val_split :], order[: dataset.val_split]
-    else:
-        held_out = _hold_out_groups(dataset.groups, dataset.val_split, stream.at("groups"))
-        train, val = order[~held_out[order]], order[held_out[order]]
+    order = stream.numpy().permutation(len(dataset.labels)).astype(np.int64)
+    held_out = _stratified(dataset, order, stream) if dataset.stratify else _unstratified(dataset, order, stream)
+    train, val = order[~held_out], order[held_out]
     if not len(train) or not len(val):
+        advice = "Use more and smaller groups" if dataset.groups is not None else "Add images: each class has only one"
         raise FathomError(
-            f"dataset {dataset.name}: its groups leave {len(train)} train and {len(val)} validation images; expected "
-            "images on both sides. Use more and smaller groups"
+            f"dataset {dataset.name}: the split of seed {stream.seed} leaves {len(train)} train and {len(val)} "
+            f"validation images; expected images on both sides. {advice}"
         )
     if dataset.long_tail is not None:
         train = _thin(train, dataset, dataset.long_tail, stream.at("long-tail"))
@@ -132,6 +134,9 @@ def fixed_test_split(labels: Ids, fraction: float, groups: Ids | None = None) ->
         if (weight * (missing - counts) ** 2).sum() < (weight * missing**2).sum():
             chosen[members[g]] = True
             have[classes] += counts
+    for c in np.flatnonzero(np.bincount(labels[~chosen], minlength=len(wanted)) == 0):  # a class stays trainable
+        of_class = [m for m in members if chosen[m].all() and (labels[m] == c).any()]
+        chosen[min(of_class, key=len)] = False
     return chosen
 
 
@@ -198,6 +203,30 @@ def _members(groups: Ids) -> list[Ids]:
     _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
     by_group = np.split(np.argsort(inverse, kind="stable"), np.cumsum(np.bincount(inverse))[:-1])
     return [by_group[g] for g in np.argsort(first)]
+
+
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
+
+
+def _stratified(dataset: Dataset, order: Ids, stream: Stream) -> Mask:
+    """Mask of `order` of the images to hold out: the same share of each class."""
+    shuffle = stream.at("classes").numpy()
+    wanted = class_shares(dataset.vault.class_counts(dataset.num_classes), dataset.val_split, shuffle)
+    if dataset.groups is None:
+        return dataset.vault.first_per_class(order, wanted)
+    _, first, groups = np.unique(dataset.groups, return_index=True, return_inverse=True)
+    groups = np.argsort(np.argsort(first))[groups]  # numbered by first member, so that their own numbering is no matter
+    counts = dataset.vault.group_counts(groups, dataset.num_classes)
+    held_out: Mask = hold_out_groups(counts, wanted, stream.at("groups").numpy())[groups[order]]
+    return held_out
+
+
+def _unstratified(dataset: Dataset, order: Ids, stream: Stream) -> Mask:
+    """Mask of `order` of the images to hold out, without regard to class."""
+    if dataset.groups is None:
+        return np.arange(len(order)) < dataset.val_split
+    held_out: Mask = _hold_out_groups(dataset.groups, dataset.val_split, stream.at("groups"))[order]
+    return held_out
 
 
 def _hold_out_groups(groups: Ids, size: int, stream: Stream) -> np.ndarray[Any, np.dtype[np.bool_]]:

@@ -40,6 +40,14 @@ class LabelVault:
         """
         return np.bincount(self._labels if ids is None else self._labels[ids], minlength=num_classes)
 
+    def group_counts(self, groups: Labels, num_classes: int) -> tuple[Labels, Labels, Labels]:
+        """(group, class, samples) of each class of each group, sorted; `groups` has a number from 0 for each sample.
+
+        Whole groups are held out so that the shares of the classes are kept.
+        """
+        pairs, counts = np.unique(groups * num_classes + self._labels, return_counts=True)
+        return pairs // num_classes, pairs % num_classes, counts
+
     def first_per_class(self, ids: Labels, counts: Labels | int) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Mask of the ids that are among the first `counts[c]` of their class c, in the order of `ids`.
 

@@ -28,6 +28,11 @@ def prepare(study: Study, context: WorkerContext, whole: Study | None = None) ->
         method = build_query(query)
         if reason := needs_dropout(query, method.draws, paradigm, dropout_of(context.paradigm(paradigm), method)):
             raise FathomError(reason)
+    for setting in study.settings:
+        seeds = [0, *(run.seed for run in study.runs if run.setting == setting)]  # the grid is that of seed 0
+        context.check_regime(setting, unique(seeds))
+        if len(grid_of(context, setting)) > 1:
+            context.check_regime(setting, unique([*seeds, *range(context.paradigm(setting.paradigm).search)]))
     for spec in study.runs:
         regime, method = context.split_of(spec).regime, build_query(spec.query)
         if 0 < method.subsample < regime.query_size:

@@ -69,11 +69,12 @@ def status_of(store: Store, rounds: Mapping[RunSpec, list[Round]] | None = None)
     for job in jobs:
         kinds[job["kind"]][states[job["name"]]] += 1
 
+    retuned = {job["name"]: committed_searches(store, job["name"]) for job in jobs if _retunings(job)}
     committed, spans = 0, []  # spans: seconds of each committed training
     for job in jobs:
         # The first record of a run is its round 0, whose training is a job of its own.
         records = clocks.get(job["name"], [])[job["kind"] == WorkKind.RUN :]
-        committed += min(len(records), job["trainings"])
+        committed += min(len(records) + retuned.get(job["name"], 0), job["trainings"])
         spans += records if job["trainings"] else []
     mean = statistics.fmean(spans) if spans else 0.0
 
@@ -108,8 +109,22 @@ def _clocks(store: Store, jobs: list[dict[str, Any]], rounds: Mapping[RunSpec, l
 
 
 def _record_count(job: ListedJob) -> int:
-    """Number of records that a job commits: of a run its rounds, one more than its trainings as round 0 is shared."""
-    return int(job["trainings"]) + 1 if job["kind"] == WorkKind.RUN else 1
+    """Number of records that a job commits: of a run its rounds.
+
+    That is one more than its trainings, as round 0 is shared, without those that search HPs again within the run.
+    """
+    return int(job["trainings"]) - _retunings(job) + 1 if job["kind"] == WorkKind.RUN else 1
+
+
+def committed_searches(store: Store, run: str) -> int:
+    """Count the stored trainings of the HP searches within a run, by the name of its folder."""
+    pattern = f"{run.removeprefix('runs/')}-[0-9][0-9]-*.json"
+    names = (path.stem for path in (store.root / WorkKind.RETUNE_SEARCH.folder).glob(pattern))
+    return sum(store.get(WorkKind.RETUNE_SEARCH.record(name)) is not None for name in names)
+
+
+def _retunings(job: ListedJob) -> int:
+    return int(job.get("retunings", 0))
 
 
 def _states(jobs: list[dict[str, Any]], done: set[str], doing: set[str], failed: set[str]) -> dict[str, str]:

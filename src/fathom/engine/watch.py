@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fathom.core.html import html_table
+from fathom.core.records import LabelRegime, Setting, grouped, unique
 from fathom.core.work import SHARED_JOBS, WorkKind
+from fathom.design.remarks import remarks
 from fathom.engine.jobs import Job
 from fathom.engine.signals import SignalNoticed
-from fathom.protocol.retune import committed as retuned
+from fathom.engine.status import committed_searches
 from fathom.store.store import Store
 
 Progress = Callable[[int, int], None]  # (trainings committed, trainings in all)
@@ -33,6 +35,7 @@ class StudyOutcome:
         trainings, committed: Trainings in the study, shared ones once; committed ones.
         failures: Failed attempts of this call (see `Store.failures`).
         seconds: Wall-clock of this call.
+        notes: Remarks on the settings (`design.remarks`).
     """
 
     out: str
@@ -42,6 +45,7 @@ class StudyOutcome:
     committed: int
     failures: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)
 
     @property
     def finished(self) -> bool:
@@ -76,7 +80,7 @@ class Watch:
         for job in self.jobs:
             if job.kind == WorkKind.RUN:
                 count += max(0, len(self.store.rounds(job.spec)) - 1)  # round 0 is a job of its own
-                count += retuned(self.store, job.spec) if job.retunings else 0
+                count += committed_searches(self.store, job.name) if job.retunings else 0
             elif job.done(self.store):
                 count += job.trainings(self.store)
         return count
@@ -109,4 +113,9 @@ class Watch:
             committed=self.committed(),
             failures=[failure for failure in self.store.failures() if failure["session"] == self.session],
             seconds=time.perf_counter() - self.began,
+            notes=remarks(unique(job.setting for job in runs), grouped(self._regimes(runs))),
         )
+
+    def _regimes(self, runs: list[Job]) -> list[tuple[Setting, LabelRegime]]:
+        found = ((job.setting, self.store.regime(job.spec)) for job in runs)
+        return [(setting, regime) for setting, regime in found if regime]

@@ -12,6 +12,7 @@ from fathom.estimate.throughput import Throughput, speed_name
 from fathom.protocol.context import WorkerContext
 from fathom.protocol.dropout import dropout_of
 from fathom.query.method import build_query
+from fathom.registry.dataset_identity import dataset_identity
 from fathom.registry.spec_string import parse
 from fathom.store.store import Store
 
@@ -54,13 +55,16 @@ def memory_bytes(context: WorkerContext, specs: Iterable[RunSpec]) -> int:
 
 
 def by_axis(specs: Iterable[RunSpec], jobs: Iterable[Job], store: Store) -> dict[str, dict[str, dict[str, int]]]:
-    """Count experiments and trainings, before and after sharing round 0, by dataset, regime and paradigm."""
+    """Count experiments and trainings, before and after sharing round 0, by dataset, regime and paradigm.
+
+    A dataset is what counts as one (`dataset_identity`), so two folders are two.
+    """
     found: dict[str, dict[str, dict[str, int]]] = {axis: {} for axis in AXES}
 
     def add(setting: Setting, **counts: int) -> None:
         for axis, text in zip(AXES, setting, strict=True):
             zero = {"experiments": 0, "trainings": 0, "trainings_shared": 0}
-            row = found[axis].setdefault(parse(text).name, zero)
+            row = found[axis].setdefault(dataset_identity(text) if axis == "dataset" else parse(text).name, zero)
             for key, count in counts.items():
                 row[key] += count
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import torch
 from fathom.core.durations import duration
 from fathom.core.html import html_table
 from fathom.core.machine import Machine
-from fathom.core.records import FathomError, Study, unique
+from fathom.core.records import FathomError, Study, grouped, unique
 from fathom.core.work import WorkKind
+from fathom.design.remarks import remarks
 from fathom.engine.engine import data_root, default_workers
 from fathom.engine.preflight import prepare
+from fathom.estimate.alternatives import LONG, alternatives
 from fathom.estimate.cost import by_axis, kept_bytes, labels_of, memory_bytes, run_bytes, seconds_of
 from fathom.estimate.profile import Profile, load_profile, write_profile
 from fathom.estimate.throughput import Throughput, measure_speeds, speed_name
@@ -44,6 +47,7 @@ class Plan:
         disk_bytes: Size of the finished store; without known rates it excludes the round-0 classifiers.
         memory_bytes: Peak memory of a worker without the training step (`cost.memory_bytes`).
         seconds: Time with `workers` at the known rates; None if a rate is unknown.
+        faster: Faster variants of a study of more than three hours, in words, with their seconds.
         workers: Worker processes that the time is for.
         device: Device that trains.
         rates: Images per second in training and prediction, by `dataset, paradigm`.
@@ -71,6 +75,7 @@ class Plan:
     device: str
     rates: dict[str, dict[str, float]]
     by: dict[str, dict[str, dict[str, int]]]
+    faster: list[tuple[str, float]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     proof: dict[str, Any] = field(default_factory=dict)
     proof_lines: list[tuple[str, str]] = field(default_factory=list)
@@ -94,13 +99,14 @@ class Plan:
             ("runs", str(self.experiments)),
             ("trainings", f"{shared}, {search}, {self.trainings_full_data} on all labels"),
             *([("pre-training", f"{self.pretrainings} encoders, without labels")] if self.pretrainings else []),
-            *([("features", f"of {self.embeddings} datasets, computed once")] if self.embeddings else []),
+            *([("features", f"{self.embeddings} x a whole dataset, computed once")] if self.embeddings else []),
             ("labels", f"{self.labels_a_run} at most by one run, {self.labels} by all runs"),
             ("disk", f"{self.disk_bytes / 1e6:.0f} MB"),
             ("memory", f"{self.memory_bytes / 1e6:.0f} MB per worker at most, without the training step"),
         ]
         if self.seconds is not None:
             rows.append(("time", f"about {duration(self.seconds)} with {self.workers} workers on {self.device}"))
+        rows += [("  or instead", f"about {duration(seconds)} with {words}") for words, seconds in self.faster]
         rows += [(f"  {name}", f"{r['train']:.0f} images/s training, {r['predict']:.0f} predicting") for name, r in
                  self.rates.items()]  # fmt: skip
         for axis, names in self.by.items():
@@ -155,9 +161,16 @@ def estimate_plan(
     count = default_workers(where, machine.threads) if workers is None else max(1, workers)  # 0 means this process
     count = 1 if known and workers is None else count
     regimes = {spec: context.split_of(spec).regime for spec in study.runs}
+    fitted = grouped((spec.setting, regime) for spec, regime in regimes.items())
+    notes += remarks(study.settings, fitted)
     labels = [labels_of(context, spec, regime) for spec, regime in regimes.items()]
     work = Counter(job.kind for job in jobs)
     seconds = None if unknown else sum(seconds_of(context, job, speeds) for job in jobs) / max(1, min(count, len(jobs)))
+    faster: list[tuple[str, float]] = []
+    if seconds is not None and seconds > LONG and not sketched:
+        measure = partial(_speeds, known=known, threads=machine.threads, device=where)
+        found = alternatives(study, context, lambda variant: measure(context, variant), count)
+        faster = [(words, time) for words, time in found if time < seconds / 2]
     again = sum(job.retunings for job in jobs)
     return Plan(
         study=study.name,
@@ -178,6 +191,7 @@ def estimate_plan(
         device=known.name if known else _name(where),
         rates={name: {"train": s.train, "predict": s.predict} for name, s in speeds.items()},
         by=by_axis(study.runs, jobs, store),
+        faster=faster,
         notes=notes,
     )
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -9,10 +10,12 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from fathom.core.records import PRETRAINING, FathomError, RunSpec, Setting, digest, of_stage
+from fathom.core.streams import Streams
 from fathom.data import load, sketch_of
 from fathom.data.dataset import DataRoot, Dataset
 from fathom.data.leakage import leakage_of
-from fathom.data.regimes import build_regime
+from fathom.data.regimes import build_regime, fit_regime
+from fathom.data.splits import train_val_split
 from fathom.learn import build_paradigm
 from fathom.learn.task import Paradigm
 from fathom.protocol.checkpoint import FeatureProbe, FileCheckpointer, ProgressCallback
@@ -140,6 +143,16 @@ class WorkerContext:
             self._splits[key] = Split.draw(loaded, build_regime(regime, loaded, name), seed, self.device)
         return self._splits[key]
 
+    def check_regime(self, setting: Setting, seeds: Iterable[int]) -> None:
+        """Refuse a regime that does not fit the splits of all seeds, with one that does.
+
+        Raises:
+            FathomError: It does not fit; the message names the seed.
+        """
+        dataset, name = self.dataset(setting.dataset), parse(setting.paradigm).name
+        splits = {seed: train_val_split(dataset, Streams(seed)("split")) for seed in seeds}
+        fit_regime(dataset, build_regime(setting.regime, dataset, name), splits)
+
     def train_split(self, dataset: str, seed: int) -> TrainSplit:
         """Train part of a seed's split, which all regimes share."""
         return TrainSplit.draw(self.dataset(dataset), seed, self.device)
@@ -170,6 +183,11 @@ class WorkerContext:
                 + "\n".join(lines)
                 + "\nBring the old data back, or name a new folder with --out"
             )
+        images = name.replace("datasets/", "images/")
+        if loaded.ids is not None and not self.store.path(images).exists():
+            # Lone surrogates of names that are not UTF-8 are no JSON.
+            names = [file.encode("utf-8", "backslashreplace").decode() for file in loaded.ids]
+            self.store.put(images, {"dataset": text, "images": names})
 
     def _computed_on(self, dataset: str, name: str) -> bool:
         """Tell whether results here were computed on a dataset that has no record which can be read."""
@@ -194,6 +212,8 @@ def identity_of(text: str, d: Dataset) -> dict[str, Any]:
         "train": len(d.labels),
         "test": len(d.test_labels),
         "val_split": d.val_split,
+        # Absent for the published draw: stores from before there was another one have the same facts.
+        **({"held_out": "stratified by class"} if d.stratify else {}),
         "class_counts": d.vault.class_counts(c).tolist(),
         "test_class_counts": np.bincount(d.test_labels, minlength=c).tolist(),
         "size": list(d.images.size),

@@ -56,6 +56,7 @@ def prepare_state(context: WorkerContext, setting: Setting, seed: int) -> None:
     key = prepared_key(dataset, paradigm.preparation, seed)
     data, environment = content_of(context.dataset(dataset)), _decided(context, setting)
     decides = [dataset, data, paradigm.preparation, seed, environment]
+    decides += ["stratified"] if context.dataset(dataset).stratify else []  # which images are held out, and not seen
     record_store, name = RecordStore(context.data.cache), f"{WorkKind.PRETRAIN}/{digest(decides, 32)}"
     train_split = context.train_split(dataset, seed)
     oracle = Oracle(train_split.dataset.vault)

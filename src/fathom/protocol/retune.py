@@ -51,13 +51,6 @@ def retune(trainer: Trainer, spec: RunSpec, labeled: Labeled, number: int) -> di
     return retried(found[0]["chosen"], store.retries(spec.setting))
 
 
-def committed(store: Store, spec: RunSpec) -> int:
-    """Count the stored trainings of a run's searches."""
-    pattern = f"{_stem(store, spec)}-[0-9][0-9]-*.json"
-    names = (path.stem for path in (store.root / WorkKind.RETUNE_SEARCH.folder).glob(pattern))
-    return sum(store.get(WorkKind.RETUNE_SEARCH.record(name)) is not None for name in names)
-
-
 def _score(trainer: Trainer, spec: RunSpec, labeled: Labeled, number: int, hparams: dict[str, Any]) -> float | None:
     """Validation score of one entry of the grid on what is labeled, trained at most once; None if it diverged."""
     store = trainer.context.store

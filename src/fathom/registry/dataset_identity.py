@@ -1,5 +1,7 @@
 """The rule for which spec strings count as one dataset when results are counted."""
 
+import posixpath
+
 from fathom.registry.spec_string import SpecString, parse_stored
 
 
@@ -8,7 +10,8 @@ def dataset_identity(dataset: str) -> str:
 
     A statistic over datasets takes datasets as its units: each counts once in a mean, in n, and in the smallest p that
     an exact test can reach. What makes a dataset is its source: the registered name and, for images that are read from
-    disk (`folder`, `table`), their `path`. All other parameters choose a part or a form of the same images: a subset
+    disk (`folder`, `table`), their `path`, however it is written (`scans`, `./scans/`). All other parameters choose a
+    part or a form of the same images: a subset
     (`train_size`), another split, image size or `rho` of a long tail. Such variants are one dataset, because they share
     images and mostly the test set; counted apart they would make the evidence look stronger than it is.
 
@@ -24,4 +27,5 @@ def dataset_identity(dataset: str) -> str:
         spec string is returned as it is.
     """
     spec = parse_stored(dataset)
-    return str(SpecString(spec.name, tuple((key, value) for key, value in spec.arguments if key == "path")))
+    paths = ((key, posixpath.normpath(str(value))) for key, value in spec.arguments if key == "path")
+    return str(SpecString(spec.name, tuple(paths)))

@@ -13,6 +13,7 @@ from fathom.results.classifiers import listed
 from fathom.results.names import label
 from fathom.results.paradigms import REFERENCE, BestChoice, Pair, ParadigmGroup, Verdict, budgets_of, compare_paradigms
 from fathom.results.results import StudyResults
+from fathom.results.trivial import trivial_methods
 from fathom.stats.inference import Interval
 
 
@@ -141,11 +142,16 @@ def verdict_words(results: StudyResults, verdict: Verdict) -> str:
         opening = f"On {dataset} the choice of the query method gained more than the choice of the training paradigm"
     else:
         opening = f"On {dataset} the runs cannot tell whether the training paradigm or the query method gains more"
+    trivial = [c.group.title for c in verdict.choices if trivial_methods(results, c.reference)]
+    limit = (
+        " Its reference is no better than a constant answer, so this compares little with nothing." if trivial else ""
+    )
     marks = {results.classifiers[c.reference].mark(c.query) for c in verdict.choices if c.query}
     paradigm, query = (number(100 * band.mean, 1, sign=True) for band in (verdict.paradigm, verdict.query))
     return (
         f"{opening}: {paradigm} points of AUBC with the best paradigm, {query}{''.join(sorted(marks))} with the best "
         f"query method; difference {_points(verdict.difference)}, {plural(verdict.difference.n, 'seed')}, paired."
+        + limit
     )
 
 

@@ -8,12 +8,14 @@ from fathom.core.text import csv_cell
 from fathom.report.latex import latex
 from fathom.report.page import Page
 from fathom.results.results import StudyResults
+from fathom.store.tables import picks_table
 
 
 def report(out: str | Path) -> Path:
     """Write the report of the study in folder `out`; the study may be incomplete.
 
-    Writes `OUT/report/report.html`, `results.csv`, `results.parquet`, `figures/*.svg` and `.pdf`, `tables/*.tex`.
+    Writes `OUT/report/report.html`, `results.csv`, `results.parquet`, `picks.csv`, `figures/*.svg` and `.pdf`,
+    `tables/*.tex`.
 
     Returns:
         Path of the HTML file.
@@ -27,6 +29,7 @@ def report(out: str | Path) -> Path:
     files: dict[str, bytes] = {"report.html": page.html().encode()}
     files["results.csv"] = str(results.frame.map(csv_cell).to_csv(index=False)).encode()
     files["results.parquet"] = results.frame.to_parquet(index=False)
+    files["picks.csv"] = str(picks_table(results.store).to_csv(index=False)).encode("utf-8", "backslashreplace")
     for drawing in page.drawings:
         files |= {f"figures/{drawing.name}.svg": drawing.svg, f"figures/{drawing.name}.pdf": drawing.pdf()}
     files |= {f"tables/{table.name}.tex": latex(table).encode() for table in page.tables}

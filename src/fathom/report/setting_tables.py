@@ -12,6 +12,7 @@ from fathom.report.tables import EMPTY_CELL, ReportTable, TableCell, method_cell
 from fathom.results.failures import retry_note
 from fathom.results.names import label
 from fathom.results.results import StudyResults, of_setting
+from fathom.results.trivial import trivial_words
 from fathom.stats.curves import budget_curves
 from fathom.stats.inference import MIN_SEEDS
 from fathom.stats.savings import LabelSaving
@@ -41,7 +42,8 @@ def setting_table(results: StudyResults, setting: Setting, name: str) -> ReportT
         columns.remove("p")
         for row in rows:
             del row[6]
-    note = joined(_setting_note(results, tested), results.footnote([setting]))
+    trivial = ". ".join([*trivial_words(results, [setting]), ""]).strip()
+    note = joined(trivial, _setting_note(results, tested), results.footnote([setting]))
     return ReportTable(name, caption, columns, rows, note)
 
 
@@ -68,7 +70,7 @@ def gain_cell(row: Mapping[str, Any], what: str, mark: str = "") -> TableCell:
 def saving_cell(found: LabelSaving | None) -> TableCell:
     """Cell of a label saving with its range."""
     if found is None or found.refused:
-        return TableCell("not estimable" if found else DASH)
+        return TableCell("not estimable", title=found.refused) if found else TableCell(DASH)
     if found.censored:
         # The method never reaches the target, so the saving is only bounded from above.
         return TableCell(f"≤ {number(100 * found.saving, 0)} %", found.saving)

@@ -8,6 +8,7 @@ import numpy as np
 from fathom.core.records import Setting, unique
 from fathom.core.text import number_ranges, plural
 from fathom.design.freeze import role_of
+from fathom.design.remarks import remarks
 from fathom.report.numbers import gain, number, p_value, percent
 from fathom.report.paradigm_tables import verdict_words
 from fathom.results.classifiers import CROSSED, MATCHED, joined_notes, listed
@@ -16,6 +17,7 @@ from fathom.results.names import label
 from fathom.results.paradigms import verdicts
 from fathom.results.results import StudyResults
 from fathom.results.roles import roles, roll_out_words
+from fathom.results.trivial import trivial_words
 from fathom.stats.inference import ALPHA, MIN_SEEDS, minimum_p, t_interval
 from fathom.stats.penalty import Penalty
 from fathom.store.codes import NOT_RECORDED
@@ -37,6 +39,8 @@ def summary(results: StudyResults) -> list[str]:
             text = ", ".join(where)
             opening = f"{text[0].upper()}{text[1:]}: " if text else ""
             paragraphs.append(opening + _of_paradigm(results, own[own["paradigm"] == paradigm]))
+    if trivial := trivial_words(results, results.store.study.settings):
+        paragraphs.insert(0, ". ".join(trivial) + ".")
     paradigm_verdicts = [_with_legend(verdict_words(results, verdict)) for verdict in verdicts(results)]
     return [*paradigm_verdicts, *paragraphs, _caveat(results, gains)]
 
@@ -197,6 +201,9 @@ def warnings(results: StudyResults) -> list[tuple[str, str]]:
         else:
             text = f"{recipe} ({where}). These runs support no claim about the published settings."
             found.append(("Shortened recipe", text))
+    settings = results.store.study.settings
+    found += [("Settings", f"{text}.") for text in remarks(settings, {s: results.regimes(s) for s in settings})]
+    found += [("No better than a constant answer", f"{text}.") for text in trivial_words(results, settings)]
     if unfinished := sum(not r.complete for r in results.runs):
         counts = f"{unfinished} of {len(results.runs)} runs are not complete"
         found.append(("Incomplete", f"{counts}. Means are over complete runs; tables show their number."))
@@ -227,8 +234,10 @@ def setting_facts(results: StudyResults, setting: Setting) -> str:
     parts = []
     if regime:
         parts.append(f"{regime.start} labels at the start, {regime.query_size} per query, {regime.rounds} rounds")
-        parts.append(f"{regime.final} labels in the last round and {regime.val_size} more for validation")
-        parts.append(f"{regime.final + regime.val_size} paid labels in total")
+        held = span(r.val_size for r in results.regimes(setting))
+        paid = span(regime.final + r.val_size for r in results.regimes(setting))
+        parts.append(f"{regime.final} labels in the last round and {held} more for validation")
+        parts.append(f"{paid} paid labels in total")
         parts.append(f"seeds {seeds}")
     if facts:
         images = f"{facts['train']:,} train and {facts['test']:,} test images".replace(",", "\u202f")

@@ -16,6 +16,7 @@ from fathom.core.work import WorkKind
 from fathom.results.snapshot import Snapshot
 from fathom.store import atomic_files
 from fathom.store.store import Store
+from fathom.store.tables import ImageNames
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +25,7 @@ VERSION = 1  # of the columns; raised when one changes its meaning
 CAP = 5_000_000  # bytes; a larger file draws a warning
 SUFFIX = ".parquet"
 
-# Columns of every file; metrics, `seconds_*` and facts of the machine come in addition.
+# Columns of every file; metrics, `seconds_*`, facts of the machine and `queried_images` come in addition.
 COLUMNS = (
     "results_version", "study", "run", "dataset", "regime", "paradigm", "query", "seed", "protocol",
     "start", "query_size", "rounds", "val_size", "complete", "round", "budget", "paid", "metric", "score",
@@ -42,7 +43,7 @@ def rows(store: Store) -> "pd.DataFrame":
     """Table with one row per committed round, runs in the order of the study; lists stay lists, HPs are JSON."""
     import pandas as pd
 
-    facts, recipes = store.facts(), _recipes(store)
+    facts, recipes, names = store.facts(), _recipes(store), ImageNames(store)
     machines = {name: {**clock, **decides} for name, (decides, clock) in store.records("environments").items()}
     found = []
     for spec in store.study.runs:
@@ -53,6 +54,7 @@ def rows(store: Store) -> "pd.DataFrame":
         for record in rounds:
             row = {"results_version": VERSION, "study": store.study.name, "run": spec.key, **spec.to_json()}
             row |= _sizes(regime, len(rounds)) | _outcome(record, str(own.get("metric", "accuracy")))
+            row |= {"queried_images": names.of(spec.dataset, record.queried)}
             row |= {"recipe": recipes.get(spec.setting, ""), "retries": store.retries(spec.setting)}
             row |= {"dataset_revision": str(own.get("revision", "")), "dataset_role": str(own.get("role", ""))}
             found.append(row | _machine(record.environment, machines.get(record.environment, {})))
@@ -124,6 +126,7 @@ def _packed(frame: "pd.DataFrame") -> bytes:
     import pyarrow.parquet as pq
 
     lists = {"queried": pa.list_(pa.int32()), "queried_classes": pa.list_(pa.int16()), "scores": pa.list_(pa.float64()),
+             "queried_images": pa.list_(pa.string()),
              "labeled_classes": pa.list_(pa.int32()), "notes": pa.list_(pa.string()),
              "retries": pa.list_(pa.string())}  # fmt: skip
     arrays = {name: pa.array(frame[name].tolist(), type=lists.get(name)) for name in map(str, frame)}

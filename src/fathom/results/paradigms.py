@@ -13,6 +13,7 @@ import numpy as np
 
 from fathom.core.records import Setting, grouped, unique
 from fathom.results.results import StudyResults, of_setting
+from fathom.results.trivial import constant_scores
 from fathom.stats.curves import gains, run_areas
 from fathom.stats.inference import Array, Interval, t_interval
 from fathom.stats.savings import LabelSaving, label_savings
@@ -165,7 +166,7 @@ def compare_paradigms(results: StudyResults, group: ParadigmGroup, member: Setti
     rows = gains(run_areas(frame), "reference")
     if rows.empty or not rows["n"].iloc[0]:
         return None
-    savings = [s for s in label_savings(frame, "reference") if s.share == 0.9]
+    savings = [s for s in label_savings(frame, "reference", floors=constant_scores(results.facts)) if s.share == 0.9]
     return Pair(shared, {str(k): v for k, v in rows.iloc[0].items()}, savings[0] if savings else None)
 
 

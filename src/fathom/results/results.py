@@ -18,6 +18,7 @@ from fathom.results.environments import EnvironmentSummary, environments
 from fathom.results.failures import failures_of, retries_of, retry_note
 from fathom.results.names import Names
 from fathom.results.snapshot import RunState, Snapshot
+from fathom.results.trivial import constant_scores
 from fathom.stats import curves
 from fathom.stats.penalty import Penalty, penalty_matrix
 from fathom.stats.savings import LabelSaving, label_savings
@@ -100,7 +101,8 @@ class StudyResults:
     @cached_property
     def savings(self) -> dict[tuple[Setting, str], list[LabelSaving]]:
         """(setting, query method) -> label savings, one per target."""
-        found = label_savings(self.frame, self.baseline, self.references, rounds=self.planned)
+        floors = constant_scores(self.facts)
+        found = label_savings(self.frame, self.baseline, self.references, rounds=self.planned, floors=floors)
         return grouped(((saving.setting, saving.query), saving) for saving in found)
 
     # ------------------------------------------------------------------------------------------------- the study
@@ -131,8 +133,12 @@ class StudyResults:
 
     def regime(self, setting: Setting) -> LabelRegime | None:
         """Label regime of a setting; None where no run of it has started."""
+        return next(iter(self.regimes(setting)), None)
+
+    def regimes(self, setting: Setting) -> list[LabelRegime]:
+        """Label regime of each run of a setting; validation sizes may differ by seed (`regimes.fit_regime`)."""
         found = (self.store.regime(r.spec) for r in self.runs if r.spec.setting == setting)
-        return next((regime for regime in found if regime), None)
+        return [regime for regime in found if regime]
 
     def metric(self, setting: Setting) -> str:
         """Name of the metric that scores of a setting are measured by."""

@@ -70,6 +70,7 @@ def label_savings(
     references: References | None = None,
     *,
     rounds: Mapping[str, int] | None = None,
+    floors: Mapping[str, float] | None = None,
     draws: int = 1000,
     stream: Stream | None = None,
 ) -> list[LabelSaving]:
@@ -83,6 +84,7 @@ def label_savings(
         baseline: Spec string of the method to compare with.
         references: Query methods that are compared with another one; without runs of that one there is no saving.
         rounds: Run key -> planned rounds.
+        floors: Dataset -> score of a constant answer; reaching no more than that saves no label.
         draws: Bootstrap resamples.
         stream: Random stream of the resamples.
 
@@ -96,11 +98,14 @@ def label_savings(
             part = part[part["paradigm"] == block.setting.paradigm]
             budgets = part.groupby("round")["budget"].mean().sort_index().to_numpy(dtype=np.float64)
             against = {q: (references or {}).get((block.setting, q), baseline) for q in block.queries if q != baseline}
-            found += _of_block(block, budgets, against, _resamples(len(block.seeds), draws, stream.at(number)))
+            floor = (floors or {}).get(block.setting.dataset, float("-inf"))
+            found += _of_block(block, budgets, against, _resamples(len(block.seeds), draws, stream.at(number)), floor)
     return found
 
 
-def _of_block(block: PenaltyBlock, budgets: Array, against: Mapping[str, str], resamples: Any) -> Iterator[LabelSaving]:
+def _of_block(
+    block: PenaltyBlock, budgets: Array, against: Mapping[str, str], resamples: Any, floor: float
+) -> Iterator[LabelSaving]:
     for query, other in against.items():
         if other not in block.queries:
             continue
@@ -110,8 +115,10 @@ def _of_block(block: PenaltyBlock, budgets: Array, against: Mapping[str, str], r
         for share in TARGETS:
             target = float(first + share * (final - first))
             nan = float("nan")
-            if not rise.low > 0:
+            if not rise.low > 0 or target <= floor:
                 reason = "not estimable: the baseline's curve does not clearly rise"
+                if target <= floor:
+                    reason = "not estimable: the target is no better than always giving one answer"
                 yield LabelSaving(block.setting, query, share, target, nan, nan, nan, False, len(block.seeds), reason)
                 continue
             point, censored = _saving(budgets, own.mean(0), reference.mean(0), target)

@@ -4,6 +4,7 @@
     OUT/environments/<digest>.json      versions, device and threads that results were computed with; normally one
     OUT/code/<digest>.json              what identifies the code of a member: hashes of what it uses, by module
     OUT/datasets/<digest>.json          facts on each dataset: counts, metric, source, revision
+    OUT/images/<digest>.json            names of the train images of each dataset that has names, by id
     OUT/runs/<key>/spec.json            the RunSpec and its label regime
     OUT/runs/<key>/round-00.json        one committed round
     OUT/runs/<key>-1/                   the run again, with the change of its setting's first retry

@@ -46,6 +46,7 @@ def digits(root: DataRoot) -> Dataset:
         metric="accuracy",
         balanced=True,
         val_split=VAL_SPLIT,
+        stratify=False,
         mean=mean,
         std=std,
         augment="digits",

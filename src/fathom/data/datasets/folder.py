@@ -60,7 +60,8 @@ def folder(
             the train images of the smallest.
         test_fraction: Share of the images in the fixed test split, in (0, 1); drawn once, stratified by class, equal
             for all seeds. Unused where train/ and test/ are given.
-        val_fraction: Share of the train images held out for validation, in (0, 1), drawn anew by each seed.
+        val_fraction: Share of the train images held out for validation, in (0, 1), drawn anew by each seed, stratified
+            by class; one or more of each class that has two.
         augment: Family of augmentations: `cifar`, `digits`, `isic` or `imagenet`. `auto`: `cifar` up to 64 pixels,
             else `imagenet`.
         role: `development`, or `roll-out`: never tuned on, run with decisions frozen before (`fathom freeze`).
@@ -229,6 +230,7 @@ def outline(kind: str, listing: Listing, options: FolderOptions) -> tuple[Datase
     balanced = bool(counts.max() <= BALANCED_RATIO * counts.min())
     auto_metric = "accuracy" if balanced else "balanced_accuracy"
     groups, test_groups = (None, None) if assigned.groups is None else (assigned.groups[train], assigned.groups[test])
+    divisible = _divisible(assigned.labels[train], groups, len(counts))
     made = Dataset(
         name=kind,
         images=BlankImages(len(train), (1, 1)),
@@ -238,7 +240,7 @@ def outline(kind: str, listing: Listing, options: FolderOptions) -> tuple[Datase
         class_names=assigned.class_names,
         metric=auto_metric if options.metric == "auto" else options.metric,
         balanced=balanced,
-        val_split=max(1, int(options.val_fraction * len(train))),
+        val_split=max(1, int(divisible.sum()), int(options.val_fraction * len(train))),
         mean=(0.0, 0.0, 0.0),
         std=(1.0, 1.0, 1.0),
         augment="cifar",
@@ -247,10 +249,26 @@ def outline(kind: str, listing: Listing, options: FolderOptions) -> tuple[Datase
         ids=tuple(listing.names[i] for i in train),
         test_ids=tuple(listing.names[i] for i in test),
         source=f"own images: {nfc(listing.root.name)}",
-        notes=tuple(str(p) for p in listing.problems),
+        notes=(
+            *(str(p) for p in listing.problems),
+            *(
+                f"no validation image of class {name}: all its train images are in one group, and stay for training"
+                if groups is not None and counts[c] > 1
+                else f"no validation image of class {name}: its only train image stays for training"
+                for c, name in enumerate(assigned.class_names)
+                if counts[c] and not divisible[c]
+            ),
+        ),
         independent=listing.independent,
     )
     return made, np.concatenate([train, test])
+
+
+def _divisible(labels: Ids, groups: Ids | None, classes: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """True for the classes with two or more groups, or images without groups, of which one can be held out."""
+    units = np.arange(len(labels)) if groups is None else groups
+    pairs = np.unique(np.stack([labels, units]), axis=1)
+    return np.bincount(pairs[0], minlength=classes) > 1
 
 
 def _build(kind: str, listing: Listing, root: DataRoot, options: FolderOptions) -> Dataset:

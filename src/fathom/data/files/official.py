@@ -118,6 +118,7 @@ def benchmark_dataset(
         metric="accuracy",
         balanced=True,
         val_split=max(1, val_split * sizes[0] // official[0]),
+        stratify=False,
         notes=() if sizes == official else (f"{partial} were taken",),
         **known,
     )
@@ -149,6 +150,7 @@ def roll_out_dataset(
         metric="balanced_accuracy",
         balanced=False,
         val_split=max(1, int(0.2 * len(parts[0]))),
+        stratify=False,
         mean=(0.485, 0.456, 0.406),
         std=(0.229, 0.224, 0.225),
         role=ROLL_OUT,
