@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.faults import fault
 from tests.studies import SEARCHING, contents, study
 
 from fathom.engine.engine import run_study
@@ -125,6 +126,7 @@ def test_killed_at_random_moments(uninterrupted: dict[str, bytes], forks: Forks,
     assert kills >= 12
 
 
+@fault("store", "kill -9 around a commit", "the same store as an uninterrupted run, each round once")
 @pytest.mark.parametrize("passage", [1, 6, 13, 20])
 @pytest.mark.parametrize("point", ["before-fsync", "after-fsync", "after-link"])
 def test_killed_around_a_commit(
@@ -138,6 +140,7 @@ def test_killed_around_a_commit(
     assert contents(out) == uninterrupted
 
 
+@fault("engine", "kill -9 of the parent", "its workers end, a second call finishes")
 def test_killed_parent_takes_its_workers_along(uninterrupted: dict[str, bytes], tmp_path: Path) -> None:
     out = tmp_path / "out"
     process = start(out, workers=2)
@@ -153,6 +156,7 @@ def test_killed_parent_takes_its_workers_along(uninterrupted: dict[str, bytes], 
     assert contents(out) == uninterrupted
 
 
+@fault("engine", "kill -9 of a worker", "told, the rest is done, a second call finishes")
 def test_a_killed_worker_is_told_and_the_rest_goes_on(uninterrupted: dict[str, bytes], tmp_path: Path) -> None:
     out = tmp_path / "out"
     process = start(out, workers=2, FATHOM_CRASH_AT="after-fsync:3")  # counts in every process for itself
@@ -161,6 +165,7 @@ def test_a_killed_worker_is_told_and_the_rest_goes_on(uninterrupted: dict[str, b
     assert contents(out) == uninterrupted
 
 
+@fault("engine", "Ctrl-C", "exit 130, the command to resume, nothing left behind")
 def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
     toml = tmp_path / "toy.toml"
     spec = study(METHODS, paradigm=SEARCHING).runs[0]
@@ -191,6 +196,7 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
     assert Path(again.stdout.strip().splitlines()[-1]).is_file()
 
 
+@fault("engine", "SIGTERM, SIGUSR2 of a scheduler", "exit 75 within seconds, no lock held, a second call finishes")
 @pytest.mark.parametrize(("number", "workers"), [(signal.SIGUSR2, 2), (signal.SIGTERM, 0)])
 def test_sent_away_it_leaves_within_seconds_and_goes_on_when_called_again(
     uninterrupted: dict[str, bytes], tmp_path: Path, number: signal.Signals, workers: int
@@ -232,6 +238,7 @@ def counted(view, size, stream):
 '''
 
 
+@fault("engine", "several callers on one study", "every job done once")
 def test_two_processes_on_one_study_share_the_work(tmp_path: Path) -> None:
     plugin, marks, out = tmp_path / "marking.py", tmp_path / "marks", tmp_path / "out"
     plugin.write_text(COUNTING)

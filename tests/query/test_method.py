@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.faults import fault
 from tests.query.pools import pool, rows
 
 from fathom.core.records import FathomError, NonFiniteError
@@ -15,6 +16,15 @@ from fathom.core.streams import Stream
 from fathom.design.dropout import DRAWS
 from fathom.query.method import QueryMethod, build_query
 from fathom.query.view import PoolView
+
+SCORES_NOT_FINITE = fault(
+    "methods", "scores that are not finite", "typed failure of the method alone, nothing selected"
+)
+WRONG_PICKS = fault(
+    "methods",
+    "picks that are double, labeled, out of range, too few or no integers",
+    "each refused with its own message",
+)
 
 
 def method(function, kind: str = "selection", **options) -> QueryMethod:
@@ -158,6 +168,7 @@ def test_a_subsample_smaller_than_the_query_is_named() -> None:
         build_query("badge(subsample=60)").select([pool()], 61, Stream(0))
 
 
+@SCORES_NOT_FINITE
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 def test_scores_that_are_not_finite_select_nothing(bad) -> None:
     def score(view: PoolView) -> torch.Tensor:
@@ -167,6 +178,7 @@ def test_scores_that_are_not_finite_select_nothing(bad) -> None:
         method(score, "score").select([pool()], 3, Stream(0))
 
 
+@SCORES_NOT_FINITE
 @pytest.mark.parametrize(("text", "part"), [("core-set", "features"), ("badge", "features"), ("badge", "log_probs"),
                                             ("core-set", "labeled_features"), ("entropy", "log_probs")])  # fmt: skip
 def test_inputs_that_are_not_finite_select_nothing(text, part) -> None:
@@ -176,6 +188,7 @@ def test_inputs_that_are_not_finite_select_nothing(text, part) -> None:
         build_query(text).select([view], 3, Stream(0))
 
 
+@WRONG_PICKS
 @pytest.mark.parametrize(
     ("scores", "message"),
     [
@@ -189,6 +202,7 @@ def test_a_score_of_the_wrong_kind_is_refused(scores, message) -> None:
         method(lambda view: scores, "score").select([pool()], 3, Stream(0))
 
 
+@WRONG_PICKS
 @pytest.mark.parametrize(
     ("positions", "message"),
     [
@@ -214,6 +228,7 @@ def test_plain_positions_of_any_integer_type_will_do() -> None:
     assert picked.scores is None
 
 
+@fault("methods", "query method that changes its inputs", "refused")
 @pytest.mark.parametrize("part", ["log_probs", "features", "labeled_features", "labeled_labels"])
 @pytest.mark.parametrize("kind", ["score", "selection"])
 def test_changing_the_view_is_refused(kind, part) -> None:

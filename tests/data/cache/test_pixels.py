@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from tests.data.make import save
+from tests.faults import fault
 
 from fathom.core.records import FathomError
 from fathom.data.cache import pixels
@@ -117,6 +118,7 @@ DAMAGES = {
 }
 
 
+@fault("data", "damaged cache", "noticed and made again, with a warning")
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_a_damaged_cache_is_decoded_again(files, tmp_path, decoded, caplog, damage):
     before = run(files, tmp_path).pixels
@@ -170,6 +172,7 @@ def test_two_at_once_decode_once(files, tmp_path, decoded):
     assert len(results) == 4
 
 
+@fault("data", "full disk or closed folder of a cache", "told before the work, with the way out")
 def test_a_full_disk_and_a_closed_folder_are_said_plainly(files, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     with pytest.raises(FathomError, match="FATHOM_CACHE"):

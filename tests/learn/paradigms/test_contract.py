@@ -4,12 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.faults import fault
 
 from fathom.core.records import FathomError
 from fathom.learn.paradigms.standard import Standard
 from fathom.registry import registry
 from fathom.registry.registry import index
 from fathom.testing import check_paradigm, paradigm_findings
+
+BROKEN_CONTRACT = fault("methods", "paradigm that breaks the contract", "check_paradigm finds and names it")
 
 BUILT_IN = [name for name in index()["paradigm"] if "/" not in name]
 SHORT = {  # spec strings of seconds; a paradigm that is not here is checked as it comes
@@ -123,6 +126,7 @@ def prefix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     registry.index.cache_clear()
 
 
+@BROKEN_CONTRACT
 @pytest.mark.parametrize(
     ("name", "finding"),
     [
@@ -147,6 +151,7 @@ def test_who_keeps_the_contract_is_left_alone(prefix: str) -> None:
     assert paradigm_findings(f"{prefix}/good") == []
 
 
+@BROKEN_CONTRACT
 def test_values_that_are_not_finite_are_found(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     real = Standard.fit
 

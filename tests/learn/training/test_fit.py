@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import balanced_accuracy_score
+from tests.faults import fault
 from tests.learn.loops import CPU, Killed, Labeled, Memory, Remembering, data, network
 from tests.learn.tasks import Pixels, digits, noise
 from torch.nn.functional import cross_entropy
@@ -320,6 +321,7 @@ class Failing(Objective):
         yield
 
 
+@fault("machine", "out of memory in training", "advice; the mini-batch is never changed silently")
 @pytest.mark.parametrize(
     "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("you can't allocate memory"), MemoryError()]
 )
