@@ -236,3 +236,31 @@ def test_a_caller_that_is_frozen_for_a_while(
     frozen.send_signal(signal.SIGCONT)
     assert [frozen.wait(), other.wait()] == [0, 0]
     assert contents(out) == whole("standard")
+
+
+# ------------------------------------------------------------------------------------------------------ full disk
+
+LIMITED = (
+    """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
+"""
+    + CALLER
+)
+
+
+@fault("store", "full disk", "path, bytes and what to do; commits intact; resumes once there is room")
+@pytest.mark.parametrize("limit", [700, 2_000, 20_000] if ALL else [20_000])
+def test_a_disk_that_fills_up_in_the_middle(
+    limit: int, whole: Callable[[str], dict[str, bytes]], tmp_path: Path
+) -> None:
+    """Files of at most `limit` bytes can be written: study file, rounds or classifiers do not fit."""
+    out, env = tmp_path / "out", {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", LIMITED, str(out), str(limit)], cwd=ROOT, env=env, capture_output=True)
+    assert done.returncode in (1, 3)
+    told = [failure["message"] for failure in Store(out).failures()] + [done.stderr.decode()]
+    assert any("cannot write" in text and "bytes" in text and "same command again" in text for text in told)
+    assert not list(out.rglob(".tmp-*"))
+    assert caller(out).wait() == 0
+    assert results(out) == whole("standard")

@@ -142,9 +142,7 @@ def test_killed_between_epochs_and_run_again(
     assert not list(out.glob(".work/*"))
 
 
-def test_epochs_before_the_kill_are_not_done_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, often: None
-) -> None:
+def test_epochs_before_a_stop_are_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, often: None) -> None:
     monkeypatch.setenv("FATHOM_CACHE", str(tmp_path / "cache"))
     epochs: list[int] = []
     stop_at = [3]
@@ -153,7 +151,7 @@ def test_epochs_before_the_kill_are_not_done_again(
     def counted(self: Objective, epoch: int) -> Iterator[tuple[torch.Tensor, ...]]:
         epochs.append(epoch)
         if len(epochs) == stop_at[0]:
-            raise MemoryError("as if killed")
+            raise MemoryError("stops here")
         return real[type(self)](self, epoch)
 
     for kind in real:

@@ -1,6 +1,5 @@
 """The store: immutable, checked, exactly once, also when a process is killed in the middle of a commit."""
 
-import json
 import os
 import subprocess
 import sys
@@ -8,7 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.faults import fault
+from tests.faults import as_nobody, fault, open_to_all
 
 from fathom.core.records import FORMAT, FathomError, LabelRegime, Round, RunSpec, Study
 from fathom.store.atomic_files import DamageWarning, leave_marker, try_read
@@ -426,6 +425,17 @@ def test_a_folder_that_cannot_be_made_is_a_clear_error(store: Store) -> None:
         store.put("shared/x", {})
 
 
+@fault("store", "results folder that cannot be written", "refused before training, with its name")
+def test_a_folder_without_permission_is_refused_before_training(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir(mode=0o755)
+    open_to_all(tmp_path)
+    out.chmod(0o555)
+    said = as_nobody(lambda: Store(out).begin(Study("s", SPECS)))
+    assert said.startswith(f"FathomError: cannot write to {out}: ")
+    assert not list(out.iterdir())
+
+
 @DEAD_HOLDER
 def test_a_lock_excludes_and_dies_with_its_process(store: Store) -> None:
     code = f"""
@@ -494,17 +504,30 @@ def test_who_moves_a_damaged_record_waits_for_others_that_move_something(store: 
     assert not path.exists()
 
 
-@fault("store", "several writers of one record", "the first wins, nothing half", cases=4)
+@fault("store", "several writers of one record", "the first wins, nothing half", cases=50)
 def test_many_writers_one_wins(store: Store) -> None:
     code = f"""
 import sys
 from fathom.store.store import Store
-Store.open({str(store.root)!r}).put("shared/x", {{"value": 1}}, {{"writer": sys.argv[1]}})
+store = Store.open({str(store.root)!r})
+print(flush=True)
+sys.stdin.read()  # all begin at once
+for i in range(50):
+    store.put(f"shared/{{i}}", {{"value": i}}, {{"writer": sys.argv[1]}})
+    assert store.get(f"shared/{{i}}")[0] == {{"value": i}}
 """
-    writers = [subprocess.Popen([sys.executable, "-c", code, str(i)]) for i in range(4)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    writers = [subprocess.Popen([sys.executable, "-c", code, str(i)], **pipes) for i in range(4)]
+    for writer in writers:
+        writer.stdout.readline()
+    for writer in writers:
+        writer.stdin.close()
     assert [w.wait() for w in writers] == [0] * 4
-    record = json.loads((store.root / "shared/x.json").read_text())
-    assert record["content"] == {"value": 1}
+    for writer in writers:
+        writer.stdout.close()
+    found = store.records("shared")
+    assert {name: content for name, (content, _) in found.items()} == {str(i): {"value": i} for i in range(50)}
+    assert len({clock["writer"] for _, clock in found.values()}) > 1, "they did not meet"
     assert not list(store.root.rglob(".tmp-*"))
 
 

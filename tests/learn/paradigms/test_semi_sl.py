@@ -84,7 +84,7 @@ def test_the_same_streams_give_the_same_bits(dropout: float):
 
 
 @pytest.mark.parametrize("after", [1, 2])
-def test_a_training_that_was_killed_goes_on_to_the_same_bits(after: int):
+def test_a_training_that_was_stopped_goes_on_to_the_same_bits(after: int):
     """Weights, averaged weights, momentum and the memory of the alignment are all needed for that."""
     task, _ = digits(40, v=50)
     whole, killed = Diary(), Diary(kill_after=after)

@@ -270,7 +270,7 @@ def trained(checkpointer: Memory, how: dict[str, object], epochs: int = 4):
 
 @pytest.mark.parametrize("course", list(COURSES))
 @pytest.mark.parametrize("dies", [1, 2, 3])
-def test_a_training_that_was_killed_goes_on_to_the_same_bits(course: str, dies: int):
+def test_a_training_that_was_stopped_goes_on_to_the_same_bits(course: str, dies: int):
     how = COURSES[course]
     straight, (score, history) = trained(Memory(), how)
     checkpointer = Memory(dies)
