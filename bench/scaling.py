@@ -1,4 +1,4 @@
-"""How a study's overhead grows from a thousand to a hundred thousand runs: the real store, scheduler, status, report.
+"""Growth of a study's overhead from 1,000 to 100,000 runs, with the real store, scheduler, status and report.
 
     python bench/scaling.py                                    # 1,000 and 10,000 runs, minutes
     python bench/scaling.py --sizes 1000 10000 100000          # an hour; stopped and run again, it resumes
@@ -13,6 +13,7 @@ The store lies in `--folder`; 100,000 runs are 700,000 files, 3 GB.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import resource
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +34,10 @@ ROOT = Path(__file__).resolve().parents[1]
 DURATIONS = ROOT / "results" / "frozen-reduced.parquet"
 PHASES = ("plan", "start", "run", "resume", "status", "report")
 BEGIN, END = "<!-- table of bench/scaling.py -->", "<!-- end of the table -->"
-QUERIES = ("random", "entropy", "margin", "least-confidence", "bald", "core-set", "badge", "entropy(sampling=power)", "variation-ratios",
-           "margin(stratify=true)")  # fmt: skip
+QUERIES = (
+    "random", "entropy", "margin", "least-confidence", "bald", "core-set", "badge", "entropy(sampling=power)",
+    "variation-ratios", "margin(stratify=true)",
+)  # fmt: skip
 SHARE = 0.99  # of the runs, after which the simulated study is interrupted and resumed
 
 
@@ -71,8 +75,8 @@ class Simulation:
     def __init__(self, stop: int | None = None) -> None:
         import pandas as pd
 
-        frame = pd.read_parquet(DURATIONS, columns=["seconds_total", "seconds_train", "seconds_predict", "seconds_query"])
-        self.clocks = frame.to_dict("records")
+        steps = [f"seconds_{step}" for step in ("total", "train", "predict", "query")]
+        self.clocks = pd.read_parquet(DURATIONS, columns=steps).to_dict("records")
         self.stop, self.runs, self.rounds, self.seconds = stop, 0, 0, 0.0
         self.first: float | None = None
 
@@ -92,7 +96,8 @@ class Simulation:
                 context.store.commit(job.spec, record)
             self.rounds += len(made)
             return None
-        facts = {**job.setting._asdict(), "seed": job.seed, "hparams": {"lr": 0.1}, "val_score": 0.9, "recalls": [0.9] * 10}
+        facts = {**job.setting._asdict(), "seed": job.seed, "hparams": {"lr": 0.1}, "val_score": 0.9}
+        facts["recalls"] = [0.9] * 10
         metrics = {"accuracy": 0.95, "balanced_accuracy": 0.95, "log_loss": 0.2}
         clock = {"seconds": self._clock(self.rounds)["total"], "environment": context.environment}
         context.store.put(job.name, {**facts, "metrics": metrics, "budget": 1000}, clock)
@@ -152,7 +157,7 @@ def phase_run(runs: int, out: Path) -> dict[str, Any]:
 
 
 def phase_resume(runs: int, out: Path) -> dict[str, Any]:
-    """The same command again: up to its first open job, and the rest."""
+    """That command again: up to its first open job, and the rest."""
     return _call(runs, out, Simulation())
 
 
@@ -168,10 +173,8 @@ def _call(runs: int, out: Path, simulation: Simulation) -> dict[str, Any]:
 
     simulation.install()
     began = time.process_time()
-    try:
+    with contextlib.suppress(Interrupted):
         run_study(study, out, workers=0, progress=progress)
-    except Interrupted:
-        pass
     ended = time.process_time()
     first = simulation.first or ended
     return {
@@ -222,7 +225,7 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
     def add(label: str, phase: str, value: Callable[[dict[str, Any]], float], digits: int) -> None:
         found = [value(rows[f"{phase}-{s}"]) if f"{phase}-{s}" in rows else None for s in sizes]
         cells = ["" if v is None else f"{v:,.{digits}f}" for v in found]
-        growth = ["" if None in (a, b) or not a else f"x {b / a:.1f}" for a, b in zip(found, found[1:], strict=False)]
+        growth = ["" if None in (a, b) or not a else f"x {b / a:.1f}" for a, b in pairwise(found)]
         lines.append("| " + " | ".join([label, *cells, *growth]) + " |")
 
     add("plan, CPU s", "plan", lambda r: r["cpu"], 1)
@@ -249,8 +252,8 @@ def picture(rows: dict[str, dict[str, Any]]) -> bytes:
     matplotlib.rcParams["svg.hashsalt"] = "scaling"
     figure, axes = pyplot.subplots(figsize=(6.4, 4.2), layout="constrained")
     for phase in PHASES:
-        points = sorted((row["runs"], row.get("to_first_job", row["cpu"]) if phase in ("start", "resume") else row["cpu"])
-                        for name, row in rows.items() if name.startswith(f"{phase}-"))  # fmt: skip
+        measured = "to_first_job" if phase in ("start", "resume") else "cpu"
+        points = sorted((row["runs"], row[measured]) for name, row in rows.items() if name.startswith(f"{phase}-"))
         axes.loglog(*zip(*points, strict=True), marker="o", label=phase)
     low, high = min(r["runs"] for r in rows.values()), max(r["runs"] for r in rows.values())
     axes.loglog([low, high], [2, 2 * high / low], color="gray", linestyle=":", label="linear")
@@ -283,7 +286,8 @@ def main() -> None:
         for phase in (phase for phase in options.phases if f"{phase}-{runs}" not in rows):
             print(f"{runs:,} runs: {phase}", file=sys.stderr, flush=True)
             command = [sys.executable, __file__, "--folder", str(options.folder), "--one", phase, str(runs)]
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+            environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
             rows[f"{phase}-{runs}"] = json.loads(done.stdout.splitlines()[-1])
             print(f"  {done.stdout.splitlines()[-1]}", file=sys.stderr, flush=True)
             kept.write_text(json.dumps(rows, indent=1))

@@ -39,7 +39,7 @@ def open_to_all(folder: Path) -> None:
 
 
 def as_nobody(task: Callable[[], object]) -> str:
-    """Do a task in a fork without the privileges of root, which may write anywhere; `error: message`, empty for none."""
+    """Do a task in a fork without the privileges of root; returns `error: message`, empty for none."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:

@@ -84,7 +84,7 @@ class Row:
 
     @property
     def good(self) -> bool:
-        """Whether it shows that the expectation holds; a GPU may be absent."""
+        """True if it shows that the expectation holds; a GPU may be absent."""
         return not self.outcomes.get("failed") and (self.cases > 0 or self.area == "gpu")
 
     @property
