@@ -111,6 +111,9 @@ def test_what_was_damaged_is_computed_again(
     folder = tmp_path / "study"
     for path in files_of(folder, kind)[:1] if kind != "cache" else files_of(folder, kind):
         way(path)
+    if kind in ("encoder", "round 0 classifier"):  # arrays are read by work that needs them, not where all is done
+        for path in [*files_of(folder, "first round"), *files_of(folder, "round 0 record")[: kind == "encoder"]]:
+            path.unlink()
     if kind == "cache":
         shutil.rmtree(folder / "out")  # a new study finds a damaged cache
     elif kind != "study" and way is not removed and not kind.startswith(("encoder", "round 0", "list", "features")):
