@@ -10,13 +10,17 @@ READY := $(VENV)/.ready
 # Without byte code caches every process would compile torch anew, which takes seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: quickstart test check site package docs tutorial mutants gpu lock clean
+.PHONY: quickstart test faults check site package docs tutorial mutants gpu lock clean
 
 quickstart: $(READY)
 	@$(BIN)/fathom run quickstart --out runs/quickstart
 
 test: $(READY)
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+# Every fault of docs/reliability.md, repeated: half an hour on two cores; resumes where it was stopped.
+faults: $(READY)
+	@$(BIN)/python -m tools.faults
 
 check: $(READY)
 	$(BIN)/ruff check .

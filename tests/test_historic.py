@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from tests.faults import fault
 from tests.studies import contents, study
 
 from fathom.core.records import FORMAT, FathomError
@@ -20,6 +21,7 @@ def test_every_earlier_format_has_a_store() -> None:
     assert [f"v{n}" for n in range(1, FORMAT)] == VERSIONS, "a new format: keep a store of the one before it"
 
 
+@fault("store", "record of another version", "refused with what to do, left as it is")
 @pytest.mark.parametrize("version", VERSIONS)
 def test_an_earlier_format_is_refused_and_left_as_it_is(version: str, tmp_path: Path) -> None:
     root = Path(shutil.copytree(HISTORIC / version, tmp_path / version))

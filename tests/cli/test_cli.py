@@ -27,6 +27,8 @@ from fathom.design.study_file import designs, load_study
 from fathom.registry import registry
 from fathom.store.store import Store
 
+MALFORMED_STUDY = fault("input", "malformed study file", "one error with all mistakes and the nearest name")
+
 KINDS = {
     "datasets": "dataset",
     "regimes": "regime",
@@ -286,6 +288,7 @@ def test_a_failed_run_is_told_and_changes_the_exit_status(finished: Path, tmp_pa
     assert "failed mine/nan" in status
 
 
+@fault("identity", "study edited under its results", "refused with the difference")
 def test_a_changed_study_is_refused_and_an_extended_one_only_when_asked(finished: Path, tmp_path: Path) -> None:
     out = shutil.copytree(finished, tmp_path / "out")
     other = toml(tmp_path / "other.toml", queries=["random", "margin"])
@@ -379,6 +382,7 @@ def test_status_of_a_study_half_done(finished: Path, tmp_path: Path) -> None:
     assert parsed("status", out)["tasks"] is None
 
 
+@fault("store", "damaged store that is only read", "warned, nothing moved")
 def test_looking_at_a_damaged_store_moves_nothing(finished: Path, tmp_path: Path) -> None:
     out = shutil.copytree(finished, tmp_path / "out", ignore=shutil.ignore_patterns("report"))
     damaged = out / "runs" / Store.open(out).study.runs[1].key / "round-02.json"
@@ -428,6 +432,7 @@ def test_check_data_of_the_digits() -> None:
     assert found["problems"] == [] or {p["severity"] for p in found["problems"]} == {"warning"}
 
 
+@fault("data", "truncated, empty or renamed image", "every such file named, none skipped silently")
 def test_check_data_finds_a_truncated_image(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     for i in range(24):
@@ -460,6 +465,9 @@ def test_check_data_of_a_folder_that_cannot_be_used(tmp_path: Path) -> None:
     mistake(call("check-data", "folder(path=one, test_fraction=none)"), "test_fraction expects float", "got none")
 
 
+@fault(
+    "methods", "plug-in with a taken name, a wrong signature or an error", "refused before training, with file and line"
+)
 def test_a_plugin_that_raises_is_a_mistake_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "boom.py").write_text(PLUGIN + "\n1 / 0\n")
     where = ("boom.py, line 15", "ZeroDivisionError")
@@ -502,6 +510,7 @@ def mistake(said: Said, *words: str) -> None:
         assert word in text, f"{word!r} is not in: {text}"
 
 
+@MALFORMED_STUDY
 @pytest.mark.parametrize(("words", "expected"), [
     ("run quikstart", ("unknown study 'quikstart'", "Did you mean 'quickstart'?")),
     ("plan quikstart", ("unknown study 'quikstart'", "Did you mean 'quickstart'?")),
@@ -534,6 +543,7 @@ def test_mistakes(words: str, expected: tuple[str, ...]) -> None:
     mistake(call(*words.split()), *expected)
 
 
+@MALFORMED_STUDY
 @pytest.mark.parametrize(("changes", "expected"), [
     ({"querys": ["random"]}, ("querys: unknown key", "Did you mean 'queries'?")),
     ({"queries": ["random", "entropi"]}, ("queries[1]", "Did you mean 'entropy'?")),
@@ -546,6 +556,7 @@ def test_mistakes_in_a_study_file(tmp_path: Path, changes: dict[str, object], ex
     assert not list(tmp_path.rglob("round-*.json"))
 
 
+@MALFORMED_STUDY
 def test_a_file_that_is_no_toml(tmp_path: Path) -> None:
     (tmp_path / "tiny.toml").write_text("name = \n")
     mistake(call("run", "tiny.toml"), "tiny.toml is not valid TOML", "line 1")

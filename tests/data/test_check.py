@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.data.make import class_folders, photo, root, save
+from tests.faults import fault
 
 from fathom.core.records import FathomError
 from fathom.core.streams import Streams
@@ -12,6 +13,8 @@ from fathom.data import load
 from fathom.data.check import check_data
 from fathom.data.regimes import build_regime, fit_regime
 from fathom.data.splits import train_val_split
+
+MALFORMED_TABLE = fault("data", "malformed table", "refused with row numbers and counts")
 
 
 def check(path, kind="folder", **options):
@@ -72,6 +75,7 @@ def test_all_that_is_wrong_is_found_at_once(tmp_path):
     assert [str(cat["train"]), str(cat["test"])] in [line.split()[1:] for line in report.lines()]
 
 
+@fault("data", "duplicates and groups across splits", "counted or refused")
 def test_equal_images_across_a_given_split(tmp_path):
     class_folders(tmp_path / "pets/train", {"cat": 3, "dog": 3})
     save(tmp_path / "pets/test/cat/x.png", seed=501)
@@ -83,6 +87,7 @@ def test_equal_images_across_a_given_split(tmp_path):
     assert "test, cat" in found["duplicate-split"].examples[0]
 
 
+@MALFORMED_TABLE
 def test_a_table_and_its_files(tmp_path):
     rows = ["path,label,split,group"]
     for i in range(8):
@@ -101,6 +106,7 @@ def test_a_table_and_its_files(tmp_path):
     assert kinds(check(tmp_path / "data.csv", "table", leaks="warn"))["group-leak"].severity == "warning"
 
 
+@MALFORMED_TABLE
 def test_a_table_that_cannot_be_read_is_reported(tmp_path):
     (tmp_path / "data.csv").write_text("image,class\n")
     report = check(tmp_path / "data.csv", "table")
@@ -193,6 +199,7 @@ def test_absent_data_is_an_error_of_its_own(tmp_path):
         check_data("cifar11", root(tmp_path))
 
 
+@fault("data", "decompression bomb", "refused before it is decoded")
 def test_a_bomb_does_not_stop_it(tmp_path):
     path = class_folders(tmp_path / "pets", {"cat": 4, "dog": 4})
     Image.new("1", (20_000, 10_000)).save(path / "cat/bomb.png")

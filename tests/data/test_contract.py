@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from tests.data.make import class_folders
+from tests.faults import fault
 from tests.studies import labels_of
 
 from fathom.core.records import FathomError
@@ -113,6 +114,7 @@ CASES = {
 }
 
 
+@fault("data", "dataset that breaks the contract", "check_dataset finds and names it")
 @pytest.mark.parametrize("finding", CASES)
 def test_each_breach_is_found(finding: str, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = plain_digits()

@@ -12,6 +12,12 @@ from fathom.data.regimes import SIZES, build_regime, check_regime, fit_regime
 from fathom.data.splits import starting_set, train_val_split, validation_set
 from fathom.registry import registry
 
+TOO_FEW_SAMPLES = fault(
+    "labels",
+    "budget, query or validation set larger than the data",
+    "the last round takes the rest and says so; else refused before training",
+)
+
 TEN = dataset(np.arange(200) % 10)
 
 
@@ -87,6 +93,7 @@ def fits(on, made, seed=0):
     return train, val
 
 
+@TOO_FEW_SAMPLES
 def test_only_the_last_query_may_find_too_few():
     on = dataset(np.arange(125) % 5, val_split=25)  # 100 in the pool
     fits(on, build_regime("custom(start=40, query_size=30, rounds=3, val_size=25)", on))  # 40, 70, 100
@@ -97,12 +104,14 @@ def test_only_the_last_query_may_find_too_few():
     assert "use custom(query_size=30, rounds=3, start=40, val_size=25)" in str(caught.value)
 
 
+@TOO_FEW_SAMPLES
 def test_a_class_that_is_too_small_is_named():
     on = dataset(np.repeat([0, 1, 2], [60, 60, 8]), val_split=20)
     with pytest.raises(FathomError, match="of class 'class 2' only"):
         fits(on, build_regime("custom(start=60, val_size=6)", on))
 
 
+@TOO_FEW_SAMPLES
 def test_a_start_without_every_class_is_refused():
     with pytest.raises(FathomError, match=r"10 classes need a starting set of 10.*custom\(start=10, val_size=10\)"):
         fits(TEN, build_regime("custom(start=9, val_size=10)", TEN))

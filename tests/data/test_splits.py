@@ -62,6 +62,7 @@ def test_seeds_split_differently():
     assert often.min() < often.max() < 15  # each image in about 4 of 20; no image always
 
 
+@fault("data", "duplicates and groups across splits", "counted or refused")
 @PROPERTY
 @given(class_labels(), seeds, st.data())
 def test_groups_stay_on_one_side(labels, seed, data):

@@ -4,12 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.faults import fault
 
 from fathom.core.records import FathomError, RunSpec, Study
 from fathom.design import study_file
 from fathom.design.study_file import designs, load_study
 from fathom.registry import registry
 from fathom.registry.registry import Entry
+
+MALFORMED_STUDY = fault("input", "malformed study file", "one error with all mistakes and the nearest name")
 
 AXES = {"datasets": ["digits"], "regimes": ["low"], "paradigms": ["standard"], "queries": ["random", "bald"]}
 
@@ -89,6 +92,7 @@ def test_a_relative_path_stays_as_it_is_written(tmp_path: Path) -> None:
     assert {r.dataset for r in load_study(path).runs} == {"folder(path=../a b/c)"}
 
 
+@MALFORMED_STUDY
 @pytest.mark.usefixtures("members")
 def test_all_mistakes_are_told_at_once_with_the_nearest_name(tmp_path: Path) -> None:
     path = write(
@@ -112,6 +116,7 @@ def test_all_mistakes_are_told_at_once_with_the_nearest_name(tmp_path: Path) -> 
     assert len(text.splitlines()) == 7
 
 
+@MALFORMED_STUDY
 @pytest.mark.usefixtures("members")
 @pytest.mark.parametrize(
     ("text", "expected"),
@@ -130,6 +135,7 @@ def test_a_wrong_key_or_value_is_named(tmp_path: Path, text: str, expected: str)
     assert len(str(error.value).splitlines()) == 2
 
 
+@MALFORMED_STUDY
 @pytest.mark.usefixtures("members")
 @pytest.mark.parametrize("seeds", ["0", "-1", "[]", "[-1]", "[1.5]", '"three"', "true"])
 def test_seeds_are_a_number_or_distinct_numbers(tmp_path: Path, seeds: str) -> None:
@@ -149,6 +155,7 @@ def test_missing_axes_are_told(tmp_path: Path) -> None:
         load_study(write(tmp_path, name=None))
 
 
+@MALFORMED_STUDY
 def test_broken_toml_is_told_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "broken.toml"
     path.write_text('name = "a"\nseeds = = 3\n')

@@ -15,6 +15,12 @@ from fathom.engine.engine import run_study
 from fathom.registry import registry
 from fathom.store.store import Store
 
+DIVERGED = fault(
+    "methods",
+    "training that is not finite",
+    "typed failure that stays visible; a declared retry for all runs of the setting",
+)
+
 BAD = '''
 import torch
 from fathom import score, selection
@@ -95,6 +101,7 @@ def bad(tmp_path: Path):  # type: ignore[no-untyped-def]
     registry.index.cache_clear()
 
 
+@fault("methods", "query method that raises", "its run fails and stays visible, the others go on")
 def test_failed_runs_stay_visible_and_others_go_on(bad: Path, tmp_path: Path) -> None:
     queries = ("random", "bad/nan", "bad/twice", "bad/crash", *(f"bad/{name}" for name in EXITS))
     outcome = run_study(study(queries), tmp_path / "out", workers=0)
@@ -113,6 +120,11 @@ def test_failed_runs_stay_visible_and_others_go_on(bad: Path, tmp_path: Path) ->
     assert [len(store.rounds(s)) for s in store.study.runs] == [3, 0, 0, 0, 0]
 
 
+@fault(
+    "machine",
+    "worker killed by the system (out of memory)",
+    "a recorded failure, tried once per call, the others go on",
+)
 def test_a_run_that_kills_its_worker_is_a_failure_and_the_others_go_on(bad: Path, tmp_path: Path) -> None:
     outcome = run_study(study(("bad/die", "random", "entropy")), tmp_path / "out", workers=2)
     assert outcome.complete == 2
@@ -178,18 +190,21 @@ def test_overrides_that_take_dropout_away_are_refused(tmp_path: Path) -> None:
             api.plan(load_study(file, hparams), probe=False)
 
 
+@fault("input", "Python files in the current folder", "not imported")
 def test_nothing_is_imported_from_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "statistics.py").write_text("raise RuntimeError('a file of the user, not the module of that name')")
     monkeypatch.chdir(tmp_path)
     assert run_study(study(("random",)), tmp_path / "out", workers=1).finished
 
 
+@DIVERGED
 def test_training_that_diverges_is_a_typed_failure(tmp_path: Path) -> None:
     outcome = run_study(study(("random",), paradigm=PARADIGM.replace("lr=0.1", "lr=1e30")), tmp_path / "out", workers=0)
     assert outcome.complete == 0
     assert {f["error"] for f in outcome.failures} == {"NonFiniteError"}
 
 
+@DIVERGED
 def test_a_search_arm_that_diverges_loses(tmp_path: Path) -> None:
     paradigm = PARADIGM.replace("lr=0.1", "lr=1e30|0.1, search=1")
     assert run_study(study(("random",), paradigm=paradigm), tmp_path / "out", workers=0).finished
@@ -198,6 +213,7 @@ def test_a_search_arm_that_diverges_loses(tmp_path: Path) -> None:
     assert content["table"][0]["mean"] is None
 
 
+@fault("identity", "another machine, thread count or version", "refused unless accepted, told in the report")
 def test_another_environment_is_refused_unless_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_study(study(), tmp_path / "out", workers=0)
     monkeypatch.setattr("torch.__version__", "9.9.9")
@@ -207,6 +223,7 @@ def test_another_environment_is_refused_unless_accepted(tmp_path: Path, monkeypa
     assert len(Store.open(tmp_path / "out").records("environments")) == 2
 
 
+@fault("identity", "images changed under the results", "refused with the difference")
 def test_changed_images_are_refused(tmp_path: Path) -> None:
     from PIL import Image
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.faults import fault
 from tests.studies import SELF_SL, study
 
 from fathom.core.records import FathomError
@@ -54,6 +55,7 @@ class Evil:
         return (Path.touch, (Path("pwned"),))
 
 
+@fault("input", "pickle with a program", "not executed")
 def test_a_pickle_that_runs_code_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "evil.pt").write_bytes(pickle.dumps(Evil()))

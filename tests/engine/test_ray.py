@@ -26,6 +26,11 @@ from fathom.store.store import Store
 
 pytest.importorskip("ray")
 from tests.engine.clusters import cluster
+from tests.faults import fault
+
+KILLED_ON_RAY = fault(
+    "engine", "driver or node of a Ray cluster killed", "the same store as an uninterrupted run, each round once"
+)
 
 pytestmark = [
     pytest.mark.xdist_group("ray"),
@@ -95,6 +100,7 @@ def test_one_worker_two_workers_and_two_nodes_give_the_same_store(
     assert again.finished
 
 
+@KILLED_ON_RAY
 def test_a_driver_sent_away_and_one_killed_in_the_middle_lose_nothing(
     two_nodes: tuple[Any, list[Any], str], whole: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -113,6 +119,7 @@ def test_a_driver_sent_away_and_one_killed_in_the_middle_lose_nothing(
     assert not Store.open(out).failures()
 
 
+@KILLED_ON_RAY
 def test_a_node_killed_in_the_middle_costs_time_and_nothing_else(
     two_nodes: tuple[Any, list[Any], str], whole: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -166,6 +173,7 @@ def test_failures_are_those_of_the_other_engine(
     assert len(outcome.failures) == 2
 
 
+@fault("engine", "node that sees another folder", "refused")
 def test_a_worker_that_sees_another_folder_is_refused(two_nodes: tuple[Any, list[Any], str], tmp_path: Path) -> None:
     from fathom.engine.ray_task import do_job
 
@@ -198,6 +206,7 @@ def test_what_does_not_fit_an_engine_is_refused(options: dict[str, Any], message
     assert not (tmp_path / "out").exists()
 
 
+@fault("machine", "broken torch, torchvision, driver or missing package", "the command that fixes it, no traceback")
 def test_without_the_package_it_is_said_what_to_install(tmp_path: Path) -> None:
     code = "import sys; sys.modules['ray'] = None\n" + DRIVER
     command = [sys.executable, "-c", code, str(tmp_path / "out"), "ray"]

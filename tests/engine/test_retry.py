@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.faults import fault
 from tests.studies import PARADIGM, REGIME, SEARCHING, SELF_SL, SEMI_SL, study
 
 from fathom.core.records import FathomError, NonFiniteError, Study
@@ -18,6 +19,12 @@ from fathom.registry import registry
 from fathom.results.failures import failures_of, retry_note
 from fathom.store.store import Store
 from fathom.store.tables import rounds_table
+
+DIVERGED = fault(
+    "methods",
+    "training that is not finite",
+    "typed failure that stays visible; a declared retry for all runs of the setting",
+)
 
 
 def diverging(monkeypatch: pytest.MonkeyPatch, above: float) -> list[float]:
@@ -38,6 +45,7 @@ def laddered(*changes: str) -> Study:
     return replace(study(("random", "entropy"), (0, 1)), retry=changes)
 
 
+@DIVERGED
 def test_all_runs_of_the_setting_are_done_again_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     diverging(monkeypatch, 0.05)
     outcome = run_study(laddered("fp32", "lr/10"), tmp_path / "out", workers=0)
@@ -59,6 +67,7 @@ def test_all_runs_of_the_setting_are_done_again_alike(tmp_path: Path, monkeypatc
     assert set(rounds_table(store)["round"]) == {0, 1, 2}
 
 
+@DIVERGED
 def test_without_a_declaration_the_failure_stays_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     diverging(monkeypatch, 0.05)
     outcome = run_study(laddered(), tmp_path / "out", workers=0)
@@ -67,6 +76,7 @@ def test_without_a_declaration_the_failure_stays_one(tmp_path: Path, monkeypatch
     assert not (tmp_path / "out/shared/retries").exists()
 
 
+@DIVERGED
 def test_a_ladder_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tried = diverging(monkeypatch, 0.0)
     outcome = run_study(laddered("lr/10", "lr/10"), tmp_path / "out", workers=0)
@@ -82,6 +92,7 @@ def test_going_on_after_a_retry_does_nothing_twice(tmp_path: Path, monkeypatch: 
     assert tried == []
 
 
+@fault("methods", "scores that are not finite", "typed failure of the method alone, nothing selected")
 def test_a_score_that_is_not_finite_is_the_method_s_own_affair(tmp_path: Path) -> None:
     """Nobody else's HPs are changed for it."""
     plugin = tmp_path / "odd.py"

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.faults import fault
 from tests.learn.loops import CPU
 from tests.learn.tasks import Pixels
 
@@ -14,6 +15,8 @@ from fathom.learn.augment.families import Augmentation
 from fathom.learn.network import Network, build_network
 from fathom.learn.predict import autocast, chunk_size, head_rows, is_out_of_memory, predict
 from fathom.learn.reader import Reader
+
+OUT_OF_MEMORY = fault("machine", "out of memory in prediction", "smaller chunks, the same result")
 
 AUGMENTATION = Augmentation("digits", "standard", (0.3,) * 3, (0.3,) * 3, CPU)
 
@@ -112,6 +115,7 @@ def test_predictions_are_those_of_the_network(hidden: int):
     torch.testing.assert_close((got.features @ net.head.weight.T + net.head.bias).detach(), logits)
 
 
+@OUT_OF_MEMORY
 def test_memory_that_runs_out_halves_the_chunk_for_good():
     sizes = []
 
@@ -129,6 +133,7 @@ def test_memory_that_runs_out_halves_the_chunk_for_good():
     )
 
 
+@OUT_OF_MEMORY
 @pytest.mark.parametrize(
     "words",
     ["CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", "CUDNN_STATUS_ALLOC_FAILED", "out of memory"],
@@ -138,6 +143,7 @@ def test_libraries_that_run_out_of_memory_are_understood(words: str):
     assert not is_out_of_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))
 
 
+@OUT_OF_MEMORY
 def test_memory_for_not_even_one_image_is_explained_and_other_errors_are_not():
     def fail(error: Exception):
         def worst(count: int) -> None:

@@ -9,9 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.faults import fault
 
 from fathom.machine import doctor, storage
 from fathom.machine.doctor import DoctorCheck, examine
+
+POOR_FILE_SYSTEM = fault("machine", "file system without links, locks or room", "doctor names it")
+BROKEN_INSTALL = fault(
+    "machine", "broken torch, torchvision, driver or missing package", "the command that fixes it, no traceback"
+)
 
 WELL = {"torch": "2.15.0+cu132", "torchvision": "0.29.2", "threads": 2, "build": "13.2", "warnings": []}
 
@@ -62,6 +68,7 @@ def test_official_files_are_found(tmp_path: Path, probed: Callable[..., dict[str
         del os.environ["FATHOM_DATA"]
 
 
+@BROKEN_INSTALL
 def test_a_broken_pair_has_the_command_that_fixes_it(probed: Callable[..., dict[str, DoctorCheck]]) -> None:
     error = "RuntimeError: operator torchvision::nms does not exist"
     check = probed(**{k: v for k, v in WELL.items() if k != "torchvision"}, torchvision_error=error)["torchvision"]
@@ -69,6 +76,7 @@ def test_a_broken_pair_has_the_command_that_fixes_it(probed: Callable[..., dict[
     assert check.fix.startswith('pip install --force-reinstall "torch==2.15.0" torchvision')
 
 
+@BROKEN_INSTALL
 def test_a_torch_that_does_not_start_is_reported(probed: Callable[..., dict[str, DoctorCheck]]) -> None:
     found = probed(torch_error="ImportError: libcudart.so.13: cannot open shared object file")
     assert found["torch"].state == "fail"
@@ -77,6 +85,7 @@ def test_a_torch_that_does_not_start_is_reported(probed: Callable[..., dict[str,
     assert "torchvision" not in found
 
 
+@BROKEN_INSTALL
 @pytest.mark.parametrize(
     ("said", "state", "found", "fix"),
     [
@@ -101,12 +110,14 @@ def test_a_gpu_that_torch_cannot_use_is_reported(
     assert fix in check.fix
 
 
+@BROKEN_INSTALL
 @pytest.mark.parametrize("body", ["import os; os.abort()", "raise SystemExit(3)", "print('no JSON')"])
 def test_a_torch_that_takes_its_process_along_breaks_nobody_else(monkeypatch: pytest.MonkeyPatch, body: str) -> None:
     monkeypatch.setattr(doctor, "PROBE", body)
     assert "its process ended with status" in doctor.probe()["torch_error"]
 
 
+@BROKEN_INSTALL
 def test_the_probe_itself_notices_a_broken_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "torchvision.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
     (tmp_path / "torch.py").write_text(
@@ -123,6 +134,7 @@ def refuse(*_: Any, **__: Any) -> None:
     raise OSError(95, "Operation not supported")
 
 
+@POOR_FILE_SYSTEM
 def test_a_folder_without_hard_links_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "link", refuse)
     found = {name: (state, text, fix) for name, state, text, fix in storage.try_storage(tmp_path)}
@@ -132,6 +144,7 @@ def test_a_folder_without_hard_links_is_reported(tmp_path: Path, monkeypatch: py
     assert found["commits"][0] == found["locks"][0] == "ok"
 
 
+@POOR_FILE_SYSTEM
 def test_a_link_that_replaces_and_a_lock_that_nobody_sees_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "link", lambda source, target: Path(target).write_bytes(Path(source).read_bytes()))
     monkeypatch.setattr(storage, "ASK", "import sys; sys.exit(True)")  # what one gets who holds it too
@@ -141,6 +154,7 @@ def test_a_link_that_replaces_and_a_lock_that_nobody_sees_fail(tmp_path: Path, m
     assert found["locks"] == ("fail", "another process does not see a lock")
 
 
+@POOR_FILE_SYSTEM
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_may_not_be_written_fails(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.faults import fault
 from tests.studies import FROZEN, ROOT, SELF_SL, SEMI_SL, contents, study
 
 from fathom.core.records import FathomError
@@ -17,6 +18,8 @@ from fathom.learn.objectives.supervised import Supervised
 from fathom.learn.training.fit import Objective
 from fathom.protocol.checkpoint import FileCheckpointer
 from fathom.store.store import Store
+
+DAMAGED_CHECKPOINT = fault("engine", "damaged or foreign checkpoint", "counts as none, training begins anew")
 
 
 def checkpointer(tmp_path: Path, decides: object = "same", **options: object) -> FileCheckpointer:
@@ -41,11 +44,13 @@ def test_a_state_comes_back_with_the_curve(tmp_path: Path, often: None) -> None:
     assert checkpointer(tmp_path).load() is None
 
 
+@DAMAGED_CHECKPOINT
 def test_a_state_of_other_work_is_not_gone_on_from(tmp_path: Path, often: None) -> None:
     checkpointer(tmp_path, "lr 0.1").save(lambda: {"w": torch.zeros(1)})
     assert checkpointer(tmp_path, "lr 0.01").load() is None
 
 
+@DAMAGED_CHECKPOINT
 def test_a_damaged_state_counts_as_none(tmp_path: Path, often: None) -> None:
     first = checkpointer(tmp_path)
     first.save(lambda: {"w": torch.zeros(4)})
@@ -113,6 +118,7 @@ sys.exit(0 if run_study(study(("random", "badge"), paradigm=sys.argv[1]), sys.ar
 """
 
 
+@fault("engine", "kill -9 between epochs", "the same bits as an uninterrupted training")
 @pytest.mark.parametrize("paradigm", [SELF_SL, SEMI_SL, FROZEN], ids=["self-sl", "semi-sl", "frozen"])
 def test_killed_between_epochs_and_run_again(
     tmp_path: Path, paradigm: str, monkeypatch: pytest.MonkeyPatch, often: None
@@ -136,9 +142,7 @@ def test_killed_between_epochs_and_run_again(
     assert not list(out.glob(".work/*"))
 
 
-def test_epochs_before_the_kill_are_not_done_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, often: None
-) -> None:
+def test_epochs_before_a_stop_are_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, often: None) -> None:
     monkeypatch.setenv("FATHOM_CACHE", str(tmp_path / "cache"))
     epochs: list[int] = []
     stop_at = [3]
@@ -147,7 +151,7 @@ def test_epochs_before_the_kill_are_not_done_again(
     def counted(self: Objective, epoch: int) -> Iterator[tuple[torch.Tensor, ...]]:
         epochs.append(epoch)
         if len(epochs) == stop_at[0]:
-            raise MemoryError("as if killed")
+            raise MemoryError("stops here")
         return real[type(self)](self, epoch)
 
     for kind in real:

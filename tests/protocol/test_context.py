@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.faults import fault
 from tests.studies import labels_of
 
 from fathom.core.records import FathomError, digest
@@ -14,12 +15,15 @@ from fathom.data.dataset import DataRoot
 from fathom.protocol.context import WorkerContext, facts_of, identity_of
 from fathom.store.store import Store
 
+DUPLICATES = fault("data", "duplicates and groups across splits", "counted or refused")
+
 
 @pytest.fixture
 def root(tmp_path: Path) -> DataRoot:
     return DataRoot(tmp_path, tmp_path / "cache", quiet=True)
 
 
+@DUPLICATES
 def test_groups_on_both_sides_are_counted(root: DataRoot) -> None:
     digits = load("digits", root)
     train, test = np.arange(len(digits.labels)), np.arange(len(digits.test_labels)) + len(digits.labels) - 3
@@ -28,6 +32,7 @@ def test_groups_on_both_sides_are_counted(root: DataRoot) -> None:
     assert facts_of("digits", replace(digits, groups=train))["groups_across"] is None
 
 
+@DUPLICATES
 def test_exact_duplicates_across_the_splits_are_counted(root: DataRoot, monkeypatch: pytest.MonkeyPatch) -> None:
     digits = load("digits", root)
     here = {images.tobytes() for images in digits.images.take(torch.arange(len(digits.images))).numpy()}
@@ -39,6 +44,7 @@ def test_exact_duplicates_across_the_splits_are_counted(root: DataRoot, monkeypa
     assert facts_of("digits", same)["duplicates_across"] is None
 
 
+@fault("identity", "images changed under the results", "refused with the difference")
 def test_facts_that_changed_are_told(root: DataRoot, tmp_path: Path) -> None:
     facts = facts_of("digits", load("digits", root))
     store = Store(tmp_path / "other")

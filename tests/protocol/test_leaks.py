@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.faults import fault
 from tests.studies import FROZEN, PARADIGM, SELF_SL, SEMI_SL, study
 
 import fathom
@@ -19,6 +20,12 @@ from fathom.protocol.context import WorkerContext
 from fathom.protocol.oracle import Oracle
 from fathom.store.store import Store
 
+HIDDEN_LABELS = fault(
+    "labels",
+    "hidden labels within reach of a method",
+    "no label of the pool is in its arguments; each is read once, when bought",
+)
+
 SOURCE = Path(fathom.__file__).parent
 READERS = {
     "reveal": {"protocol/oracle.py"},
@@ -29,6 +36,7 @@ READERS = {
 }
 
 
+@HIDDEN_LABELS
 def test_every_reader_of_the_vault_is_known() -> None:
     public = {name for name, _ in inspect.getmembers(LabelVault, inspect.isfunction) if not name.startswith("_")}
     assert public == set(READERS)
@@ -40,6 +48,7 @@ def test_every_reader_of_the_vault_is_known() -> None:
     assert found == READERS
 
 
+@HIDDEN_LABELS
 def test_only_the_vault_holds_labels() -> None:
     vault = LabelVault(np.array([3, 1, 4]))
     assert not [name for name in dir(vault) if not name.startswith("_") and not callable(getattr(vault, name))]
@@ -52,6 +61,7 @@ def test_only_the_vault_holds_labels() -> None:
         sealed.for_data_check()[0] = 1
 
 
+@HIDDEN_LABELS
 def test_a_dataset_seals_its_labels() -> None:
     from dataclasses import replace
 
@@ -68,6 +78,7 @@ def test_a_dataset_seals_its_labels() -> None:
     assert isinstance(digits, Dataset)
 
 
+@HIDDEN_LABELS
 @pytest.mark.parametrize("paradigm", [PARADIGM, SELF_SL, SEMI_SL, FROZEN], ids=lambda p: p.partition("(")[0])
 def test_a_run_reads_labels_through_oracle_and_split_alone(
     paradigm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -92,6 +103,7 @@ def test_a_run_reads_labels_through_oracle_and_split_alone(
     assert callers <= allowed
 
 
+@HIDDEN_LABELS
 def test_one_oracle_keeps_the_bill_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pseudo-labels are judged by the run's own oracle, which looks at the pool and pays for the picks alone."""
     toy = study(("random",), paradigm=SEMI_SL)

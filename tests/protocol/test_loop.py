@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.faults import fault
 from tests.studies import PARADIGM, REGIME, SEARCHING, contents, labels_of, study
 
 from fathom.core.records import FathomError, RunSpec, Study
@@ -20,6 +21,18 @@ from fathom.protocol.split import Split
 from fathom.query.method import build_query
 from fathom.store.store import Store
 from fathom.store.tables import rounds_table
+
+TOO_FEW_SAMPLES = fault(
+    "labels",
+    "budget, query or validation set larger than the data",
+    "the last round takes the rest and says so; else refused before training",
+)
+HIDDEN_LABELS = fault(
+    "labels",
+    "hidden labels within reach of a method",
+    "no label of the pool is in its arguments; each is read once, when bought",
+)
+ANOTHER_ORDER = fault("identity", "other workers, chunks, listing order, locale, hash seed", "the same store")
 
 METHODS = ("random", "entropy", "least-confidence", "margin", "variation-ratios", "bald", "core-set", "badge")
 
@@ -108,11 +121,13 @@ def test_full_data_is_trained_on_all_labels(whole: Store) -> None:
     assert content["budget"] == len(split.train_ids) > 1000
 
 
+@ANOTHER_ORDER
 def test_the_same_study_twice_is_the_same_store(whole: Store, tmp_path: Path) -> None:
     run_study(whole.study, tmp_path / "again", workers=0)
     assert contents(tmp_path / "again") == contents(whole.root)
 
 
+@ANOTHER_ORDER
 def test_workers_do_not_change_results(whole: Store, tmp_path: Path) -> None:
     outcome = run_study(whole.study, tmp_path / "two", workers=2)
     assert outcome.finished
@@ -139,6 +154,7 @@ class Shuffled(WorkerContext):
         return dataclasses.replace(split, dataset=dataclasses.replace(split.dataset, labels=labels))
 
 
+@HIDDEN_LABELS
 @pytest.mark.parametrize("method", [*METHODS, "batch-bald(draws=5)"])
 def test_shuffled_hidden_labels_change_no_pick(method: str, tmp_path: Path) -> None:
     two_rounds = REGIME.replace("rounds=3", "rounds=2").replace("query_size=10", "query_size=5")
@@ -159,6 +175,7 @@ def test_shuffled_hidden_labels_change_no_pick(method: str, tmp_path: Path) -> N
     assert classes[0] != classes[1]  # the labels really were other ones
 
 
+@HIDDEN_LABELS
 def test_a_task_holds_no_label_of_the_pool() -> None:
     context = WorkerContext(Store("unused"), data_root(), torch.device("cpu"))
     context._check = lambda text, loaded: None  # type: ignore[method-assign]
@@ -173,6 +190,7 @@ def test_a_task_holds_no_label_of_the_pool() -> None:
 # ------------------------------------------------------------------------------------------------------ the end
 
 
+@TOO_FEW_SAMPLES
 def test_a_last_query_that_finds_too_little_takes_the_rest_and_says_so(tmp_path: Path) -> None:
     split = Split.draw(
         WorkerContext(Store(tmp_path / "x"), data_root(), torch.device("cpu")).dataset("digits"),
@@ -198,6 +216,7 @@ def _regime(split: int, query_size: int):  # type: ignore[no-untyped-def]
     return LabelRegime("x", split, query_size, 3, 60)
 
 
+@TOO_FEW_SAMPLES
 def test_a_regime_that_does_not_fit_is_refused_before_anything_trains(tmp_path: Path) -> None:
     too_much = study(regime="custom(query_size=400, rounds=9, start=20, val_size=60)")
     with pytest.raises(FathomError, match=r"does not fit.*custom\("):

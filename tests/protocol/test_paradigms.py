@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.faults import fault
 from tests.studies import FROZEN, PARADIGM, SELF_SL, SEMI_SL, contents, labels_of, study
 
 from fathom.core.machine import Machine
@@ -27,6 +28,8 @@ from fathom.protocol.preparation import CacheWarning, features_of, prepare_state
 from fathom.query.method import build_query
 from fathom.store.record_store import RecordStore
 from fathom.store.store import Store
+
+DAMAGED_CACHE = fault("data", "damaged cache", "noticed and made again, with a warning")
 
 PARADIGMS = {"standard": PARADIGM, "self-sl": SELF_SL, "semi-sl": SEMI_SL, "frozen": FROZEN}
 
@@ -144,6 +147,7 @@ def test_another_study_takes_the_encoder_from_the_cache(tmp_path: Path, monkeypa
     assert [r.metrics for r in rounds[0]] == [r.metrics for r in rounds[1]], "the same encoder, the same numbers"
 
 
+@DAMAGED_CACHE
 def test_a_damaged_encoder_is_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FATHOM_CACHE", str(tmp_path / "cache"))
     out = tmp_path / "out"
@@ -166,6 +170,7 @@ def test_a_cache_that_cannot_be_written_costs_no_training(tmp_path: Path, monkey
         assert run_study(study(("random",), paradigm=SELF_SL), tmp_path / "out", workers=0).finished
 
 
+@DAMAGED_CACHE
 def test_an_encoder_that_vanished_from_the_cache_is_trained_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
+from tests.faults import fault
 from tests.query.pools import pool, scored
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -33,6 +34,7 @@ def naive(embedding: np.ndarray, size: int, first: int, rng: np.random.Generator
     return picks
 
 
+@fault("statistics", "wrong statistic", "equal to hand-computed values, SciPy and published formulas")
 def test_gradients_are_those_of_a_real_last_layer() -> None:
     torch.manual_seed(0)
     layer = torch.nn.Linear(7, 5).double()
@@ -100,6 +102,7 @@ def test_the_potential_of_both_forms_agrees_within_one_percent() -> None:
     assert potentials[spread_by_rejection] == pytest.approx(potentials[spread_by_inversion], rel=0.01)
 
 
+@fault("methods", "pool of equal samples", "picked once, in random order")
 @pytest.mark.parametrize("sampler", ["rejection", "inverse"])
 def test_certain_predictions_and_copies_never_give_a_sample_twice(sampler) -> None:
     """Gradients of certain predictions are 0; the study's code bought samples twice there."""

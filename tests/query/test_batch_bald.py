@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skactiveml.pool import batch_bald as peer_batch_bald
+from tests.faults import fault
 from tests.query.pools import pool, scored
 
 from fathom.core.records import FathomError
@@ -115,6 +116,7 @@ def test_the_same_stream_gives_the_same_batch() -> None:
     assert first.scores.tolist() != other.scores.tolist()
 
 
+@fault("methods", "pool of equal samples", "picked once, in random order")
 def test_equal_samples_are_picked_once_and_in_random_order() -> None:
     view = scored(pool(n=1, k=5).log_probs.expand(20, 5, 4).contiguous())
     orders = [batch_bald(view, 6, Stream(seed)).positions.tolist() for seed in range(4)]

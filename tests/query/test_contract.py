@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.faults import fault
 from tests.query.pools import pool
 
 from fathom.core.records import FathomError
@@ -165,6 +166,7 @@ def prefix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     registry.index.cache_clear()
 
 
+@fault("methods", "query method that breaks the contract", "check-query finds and names it")
 @pytest.mark.parametrize(
     ("name", "finding"),
     [

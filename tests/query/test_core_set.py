@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skactiveml.pool._core_set import k_greedy_center
+from tests.faults import fault
 from tests.query.pools import pool
 
 from fathom.core.streams import Stream
@@ -91,6 +92,7 @@ def test_a_far_offset_of_all_features_costs_no_accuracy() -> None:
     assert core_set(moved, 60, Stream(0)).positions.tolist() == exact
 
 
+@fault("methods", "pool of equal samples", "picked once, in random order")
 def test_equal_samples_are_picked_in_random_order_and_once() -> None:
     view = featured(torch.ones(50, 4), torch.zeros(2, 4))
     orders = {tuple(core_set(view, 50, Stream(seed)).positions.tolist()) for seed in range(5)}

@@ -18,6 +18,15 @@ from fathom.design.dropout import DRAWS
 from fathom.query.method import QueryMethod, build_query
 from fathom.query.view import PoolView
 
+SCORES_NOT_FINITE = fault(
+    "methods", "scores that are not finite", "typed failure of the method alone, nothing selected"
+)
+WRONG_PICKS = fault(
+    "methods",
+    "picks that are double, labeled, out of range, too few or no integers",
+    "each refused with its own message",
+)
+
 
 def method(function, kind: str = "selection", **options) -> QueryMethod:
     needs = {"draws": 0, "features": "", "labeled": False, "predictions": True} | options
@@ -160,6 +169,7 @@ def test_a_subsample_smaller_than_the_query_is_named() -> None:
         build_query("badge(subsample=60)").select([pool()], 61, Stream(0))
 
 
+@SCORES_NOT_FINITE
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 def test_scores_that_are_not_finite_select_nothing(bad) -> None:
     def score(view: PoolView) -> torch.Tensor:
@@ -169,6 +179,7 @@ def test_scores_that_are_not_finite_select_nothing(bad) -> None:
         method(score, "score").select([pool()], 3, Stream(0))
 
 
+@SCORES_NOT_FINITE
 @pytest.mark.parametrize(("text", "part"), [("core-set", "features"), ("badge", "features"), ("badge", "log_probs"),
                                             ("core-set", "labeled_features"), ("entropy", "log_probs")])  # fmt: skip
 def test_inputs_that_are_not_finite_select_nothing(text, part) -> None:
@@ -178,6 +189,7 @@ def test_inputs_that_are_not_finite_select_nothing(text, part) -> None:
         build_query(text).select([view], 3, Stream(0))
 
 
+@WRONG_PICKS
 @pytest.mark.parametrize(
     ("scores", "message"),
     [
@@ -191,6 +203,7 @@ def test_a_score_of_the_wrong_kind_is_refused(scores, message) -> None:
         method(lambda view: scores, "score").select([pool()], 3, Stream(0))
 
 
+@WRONG_PICKS
 @pytest.mark.parametrize(
     ("positions", "message"),
     [
@@ -216,6 +229,7 @@ def test_plain_positions_of_any_integer_type_will_do() -> None:
     assert picked.scores is None
 
 
+@fault("methods", "query method that changes its inputs", "refused")
 @pytest.mark.parametrize("part", ["log_probs", "features", "labeled_features", "labeled_labels"])
 @pytest.mark.parametrize("kind", ["score", "selection"])
 def test_changing_the_view_is_refused(kind, part) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.faults import fault
 from tests.studies import FROZEN, REGIME, SEARCHING, SELF_SL, SEMI_SL, contents, study
 
 from fathom.cli import main
@@ -22,6 +23,8 @@ from fathom.recheck.recheck import Rechecked, recheck
 from fathom.recheck.recompute import Recheck, RecheckItem, RecheckOutcome
 from fathom.store import atomic_files
 from fathom.store.store import Store
+
+EDITED_RESULT = fault("identity", "result edited together with its digest", "recheck finds it")
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +116,7 @@ CHANGES: dict[str, tuple[int, Callable[[dict[str, Any]], None], str]] = {
 }
 
 
+@EDITED_RESULT
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_changed_round_with_a_valid_digest_is_caught(name: str, copy: Path) -> None:
     number, change, expected = CHANGES[name]
@@ -131,6 +135,7 @@ def test_a_changed_round_with_a_valid_digest_is_caught(name: str, copy: Path) ->
         assert len(mine) == 1
 
 
+@EDITED_RESULT
 def test_another_pick_is_caught_where_it_was_made(copy: Path) -> None:
     """The rounds after it are what such a pick gives: only the round that claims to have picked it is wrong."""
 
@@ -145,6 +150,7 @@ def test_another_pick_is_caught_where_it_was_made(copy: Path) -> None:
     assert any("queried: 1 of 10 differ" in text for text in told[f"{spec_of(copy, 'badge')}, round 1"])
 
 
+@EDITED_RESULT
 def test_a_changed_search_and_full_data_are_caught(copy: Path) -> None:
     for kind in ("hp-search", "full-data"):
         path = next((copy / f"shared/{kind}").glob("*.json"))
@@ -158,6 +164,7 @@ def test_a_changed_search_and_full_data_are_caught(copy: Path) -> None:
     assert sorted(o.item.kind for o in found.outcomes if not o.same) == ["full-data", "hp-search"]
 
 
+@EDITED_RESULT
 def test_another_shared_classifier_is_caught(copy: Path) -> None:
     """The tensors of a round 0 are compared too, by their digest."""
     for path in (copy / "shared/round-0").glob("*.json"):

@@ -7,10 +7,15 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.faults import fault
 
 from fathom.core.records import FathomError
 from fathom.registry import registry
 from fathom.registry.spec_string import SpecString, parse
+
+BAD_PLUGIN = fault(
+    "methods", "plug-in with a taken name, a wrong signature or an error", "refused before training, with file and line"
+)
 
 SCALARS = st.one_of(
     st.booleans(),
@@ -48,6 +53,7 @@ def test_one_spelling(text: str, canonical: str) -> None:
     assert str(parse(text)) == canonical
 
 
+@fault("input", "malformed spec string", "refused with what was expected")
 @pytest.mark.parametrize(
     "text",
     ["", "Low!", "low(", "low)", "low(5)", "low(a=1,a=2)", "low(a=)", "a/b/c", "os.system('x')", "__import__(x=1)"],
@@ -119,6 +125,7 @@ def test_a_file_is_a_plugin(plugin: Path) -> None:
         registry.index.cache_clear()
 
 
+@BAD_PLUGIN
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
@@ -177,6 +184,7 @@ def test_source_is_read_as_python_reads_it(tmp_path: Path, encoding: str) -> Non
         registry.index.cache_clear()
 
 
+@BAD_PLUGIN
 @pytest.mark.parametrize(
     ("code", "message"),
     [

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
+from tests.faults import fault
 from tests.stats.test_penalty import NAMES, same, table, worse_and_worse
 
 from fathom.report.drawing import Drawing
@@ -66,6 +67,7 @@ def test_what_is_inline_follows_the_page_and_keeps_to_itself(drawings: list[Draw
     assert not re.search("|".join(light for light, _ in COLORS.values()), drawings[0].inline)
 
 
+@fault("report", "hostile names", "escaped")
 def test_names_are_escaped(drawings: list[Drawing]) -> None:
     assert "class <0>" not in drawings[3].inline
     assert "class &lt;0&gt;" in drawings[3].inline

@@ -10,6 +10,7 @@ from unittest.mock import ANY
 
 import pandas as pd
 import pytest
+from tests.faults import fault
 from tests.results.synthetic import CLASSES, Plan, build, put_environment
 
 from fathom.core.records import FathomError, RunSpec, Study
@@ -22,6 +23,13 @@ from fathom.report.tables import ReportTable, TableCell
 from fathom.results.results import StudyResults
 from fathom.store.store import Store
 from fathom.store.tables import read_rounds, rounds_table
+
+SPARSE_STUDY = fault(
+    "report",
+    "one seed, one method, one round, missing or failed runs",
+    "written; p-values refused with the reason, no mean over an incomplete design",
+)
+OFFLINE_REPORT = fault("report", "report opened without network", "one file that asks for nothing")
 
 SMALL = Plan(datasets=("digits",), queries=("random", "badge"), seeds=2, rounds=3, classes=CLASSES[:3])
 VOID = {"meta", "br", "hr", "img", "link", "input"}
@@ -94,6 +102,7 @@ def test_it_writes_what_it_says(full: Path) -> None:
     assert r"$\pm$" in tex
 
 
+@OFFLINE_REPORT
 def test_it_is_one_file_that_asks_nothing_of_the_network(full: Path) -> None:
     html = (full / "report" / "report.html").read_text()
     assert len(html) < 10_000_000
@@ -106,6 +115,7 @@ def test_it_is_one_file_that_asks_nothing_of_the_network(full: Path) -> None:
     assert sum(tag == "script" for tag, _ in page.tags) == 1
 
 
+@OFFLINE_REPORT
 def test_its_policy_allows_its_own_script_and_no_other(full: Path) -> None:
     html = (full / "report" / "report.html").read_text()
     script = re.search(r"<script>(.*?)</script>", html, re.DOTALL)
@@ -115,6 +125,7 @@ def test_its_policy_allows_its_own_script_and_no_other(full: Path) -> None:
     assert (stated[1] or stated[2]) == base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode()
 
 
+@fault("report", "hostile names", "escaped")
 def test_names_are_escaped(full: Path) -> None:
     html = (full / "report" / "report.html").read_text()
     assert "<script>alert" not in html
@@ -161,6 +172,7 @@ def test_numbers_in_the_page_are_those_of_the_table(tmp_path: Path) -> None:
     assert f"{100 * (final - base).mean():+.1f} [".replace("-", "\u2212") in text
 
 
+@SPARSE_STUDY
 def test_a_study_without_a_single_round(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.begin(Study("empty", (RunSpec("digits", "low", "standard", "random", 0),)))
@@ -170,6 +182,7 @@ def test_a_study_without_a_single_round(tmp_path: Path) -> None:
     assert pd.read_parquet(tmp_path / "report" / "results.parquet").empty
 
 
+@SPARSE_STUDY
 @pytest.mark.parametrize(
     "change",
     [
@@ -185,6 +198,7 @@ def test_the_smallest_and_oddest_studies(tmp_path: Path, change: dict[str, objec
     says_numbers_only(tmp_path, change)
 
 
+@SPARSE_STUDY
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     "change",
@@ -208,6 +222,7 @@ def says_numbers_only(out: Path, change: dict[str, object]) -> None:
     assert "How it was computed" in text
 
 
+@SPARSE_STUDY
 @pytest.mark.usefixtures("undrawn")
 def test_a_study_half_done_says_what_is_missing(tmp_path: Path) -> None:
     def stop(spec: RunSpec) -> int | None:
@@ -229,6 +244,7 @@ def test_a_study_half_done_says_what_is_missing(tmp_path: Path) -> None:
     assert "complete seeds of badge: 1" in page.text
 
 
+@fault("report", "damaged round in a report", "told, its run counts as open")
 @pytest.mark.usefixtures("undrawn")
 def test_a_damaged_round_is_told_and_its_run_counts_as_open(tmp_path: Path) -> None:
     store = build(tmp_path, SMALL)
@@ -247,6 +263,7 @@ def test_a_baseline_that_was_not_run_is_told(tmp_path: Path) -> None:
     assert "is not among the query methods" in dict(warnings(results))["No baseline"]
 
 
+@SPARSE_STUDY
 def test_significance_is_claimed_only_where_it_is(tmp_path: Path) -> None:
     plan = replace(SMALL, seeds=6, queries=("random", "badge", "bald"))
     build(tmp_path / "same", replace(plan, effect=lambda query: 0.0))
@@ -258,6 +275,7 @@ def test_significance_is_claimed_only_where_it_is(tmp_path: Path) -> None:
     assert "BALD on" not in text
 
 
+@SPARSE_STUDY
 def test_one_seed_claims_nothing(tmp_path: Path) -> None:
     build(tmp_path, replace(SMALL, seeds=1))
     text = " ".join(summary(StudyResults.of(tmp_path)))
@@ -348,6 +366,7 @@ def test_a_shared_job_that_succeeded_later_is_made_good(tmp_path: Path) -> None:
     assert Page(report_module.Page(results).html()).text.count("(completed later)") == 2
 
 
+@SPARSE_STUDY
 @pytest.mark.usefixtures("undrawn")
 def test_a_method_that_is_missing_somewhere_is_not_ranked_by_what_it_missed(tmp_path: Path) -> None:
     gain = {"random": 0.0, "badge": 0.02, "bald": 0.05}
@@ -376,6 +395,7 @@ def test_several_environments_are_told_at_the_head_and_where_it_is_said_how(tmp_
     assert "0000000" in text
 
 
+@SPARSE_STUDY
 def test_a_p_that_is_refused_says_why(tmp_path: Path) -> None:
     store = build(tmp_path, replace(SMALL, seeds=5, noise=0.0))
     table = setting_table(StudyResults.of(tmp_path), store.study.settings[0], "scores")

@@ -5,8 +5,11 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
+from tests.faults import fault
 
 from fathom.stats.differences import SeedSummary, contrast, paired, paired_difference, welch
+
+WRONG_STATISTIC = fault("statistics", "wrong statistic", "equal to hand-computed values, SciPy and published formulas")
 
 A, B = [0.52, 0.55, 0.53], [0.50, 0.44, 0.47, 0.49]
 
@@ -15,6 +18,7 @@ def arm(values: list[float], first_seed: int = 0) -> SeedSummary:
     return SeedSummary.of({first_seed + i: v for i, v in enumerate(values)})
 
 
+@WRONG_STATISTIC
 def test_welch_is_scipys() -> None:
     found, expected = welch(arm(A), arm(B)), stats.ttest_ind(A, B, equal_var=False)
     assert found.p == pytest.approx(expected.pvalue)
@@ -26,6 +30,7 @@ def test_welch_is_scipys() -> None:
     assert found.n == (3, 4)
 
 
+@WRONG_STATISTIC
 def test_equivalence_is_two_one_sided_tests() -> None:
     a, b = [0.500, 0.504, 0.498], [0.503, 0.499, 0.506]
     found = welch(arm(a), arm(b))
@@ -68,6 +73,11 @@ def test_what_cannot_be_said_is_refused_with_its_reason() -> None:
     assert (refused.mean, refused.n) == (0.1, (1, 1))  # what is known is still said
 
 
+@fault(
+    "statistics",
+    "identical methods, simulated",
+    "false claims at no more than the stated rate; intervals cover as stated",
+)
 def test_coverage_of_the_interval() -> None:
     """Over many made-up pairs of three seeds each, the interval holds the true difference about as often as it says."""
     random = np.random.default_rng(0)

@@ -1,6 +1,5 @@
 """The store: immutable, checked, exactly once, also when a process is killed in the middle of a commit."""
 
-import json
 import os
 import subprocess
 import sys
@@ -9,12 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.faults import fault
+from tests.faults import as_nobody, fault, open_to_all
 
 from fathom.core.records import FORMAT, FathomError, LabelRegime, Round, RunSpec, Study
 from fathom.store.atomic_files import DamageWarning, leave_marker, try_read
 from fathom.store.store import Store
 from fathom.store.tables import read_rounds, rounds_table
+
+DEAD_HOLDER = fault(
+    "store", "the holder of a lock dies; its file is removed", "the lock is free again, two never hold it"
+)
+LEFT_OVERS = fault("store", "files left by dead processes", "removed; those of the living and of other hosts stay")
+DAMAGED_RECORD = fault("store", "damaged record or array", "noticed, set aside, computed again, never averaged")
+DAMAGED_STUDY_FILE = fault("store", "damaged study file", "written again by the same study, refused to another")
 
 SPECS = tuple(RunSpec("digits", "low", "standard", query, seed) for seed in (0, 1) for query in ("random", "bald"))
 REGIME = LabelRegime("low", 50, 50, 3, 250)
@@ -121,6 +127,7 @@ def test_clock_readings_are_not_content(store: Store) -> None:
     assert store.rounds(SPECS[0])[0].seconds == {"total": 1.5}  # the first writer won
 
 
+@DAMAGED_RECORD
 @pytest.mark.parametrize("damage", ["truncate", "empty", "flip-content", "flip-clock"])
 def test_a_damaged_round_counts_as_absent_and_goes_to_quarantine_when_done_again(store: Store, damage: str) -> None:
     for number in range(3):
@@ -146,6 +153,7 @@ def test_a_damaged_round_counts_as_absent_and_goes_to_quarantine_when_done_again
     assert store.rounds(SPECS[0]) == [a_round(n) for n in range(3)]
 
 
+@DAMAGED_RECORD
 def test_a_round_that_does_not_follow_the_one_before_is_done_again(store: Store) -> None:
     store.commit(SPECS[0], a_round(0))
     store.commit(SPECS[0], a_round(1))
@@ -165,6 +173,7 @@ def test_a_round_is_not_committed_over_a_gap(store: Store) -> None:
         store.commit(SPECS[0], a_round(2))
 
 
+@DAMAGED_RECORD
 def test_damage_done_twice_is_kept_twice(store: Store) -> None:
     path = store.root / "shared/x.json"
     for text in ("first", "second"):
@@ -210,6 +219,7 @@ for i in range(40):
 """
 
 
+@fault("store", "several processes repair one store", "each file moved once, all records sound", cases=40)
 def test_many_processes_mend_one_store(store: Store) -> None:
     for i in range(40):
         store.put(f"shared/{i}", {"value": i})
@@ -227,6 +237,7 @@ def test_many_processes_mend_one_store(store: Store) -> None:
 # ------------------------------------------------------------------------------------------------- the study file
 
 
+@DAMAGED_STUDY_FILE
 @pytest.mark.parametrize("damage", ["empty", "other", "absent"])
 def test_a_damaged_study_file_is_told_and_written_anew_by_the_same_study(store: Store, damage: str) -> None:
     store.commit(SPECS[0], a_round(0))
@@ -248,6 +259,7 @@ def test_a_damaged_study_file_is_told_and_written_anew_by_the_same_study(store: 
     assert again.rounds(SPECS[0]) == [a_round(0)]
 
 
+@DAMAGED_STUDY_FILE
 def test_a_damaged_study_file_is_not_written_anew_by_another_study(store: Store) -> None:
     (store.root / "study.json").write_text("damaged")
     others = tuple(
@@ -267,6 +279,7 @@ def test_a_study_file_damaged_before_anything_began(tmp_path: Path) -> None:
     assert Store.open(tmp_path).study.runs == SPECS
 
 
+@fault("identity", "study edited under its results", "refused with the difference")
 def test_a_changed_study_is_refused_with_the_difference(store: Store) -> None:
     changed = tuple(RunSpec("digits", "low", "standard(epochs=5)", s.query, s.seed) for s in SPECS)
     store.commit(SPECS[0], a_round(0))
@@ -310,6 +323,7 @@ def test_a_folder_without_a_study_is_named(tmp_path: Path) -> None:
         Store.open(tmp_path)
 
 
+@fault("store", "record of another version", "refused with what to do, left as it is")
 def test_records_of_a_newer_version_are_refused(store: Store) -> None:
     store.commit(SPECS[0], a_round(0))
     path = store.root / "runs" / SPECS[0].key / "round-00.json"
@@ -318,6 +332,7 @@ def test_records_of_a_newer_version_are_refused(store: Store) -> None:
         store.rounds(SPECS[0])
 
 
+@DAMAGED_RECORD
 def test_tensors_are_checked_on_read(store: Store) -> None:
     sha = store.put_arrays("shared/round-0/x", b"packed")
     store.put("shared/round-0/x", {"tensors": sha})
@@ -332,6 +347,7 @@ def test_tensors_are_checked_on_read(store: Store) -> None:
     assert len(list((store.root / "quarantine").iterdir())) == 2
 
 
+@DAMAGED_RECORD
 def test_tensors_that_are_gone_open_their_job_again(store: Store) -> None:
     sha = store.put_arrays("shared/round-0/x", b"packed")
     store.put("shared/round-0/x", {"tensors": sha})
@@ -345,6 +361,7 @@ def test_tensors_that_are_gone_open_their_job_again(store: Store) -> None:
     assert (store.root / "shared/round-0/x.safetensors").is_file()
 
 
+@LEFT_OVERS
 @pytest.mark.parametrize("name", [
     ".tmp-h-99999999-12-abc", ".tmp-h-gpu-12-abc", ".tmp-h-gpu-999999999-abc", ".tmp-h-abc", ".tmp-h-12x-abc",
     ".tmp-h-99999999999999999999-abc", ".tmp-g-999999999-abc_0", ".tmp-", ".tmp-h--abc",
@@ -372,6 +389,7 @@ def holder(store: Store, name: str, *more: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
+@LEFT_OVERS
 def test_locks_that_nobody_holds_are_removed_and_those_of_the_living_stay(store: Store) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
@@ -396,6 +414,7 @@ def test_locks_that_nobody_holds_are_removed_and_those_of_the_living_stay(store:
     assert not list((store.root / ".locks").iterdir())
 
 
+@DEAD_HOLDER
 def test_who_waits_for_a_lock_that_is_removed_has_the_new_one(store: Store) -> None:
     with store.lock("runs/x", wait=True):
         process = holder(store, "runs/x", "wait")
@@ -406,6 +425,7 @@ def test_who_waits_for_a_lock_that_is_removed_has_the_new_one(store: Store) -> N
     process.communicate("\n")
 
 
+@fault("store", "results folder that cannot be written", "refused before training, with its name")
 def test_a_folder_that_cannot_be_made_is_a_clear_error(store: Store) -> None:
     (store.root / "shared").write_text("a file")
     with pytest.raises(FathomError, match="cannot write"):
@@ -414,6 +434,18 @@ def test_a_folder_that_cannot_be_made_is_a_clear_error(store: Store) -> None:
         store.put("shared/x", {})
 
 
+@fault("store", "results folder that cannot be written", "refused before training, with its name")
+def test_a_folder_without_permission_is_refused_before_training(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir(mode=0o755)
+    open_to_all(tmp_path)
+    out.chmod(0o555)
+    said = as_nobody(lambda: Store(out).begin(Study("s", SPECS)))
+    assert said.startswith(f"FathomError: cannot write to {out}: ")
+    assert not list(out.iterdir())
+
+
+@DEAD_HOLDER
 def test_a_lock_excludes_and_dies_with_its_process(store: Store) -> None:
     code = f"""
 import sys, time
@@ -444,6 +476,7 @@ for number in range(len(store.rounds(SPECS[0])), 3):
 """
 
 
+@fault("store", "kill -9 around a commit", "the same store as an uninterrupted run, each round once")
 @pytest.mark.parametrize("point", ["before-fsync", "after-fsync", "after-link"])
 @pytest.mark.parametrize("passage", [1, 2, 3])
 def test_killed_around_the_commit_nothing_is_lost_or_doubled(store: Store, point: str, passage: int) -> None:
@@ -480,19 +513,34 @@ def test_who_moves_a_damaged_record_waits_for_others_that_move_something(store: 
     assert not path.exists()
 
 
+@fault("store", "several writers of one record", "the first wins, nothing half", cases=50)
 def test_many_writers_one_wins(store: Store) -> None:
     code = f"""
 import sys
 from fathom.store.store import Store
-Store.open({str(store.root)!r}).put("shared/x", {{"value": 1}}, {{"writer": sys.argv[1]}})
+store = Store.open({str(store.root)!r})
+print(flush=True)
+sys.stdin.read()  # all begin at once
+for i in range(50):
+    store.put(f"shared/{{i}}", {{"value": i}}, {{"writer": sys.argv[1]}})
+    assert store.get(f"shared/{{i}}")[0] == {{"value": i}}
 """
-    writers = [subprocess.Popen([sys.executable, "-c", code, str(i)]) for i in range(4)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    writers = [subprocess.Popen([sys.executable, "-c", code, str(i)], **pipes) for i in range(4)]
+    for writer in writers:
+        writer.stdout.readline()
+    for writer in writers:
+        writer.stdin.close()
     assert [w.wait() for w in writers] == [0] * 4
-    record = json.loads((store.root / "shared/x.json").read_text())
-    assert record["content"] == {"value": 1}
+    for writer in writers:
+        writer.stdout.close()
+    found = store.records("shared")
+    assert {name: content for name, (content, _) in found.items()} == {str(i): {"value": i} for i in range(50)}
+    assert len({clock["writer"] for _, clock in found.values()}) > 1, "they did not meet"
     assert not list(store.root.rglob(".tmp-*"))
 
 
+@fault("store", "full disk", "path, bytes and what to do; commits intact; resumes once there is room")
 def test_no_room_is_a_clear_error(store: Store) -> None:
     code = f"""
 import resource, signal

@@ -84,7 +84,7 @@ def failures(r: StudyResults) -> Answer:
     if not unresolved:
         return "pass", evidence
     for setting in unique(tuple(f.get("setting", ())) for f in unresolved):
-        own = [run.complete for run in r.runs if run.spec.setting == setting]
+        own = [run.complete for run in r.runs_of.get(Setting(*setting), ())] if len(setting) == 3 else []
         if any(own) and not all(own):
             return "fail", f"{evidence}; {r.names.title(setting)} lacks runs of some methods or seeds"
     return "partly", evidence

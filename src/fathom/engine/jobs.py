@@ -36,6 +36,9 @@ class WorkItem(Protocol):
     def needs(self) -> tuple[str, ...]:
         """Names of the items that come before it."""
 
+    def looks_done(self, store: Store) -> bool:
+        """Tell whether no other item needs this one and its result is there by name, read or not."""
+
     def done(self, store: Store) -> bool:
         """Tell whether the result is committed."""
 
@@ -90,6 +93,10 @@ class Job:
         return f"{what} on {self.setting.dataset}, {self.setting.regime}, {self.setting.paradigm}" + (
             f", seed {self.seed}" if self.seed >= 0 else ""
         )
+
+    def looks_done(self, store: Store) -> bool:
+        """Tell whether it is a run whose last round is there, by its name."""
+        return self.kind == WorkKind.RUN and store.looks_complete(self.spec)
 
     def done(self, store: Store) -> bool:
         """Tell whether the result is committed: all rounds of a run, the record of any other job."""
@@ -191,8 +198,9 @@ def _run_jobs(context: WorkerContext, spec: RunSpec, choice: Job) -> Iterator[Jo
     dropout = dropout_of(paradigm, build_query(spec.query))
     name = loop.round_0_key(context, setting, seed, dropout)
     yield Job(WorkKind.ROUND_0, name, setting, seed, _names([choice, *before[-1:]]), dropout=dropout)
-    grid = len(tune.grid_of(context, setting))
-    retunings = grid * len(tune.retunes(paradigm)) if grid > 1 else 0
+    again = len(tune.retunes(paradigm))
+    grid = len(tune.grid_of(context, setting)) if again else 0  # of few paradigms, and it takes a while to make
+    retunings = grid * again if grid > 1 else 0
     run_name = context.store.run_name(spec)
     yield Job(WorkKind.RUN, run_name, setting, seed, (name,), query=spec.query, retunings=retunings)
 

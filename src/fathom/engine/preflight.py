@@ -2,7 +2,7 @@
 
 import torch
 
-from fathom.core.records import FathomError, Setting, Study, unique
+from fathom.core.records import FathomError, Setting, Study, grouped, unique
 from fathom.core.streams import Streams
 from fathom.design.dropout import needs_dropout
 from fathom.engine.jobs import Job, jobs_of
@@ -24,35 +24,37 @@ def prepare(study: Study, context: WorkerContext, whole: Study | None = None) ->
     Raises:
         FathomError: Something does not fit.
     """
+    methods = {query: build_query(query) for query in unique(spec.query for spec in study.runs)}
     for query, paradigm in unique((spec.query, spec.paradigm) for spec in study.runs):
-        method = build_query(query)
+        method = methods[query]
         if reason := needs_dropout(query, method.draws, paradigm, dropout_of(context.paradigm(paradigm), method)):
             raise FathomError(reason)
-    for setting in study.settings:
-        seeds = [0, *(run.seed for run in study.runs if run.setting == setting)]  # the grid is that of seed 0
-        context.check_regime(setting, unique(seeds))
+    for setting, run_seeds in grouped((spec.setting, spec.seed) for spec in study.runs).items():
+        tried = unique([0, *run_seeds])  # the grid is that of seed 0
+        context.check_regime(setting, tried)
         if len(grid_of(context, setting)) > 1:
-            context.check_regime(setting, unique([*seeds, *range(context.paradigm(setting.paradigm).search)]))
+            context.check_regime(setting, unique([*tried, *range(context.paradigm(setting.paradigm).search)]))
     for spec in study.runs:
-        regime, method = context.split_of(spec).regime, build_query(spec.query)
+        regime, method = context.split_of(spec).regime, methods[spec.query]
         if 0 < method.subsample < regime.query_size:
             raise FathomError(
                 f"{spec.query} considers {method.subsample} samples of the pool, but {spec.regime} queries "
                 f"{regime.query_size}; set subsample to at least {regime.query_size}, or to 0 for the whole pool"
             )
         context.store.begin_run(spec, regime)
+    seeds = {spec.setting: spec.seed for spec in reversed(study.runs)}  # the first of each setting
     for setting in study.settings:
-        _check_paradigm(study, context, setting)
-    for query in unique(spec.query for spec in study.runs):
+        _check_paradigm(study, context, setting, seeds[setting])
+    for query in methods:
         _try_out(query)
     return jobs_of(study, context, whole)
 
 
-def _check_paradigm(study: Study, context: WorkerContext, setting: Setting) -> None:
+def _check_paradigm(study: Study, context: WorkerContext, setting: Setting, seed: int) -> None:
     """Refuse absent weights, features and encoders, and retune rounds and retries that do not fit the setting."""
     paradigm = context.paradigm(setting.paradigm)
     paradigm.facts(context.data)
-    rounds = context.split_at(setting, next(r.seed for r in study.runs if r.setting == setting)).regime.rounds
+    rounds = context.split_at(setting, seed).regime.rounds
     if late := [number for number in retunes(paradigm) if number >= rounds]:
         raise FathomError(
             f"{setting.paradigm} searches HPs again in round {late[0]}, but {setting.regime} on {setting.dataset} "

@@ -14,6 +14,7 @@ from fathom.engine.signals import SignalNoticed
 from fathom.engine.status import committed_searches
 from fathom.store.store import Store
 
+COUNT_EVERY = 20  # times the duration of a count of files, between two of them
 Progress = Callable[[int, int], None]  # (trainings committed, trainings in all)
 
 
@@ -70,25 +71,36 @@ class Watch:
     session: str
     noticed: SignalNoticed
     total: int = 0
+    next_count: float = 0.0  # monotonic time before which files are not counted again
 
     def __post_init__(self) -> None:
         self.total = sum(job.trainings(self.store) for job in self.jobs)
+        self.wanted = {job.name for job in self.jobs}
 
-    def committed(self) -> int:
-        """Count the committed trainings; every file is read and checked."""
-        count = 0
+    def committed(self) -> tuple[int, int]:
+        """Count the complete runs and the committed trainings; every file is read and checked."""
+        complete = count = 0
         for job in self.jobs:
             if job.kind == WorkKind.RUN:
-                count += max(0, len(self.store.rounds(job.spec)) - 1)  # round 0 is a job of its own
+                rounds, regime = len(self.store.rounds(job.spec)), self.store.regime(job.spec)
+                complete += regime is not None and rounds == regime.rounds
+                count += max(0, rounds - 1)  # round 0 is a job of its own
                 count += committed_searches(self.store, job.name) if job.retunings else 0
             elif job.done(self.store):
                 count += job.trainings(self.store)
-        return count
+        return complete, count
 
     def look(self) -> None:
-        """Report progress, by the names of files alone: reading them every moment would cost time in a large study."""
+        """Notice signals and report progress; counting the files of a large study takes a twentieth of the time."""
         self.noticed.look()
-        root, wanted = self.store.root, {job.name for job in self.jobs}
+        began = time.monotonic()
+        if began >= self.next_count:
+            self._count()
+            self.next_count = began + COUNT_EVERY * (time.monotonic() - began)
+
+    def _count(self) -> None:
+        """Report progress, by the names of files alone: reading them every moment would cost time in a large study."""
+        root, wanted = self.store.root, self.wanted
         count = 0
         for path in root.glob(f"{WorkKind.RUN.folder}/*/round-*.json"):
             run = WorkKind.RUN.record(path.parent.name)
@@ -103,14 +115,16 @@ class Watch:
 
     def outcome(self) -> StudyOutcome:
         """Count what is committed and what failed in this call."""
-        self.look()
+        self.noticed.look()
+        self._count()
+        complete, committed = self.committed()
         runs = [job for job in self.jobs if job.kind == WorkKind.RUN]
         return StudyOutcome(
             out=str(self.store.root),
             runs=len(runs),
-            complete=sum(self.store.complete(job.spec) for job in runs),
+            complete=complete,
             trainings=self.total,
-            committed=self.committed(),
+            committed=committed,
             failures=[failure for failure in self.store.failures() if failure["session"] == self.session],
             seconds=time.perf_counter() - self.began,
             notes=remarks(unique(job.setting for job in runs), grouped(self._regimes(runs))),

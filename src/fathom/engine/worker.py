@@ -45,8 +45,12 @@ def work(
     """Do jobs until every one is done, failed, or waits for one that failed."""
     finished: set[str] = set()
     failed = _failed(context.store, session)
+    # Runs whose last round is there are read and checked after all others: in a large study that takes a while, and
+    # no job needs a run.
+    complete = {job.name for job in jobs if job.looks_done(context.store)}
+    left = sorted(jobs, key=lambda job: job.name in complete)
     while True:
-        worked, waiting = _next(context, jobs, finished, failed, session)
+        worked, waiting = _next(context, left, finished, failed, session)
         if worked:
             after_job()
         elif waiting:
@@ -57,28 +61,25 @@ def work(
 
 
 def _next(
-    context: WorkerContext, jobs: Sequence[WorkItem], finished: set[str], failed: set[str], session: str
+    context: WorkerContext, left: list[WorkItem], finished: set[str], failed: set[str], session: str
 ) -> tuple[bool, bool]:
-    """Do the first free job: (whether there was one, whether a job is left that may become free)."""
-    waiting = False
-    for job in jobs:
-        if job.name in finished or job.name in failed:
-            continue
-        if any(name in failed for name in job.needs):
+    """Do the first free job, and drop those that are settled: (whether there was one, whether a job is left)."""
+    waiting: list[WorkItem] = []  # those looked at that may become free
+    worked = False
+    for place, job in enumerate(left):  # noqa: B007  # what was looked at is replaced below
+        if job.name in failed or any(name in failed for name in job.needs):
             failed.add(job.name)
-            continue
-        if job.done(context.store):
+        elif job.done(context.store):
             finished.add(job.name)
-            continue
-        waiting = True
-        if not all(name in finished for name in job.needs):
-            continue
-        ended_well = settle(context, job, session)
-        if ended_well is None:
-            continue
-        (finished if ended_well else failed).add(job.name)
-        return True, True
-    return False, waiting
+        elif not all(name in finished for name in job.needs) or (ended_well := settle(context, job, session)) is None:
+            waiting.append(job)
+        else:
+            (finished if ended_well else failed).add(job.name)
+            worked = True
+            break
+    if left:
+        left[: place + 1] = waiting  # else each job would pass all those before it again
+    return worked, bool(left)
 
 
 def settle(context: WorkerContext, job: WorkItem, session: str, tries: int = 1) -> bool | None:

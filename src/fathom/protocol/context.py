@@ -64,6 +64,7 @@ class WorkerContext:
     accept: bool = False
     featured: dict[str, Dataset] = field(default_factory=dict)  # by name of their record (`protocol.preparation`)
     _recorded: set[str] = field(default_factory=set)  # code that has a record
+    _paradigms: dict[str, Paradigm] = field(default_factory=dict)
     _datasets: dict[str, Dataset] = field(default_factory=dict)
     _splits: dict[tuple[str, str, int, str], Split] = field(default_factory=dict)
 
@@ -121,7 +122,9 @@ class WorkerContext:
 
     def paradigm(self, text: str) -> Paradigm:
         """Paradigm of a spec string."""
-        return build_paradigm(text)
+        if text not in self._paradigms:
+            self._paradigms[text] = build_paradigm(text)
+        return self._paradigms[text]
 
     def paradigm_of(self, setting: Setting) -> Paradigm:
         """Paradigm of a setting, with the changes that retries have made to its pre-training."""

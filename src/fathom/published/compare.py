@@ -20,7 +20,7 @@ from fathom.core.records import FathomError, Setting, unique
 from fathom.published import tables
 from fathom.published.matching import Match, NotComparable, is_published, match, name_of, query_of
 from fathom.published.tables import PublishedArea
-from fathom.results.results import StudyResults, of_setting
+from fathom.results.results import StudyResults
 from fathom.stats.differences import EQUIVALENCE_MARGIN, Difference, SeedSummary, welch
 from fathom.stats.inference import ALPHA, LEVEL, holm
 
@@ -163,8 +163,8 @@ def compare_study(out: str | Path | StudyResults, margin: float = EQUIVALENCE_MA
 
 def seed_summaries(results: StudyResults, setting: Setting, what: str = "aubc") -> dict[str, SeedSummary]:
     """Query method -> AUBCs (or another column of `run_areas`) of its complete runs in a setting."""
-    queries = unique(r.spec.query for r in results.runs if r.spec.setting == setting)
-    rows = of_setting(results.areas, setting)
+    queries = unique(r.spec.query for r in results.runs_of.get(setting, ()))
+    rows = results.area_rows(setting)
     found = {}
     for query in queries:
         own = rows[(rows["query"] == query) & rows["complete"]] if len(rows) else rows

@@ -35,7 +35,7 @@ from fathom.report.tables import environment_table, penalty_table, pending_table
 from fathom.report.training_tables import preparation_table
 from fathom.results.environments import common, mixed_words, plugin_code
 from fathom.results.names import label
-from fathom.results.results import StudyResults, class_shares, of_setting
+from fathom.results.results import StudyResults, class_shares
 from fathom.results.roles import by_role, roles
 from fathom.stats import curves
 
@@ -111,7 +111,7 @@ class Page(PageBuilder):
 
     def _curves(self, stem: str, setting: Setting) -> Iterator[PageFigure]:
         r = self.results
-        frame = of_setting(r.frame, setting)
+        frame = r.rows(setting)
         if frame.empty:
             return
         metric, scores, notes = r.metric(setting), r.full_data(setting), r.caption_note([setting])

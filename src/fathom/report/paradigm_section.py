@@ -11,7 +11,6 @@ from fathom.report.style import line_styles, styles_of
 from fathom.report.training_tables import backbone_table, encoder_table, pseudo_label_table
 from fathom.results.names import short_names
 from fathom.results.paradigms import ParadigmGroup, paradigm_groups, verdicts, without_group
-from fathom.results.results import of_setting
 from fathom.results.training import ProbeCurve, PseudoLabelStats, probe_curves, pseudo_label_stats
 from fathom.stats.curves import budget_curves
 
@@ -44,7 +43,7 @@ def _group(page: PageBuilder, number: int, group: ParadigmGroup) -> dict[str, An
 def _group_figure(page: PageBuilder, name: str, group: ParadigmGroup) -> PageFigure | None:
     """Budget curves of all members; None where none has a round."""
     results = page.results
-    means = {setting: budget_curves(of_setting(results.frame, setting)) for setting in group.members}
+    means = {setting: budget_curves(results.rows(setting)) for setting in group.members}
     begun = [setting for setting, rows in means.items() if not rows.empty]
     if not begun:
         return None

@@ -22,7 +22,7 @@ def setting_table(results: StudyResults, setting: Setting, name: str) -> ReportT
     """AUBC, final score and gain over the baseline of every query method of a setting."""
     means, gains = rows_by_query(results.means, setting), rows_by_query(results.gains, setting)
     rows = []
-    for query in unique(run.spec.query for run in results.runs if run.spec.setting == setting):
+    for query in unique(run.spec.query for run in results.runs_of.get(setting, ())):
         planned, own = results.seeds(setting, query), means.get(query)
         if own is None:
             rows.append([method_cell(results, query), TableCell(f"0 of {planned}", 0), *[EMPTY_CELL] * 6])
@@ -91,10 +91,10 @@ def _setting_note(results: StudyResults, tested: bool) -> str:
 
 def paid_table(results: StudyResults, setting: Setting, name: str) -> ReportTable | None:
     """Scores of every query method over all paid labels; None where no round is committed."""
-    curves = budget_curves(of_setting(results.frame, setting), "paid")
+    curves = budget_curves(results.rows(setting), "paid")
     if curves.empty:
         return None
-    frame = of_setting(results.frame, setting)
+    frame = results.rows(setting)
     extra = (frame["paid"] - frame["budget"]).mean()
     queries = list(curves["query"].unique())
     rows = []

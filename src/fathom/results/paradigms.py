@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from fathom.core.records import Setting, grouped, unique
-from fathom.results.results import StudyResults, of_setting
+from fathom.results.results import StudyResults
 from fathom.results.trivial import constant_scores
 from fathom.stats.curves import gains, run_areas
 from fathom.stats.inference import Array, Interval, t_interval
@@ -142,8 +142,8 @@ def without_group(results: StudyResults) -> list[Setting]:
 
 def budgets_of(results: StudyResults, setting: Setting, queries: Sequence[str]) -> list[int]:
     """Budgets that all complete runs of these methods have; empty where a method has no complete run."""
-    areas = of_setting(results.areas, setting)
-    frame = of_setting(results.frame, setting)
+    areas = results.area_rows(setting)
+    frame = results.rows(setting)
     sets = []
     for query in queries:
         done = areas[(areas["query"] == query) & areas["complete"]] if len(areas) else areas
@@ -187,7 +187,7 @@ def _as_one_setting(results: StudyResults, parts: dict[str, tuple[Setting, str]]
     complete = set(results.areas[results.areas["complete"]]["run"])
     found: list[pd.DataFrame] = []
     for name, (setting, query) in parts.items():
-        rows = of_setting(results.frame, setting)
+        rows = results.rows(setting)
         rows = rows[(rows["query"] == query) & rows["run"].isin(complete) & rows["budget"].isin(budgets)]
         number = [budgets.index(int(b)) for b in rows["budget"]]
         found.append(rows.assign(regime="", paradigm="", query=name, round=number))

@@ -127,9 +127,30 @@ class StudyResults:
         """Dataset -> its recorded facts; a dataset has none before its first job."""
         return self.store.facts()
 
+    @cached_property
+    def runs_of(self) -> dict[Setting, list[RunState]]:
+        """Setting -> its runs, in the order of the study."""
+        return grouped((run.spec.setting, run) for run in self.runs)
+
+    def rows(self, setting: Setting) -> "pd.DataFrame":
+        """Rows of the tidy table that belong to a setting."""
+        return self._rows.get(setting, self.frame.iloc[:0])
+
+    def area_rows(self, setting: Setting) -> "pd.DataFrame":
+        """Rows of `areas` that belong to a setting."""
+        return self._area_rows.get(setting, self.areas.iloc[:0])
+
+    @cached_property
+    def _rows(self) -> dict[Setting, "pd.DataFrame"]:
+        return _by_setting(self.frame)
+
+    @cached_property
+    def _area_rows(self) -> dict[Setting, "pd.DataFrame"]:
+        return _by_setting(self.areas)
+
     def seeds(self, setting: Setting, query: str) -> int:
         """Number of seeds that the study plans for a method in a setting."""
-        return sum(r.spec.setting == setting and r.spec.query == query for r in self.runs)
+        return sum(run.spec.query == query for run in self.runs_of.get(setting, ()))
 
     def regime(self, setting: Setting) -> LabelRegime | None:
         """Label regime of a setting; None where no run of it has started."""
@@ -137,7 +158,7 @@ class StudyResults:
 
     def regimes(self, setting: Setting) -> list[LabelRegime]:
         """Label regime of each run of a setting; validation sizes may differ by seed (`regimes.fit_regime`)."""
-        found = (self.store.regime(r.spec) for r in self.runs if r.spec.setting == setting)
+        found = (self.store.regime(run.spec) for run in self.runs_of.get(setting, ()))
         return [regime for regime in found if regime]
 
     def metric(self, setting: Setting) -> str:
@@ -230,11 +251,10 @@ class StudyResults:
         """Query method -> number of queried labels of each class, over all rounds and seeds."""
         classes = len(self.facts.get(setting.dataset, {}).get("class_names", ()))
         found: dict[str, Any] = {}
-        for run in self.runs:
-            if run.spec.setting == setting and classes:
-                queried = [c for r in self.store.rounds(run.spec) for c in r.queried_classes]
-                counts = np.bincount(np.asarray(queried, dtype=np.int64), minlength=classes)
-                found[run.spec.query] = found.get(run.spec.query, 0) + counts
+        for run in self.runs_of.get(setting, ()) if classes else ():
+            queried = [c for r in self.store.rounds(run.spec) for c in r.queried_classes]
+            counts = np.bincount(np.asarray(queried, dtype=np.int64), minlength=classes)
+            found[run.spec.query] = found.get(run.spec.query, 0) + counts
         return {query: counts.tolist() for query, counts in found.items() if counts.sum()}
 
     # -------------------------------------------------------------------------------------------- notes, failures
@@ -294,6 +314,11 @@ def class_shares(facts: dict[str, Any]) -> list[float]:
     if rho := facts.get("long_tail"):
         counts = counts * float(rho) ** (-np.arange(len(counts)) / max(1, len(counts) - 1))
     return [float(share) for share in counts / max(1.0, counts.sum())]
+
+
+def _by_setting(frame: Any) -> dict[Setting, Any]:
+    """Rows of each setting: one pass over a table that would take a pass per setting otherwise."""
+    return {} if frame.empty else {Setting(*key): rows for key, rows in frame.groupby(curves.SETTING, sort=False)}
 
 
 def of_setting(frame: Any, setting: Setting) -> Any:

@@ -112,7 +112,7 @@ def _of_setting(results: StudyResults, setting: Setting) -> PseudoLabelStats | N
     import pandas as pd
 
     rows: list[dict[str, Any]] = []
-    runs = [run.spec for run in results.runs if run.spec.setting == setting]
+    runs = [run.spec for run in results.runs_of.get(setting, ())]
     threshold = None
     for spec in runs:
         for r in results.store.rounds(spec):

@@ -124,16 +124,18 @@ def run_areas(frame: "pd.DataFrame", rounds: Mapping[str, int] | None = None) ->
     rows: list[dict[str, Any]] = []
     for setting, part in settings(frame):
         most = int(part["round"].max()) + 1
-        for run, rounds_of in part.groupby("run", sort=False):
-            curve = rounds_of.sort_values("round")
+        # Columns are taken out as arrays once: a table per run costs pandas most of the time of a large report.
+        of_run, runs = pd.factorize(part["run"])
+        numbers, budgets, scores = (part[name].to_numpy(dtype=np.float64) for name in ("round", "budget", "score"))
+        order = np.lexsort((numbers, of_run))
+        for run, at in zip(runs, np.split(order, np.cumsum(np.bincount(of_run))[:-1]), strict=True):
             planned = (rounds or {}).get(str(run), most)
-            complete = curve["round"].tolist() == list(range(planned))
-            scores = curve["score"].to_numpy(dtype=np.float64)
+            complete = numbers[at].tolist() == list(range(planned))
             row: dict[str, Any] = setting._asdict()
-            row |= {"query": curve["query"].iloc[0], "seed": int(curve["seed"].iloc[0]), "run": run}
-            row |= {"rounds": len(curve), "planned": planned, "complete": complete}
-            row["aubc"] = aubc(curve["budget"].to_numpy(dtype=np.float64), scores) if complete else float("nan")
-            row |= {"first": scores[0], "final": scores[-1] if complete else float("nan")}
+            row |= {"query": part["query"].iloc[at[0]], "seed": int(part["seed"].iloc[at[0]]), "run": run}
+            row |= {"rounds": len(at), "planned": planned, "complete": complete}
+            row["aubc"] = aubc(budgets[at], scores[at]) if complete else float("nan")
+            row |= {"first": scores[at[0]], "final": scores[at[-1]] if complete else float("nan")}
             rows.append(row)
     columns = [*SETTING, "query", "seed", "run", "rounds", "planned", "complete", "aubc", "first", "final"]
     return pd.DataFrame(rows, columns=columns)

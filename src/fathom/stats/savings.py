@@ -14,7 +14,7 @@ import numpy as np
 
 from fathom.core.records import Setting
 from fathom.core.streams import Stream
-from fathom.stats.curves import References
+from fathom.stats.curves import References, settings
 from fathom.stats.inference import Array, t_interval
 from fathom.stats.penalty import PenaltyBlock, complete_blocks
 
@@ -54,14 +54,18 @@ class LabelSaving:
 
 def first_crossing(budgets: Array, curve: Array, target: float) -> float:
     """The smallest budget at which a curve reaches a target, linear between budgets; infinite if it never does."""
-    reached = np.flatnonzero(curve >= target)
-    if not len(reached):
-        return float("inf")
-    at = int(reached[0])
-    if at == 0:
-        return float(budgets[0])
-    share = (target - curve[at - 1]) / (curve[at] - curve[at - 1])
-    return float(budgets[at - 1] + share * (budgets[at] - budgets[at - 1]))
+    return float(_crossings(budgets, curve[None], target)[0])
+
+
+def _crossings(budgets: Array, curves: Array, target: float) -> Array:
+    """`first_crossing` of many curves [r, budgets] at once."""
+    reached = curves >= target
+    at, rows = reached.argmax(1), np.arange(len(curves))
+    before = np.maximum(at - 1, 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = (target - curves[rows, before]) / (curves[rows, at] - curves[rows, before])
+        found = budgets[before] + share * (budgets[at] - budgets[before])
+    return np.where(reached.any(1), np.where(at == 0, budgets[0], found), np.inf)
 
 
 def label_savings(
@@ -92,11 +96,10 @@ def label_savings(
     """
     stream = stream or Stream(0, ("bootstrap",))
     found: list[LabelSaving] = []
+    parts = dict(settings(frame))
     for number, block in enumerate(complete_blocks(frame, [], include_start=True, rounds=rounds)):
         if block.scores.shape[2] > 1:
-            part = frame[(frame["dataset"] == block.setting.dataset) & (frame["regime"] == block.setting.regime)]
-            part = part[part["paradigm"] == block.setting.paradigm]
-            budgets = part.groupby("round")["budget"].mean().sort_index().to_numpy(dtype=np.float64)
+            budgets = parts[block.setting].groupby("round")["budget"].mean().sort_index().to_numpy(dtype=np.float64)
             against = {q: (references or {}).get((block.setting, q), baseline) for q in block.queries if q != baseline}
             floor = (floors or {}).get(block.setting.dataset, float("-inf"))
             found += _of_block(block, budgets, against, _resamples(len(block.seeds), draws, stream.at(number)), floor)
@@ -121,24 +124,24 @@ def _of_block(
                     reason = "not estimable: the target is no better than always giving one answer"
                 yield LabelSaving(block.setting, query, share, target, nan, nan, nan, False, len(block.seeds), reason)
                 continue
-            point, censored = _saving(budgets, own.mean(0), reference.mean(0), target)
-            many = [_saving(budgets, own[s].mean(0), reference[s].mean(0), target) for s in resamples]
+            points, censors = _savings(budgets, own.mean(0)[None], reference.mean(0)[None], target)
+            point, censored = float(points[0]), bool(censors[0])
+            many, lost = _savings(budgets, own[resamples].mean(1), reference[resamples].mean(1), target)
             # Resamples whose baseline misses the target have no saving. A censored one may be arbitrarily low, so it
             # counts as -inf, and quantiles are values of the sample: between -inf and a number is no number.
-            values = np.array([-np.inf if c else v for v, c in many if np.isfinite(v)])
+            values = np.where(lost, -np.inf, many)[np.isfinite(many)]
             low, high = np.quantile(values, [0.025, 0.975], method="inverted_cdf") if len(values) else (nan, nan)
             n = len(block.seeds)
             yield LabelSaving(block.setting, query, share, target, point, float(low), float(high), censored, n)
 
 
-def _saving(budgets: Array, own: Array, reference: Array, target: float) -> tuple[float, bool]:
-    """(saving, censored). NaN where the (resampled) baseline itself never reaches the target."""
-    needed = first_crossing(budgets, reference, target)
-    if not np.isfinite(needed):
-        return float("nan"), False
-    spent = first_crossing(budgets, own, target)
-    censored = not np.isfinite(spent)
-    return 1 - (budgets[-1] if censored else spent) / needed, censored
+def _savings(budgets: Array, own: Array, reference: Array, target: float) -> tuple[Array, Any]:
+    """Savings of curves [r, budgets], and which are censored. NaN where the baseline never reaches the target."""
+    needed, spent = _crossings(budgets, reference, target), _crossings(budgets, own, target)
+    known = np.isfinite(needed)
+    censored = known & ~np.isfinite(spent)
+    saving = 1 - np.where(censored, budgets[-1], np.where(known, spent, np.nan)) / np.where(known, needed, np.nan)
+    return saving, censored
 
 
 def _resamples(n: int, draws: int, stream: Stream) -> Any:

@@ -41,10 +41,13 @@ class RecordStore:
         """
         path, data = self.path(name), atomic_files.pack_record(content, clock or {})
         while True:
+            found: Record | None = None
             try:
-                return atomic_files.write(path, data)
+                if not path.exists():  # a write costs two fsyncs, and a resumed study has most of its records
+                    return atomic_files.write(path, data)
             except FileExistsError:
-                found, _ = atomic_files.try_read(path)
+                pass
+            found, _ = atomic_files.try_read(path)
             if found is None:  # damaged, or moved away by another process just now
                 self.quarantine(name, lambda: atomic_files.try_read(path)[1])
             elif digest(found[0]) == digest(content):

@@ -59,6 +59,8 @@ class Store(RecordStore):
         root: The folder. Nothing is written before `begin`.
     """
 
+    _last: tuple[str, int, str] = ("", 0, "")  # run, number of rounds and digest of the last round committed here
+
     # ------------------------------------------------------------------------------------------------ the study
 
     @classmethod
@@ -153,6 +155,11 @@ class Store(RecordStore):
         warnings.warn(text, atomic_files.DamageWarning, stacklevel=3)
 
     @cached_property
+    def _regimes(self) -> dict[str, LabelRegime]:
+        """The label regimes that this process has read, by run; they never change."""
+        return {}
+
+    @cached_property
     def cached_retries(self) -> dict[str, list[str]]:
         """The retries that this process has read, by setting."""
         return {}
@@ -198,6 +205,8 @@ class Store(RecordStore):
         Raises:
             FathomError: The record is damaged or gone, and the committed rounds are of other sizes.
         """
+        if self.regime(spec) == regime:
+            return
         name = f"{self.run_name(spec)}/spec"
         done = [] if self.get(name) else self.rounds(spec)
         sizes = [(regime.start + i * regime.query_size, regime.val_size) for i in range(len(done))]
@@ -206,12 +215,13 @@ class Store(RecordStore):
                 f"{self.path(name)} is damaged or gone, and the rounds of {spec} have other sizes than its label "
                 "regime gives now. Restore that file, or name a new folder with --out"
             )
-        self.put(f"{self.run_name(spec)}/spec", {"spec": spec.to_json(), "regime": regime.to_json()})
+        self.put(name, {"spec": spec.to_json(), "regime": regime.to_json()})
 
     def regime(self, spec: RunSpec) -> LabelRegime | None:
         """The label regime of a run; None before the study's first start."""
-        found = self.get(f"{self.run_name(spec)}/spec")
-        return self._made(LabelRegime, f"{self.run_name(spec)}/spec", found[0]["regime"]) if found else None
+        if (name := self.run_name(spec)) not in self._regimes and (found := self.get(f"{name}/spec")):
+            self._regimes[name] = self._made(LabelRegime, f"{name}/spec", found[0]["regime"])
+        return self._regimes.get(name)
 
     def _made(self, record: type[R], name: str, content: Mapping[str, Any]) -> R:
         """The record of a stored content.
@@ -232,16 +242,22 @@ class Store(RecordStore):
         Raises:
             FathomError: A different round is there, or one before it is not.
         """
-        before, _ = self._read(spec)
-        if record.round > len(before):
+        run, content = self.run_name(spec), record.content()
+        if (run, record.round) == self._last[:2]:
+            count, previous = self._last[1:]  # of what this process committed just now: no need to read it again
+        else:
+            before, _ = self._read(spec)
+            count, previous = len(before), _link(before[: record.round])
+        if record.round > count:
             raise FathomError(
-                f"round {record.round} of {spec} cannot be committed: only {len(before)} rounds before it can be read "
-                f"in {self.root / self.run_name(spec)}. Run the same command again"
+                f"round {record.round} of {spec} cannot be committed: only {count} rounds before it can be read "
+                f"in {self.root / run}. Run the same command again"
             )
-        name, previous = f"{self.run_name(spec)}/round-{record.round:02d}", _link(before[: record.round])
-        if record.round == len(before):
+        name = f"{run}/round-{record.round:02d}"
+        if record.round == count:
             self.quarantine(name, lambda: _check_chain(self.path(name), previous))
-        self.put(name, {"previous": previous, **record.content()}, record.clock())
+        self.put(name, {"previous": previous, **content}, record.clock())
+        self._last = (run, record.round + 1, digest(content))
 
     def rounds(self, spec: RunSpec) -> list[Round]:
         """The committed rounds from 0 without a gap. A damaged round ends the list, and is computed again."""
@@ -253,14 +269,15 @@ class Store(RecordStore):
     def _read(self, spec: RunSpec) -> tuple[list[Round], str]:
         """The rounds, and the damage of the one after them (empty where it is absent)."""
         rounds: list[Round] = []
-        name = self.run_name(spec)
+        name, previous = self.run_name(spec), ""
         while True:
             found, damage = atomic_files.try_read(self.path(f"{name}/round-{len(rounds):02d}"))
-            damage = damage or _breaks_chain(found, _link(rounds))
+            damage = damage or _breaks_chain(found, previous)
             if found is None or damage:
                 return rounds, damage
             content, clock = found
             del content["previous"]
+            previous = digest(content)
             rounds.append(self._made(Round, f"{name}/round-{len(rounds):02d}", {**content, **clock}))
 
     # ------------------------------------------------------------------------------------------------- failures
@@ -300,6 +317,11 @@ class Store(RecordStore):
     def facts(self) -> dict[str, dict[str, Any]]:
         """Facts per dataset of the study: spec string -> class names, metric, counts, source, revision."""
         return {content["name"]: content for content, _ in self.records("datasets").values()}
+
+    def looks_complete(self, spec: RunSpec) -> bool:
+        """Tell whether the last round of a run is there, by its name: a hundred times as fast as `complete`."""
+        regime = self.regime(spec)
+        return regime is not None and self.path(f"{self.run_name(spec)}/round-{regime.rounds - 1:02d}").exists()
 
     def complete(self, spec: RunSpec) -> bool:
         """Tell whether all rounds of a run are committed."""

@@ -12,12 +12,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.faults import fault
 from torch import Tensor
 
 from fathom.core.records import FathomError, NonFiniteError
 from fathom.data.cache import cache_file, feature_file
 from fathom.data.cache.features import FeatureImages, features_key, kept_features, standardized
 from fathom.data.images import Subset
+
+FULL_DISK = fault("data", "full disk or closed folder of a cache", "told before the work, with the way out")
+DAMAGED_CACHE = fault("data", "damaged cache", "noticed and made again, with a warning")
 
 KEY = "0" * 32
 
@@ -202,6 +206,7 @@ def test_a_killed_process_loses_nothing_that_was_marked(tmp_path: Path) -> None:
     ).read_bytes()
 
 
+@DAMAGED_CACHE
 @pytest.mark.parametrize("at", [0, 50, feature_file.HEADER + 3])
 def test_a_damaged_part_is_begun_anew(tmp_path: Path, at: int) -> None:
     def breaks(start: int) -> Iterator[Tensor]:
@@ -223,6 +228,7 @@ def test_a_part_that_was_whole_gets_its_name_without_any_work(tmp_path: Path) ->
     assert torch.equal(kept_features(KEY, 23, never, tmp_path).values, table())
 
 
+@DAMAGED_CACHE
 @pytest.mark.parametrize("where", ["header", "features", "statistics", "length"])
 def test_a_damaged_file_is_made_again_with_a_warning(
     tmp_path: Path, where: str, caplog: pytest.LogCaptureFixture
@@ -265,12 +271,14 @@ def test_chunks_that_do_not_fit_are_refused(tmp_path: Path, chunks: list[Tensor]
     assert not (tmp_path / f"{KEY}.features").exists()
 
 
+@FULL_DISK
 def test_a_full_disk_is_told_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache_file.shutil, "disk_usage", lambda path: type("U", (), {"free": 100})())
     with pytest.raises(FathomError, match=r"features of 23 images need .*FATHOM_CACHE"):
         keep(tmp_path, table())
 
 
+@FULL_DISK
 def test_a_cache_that_cannot_be_written_names_the_way_out(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(FathomError, match="FATHOM_CACHE"):

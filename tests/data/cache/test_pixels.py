@@ -1,12 +1,16 @@
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 
 import numpy as np
 import pytest
 import torch
 from tests.data.make import save
+from tests.faults import fault
 
 from fathom.core.records import FathomError
 from fathom.data.cache import pixels
@@ -117,6 +121,7 @@ DAMAGES = {
 }
 
 
+@fault("data", "damaged cache", "noticed and made again, with a warning")
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_a_damaged_cache_is_decoded_again(files, tmp_path, decoded, caplog, damage):
     before = run(files, tmp_path).pixels
@@ -146,16 +151,41 @@ def test_all_unreadable_files_are_named_and_nothing_is_left(files, tmp_path):
     assert not [p for p in (tmp_path / "cache").iterdir() if p.suffix in (".pixels", ".part")]
 
 
-def test_a_killed_writer_leaves_no_half_file(files, tmp_path, monkeypatch):
-    def dies(path, *arguments):
+def test_an_interrupted_writer_leaves_no_file(files, tmp_path, monkeypatch):
+    def interrupted(path, *arguments):
         if path == files[4]:
             raise KeyboardInterrupt
         return decode(path, *arguments)
 
-    monkeypatch.setattr(pixels, "decode", dies)
+    monkeypatch.setattr(pixels, "decode", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(files, tmp_path)
     assert not list((tmp_path / "cache").glob("*.p*"))
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from fathom.data.cache import pixels
+real = pixels.decode
+def dies(path, *arguments):
+    if Path(path).name == sys.argv[2]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(path, *arguments)
+pixels.decode = dies
+folder = Path(sys.argv[1])
+pixels.decode_files([folder / f"{i}.png" for i in range(6)], (8, 10), folder / "cache", quiet=True)
+"""
+
+
+@fault("data", "kill -9 while a cache is written", "no half file counts, the next call makes it", cases=2)
+def test_a_killed_writer_leaves_no_half_file(files, tmp_path):
+    whole = decode_files(files, SIZE, tmp_path / "whole", quiet=True)
+    for name in ("0.png", "4.png"):
+        command = [sys.executable, "-c", KILLED, str(tmp_path), name]
+        assert subprocess.run(command).returncode == -signal.SIGKILL
+        assert not list((tmp_path / "cache").glob("*.pixels"))
+    assert torch.equal(run(files, tmp_path).pixels, whole.pixels)
 
 
 def test_two_at_once_decode_once(files, tmp_path, decoded):
@@ -170,6 +200,7 @@ def test_two_at_once_decode_once(files, tmp_path, decoded):
     assert len(results) == 4
 
 
+@fault("data", "full disk or closed folder of a cache", "told before the work, with the way out")
 def test_a_full_disk_and_a_closed_folder_are_said_plainly(files, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     with pytest.raises(FathomError, match="FATHOM_CACHE"):

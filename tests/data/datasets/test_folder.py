@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.data.make import class_folders, root, save
+from tests.faults import fault
 from tests.studies import labels_of
 
 from fathom.core.records import FathomError
@@ -20,6 +21,13 @@ from fathom.data import load
 from fathom.data.files.decode import decode
 from fathom.data.regimes import build_regime, check_regime
 from fathom.data.splits import train_val_split
+
+MALFORMED_TABLE = fault("data", "malformed table", "refused with row numbers and counts")
+ODD_LABELS = fault(
+    "labels", "labels that are empty, differ in case, or have one class", "kept exactly, remarked, or refused"
+)
+HOSTILE_FILE_NAMES = fault("data", "hostile file names and links in a circle", "read or left out, told")
+ANOTHER_ORDER = fault("identity", "other workers, chunks, listing order, locale, hash seed", "the same store")
 
 
 def folder(path, base=None, **options):
@@ -113,6 +121,7 @@ def test_given_train_and_test(tmp_path):
     assert all(name.startswith("train/") for name in pets.ids)
 
 
+@ODD_LABELS
 def test_a_class_that_is_only_tested_is_refused(tmp_path):
     class_folders(tmp_path / "pets/train", {"cat": 3, "dog": 3})
     class_folders(tmp_path / "pets/test", {"cat": 3, "eel": 3})
@@ -136,6 +145,7 @@ def test_nested_hidden_and_other_files(tmp_path):
     assert "thumb" not in notes
 
 
+@HOSTILE_FILE_NAMES
 def test_linked_folders_are_followed_and_loops_are_not(tmp_path):
     elsewhere = class_folders(tmp_path / "elsewhere", {"cat": 5})
     path = class_folders(tmp_path / "pets", {"dog": 5})
@@ -146,6 +156,7 @@ def test_linked_folders_are_followed_and_loops_are_not(tmp_path):
     assert len(pets.labels) + len(pets.test_labels) == 10
 
 
+@ODD_LABELS
 @pytest.mark.parametrize("counts", [{}, {"cat": 5}])
 def test_fewer_than_two_classes_are_refused(tmp_path, counts):
     (tmp_path / "pets").mkdir()
@@ -153,6 +164,7 @@ def test_fewer_than_two_classes_are_refused(tmp_path, counts):
         folder(class_folders(tmp_path / "pets", counts))
 
 
+@fault("data", "truncated, empty or renamed image", "every such file named, none skipped silently")
 def test_unreadable_files_are_all_named(tmp_path):
     path = class_folders(tmp_path / "pets", {"cat": 8, "dog": 8})
     for name in ("cat/000.png", "dog/001.png"):
@@ -183,6 +195,7 @@ def test_paths_are_looked_up_where_people_expect(tmp_path, monkeypatch):
         table(tmp_path / "data")
 
 
+@ANOTHER_ORDER
 def test_the_file_system_s_order_does_not_matter(tmp_path):
     names = [f"{c}/{n}.png" for c in ("Zebra", "apple", "Äpfel") for n in ("10", "9", "a", "B", "ä", "Z")]
     seen = []
@@ -198,6 +211,7 @@ def test_the_file_system_s_order_does_not_matter(tmp_path):
     assert seen[0][1] == ("Zebra", "apple", "Äpfel")  # bytes decide, no language
 
 
+@ANOTHER_ORDER
 def test_the_locale_and_the_hash_seed_do_not_matter(tmp_path):
     class_folders(tmp_path / "pets", {"Zebra": 6, "apple": 6, "Äpfel": 6})
     code = (
@@ -215,6 +229,7 @@ def test_the_locale_and_the_hash_seed_do_not_matter(tmp_path):
     assert there.strip() == " ".join(map(str, [here.revision, *[name.encode() for name in here.ids], val]))
 
 
+@HOSTILE_FILE_NAMES
 def test_names_that_are_no_utf8_can_be_read(tmp_path):
     path = class_folders(tmp_path / "pets", {"cat": 6, "dog": 6})
     os.rename(path / "cat", os.fsencode(path) + b"/caf\xe9")  # noqa: PTH104 - a name that pathlib does not spell
@@ -243,6 +258,7 @@ def test_a_table(tmp_path):
     assert data.groups is None
 
 
+@ODD_LABELS
 def test_labels_are_exact_strings(tmp_path):
     names = ["01", "1", "NA", " 1.0 ", '"a, b"', "null", "Ä"]
     rows = []
@@ -262,6 +278,7 @@ def test_a_given_split(tmp_path):
     assert all(int(name[7:9]) >= 4 for name in data.ids)
 
 
+@ANOTHER_ORDER
 @settings(derandomize=True, max_examples=8, deadline=None)
 @given(seed=st.integers(0, 1000))
 def test_the_order_of_rows_does_not_matter(tmp_path_factory, seed):
@@ -283,6 +300,7 @@ def bad_rows(tmp_path, rows, head="path,label"):
     return write(tmp_path / "data.csv", [*good, *rows], head)
 
 
+@MALFORMED_TABLE
 @pytest.mark.parametrize(
     ("row", "message"),
     [
@@ -308,6 +326,7 @@ def test_bad_rows_are_refused_with_their_number(tmp_path, row, message):
         table(bad_rows(tmp_path / "in", [row]))
 
 
+@MALFORMED_TABLE
 def test_many_bad_rows_are_counted(tmp_path):
     with pytest.raises(FathomError, match="and 15 more") as caught:
         table(bad_rows(tmp_path, [(f"no{i}.png", "a") for i in range(25)]))
@@ -315,6 +334,7 @@ def test_many_bad_rows_are_counted(tmp_path):
     assert "no10.png" not in str(caught.value)
 
 
+@fault("data", "path or link that leads out of the folder", "refused with its row")
 def test_paths_that_lead_out(tmp_path):
     (tmp_path / "in").mkdir()
     rows = []
@@ -330,6 +350,7 @@ def test_paths_that_lead_out(tmp_path):
         table(write(tmp_path / "in/data.csv", [(f"link/{i}.png", "ab"[i % 2]) for i in range(8)]))
 
 
+@MALFORMED_TABLE
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -347,6 +368,7 @@ def test_files_that_are_no_table_are_refused(tmp_path, content, message):
         table(tmp_path / "data.csv")
 
 
+@MALFORMED_TABLE
 def test_wrong_splits_are_refused(tmp_path):
     path = bad_rows(tmp_path, [], "path,label,split")
     with pytest.raises(FathomError, match="has no test images"):
@@ -356,6 +378,7 @@ def test_wrong_splits_are_refused(tmp_path):
         table(path)
 
 
+@fault("data", "duplicates and groups across splits", "counted or refused")
 def test_a_group_on_both_given_sides_is_refused(tmp_path):
     head = "path,label,split,group"
     path = image_table(tmp_path, 12, head, lambda i: ("test" if i < 4 else "train", f"patient {i % 5}"))
@@ -375,6 +398,7 @@ def test_an_empty_group_is_a_group_of_its_own(tmp_path):
     assert any("empty group" in note for note in data.notes)
 
 
+@ODD_LABELS
 def test_labels_that_differ_in_case_only_are_remarked(tmp_path):
     rows = [(f"{i}.png", ("cat", "Cat", "dog")[i % 3]) for i in range(12)]
     for i in range(12):

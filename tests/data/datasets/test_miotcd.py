@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from tests.data.make import photo, root
+from tests.faults import fault
 from tests.studies import labels_of
 
 from fathom.core.records import FathomError
@@ -24,6 +25,8 @@ from fathom.data.files.archives import Archive
 from fathom.data.files.official import published_test_split
 from fathom.data.regimes import build_regime, check_regime
 from fathom.data.splits import train_val_split
+
+DAMAGED_ARCHIVE = fault("input", "truncated or damaged archive", "refused")
 
 SMALL = "mio-tcd(absent=skip, size=16)"
 
@@ -192,6 +195,7 @@ def test_a_budget_that_is_too_small_is_refused(tmp_path):
         assert not list((tmp_path / "cache").glob("*.jpegs")) + list((tmp_path / "cache").glob(".*.part"))
 
 
+@fault("data", "damaged cache", "noticed and made again, with a warning")
 def test_a_damaged_shard_is_noticed(tmp_path):
     official(tmp_path)
     text = "mio-tcd(absent=skip, cache_gb=0.0005, size=64)"
@@ -258,6 +262,7 @@ def test_a_truncated_image_is_named(tmp_path, tar):
         load(SMALL, root(tmp_path))
 
 
+@DAMAGED_ARCHIVE
 def test_a_truncated_tar_is_refused(tmp_path):
     path = official(tmp_path, tar=True)
     path.write_bytes(path.read_bytes()[:-12_000])
@@ -265,6 +270,7 @@ def test_a_truncated_tar_is_refused(tmp_path):
         load(SMALL, root(tmp_path))
 
 
+@DAMAGED_ARCHIVE
 def test_a_tar_of_another_size_than_was_downloaded_is_refused(tmp_path):
     path = official(tmp_path, tar=True)
     path.with_name(f"{path.name}.json").write_text(f'{{"size": {path.stat().st_size + 1}}}')
@@ -272,6 +278,7 @@ def test_a_tar_of_another_size_than_was_downloaded_is_refused(tmp_path):
         load(SMALL, root(tmp_path))
 
 
+@DAMAGED_ARCHIVE
 def test_a_hostile_tar_is_refused(tmp_path):
     path = official(tmp_path, tar=True)
     with tarfile.open(path, "a") as archive:

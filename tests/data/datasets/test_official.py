@@ -13,6 +13,7 @@ import torch
 import torchvision
 from sklearn.datasets import load_digits
 from tests.data.make import root
+from tests.faults import fault
 from tests.studies import labels_of
 
 from fathom.core.records import FathomError
@@ -203,6 +204,7 @@ def test_only_the_needed_batches_are_needed(tmp_path, monkeypatch):
         load("cifar10(train_size=201, test_size=100)", root(tmp_path))
 
 
+@fault("input", "pickle with a program", "not executed")
 def test_a_strange_pickle_is_never_opened(tmp_path, monkeypatch):
     official_cifar(tmp_path, monkeypatch, "cifar10", 100)
 

@@ -5,9 +5,17 @@ import pytest
 import torch
 from PIL import Image
 from tests.data.make import photo, save
+from tests.faults import fault
 from torchvision.transforms.v2 import functional as vision
 
 from fathom.data.files.decode import MAX_PIXELS, UnreadableError, decode, header, pillow_quiet, read_image
+
+BROKEN_IMAGE = fault("data", "truncated, empty or renamed image", "every such file named, none skipped silently")
+UNUSUAL_IMAGE = fault(
+    "data",
+    "unusual image: CMYK, palette, alpha, 16 bit, rotated, animated",
+    "converted by the documented rule, or refused",
+)
 
 
 def shown(path):
@@ -19,6 +27,7 @@ def grey(width=16, height=8, top=255):
     return np.linspace(0, top, width * height).reshape(height, width)
 
 
+@UNUSUAL_IMAGE
 @pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "LA", "RGBA", "CMYK", "YCbCr"])
 def test_modes_become_rgb(tmp_path, mode):
     source = photo(24, 16)
@@ -31,12 +40,14 @@ def test_modes_become_rgb(tmp_path, mode):
     assert np.abs(np.asarray(got).astype(int) - np.asarray(image.convert("RGB")).astype(int)).max() <= 1
 
 
+@UNUSUAL_IMAGE
 def test_cmyk_jpeg(tmp_path):
     photo(24, 16).convert("CMYK").save(tmp_path / "x.jpg", quality=95)
     difference = np.abs(shown(tmp_path / "x.jpg") - np.asarray(photo(24, 16)).astype(int))
     assert difference.mean() < 4  # not inverted
 
 
+@UNUSUAL_IMAGE
 def test_transparency_is_laid_on_white(tmp_path):
     layer = np.zeros((4, 4, 4), np.uint8)
     layer[..., 0] = 200
@@ -51,6 +62,7 @@ def test_transparency_is_laid_on_white(tmp_path):
     assert shown(tmp_path / "la.png")[3, 0].tolist() == [255, 255, 255]
 
 
+@UNUSUAL_IMAGE
 def test_transparent_palette(tmp_path):
     image = Image.fromarray(np.array([[0, 1], [1, 0]], np.uint8), "P")
     image.putpalette([255, 0, 0, 0, 0, 255])
@@ -61,6 +73,7 @@ def test_transparent_palette(tmp_path):
         assert shown(tmp_path / "bytes.png").tolist() == [[[255, 0, 0], [255] * 3], [[255] * 3, [255, 0, 0]]]
 
 
+@UNUSUAL_IMAGE
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 def test_sixteen_bit_grey_is_scaled_not_clipped(tmp_path, suffix):
     values = grey(top=65535).round().astype(np.uint16)
@@ -72,6 +85,7 @@ def test_sixteen_bit_grey_is_scaled_not_clipped(tmp_path, suffix):
     assert got.max() == 255
 
 
+@UNUSUAL_IMAGE
 def test_pixels_without_a_white_are_refused(tmp_path):
     Image.fromarray(grey().astype(np.float32)).save(tmp_path / "float.tif")
     Image.fromarray((grey() * 1e6).astype(np.int32)).save(tmp_path / "int.tif")
@@ -80,6 +94,7 @@ def test_pixels_without_a_white_are_refused(tmp_path):
             read_image(tmp_path / name)
 
 
+@UNUSUAL_IMAGE
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation(tmp_path, orientation):
     upright = photo(40, 20)
@@ -100,6 +115,7 @@ def test_exif_orientation(tmp_path, orientation):
     assert header(tmp_path / "x.png") == (20, 40)
 
 
+@UNUSUAL_IMAGE
 def test_animation_gives_its_first_frame(tmp_path):
     frames = [Image.new("RGB", (6, 5), color) for color in ("red", "lime", "blue")]
     frames[0].save(tmp_path / "x.gif", save_all=True, append_images=frames[1:])
@@ -148,6 +164,7 @@ def broken(path, kind):
     return path
 
 
+@BROKEN_IMAGE
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
@@ -164,6 +181,7 @@ def test_broken_files_are_unreadable_with_a_reason(tmp_path, kind, reason):
         read_image(broken(tmp_path / "x.jpg", kind))
 
 
+@BROKEN_IMAGE
 def test_truncation_beyond_the_reach_of_verify(tmp_path):
     path = broken(tmp_path / "x.jpg", "truncated")
     with Image.open(path) as image:
@@ -172,6 +190,7 @@ def test_truncation_beyond_the_reach_of_verify(tmp_path):
         decode(path, (8, 8))
 
 
+@fault("data", "decompression bomb", "refused before it is decoded")
 def test_bomb_is_refused_before_it_is_decoded(tmp_path):
     Image.new("1", (20_000, MAX_PIXELS // 20_000 + 1)).save(tmp_path / "bomb.png")
     assert (tmp_path / "bomb.png").stat().st_size < 100_000

@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from tests.data.datasets.test_miotcd import official
+from tests.faults import fault
 
 from fathom.core.records import FathomError
 from fathom.data import load
@@ -15,6 +16,9 @@ from fathom.data.datasets import miotcd
 from fathom.data.files import download as module
 from fathom.data.files.download import RemoteFile, download, unchanged
 from fathom.data.files.official import fetch
+
+INTERRUPTED_DOWNLOAD = fault("data", "interrupted download", "resumed; a part never counts as whole")
+WRONG_ANSWER = fault("data", "wrong or no answer of a server", "refused with what to do")
 
 DATA = bytes(range(256)) * 4000
 
@@ -111,12 +115,14 @@ def test_what_is_there_is_not_asked_for_again(tmp_path, remote, server):
     assert unchanged(tmp_path / "file.bin")
 
 
+@INTERRUPTED_DOWNLOAD
 def test_broken_connections_are_gone_on_with(tmp_path, remote, server):
     server.stop_after = [100_000, 0, 300_000]
     assert download(remote, tmp_path / "file.bin", quiet=True).read_bytes() == DATA
     assert server.asked == [None, "bytes=100000-", "bytes=100000-", "bytes=400000-"]
 
 
+@INTERRUPTED_DOWNLOAD
 def test_an_interrupted_download_is_not_taken_for_whole_and_resumes_later(tmp_path, remote, server, monkeypatch):
     monkeypatch.setattr(module, "ATTEMPTS", 1)
     server.stop_after = [500_000]
@@ -128,6 +134,7 @@ def test_an_interrupted_download_is_not_taken_for_whole_and_resumes_later(tmp_pa
     assert server.asked == [None, "bytes=500000-"]
 
 
+@INTERRUPTED_DOWNLOAD
 def test_a_keyboard_interrupt_leaves_a_part_that_is_resumed(tmp_path, remote, server, monkeypatch):
     def interrupted(*arguments):
         raise KeyboardInterrupt
@@ -141,6 +148,7 @@ def test_a_keyboard_interrupt_leaves_a_part_that_is_resumed(tmp_path, remote, se
     assert server.asked == [None, f"bytes={len(DATA)}-"]  # all of it was there: the server says 416
 
 
+@INTERRUPTED_DOWNLOAD
 @pytest.mark.parametrize("how", ["other version", "no ranges", "other part", "shorter now"])
 def test_a_part_of_another_version_is_begun_again(tmp_path, remote, server, monkeypatch, how):
     server.stop_after = [500_000]
@@ -159,6 +167,7 @@ def test_a_part_of_another_version_is_begun_again(tmp_path, remote, server, monk
     assert download(remote, tmp_path / "file.bin", quiet=True).read_bytes() == server.data
 
 
+@WRONG_ANSWER
 @pytest.mark.parametrize(("kind", "value"), [("sha256", "0" * 64), ("md5", "0" * 32)])
 def test_a_wrong_checksum_is_thrown_away(tmp_path, remote, kind, value):
     with pytest.raises(FathomError, match="the official file has 0000"):
@@ -172,12 +181,14 @@ def test_right_checksums_are_taken(tmp_path, remote):
     assert json.loads((tmp_path / "file.bin.json").read_text())["official_checksum"] is True
 
 
+@WRONG_ANSWER
 def test_another_size_than_the_official_one_is_refused_before_it_comes(tmp_path, remote):
     with pytest.raises(FathomError, match="1,024,000 bytes; the official file has 5"):
         download(RemoteFile(remote.url, 5), tmp_path / "file.bin", quiet=True)
     assert names(tmp_path) == []
 
 
+@fault("data", "full disk or closed folder of a cache", "told before the work, with the way out")
 def test_a_full_disk_is_refused_before_it_comes(tmp_path, remote, monkeypatch):
     monkeypatch.setattr(module, "MARGIN", 2**60)
     with pytest.raises(FathomError, match="Free some space"):
@@ -185,6 +196,7 @@ def test_a_full_disk_is_refused_before_it_comes(tmp_path, remote, monkeypatch):
     assert names(tmp_path) == []
 
 
+@WRONG_ANSWER
 @pytest.mark.parametrize(
     ("what", "message"),
     [
@@ -204,6 +216,7 @@ def test_answers_that_are_no_file(tmp_path, remote, server, what, message):
     assert len(server.asked) == (module.ATTEMPTS if what == {"status": 503} else 1)
 
 
+@WRONG_ANSWER
 def test_nobody_answers(tmp_path):
     with pytest.raises(FathomError, match="Nothing incomplete is used"):
         download(RemoteFile("http://127.0.0.1:9/file.bin"), tmp_path / "file.bin", quiet=True)

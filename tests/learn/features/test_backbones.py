@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.faults import fault
 from tests.learn.tasks import Pixels
 from torch import nn
 
 from fathom.core.records import FathomError
 from fathom.learn.features.backbone import Backbone, find_backbone
 from fathom.learn.features.backbones.mobilenet import BLOCKS, load_mobilenet
+
+FOREIGN_WEIGHTS = fault("input", "damaged or foreign weights", "refused by name")
 
 
 @dataclass
@@ -181,6 +184,7 @@ def test_mobilenet_says_what_it_is(tmp_path: Path) -> None:
     assert facts["input"] == "224x224"
 
 
+@FOREIGN_WEIGHTS
 def test_a_file_that_is_no_mobilenet_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", order=np.array(["Conv"]), x=np.zeros(3))
     with pytest.raises(FathomError, match="not a MobileNetV2 in 8 bits"):
@@ -248,6 +252,7 @@ def test_parts_of_equal_length_are_told_apart_by_their_pixels(tmp_path: Path) ->
         features_of("features", "f.npz", 0, pictures(n=3, seed=2), tmp_path, "dataset")
 
 
+@FOREIGN_WEIGHTS
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
@@ -263,6 +268,7 @@ def test_files_of_another_layout_are_refused(tmp_path: Path, arrays: dict[str, n
         features_of("features", "f.npz", 0, pictures(), tmp_path, "dataset")
 
 
+@fault("input", "pickle with a program", "not executed")
 def test_a_pickle_in_a_numpy_file_is_never_opened(tmp_path: Path) -> None:
     np.save(tmp_path / "f.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     np.save(tmp_path / "f-test.npy", np.zeros((2, 2)))
@@ -417,12 +423,14 @@ def test_mistakes_are_told_with_what_to_do(tmp_path: Path, name: str, weights: s
         find_backbone(name, weights, 0, RecordStore(tmp_path))
 
 
+@fault("machine", "broken torch, torchvision, driver or missing package", "the command that fixes it, no traceback")
 def test_without_timm_the_other_backbones_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(FathomError, match=r"pip install 'fathom-al\[timm\]'.*torchvision:NAME"):
         find_backbone("resnet18", "", 0, RecordStore(tmp_path))
 
 
+@FOREIGN_WEIGHTS
 def test_a_file_that_is_no_safetensors_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("timm")
     (tmp_path / "w.safetensors").write_bytes(b"not safetensors")

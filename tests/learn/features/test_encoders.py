@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from tests.faults import fault
 
 from fathom.core.records import FathomError
 from fathom.core.streams import Stream
@@ -145,6 +146,7 @@ def test_of_two_encoders_the_trained_one_is_taken(tmp_path: Path):
     assert same(import_state(tmp_path / "moco.pth.tar"), state)
 
 
+@fault("input", "pickle with a program", "not executed")
 def test_a_program_in_a_pickle_is_not_run(tmp_path: Path):
     class Program:
         def __reduce__(self):
@@ -161,6 +163,7 @@ def test_a_program_in_a_pickle_is_not_run(tmp_path: Path):
     assert not (tmp_path / "ran").exists()
 
 
+@fault("input", "damaged or foreign weights", "refused by name")
 def test_broken_and_empty_files_are_refused(tmp_path: Path):
     with pytest.raises(FathomError, match=r"cannot read the encoder .*absent.pt"):
         import_state(tmp_path / "absent.pt")

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.faults import fault
 from tests.learn.tasks import Pixels, digits, noise
 
 from fathom.core.streams import Stream, Streams
@@ -23,6 +24,10 @@ from fathom.learn.objectives.fixmatch import (
     unlabeled_loss,
 )
 from fathom.learn.task import Task
+
+MISSING_CLASS = fault(
+    "labels", "class missing in the labeled, training or test images", "weights and head keep all classes"
+)
 
 CPU = torch.device("cpu")
 VIEWS = ("standard", "fixmatch-weak", "fixmatch-strong")
@@ -165,6 +170,7 @@ def test_alignment_moves_biased_guesses_to_the_target():
     assert right["uniform"] > right["off"] + 0.15
 
 
+@MISSING_CLASS
 def test_the_target_is_of_length_c_though_a_class_is_missing():
     labels = torch.tensor([0, 0, 3])
     assert target_marginal("off", labels, 5) is None
@@ -172,6 +178,7 @@ def test_the_target_is_of_length_c_though_a_class_is_missing():
     assert target_marginal("labeled", labels, 5).tolist() == pytest.approx([2 / 3, 0, 0, 1 / 3, 0])
 
 
+@MISSING_CLASS
 def test_class_weights_are_of_length_c_though_a_class_is_missing():
     labels = torch.tensor([0, 0, 0, 2])
     task = dataclasses.replace(noise(4, 1, 5), labels=labels, num_classes=4, balanced=False)

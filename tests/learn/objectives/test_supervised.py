@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tests.faults import fault
 from tests.learn.loops import CPU, network
 from tests.learn.tasks import noise
 from torch.nn.functional import cross_entropy
@@ -53,6 +54,7 @@ def test_without_oversampling_every_sample_is_shown_as_often(imbalance: str):
     assert torch.bincount(shown).tolist() == [120, 24, 0, 6]
 
 
+@fault("labels", "class missing in the labeled, training or test images", "weights and head keep all classes")
 def test_the_weighted_loss_has_a_weight_for_every_class_and_equal_sums():
     chosen = objective("weighted", [50])
     weights = chosen.class_weights

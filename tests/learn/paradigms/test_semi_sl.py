@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from tests.faults import fault
 from tests.learn.tasks import Pixels, digits, noise
 
 from fathom.core.records import FathomError
@@ -83,7 +84,7 @@ def test_the_same_streams_give_the_same_bits(dropout: float):
 
 
 @pytest.mark.parametrize("after", [1, 2])
-def test_a_training_that_was_killed_goes_on_to_the_same_bits(after: int):
+def test_a_training_that_was_stopped_goes_on_to_the_same_bits(after: int):
     """Weights, averaged weights, momentum and the memory of the alignment are all needed for that."""
     task, _ = digits(40, v=50)
     whole, killed = Diary(), Diary(kill_after=after)
@@ -159,6 +160,7 @@ def test_a_long_curve_is_thinned_and_ends_with_the_last_epoch(epochs: int):
     assert len({b - a for a, b in zip(found["epochs"], found["epochs"][1:], strict=False)}) <= 1
 
 
+@fault("labels", "labeled set of one class or of a few samples", "trains")
 @pytest.mark.parametrize("imbalance", ["auto", "oversample", "weighted", "none"])
 @pytest.mark.parametrize("case", ["one label each", "one class", "a class is missing", "one label", "no pool"])
 def test_small_and_lopsided_sets_are_trained_on(imbalance: str, case: str):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.faults import fault
 
 from fathom.core.records import FathomError
 from fathom.core.streams import Stream
@@ -54,6 +55,7 @@ def test_oversampling_draws_present_classes_equally_often():
     assert (share[[0, 1, 3]] - 1 / 3).abs().max() < 4.5 * math.sqrt(2 / 9 / 30_000)
 
 
+@fault("labels", "class missing in the labeled, training or test images", "weights and head keep all classes")
 def test_class_weights_have_an_entry_for_absent_classes():
     weights = class_weights(torch.tensor([1, 1, 3]), 5)
     assert weights.tolist() == [0.0, 0.25, 0.0, 0.5, 0.0]

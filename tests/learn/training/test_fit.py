@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import balanced_accuracy_score
+from tests.faults import fault
 from tests.learn.loops import CPU, Killed, Labeled, Memory, Remembering, data, network
 from tests.learn.tasks import Pixels, digits, noise
 from torch.nn.functional import cross_entropy
@@ -269,7 +270,7 @@ def trained(checkpointer: Memory, how: dict[str, object], epochs: int = 4):
 
 @pytest.mark.parametrize("course", list(COURSES))
 @pytest.mark.parametrize("dies", [1, 2, 3])
-def test_a_training_that_was_killed_goes_on_to_the_same_bits(course: str, dies: int):
+def test_a_training_that_was_stopped_goes_on_to_the_same_bits(course: str, dies: int):
     how = COURSES[course]
     straight, (score, history) = trained(Memory(), how)
     checkpointer = Memory(dies)
@@ -320,6 +321,7 @@ class Failing(Objective):
         yield
 
 
+@fault("machine", "out of memory in training", "advice; the mini-batch is never changed silently")
 @pytest.mark.parametrize(
     "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("you can't allocate memory"), MemoryError()]
 )

@@ -5,12 +5,19 @@ import pickle
 
 import pytest
 import torch
+from tests.faults import fault
 from tests.learn.loops import Labeled, network
 from torch import nn
 
 from fathom.core.records import NonFiniteError
 from fathom.learn.network import Network
 from fathom.learn.training.fit import Optimization, fit
+
+NOT_FINITE = fault(
+    "methods",
+    "loss, gradient, weight or buffer that is not finite",
+    "named with tensor, step and epoch before any query",
+)
 
 
 class Spoiled(nn.Module):
@@ -30,6 +37,7 @@ def train(net: Network, spoil=None, epochs: int = 3, validate=None, **how: objec
     return fit(net, objective, Optimization(0.01, 0.0, epochs=epochs, **how), validate)
 
 
+@NOT_FINITE
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_is_named_with_step_and_epoch(value: float):
     def spoil(epoch: int, step: int, loss: torch.Tensor) -> torch.Tensor:
@@ -42,6 +50,7 @@ def test_a_loss_that_is_not_finite_is_named_with_step_and_epoch(value: float):
     assert (str(again), again.epoch, again.step) == (str(caught.value), 1, 2)
 
 
+@NOT_FINITE
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_gradient_that_is_not_finite_is_named_though_the_loss_of_its_step_is(value: float):
     """Going backward, the head has its gradient already; the encoder's last layer is the first to be spoiled."""
@@ -64,6 +73,7 @@ def test_a_gradient_that_is_not_finite_is_named_though_the_loss_of_its_step_is(v
     assert (caught.value.epoch, caught.value.step) == (1, 2)
 
 
+@NOT_FINITE
 @pytest.mark.parametrize("name", ["encoder.1.running_var", "encoder.5.running_mean"])
 def test_a_poisoned_buffer_is_named_though_the_loss_is_finite(name: str):
     """As fp16 did to the published runs: BatchNorm's buffers take a NaN while the training loss looks healthy."""
@@ -84,6 +94,7 @@ def test_a_poisoned_buffer_is_named_though_the_loss_is_finite(name: str):
     assert len(predicted) == 2  # the third epoch was never begun
 
 
+@NOT_FINITE
 def test_a_weight_that_the_last_update_spoils_is_found():
     net = network()
 
