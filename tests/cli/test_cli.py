@@ -602,9 +602,7 @@ def leaves(view):
 @fault(
     "methods", "a plug-in prints, leaves a thread, calls sys.exit", "JSON alone on stdout, findings, an end", cases=3
 )
-@pytest.mark.parametrize(
-    "words", ["check-query FILE --json", "run STUDY --json --workers 0", "run STUDY --json --workers 1"]
-)
+@pytest.mark.parametrize("words", ["check-query FILE", "run STUDY --workers 0", "run STUDY --workers 1"])
 def test_a_plugin_cannot_spoil_or_stop_the_output(words: str, tmp_path: Path) -> None:
     file, out = tmp_path / "loud.py", tmp_path / "out"
     file.write_text(LOUD)
