@@ -74,7 +74,7 @@ def test_lost_sizes_of_a_run_are_not_replaced_by_others(store: Store, changes: d
     path = store.path(f"{store.run_name(SPECS[0])}/spec")
     before = path.read_bytes()
     path.unlink()
-    with pytest.raises(FathomError, match="have other sizes than its label regime gives now"):
+    with pytest.raises(FathomError, match="gives other sizes now than its rounds have"):
         store.begin_run(SPECS[0], replace(REGIME, **changes))
     assert not path.exists()
     store.begin_run(SPECS[0], REGIME)

@@ -7,7 +7,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache, cached_property
 from typing import Any, ClassVar, NamedTuple, Self, TypeVar, get_type_hints
@@ -188,6 +188,10 @@ class LabelRegime(_Record):
     def final(self) -> int:
         """Training labels of the last round."""
         return self.start + (self.rounds - 1) * self.query_size
+
+    def fits(self, budgets: Sequence[int]) -> bool:
+        """True if these are its first budgets; the last query may have been smaller."""
+        return all(budget == self.start + i * self.query_size for i, budget in enumerate(budgets[:-1] or budgets))
 
 
 @dataclass(frozen=True)

@@ -200,21 +200,14 @@ class Store(RecordStore):
         return f"runs/{spec.key}-{number}" if number else f"runs/{spec.key}"
 
     def begin_run(self, spec: RunSpec, regime: LabelRegime) -> None:
-        """Write the RunSpec and the label regime of a run.
-
-        Raises:
-            FathomError: The record is damaged or gone, and the committed rounds are of other sizes.
-        """
+        """Write the RunSpec and the label regime of a run; refused if it is lost and its rounds have other sizes."""
         if self.regime(spec) == regime:
             return
         name = f"{self.run_name(spec)}/spec"
         done = [] if self.get(name) else self.rounds(spec)
-        sizes = [(regime.start + i * regime.query_size, regime.val_size) for i in range(len(done))]
-        if any((r.budget, r.paid - r.budget) != size for r, size in zip(done[:1] + done[1:-1], sizes, strict=False)):
-            raise FathomError(
-                f"{self.path(name)} is damaged or gone, and the rounds of {spec} have other sizes than its label "
-                "regime gives now. Restore that file, or name a new folder with --out"
-            )
+        if any(r.paid - r.budget != regime.val_size for r in done) or not regime.fits([r.budget for r in done]):
+            text = f"{self.path(name)} is damaged or gone, and the label regime of {spec} gives other sizes now"
+            raise FathomError(f"{text} than its rounds have. Restore that file, or name a new folder with --out")
         self.put(name, {"spec": spec.to_json(), "regime": regime.to_json()})
 
     def regime(self, spec: RunSpec) -> LabelRegime | None:
