@@ -193,11 +193,39 @@ def test_rechecks_and_damage(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("count", "verdict"), [(0, "pass"), (4, "fail"), (None, "unknown")])
 def test_facts_of_leakage(tmp_path: Path, count: int | None, verdict: str) -> None:
     results = StudyResults.of(build(tmp_path, SMALL).root)
-    results.facts["digits"] |= {"groups_across": count, "duplicates_across": count}
+    results.facts["digits"] |= {"groups": True, "groups_across": count, "duplicates_across": count}
     found = {f.rule.id: f.verdict for f in audit_results(results)}
     assert (found["groups"], found["duplicates"]) == (verdict, verdict)
     results.facts["digits"]["train"] = 10  # ids of made-up queries go further
     assert {f.rule.id: f.verdict for f in audit_results(results)}["queried"] == "fail"
+
+
+@fault("data", "no groups declared", "unknown in audit, never pass", cases=3)
+@pytest.mark.parametrize("likely", ["", 'file names look like 36 tracks; declare them with groups="(video[0-9]+)"'])
+def test_no_groups_declared_is_unknown(tmp_path: Path, likely: str) -> None:
+    results = StudyResults.of(build(tmp_path, SMALL).root)
+    for count in (0, None):  # 0 as stores of earlier versions have it
+        results.facts["digits"] |= {"groups": False, "groups_across": count, "likely_groups": likely}
+        (found,) = [f for f in audit_results(results) if f.rule.id == "groups"]
+        assert found.verdict == "unknown"
+        assert (likely or "no groups declared") in found.evidence
+    results.facts["digits"] |= {"independent": True}
+    (found,) = [f for f in audit_results(results) if f.rule.id == "groups"]
+    assert (found.verdict, "declared independent" in found.evidence) == ("pass", True)
+
+
+@pytest.mark.parametrize(
+    ("across", "within", "verdict"),
+    [(0, 0, "pass"), (1, 0, "partly"), (0, 400, "partly"), (60, 0, "fail"), (None, None, "unknown")],
+)
+def test_near_duplicates_are_judged_by_their_share(
+    tmp_path: Path, across: int | None, within: int | None, verdict: str
+) -> None:
+    results = StudyResults.of(build(tmp_path, SMALL).root)
+    results.facts["digits"] |= {"near_duplicates_across": across, "near_duplicates_within": within}
+    (found,) = [f for f in audit_results(results) if f.rule.id == "near-duplicates"]
+    assert found.verdict == verdict
+    assert ("declare groups" in found.evidence) == (verdict in ("partly", "fail"))
 
 
 def test_roll_out_data_want_a_freeze_that_is_followed(tmp_path: Path) -> None:

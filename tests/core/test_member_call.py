@@ -15,7 +15,7 @@ import torch
 from tests.faults import fault, number
 
 from fathom.core.member_call import GlobalStateWarning, MemberExitError, collected, each_call, member_call
-from fathom.core.process_settings import settings
+from fathom.core.process_settings import process_settings
 
 BACKENDS = torch.backends
 CHANGES: dict[str, tuple[Callable[[], object], str]] = {
@@ -52,11 +52,11 @@ CHANGES: dict[str, tuple[Callable[[], object], str]] = {
 
 
 def state() -> list[object]:
-    return [setting.read() for setting in settings()]
+    return [setting.read() for setting in process_settings()]
 
 
 def changed(before: list[object]) -> list[str]:
-    pairs = zip(settings(), before, strict=True)
+    pairs = zip(process_settings(), before, strict=True)
     return [setting.name for setting, value in pairs if not setting.equal(value, setting.read())]
 
 

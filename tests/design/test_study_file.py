@@ -24,7 +24,7 @@ def members(monkeypatch: pytest.MonkeyPatch) -> None:
         "query": {"random": {}, "entropy": {}, "bald": {"draws": 50}, "my_al/margin": {}},
     }
     entries = {
-        kind: {n: Entry(kind, n, "m", Path("m.py"), "f", "", {}, p) for n, p in found.items()}
+        kind: {n: Entry(kind, n, "m", Path("m.py"), 1, "f", "", {}, p) for n, p in found.items()}
         for kind, found in known.items()
     }
     monkeypatch.setattr(registry, "index", lambda: entries)

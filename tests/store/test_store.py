@@ -5,9 +5,11 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.faults import fault
 
 from fathom.core.records import FORMAT, FathomError, LabelRegime, Round, RunSpec, Study
 from fathom.store.atomic_files import DamageWarning, leave_marker, try_read
@@ -56,6 +58,21 @@ def test_rounds_come_back_as_committed(store: Store) -> None:
     assert Store.open(store.root).rounds(SPECS[0]) == [a_round(n) for n in range(3)]
     assert store.complete(SPECS[0])
     assert not store.complete(SPECS[1])
+
+
+@fault("identity", "the record of a run's label regime is gone, and the regime has other sizes now", "refused")
+@pytest.mark.parametrize("changes", [{"start": 40}, {"val_size": 200}, {"query_size": 25}])
+def test_lost_sizes_of_a_run_are_not_replaced_by_others(store: Store, changes: dict[str, int]) -> None:
+    for number in range(3):
+        store.commit(SPECS[0], a_round(number))
+    path = store.path(f"{store.run_name(SPECS[0])}/spec")
+    before = path.read_bytes()
+    path.unlink()
+    with pytest.raises(FathomError, match="have other sizes than its label regime gives now"):
+        store.begin_run(SPECS[0], replace(REGIME, **changes))
+    assert not path.exists()
+    store.begin_run(SPECS[0], REGIME)
+    assert path.read_bytes() == before
 
 
 def test_a_retry_that_another_process_declares_is_seen_when_retries_are_refreshed(store: Store) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from fathom.api.read import count_rounds, register
+from fathom.core.inputs import user_path
 from fathom.core.machine import Machine, RunOptions
 from fathom.core.progress import describe_job, progress_bar
 from fathom.core.records import Study
@@ -122,7 +123,7 @@ def run(
     register(machine.plugins)
     whole = load_study(study, options.hparams, freeze=options.freeze)
     part = select(whole, only)
-    folder = Path(out) if out is not None else Path("runs") / whole.name
+    folder = user_path(out) if out is not None else Path("runs") / whole.name
     store = Store(folder)
     title = f"{whole.name}: {len(part.runs)} runs"
     try:

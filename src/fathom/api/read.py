@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fathom.api.answers import Audit, Freeze, StudyComparison, StudyStatus
+from fathom.core.inputs import user_path
 from fathom.core.records import Study
 from fathom.registry import registry
 from fathom.stats.differences import EQUIVALENCE_MARGIN
@@ -113,7 +114,7 @@ def audit(study: str | Path) -> Audit:
     Raises:
         FathomError: There is no such study, or its description has mistakes.
     """
-    if Path(study).is_dir():
+    if user_path(study).is_dir():
         from fathom.audit.audit import audit as audit_folder
 
         return Audit(str(study), tuple(audit_folder(study)))
@@ -135,7 +136,7 @@ def audit_literature(figure: str | Path | None = None) -> list["PublishedAudit"]
     if figure is not None:
         from fathom.report.audit_figure import write_comparison
 
-        write_comparison(studies, Path(figure))
+        write_comparison(studies, user_path(figure))
     return studies
 
 
@@ -163,7 +164,7 @@ def freeze(
     from fathom.store.store import Store
 
     register(plugins)
-    has_results = not isinstance(study, Study) and (Path(study) / "study.json").is_file()
+    has_results = not isinstance(study, Study) and (user_path(study) / "study.json").is_file()
     store = Store.open(str(study)) if has_results else None
     path = write_freeze(select(store.study if store else load_study(study), only), out, store=store)
     content = load_freeze(path)
@@ -172,7 +173,7 @@ def freeze(
 
 def count_rounds(folder: str | Path) -> int:
     """Rounds committed in a study's folder, counted by file name."""
-    return sum(1 for _ in Path(folder).glob("runs/*/round-*.json"))
+    return sum(1 for _ in user_path(folder).glob("runs/*/round-*.json"))
 
 
 def register(plugins: Iterable[Path]) -> None:

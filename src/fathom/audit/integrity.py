@@ -15,6 +15,7 @@ from fathom.results.roles import FOLLOWED, UNKNOWN_CODE, roll_out_words
 from fathom.stats.inference import MIN_SEEDS
 from fathom.store.codes import NOT_RECORDED
 
+NEAR = 0.01  # share of images with a near-duplicate, up to which `partly` is said
 ENOUGH, FEW = 5, 3  # seeds for `pass` and for `partly`; the paper has three
 
 
@@ -126,8 +127,20 @@ def _across(r: StudyResults, key: str, what: str, advice: str) -> Answer:
 
 @predicate("groups")
 def check_groups(r: StudyResults) -> Answer:
-    """Groups (lesion, patient) on both sides of train and test."""
-    return _across(r, "groups_across", "groups", "")
+    """Groups (lesion, patient) on both sides of train and test; unknown where none are declared."""
+    names = unique(s.dataset for s in begun(r))
+    if not names:
+        return NOTHING
+    found, texts = [], []
+    for name in names:
+        facts = r.facts.get(name, {})
+        count = 0 if facts.get("independent") else facts.get("groups_across") if facts.get("groups") else None
+        found.append(count)
+        none = "not recorded" if facts.get("groups", True) else facts.get("likely_groups") or "no groups declared"
+        said = none if count is None else "declared independent" if facts.get("independent") else str(count)
+        texts.append(f"{r.names.dataset[name]}: {said}")
+    evidence = f"groups across train and test: {'; '.join(texts)}"
+    return ("fail" if any(found) else "unknown" if None in found else "pass"), evidence
 
 
 @predicate("duplicates")
@@ -135,6 +148,31 @@ def duplicates(r: StudyResults) -> Answer:
     """Exact duplicates on both sides, where the store records them."""
     verdict, evidence = _across(r, "duplicates_across", "exact duplicates", "")
     return verdict, evidence + ("; fathom check-data counts them" if "not recorded" in evidence else "")
+
+
+@predicate("near-duplicates")
+def near_duplicates(r: StudyResults) -> Answer:
+    """Near-duplicates across train and test, and within the train images."""
+    names = unique(s.dataset for s in begun(r))
+    if not names:
+        return NOTHING
+    verdicts, texts = [], []
+    for name in names:
+        facts = r.facts.get(name, {})
+        across, within = facts.get("near_duplicates_across"), facts.get("near_duplicates_within")
+        if across is None or within is None:
+            verdicts.append("unknown")
+            texts.append(f"{r.names.dataset[name]}: not searched")
+            continue
+        shares = across / max(1, facts.get("test", 0)), within / max(1, facts.get("train", 0))
+        verdicts.append("fail" if shares[0] > NEAR else "partly" if across or shares[1] > NEAR else "pass")
+        texts.append(
+            f"{r.names.dataset[name]}: {plural(across, 'test image')} ({shares[0]:.1%}) with one among the train "
+            f"images, {plural(within, 'train image')} ({shares[1]:.1%}) with one among the others"
+        )
+    worst = next(v for v in ("fail", "unknown", "partly", "pass") if v in verdicts)
+    advice = "; declare groups, so that they stay on one side" if worst in ("fail", "partly") else ""
+    return worst, f"near-duplicates: {'; '.join(texts)}{advice}"
 
 
 @predicate("validation")

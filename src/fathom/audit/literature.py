@@ -12,7 +12,6 @@
 `studies/` describes the studies that the paper discusses; every cell follows from the text of the paper alone.
 """
 
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,7 +19,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
 
 from fathom.audit.rules import PITFALLS, VERDICTS, Finding, Verdict, rules
+from fathom.core.inputs import read_toml, user_path
 from fathom.core.records import FathomError
+from fathom.core.text import quoted
 from fathom.registry.registry import suggest
 
 AUDITS = Path(__file__).parent / "studies"
@@ -92,24 +93,19 @@ def published(source: str | Path) -> PublishedAudit:
     Raises:
         FathomError: There is no such description, or it has mistakes; all of them are listed.
     """
-    path = Path(source)
+    path = user_path(source)
     if path.suffix != ".toml":
         if str(source) not in built_in():
             raise FathomError(
-                f"expected a study's folder, a .toml file or the name of a published study; got {str(source)!r}. "
+                f"expected a study's folder, a .toml file or the name of a published study; got {quoted(str(source))}. "
                 + suggest(str(source), built_in())
             )
         path = AUDITS / f"{source}.toml"
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-        file = _File.model_validate(data)
-    except OSError as error:
-        raise FathomError(f"cannot read the description {path}: {error.strerror}") from None
+        file = _File.model_validate(read_toml(path, "the description"))
     except ValidationError as error:
         listed = "\n".join(f"  {_explain(item)}" for item in error.errors(include_url=False))
         raise FathomError(f"{path} does not describe a published study:\n{listed}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise FathomError(f"{path} is not valid TOML: {error}. Fix that line and try again") from None
     findings = tuple(_finding(pitfall, getattr(file, pitfall)) for pitfall in PITFALLS)
     return PublishedAudit(file.name, file.title, file.source, file.reference, findings)
 

@@ -27,8 +27,9 @@ app = App(
     version=__version__,
     help="How much active learning is worth, measured by the protocol of Lüth et al. (NeurIPS 2023).",
     help_epilogue="Begin with: fathom run quickstart",
-    console=HELP,
     suppress_keyboard_interrupt=False,  # `main` prints what is committed
+    console=HELP,
+    error_console=err,
 )
 
 Flag = Annotated[bool, Parameter(negative="")]
@@ -122,6 +123,11 @@ def main() -> None:
         except FathomError as error:
             err.print("[bold red]error:[/] " + escape(str(error)), soft_wrap=True)
             sys.exit(error.exit_code)
+        except OSError as error:  # a file or folder that is none, or may not be used
+            place = f"{error.filename}: " if error.filename else ""
+            text = f"error: {place}{error.strerror or error}. Check the path, its permissions and the disk"
+            err.print(text, markup=False, soft_wrap=True)
+            sys.exit(FathomError.exit_code)
         except KeyboardInterrupt as stop:
             err.print(f"Stopped. {stop}".rstrip(), markup=False, soft_wrap=True)
             sys.exit(130)

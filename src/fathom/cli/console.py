@@ -1,6 +1,7 @@
 """Output of the command line: results on standard output, everything else on standard error."""
 
 import dataclasses
+import io
 import json
 import os
 import shlex
@@ -10,15 +11,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from fathom.core.durations import duration
 from fathom.core.member_call import GlobalStateWarning
-from fathom.core.progress import STDERR, describe_job
+from fathom.core.progress import STDERR, SafeConsole, describe_job
 from fathom.core.records import Study
-from fathom.core.text import plural
+from fathom.core.text import plural, printable_json
 from fathom.registry import registry
 from fathom.registry.spec_string import spell
 from fathom.store.atomic_files import DamageWarning
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from fathom.engine.watch import StudyOutcome
     from fathom.recheck.recheck import Rechecked
 
-out = Console(soft_wrap=True, highlight=False)
+out = SafeConsole(soft_wrap=True, highlight=False)
 err = STDERR
-HELP = Console()  # of --help and --version
+HELP = SafeConsole()  # of --help and --version
 
 
 def member_row(entry: registry.Entry) -> dict[str, Any]:
@@ -81,7 +81,8 @@ def print_data_report(found: "DataReport") -> None:
 
 def print_json(value: Any) -> None:
     """Print one JSON value on standard output, for scripts."""
-    print_plain(json.dumps(value, indent=1, ensure_ascii=False, default=str))
+    ascii_only = not out.encoding.lower().startswith("utf")
+    print_plain(printable_json(json.dumps(value, indent=1, ensure_ascii=ascii_only, default=str)))
 
 
 def print_plain(text: object) -> None:
@@ -93,13 +94,18 @@ def print_plain(text: object) -> None:
 def results_alone() -> Iterator[None]:
     """Keep standard output for `out` and `print_plain`: what a plug-in, its child or C code prints goes to stderr.
 
-    It stays so until the process ends, as functions that a plug-in registers for the end may print too.
+    It stays so until the process ends, as functions that a plug-in registers for the end may print too. Letters that
+    the terminal's encoding lacks are printed as escapes.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     before = results = sys.stdout
     alone = before is sys.__stdout__ and before is not None  # not where a caller collects the output
     if alone:
         before.flush()
-        results = os.fdopen(os.dup(1), "w", encoding=before.encoding, errors=before.errors)  # for good
+        copy = io.BufferedWriter(io.FileIO(os.dup(1), "w"))
+        results = io.TextIOWrapper(copy, before.encoding, before.errors, line_buffering=before.isatty())
         os.dup2(2, 1)
     sys.stdout = sys.stderr
     for console in (out, HELP):

@@ -11,7 +11,9 @@ from rich.table import Table
 from fathom import api
 from fathom.cli.app import AtLeast0, Flag, Flat, Json, Only, Plugins, ThreadOptions, app
 from fathom.cli.console import member_row, out, print_json, print_status, show_members, show_study, spelled, status_line
+from fathom.core.inputs import user_path
 from fathom.core.records import FathomError
+from fathom.core.text import quoted
 from fathom.registry import registry
 
 
@@ -70,8 +72,10 @@ def show(name: str, /, *, only: Only = (), plugins: Plugins = (), json: Json = F
         show_members(members, json)
         return
     known = {*designs(), *(member for m in registry.index().values() for member in m)}
-    if name not in known and not Path(name).is_file() and Path(name).suffix != ".toml":
-        raise FathomError(f"nothing is called {name!r}. {registry.suggest(name, known)} A study file ends in .toml")
+    if name not in known and not (path := user_path(name)).is_file() and path.suffix != ".toml":
+        raise FathomError(
+            f"nothing is called {quoted(name)}. {registry.suggest(name, known)} A study file ends in .toml"
+        )
     study = select(load_study(name), only)
     if json:
         print_json({**study.to_json(), "runs": [{"key": r.key, **r.to_json()} for r in study.runs]})

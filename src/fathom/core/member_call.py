@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, TypeVar
 
-from fathom.core.process_settings import IMPORTED, RANDOM, Setting, settings
+from fathom.core.process_settings import IMPORTED, RANDOM, ProcessSetting, process_settings
 from fathom.core.records import FathomError
 
 T = TypeVar("T")
@@ -61,7 +61,7 @@ class member_call:
         self.what = what
 
     def __enter__(self) -> None:
-        self.before = [setting.read() for setting in settings()]
+        self.before = [setting.read() for setting in process_settings()]
         self.threads, self.modules = set(threading.enumerate()), len(sys.modules)
         self.exit, os._exit = os._exit, self._refuse_exit
         self.place = os.getpid(), threading.get_ident()
@@ -89,12 +89,12 @@ class member_call:
         """Set back what has changed, then tell of it."""
         found = [
             (setting, before, after)
-            for setting, before in zip(settings(), self.before, strict=True)
+            for setting, before in zip(process_settings(), self.before, strict=True)
             if not setting.equal(before, after := setting.read())
         ]
         notes = []
         for _ in range(2 if found else 0):  # twice: the writing of one precision may change another
-            for setting, before in zip(settings(), self.before, strict=True):
+            for setting, before in zip(process_settings(), self.before, strict=True):
                 if setting.equal(before, setting.read()):
                     continue
                 try:
@@ -109,7 +109,7 @@ class member_call:
         if any(type(thread).__name__ != "TMonitor" for thread in left):  # of tqdm, which downloads use
             self._say("leaves a thread running; let it end before the call returns")
 
-    def _tell(self, setting: Setting, before: Any, after: Any, note: str) -> None:
+    def _tell(self, setting: ProcessSetting, before: Any, after: Any, note: str) -> None:
         if setting.name in RANDOM:
             # A run is told nothing: packages draw from these when they build a network, and the state is restored.
             # Nor is a check of Python's, as type checkers at run time draw from it too.

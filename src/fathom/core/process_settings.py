@@ -20,7 +20,7 @@ RANDOM = ("torch", "CUDA", "NumPy", "Python")  # names of the random states
 IMPORTED = ("the filters of warnings", "the environment variables")  # what the import of a package may change
 
 
-class Setting(NamedTuple):
+class ProcessSetting(NamedTuple):
     """A setting: its name, how to read it, how to write it, and how to compare two values."""
 
     name: str
@@ -30,29 +30,29 @@ class Setting(NamedTuple):
 
 
 @cache
-def settings() -> tuple[Setting, ...]:
+def process_settings() -> tuple[ProcessSetting, ...]:
     """All settings. Where writing one changes others (the precision of products), it comes before them."""
     return (*_torch_settings(), *_backend_settings(), *_random_states(), *_process_settings())
 
 
-def _torch_settings() -> Iterator[Setting]:
+def _torch_settings() -> Iterator[ProcessSetting]:
     import torch
 
-    yield Setting("torch's number of threads", torch.get_num_threads, torch.set_num_threads)
-    yield Setting("torch's number of threads between operations", torch.get_num_interop_threads, _fixed)
-    yield Setting("torch's default dtype", torch.get_default_dtype, torch.set_default_dtype)
-    yield Setting("torch's default device", torch.get_default_device, _set_device)
-    yield Setting("torch's gradient mode", torch.is_grad_enabled, torch.set_grad_enabled)
-    yield Setting("torch's anomaly mode", torch.is_anomaly_enabled, torch.set_anomaly_enabled)
-    yield Setting("torch's autocast", _autocast, _set_autocast)
+    yield ProcessSetting("torch's number of threads", torch.get_num_threads, torch.set_num_threads)
+    yield ProcessSetting("torch's number of threads between operations", torch.get_num_interop_threads, _fixed)
+    yield ProcessSetting("torch's default dtype", torch.get_default_dtype, torch.set_default_dtype)
+    yield ProcessSetting("torch's default device", torch.get_default_device, _set_device)
+    yield ProcessSetting("torch's gradient mode", torch.is_grad_enabled, torch.set_grad_enabled)
+    yield ProcessSetting("torch's anomaly mode", torch.is_anomaly_enabled, torch.set_anomaly_enabled)
+    yield ProcessSetting("torch's autocast", _autocast, _set_autocast)
     debug_mode = torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode
-    yield Setting("torch's deterministic mode", *debug_mode)
+    yield ProcessSetting("torch's deterministic mode", *debug_mode)
     yield _attribute("torch.utils.deterministic", torch.utils.deterministic, "fill_uninitialized_memory")
-    yield Setting("torch's handling of denormal numbers", _flushes_denormal, torch.set_flush_denormal)
-    yield Setting("torch's float32 precision of products", _matmul_precision, torch.set_float32_matmul_precision)
+    yield ProcessSetting("torch's handling of denormal numbers", _flushes_denormal, torch.set_flush_denormal)
+    yield ProcessSetting("torch's float32 precision of products", _matmul_precision, torch.set_float32_matmul_precision)
 
 
-def _backend_settings() -> Iterator[Setting]:
+def _backend_settings() -> Iterator[ProcessSetting]:
     from torch.backends import cuda, cudnn, mkldnn
 
     matmul_flags = ("allow_tf32", "allow_fp16_reduced_precision_reduction", "allow_bf16_reduced_precision_reduction")
@@ -67,36 +67,38 @@ def _backend_settings() -> Iterator[Setting]:
     }
     for place, (holder, names) in flags.items():
         yield from (_attribute(f"torch.backends.{place}", holder, name) for name in names)
-    yield Setting("torch's flash attention", cuda.flash_sdp_enabled, cuda.enable_flash_sdp)
-    yield Setting("torch's memory-efficient attention", cuda.mem_efficient_sdp_enabled, cuda.enable_mem_efficient_sdp)
-    yield Setting("torch's plain attention", cuda.math_sdp_enabled, cuda.enable_math_sdp)
-    yield Setting("torch's cuDNN attention", cuda.cudnn_sdp_enabled, cuda.enable_cudnn_sdp)
+    yield ProcessSetting("torch's flash attention", cuda.flash_sdp_enabled, cuda.enable_flash_sdp)
+    yield ProcessSetting(
+        "torch's memory-efficient attention", cuda.mem_efficient_sdp_enabled, cuda.enable_mem_efficient_sdp
+    )
+    yield ProcessSetting("torch's plain attention", cuda.math_sdp_enabled, cuda.enable_math_sdp)
+    yield ProcessSetting("torch's cuDNN attention", cuda.cudnn_sdp_enabled, cuda.enable_cudnn_sdp)
 
 
-def _random_states() -> Iterator[Setting]:
+def _random_states() -> Iterator[ProcessSetting]:
     import torch
 
-    yield Setting("torch", torch.get_rng_state, torch.set_rng_state, torch.equal)
-    yield Setting("CUDA", _cuda_random, _set_cuda_random, lambda a, b: a is b or torch.equal(a, b))
-    yield Setting("NumPy", _numpy_random, _set_numpy_random)
-    yield Setting("Python", random.getstate, random.setstate)
+    yield ProcessSetting("torch", torch.get_rng_state, torch.set_rng_state, torch.equal)
+    yield ProcessSetting("CUDA", _cuda_random, _set_cuda_random, lambda a, b: a is b or torch.equal(a, b))
+    yield ProcessSetting("NumPy", _numpy_random, _set_numpy_random)
+    yield ProcessSetting("Python", random.getstate, random.setstate)
 
 
-def _process_settings() -> Iterator[Setting]:
+def _process_settings() -> Iterator[ProcessSetting]:
     import numpy as np
 
-    yield Setting("NumPy's handling of floating-point errors", np.geterr, lambda value: np.seterr(**value))
-    yield Setting("NumPy's print options", np.get_printoptions, lambda value: np.set_printoptions(**value))
-    yield Setting("the filters of warnings", lambda: list(warnings.filters), _set_filters)
-    yield Setting("the environment variables", lambda: dict(os.environ._data), _set_environ)  # type: ignore[attr-defined]
-    yield Setting("the working folder", _folder, lambda value: os.chdir(value) if value else None)
-    yield Setting("sys.path", lambda: list(sys.path), lambda value: sys.path.__setitem__(slice(None), value))
-    yield Setting("the handlers of signals", lambda: [signal.getsignal(s) for s in SIGNALS], _set_handlers)
-    yield Setting("the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit)
-    yield Setting("standard output", lambda: (sys.stdout, sys.stderr), _set_output)
+    yield ProcessSetting("NumPy's handling of floating-point errors", np.geterr, lambda value: np.seterr(**value))
+    yield ProcessSetting("NumPy's print options", np.get_printoptions, lambda value: np.set_printoptions(**value))
+    yield ProcessSetting("the filters of warnings", lambda: list(warnings.filters), _set_filters)
+    yield ProcessSetting("the environment variables", lambda: dict(os.environ._data), _set_environ)  # type: ignore[attr-defined]
+    yield ProcessSetting("the working folder", _folder, lambda value: os.chdir(value) if value else None)
+    yield ProcessSetting("sys.path", lambda: list(sys.path), lambda value: sys.path.__setitem__(slice(None), value))
+    yield ProcessSetting("the handlers of signals", lambda: [signal.getsignal(s) for s in SIGNALS], _set_handlers)
+    yield ProcessSetting("the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit)
+    yield ProcessSetting("standard output", lambda: (sys.stdout, sys.stderr), _set_output)
 
 
-def _attribute(place: str, holder: Any, name: str) -> Setting:
+def _attribute(place: str, holder: Any, name: str) -> ProcessSetting:
     def read() -> Any:
         # Torch refuses to read a flag after its precisions were set in two ways. Then there is nothing to restore.
         with suppress(RuntimeError):
@@ -106,7 +108,7 @@ def _attribute(place: str, holder: Any, name: str) -> Setting:
         if value is not None:
             setattr(holder, name, value)
 
-    return Setting(f"{place}.{name}", read, write)
+    return ProcessSetting(f"{place}.{name}", read, write)
 
 
 def _fixed(value: int) -> NoReturn:

@@ -1,20 +1,39 @@
 """Progress of a study on standard error: a bar in a terminal or a notebook, elsewhere a line every 15 seconds."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.segment import Segment
+from rich.text import Text
 
 from fathom.core.durations import duration
+from fathom.core.text import printable
 from fathom.core.work import WorkKind
 
 LINE_EVERY = 15.0  # seconds
-STDERR = Console(stderr=True, highlight=False)  # one console for bar and messages, so that neither overwrites the other
+
+
+class SafeConsole(Console):
+    """Console that shows control characters in what it prints as text; every text of this package goes through one."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Parse markup; before the layout, so that columns stay aligned."""
+        return super().render_str(printable(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render anything; those segments that are no control codes of rich itself become visible text."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=printable(segment.text))
+
+
+# One console for bar and messages, so that neither overwrites the other.
+STDERR = SafeConsole(stderr=True, highlight=False)
 
 ShowProgress = Callable[[int, int], None]  # (done, total)
 
@@ -48,7 +67,8 @@ def progress_bar(
     if not (console.is_terminal or (console.is_jupyter and find_spec("ipywidgets"))):
         yield _lines(title, console, clock, in_progress, unit)
         return
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    spinner = "dots" if console.encoding.startswith("utf") else "line"
+    columns = (SpinnerColumn(spinner), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(
         *columns, TextColumn(unit), TimeElapsedColumn(), TextColumn("{task.fields[left]}"), console=console
     ) as progress:

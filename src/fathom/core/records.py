@@ -8,8 +8,9 @@ import hashlib
 import json
 import math
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, ClassVar, NamedTuple, Self, TypeVar
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from functools import cache
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar, get_type_hints
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -76,7 +77,7 @@ class _Record:
         """The record that `to_json` wrote.
 
         Raises:
-            FathomError: A field is unknown, as in a file of a newer version.
+            FathomError: A field is unknown, as in a file of a newer version, absent, or of another type.
         """
         known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
         if unknown := sorted(set(data) - known):
@@ -84,7 +85,32 @@ class _Record:
                 f"a stored {cls.__name__} has fields this version does not know: {', '.join(unknown)}. "
                 "It was probably written by a newer Fathom: upgrade with pip install -U fathom-al"
             )
+        required = {f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING}  # type: ignore[arg-type]
+        wrong = sorted(required - set(data)) or [name for name in data if not _fits(cls, name, data[name])]
+        if wrong:
+            raise FathomError(
+                f"a stored {cls.__name__} lacks {wrong[0]}, or has another type there: its file was edited. Restore it "
+                "from a copy"
+            )
         return cls(**data)
+
+
+@cache
+def _validators(record: Any) -> dict[str, Any]:
+    """The validator of each field's type."""
+    from pydantic import TypeAdapter  # here, so that a command that reads no record starts without it
+
+    hints = get_type_hints(record)
+    return {f.name: TypeAdapter(hints[f.name]) for f in fields(record)}
+
+
+def _fits(record: Any, name: str, value: Any) -> bool:
+    """True if a value has the type of a record's field."""
+    try:
+        _validators(record)[name].validate_python(value, strict=True)
+    except ValueError:
+        return False
+    return True
 
 
 class Setting(NamedTuple):
@@ -245,8 +271,9 @@ class Study(_Record):
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         data = dict(data)
-        data["runs"] = tuple(RunSpec.from_json(r) for r in data["runs"])
-        data["retry"] = tuple(data.get("retry", ()))
+        for name, make in (("runs", RunSpec.from_json), ("retry", str)):
+            if isinstance(data.get(name), list | tuple):  # else refused below, with its name
+                data[name] = tuple(map(make, data[name]))
         return super().from_json(data)
 
     @property

@@ -3,6 +3,7 @@
 import hashlib
 from collections import Counter
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,18 +12,23 @@ from fathom.core.records import FathomError
 from fathom.core.streams import Streams
 from fathom.data import load
 from fathom.data.cache.pixels import attempt
+from fathom.data.cache.value_range import value_range
 from fathom.data.dataset import DataRoot, Dataset
 from fathom.data.datasets.folder import FolderOptions, assign, outline, read_listing
-from fathom.data.files.decode import ImageFacts, UnreadableError, read_image
+from fathom.data.files.decode import WHITE, ImageFacts, UnreadableError, read_image
 from fathom.data.files.listing import Listing, Problem, nfc, problem
-from fathom.data.files.scan import SUFFIXES, walk
+from fathom.data.files.scan import SUFFIXES
+from fathom.data.files.tree import walk
 from fathom.data.images import fingerprints
+from fathom.data.leakage import all_groups, duplicate_problems, groups_notes, near_duplicate_problems, thumbnails_of
+from fathom.data.near_duplicates import SIDE, Thumbnails, thumbnail
 from fathom.data.regimes import build_regime, fit_regime
 from fathom.data.splits import largest_start, train_val_split
 from fathom.design.remarks import validation_remark
 from fathom.registry import registry
 
-RAW = {"folder": ("path",), "table": ("path", "outside", "leaks")}  # checked file by file -> parameters of the listing
+_LISTED = ("path", "val", "groups", "leaks")
+RAW = {"folder": _LISTED, "table": (*_LISTED, "outside")}  # checked file by file -> parameters of the listing
 
 
 @dataclass
@@ -126,12 +132,17 @@ def _check_listing(
     modes: Counter[str] = Counter()
     unreadable: list[str] = []
     hashes: list[str | None] = []
-    for file, found in zip(listing.names, attempt(_look, listing.paths, "decoding", root.quiet), strict=True):
+    small = np.zeros((len(listing.paths), SIDE, SIDE), np.uint8)
+    clear = np.zeros(len(listing.paths), bool)  # large enough to tell a copy from another image
+    look = partial(_look, white=_white(report, listing, root))
+    decoded = attempt(look, listing.paths, "decoding", root.quiet)
+    for place, (file, found) in enumerate(zip(listing.names, decoded, strict=True)):
         if isinstance(found, UnreadableError):
             unreadable.append(f"{file}: {found}")
             hashes.append(None)
             continue
-        sha256, facts = found
+        sha256, facts, small[place] = found
+        clear[place] = min(facts.width, facts.height) >= SIDE
         hashes.append(sha256)
         sizes[f"{facts.width}x{facts.height}"] += 1
         modes[f"{facts.mode} {facts.format}".strip()] += 1
@@ -142,7 +153,9 @@ def _check_listing(
         f"{file} ({'test' if test else 'train'}, {label})"
         for file, test, label in zip(listing.names, assigned.test, listing.labels, strict=True)
     ]
-    _duplicates(report, hashes, names, assigned.labels, assigned.test)
+    report.problems += duplicate_problems(hashes, names, assigned.labels, assigned.test)
+    report.problems += near_duplicate_problems((small, clear), hashes, names, assigned.groups, assigned.test)
+    report.notes += groups_notes(assigned.groups is not None, listing.independent)
     if not any(p.severity == "error" and p.kind != "unreadable" for p in report.problems):
         try:
             made = replace(outline(kind, listing, options)[0], name=name)
@@ -153,14 +166,25 @@ def _check_listing(
     return report
 
 
-def _look(path: Any) -> tuple[str, ImageFacts]:
-    """Digest of the decoded pixels, which is equal for copies in other files or formats; and the facts of the file."""
-    image, facts = read_image(path)
-    return hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest(), facts
+def _white(report: DataReport, listing: Listing, root: DataRoot) -> int:
+    """White of the 16-bit files; what is said of them goes into the report."""
+    try:
+        values = value_range(listing.paths, quiet=root.quiet)
+    except FathomError as error:
+        report.problems.append(problem("error", "16-bit", str(error), []))
+        return WHITE
+    report.notes += values.notes
+    return values.white
+
+
+def _look(path: Any, white: int) -> tuple[str, ImageFacts, Thumbnails]:
+    """Digest of the decoded pixels, which is equal for copies in other formats; facts of the file; thumbnail."""
+    image, facts = read_image(path, white)
+    return hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest(), facts, thumbnail(image)
 
 
 def _images_below(listing: Listing) -> list[str]:
-    found = [path for path in walk(listing.root) if path.suffix.lower() in SUFFIXES]
+    found = [path for path in walk(listing.root).files if path.suffix.lower() in SUFFIXES]
     return [nfc(path.relative_to(listing.root).as_posix()) for path in found]
 
 
@@ -190,7 +214,13 @@ def _check_loaded(dataset: Dataset) -> DataReport:
             concerned = [f"group {g}" for g in leaks]
             report.problems.append(problem("error", "group-leak", "groups in both train and test", concerned))
     labels = np.concatenate([train_labels, dataset.test_labels])
-    _duplicates(report, hashes, names, labels, np.arange(len(labels)) >= len(train_labels))
+    test = np.arange(len(labels)) >= len(train_labels)
+    report.problems += duplicate_problems(hashes, names, labels, test)
+    if min(dataset.images.size) >= SIDE:
+        small = np.concatenate([thumbnails_of(images) for images in (dataset.images, dataset.test_images)])
+        clear = np.ones(len(labels), bool)
+        report.problems += near_duplicate_problems((small, clear), hashes, names, all_groups(dataset), test)
+    report.notes += groups_notes(dataset.groups is not None, dataset.independent)
     return report
 
 
@@ -242,26 +272,3 @@ def _count(report: DataReport, class_names: tuple[str, ...], train: Any, test: A
         if absent := [name for name, n in report.classes.items() if not n[side]]:
             severity = "error" if side == "train" else "warning"
             report.problems.append(problem(severity, f"no-{side}-image", f"classes without a {side} image", absent))
-
-
-def _duplicates(report: DataReport, hashes: list[str | None], names: list[str], labels: Any, test: Any) -> None:
-    """Report equal images, each set once as its worst kind: different labels, then across splits, then within one."""
-    same: dict[str, list[int]] = {}
-    for i, sha256 in enumerate(hashes):
-        if sha256 is not None:
-            same.setdefault(sha256, []).append(i)
-    kinds = {
-        "duplicate-label": "equal images with different labels",
-        "duplicate-split": "equal images in both train and test",
-        "duplicate": "equal images within a split",
-    }
-    found: dict[str, list[str]] = {kind: [] for kind in kinds}
-    for members in same.values():
-        if len(members) > 1:
-            contrary = len({int(labels[i]) for i in members}) > 1
-            across = len({bool(test[i]) for i in members}) > 1
-            kind = "duplicate-label" if contrary else "duplicate-split" if across else "duplicate"
-            found[kind].append(" = ".join(names[i] for i in members[:4]) + (" = ..." if len(members) > 4 else ""))
-    for kind, message in kinds.items():
-        if found[kind]:
-            report.problems.append(problem("warning", kind, message, found[kind]))

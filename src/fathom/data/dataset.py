@@ -63,10 +63,12 @@ class Dataset:
         groups: Group of each train image (lesion, patient, track), int64 [n]; images of a group stay on one side
             of a split. None where there are none.
         test_groups: Groups of the test split, in the numbering of `groups`.
+        independent: True if the images are declared to be unrelated, so that no groups are missing.
         long_tail: rho: the train part of a split is thinned to an exponential decay from 1 to 1/rho; None to keep all.
         regimes: Changes of named regimes for this dataset, for example `{"high": {"rounds": 5}}`; for one
             paradigm alone `{"semi-sl/low": {"query_size": 1500, "rounds": 4}}`.
         ids: Name of each train image that does not depend on the order (file name, official index); None for the index.
+        test_ids: Name of each test image, likewise.
         source: Where the data is from: citation, address, license.
         revision: Short hash of labels, test labels, groups and pixels, which identifies the data.
         notes: Notes for the reader of the report.
@@ -91,9 +93,11 @@ class Dataset:
     long_tail: float | None = None
     regimes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     ids: tuple[str, ...] | None = None
+    test_ids: tuple[str, ...] | None = None
     source: str = ""
     revision: str = ""
     notes: tuple[str, ...] = ()
+    independent: bool = False
 
     @property
     def num_classes(self) -> int:

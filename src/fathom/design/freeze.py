@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from fathom.core.inputs import user_path
 from fathom.core.records import DEVELOPMENT, PROTOCOL, ROLL_OUT, FathomError, Study, digest, unique
 from fathom.core.work import WorkKind
 from fathom.registry.code import codes_of
@@ -49,7 +50,9 @@ def freeze(study: Study, out: str | Path | None = None, *, store: Store | None =
             "development data only. Name the development study, or a part of it with --only dataset=NAME"
         )
     content = {**decided(study), "results": _results(store, study) if store else None, "code": _code(store, study)}
-    path = Path(out) if out else Path(f"{study.name}{ENDING}")
+    path = user_path(out or f"{study.name}{ENDING}")
+    if path.exists() and not path.is_file():
+        raise FathomError(f"{path} is no file that a freeze can be written to. Name another file with --out")
     if (known := atomic_files.try_read(path)[0]) and known[0] == content:
         return path
     try:
@@ -125,14 +128,32 @@ def load_freeze(path: str | Path) -> dict[str, Any]:
     Raises:
         FathomError: The file is absent, damaged, or not a freeze.
     """
-    found, damage = atomic_files.try_read(Path(path))
+    path = user_path(path)
+    found, damage = atomic_files.try_read(path) if path.is_file() or not path.exists() else (None, "no file")
     if found is None:
         reason = f"is damaged ({damage})" if damage else "does not exist"
         raise FathomError(f"the freeze {path} {reason}; expected a file that `fathom freeze STUDY` wrote")
     content, clock = found
-    if not {"queries", "paradigms", "regimes", "protocol"} <= set(content):
+    if not _is_freeze(content):
         raise FathomError(f"{path} is not a freeze; expected a file that `fathom freeze STUDY` wrote")
     return {**content, "hash": digest(content, 12), "frozen": str(clock.get("frozen", ""))}
+
+
+def _is_freeze(content: Mapping[str, Any]) -> bool:
+    """True if a record has the shape that `decided` gives it."""
+    lists = [content.get(name) for name in ("developed_on", "queries", "regimes", "retry")]
+    paradigms = content.get("paradigms")
+    return (
+        all(isinstance(own, list) and all(isinstance(text, str) for text in own) for own in lists)
+        and isinstance(content.get("name"), str)
+        and isinstance(content.get("protocol"), int)
+        and isinstance(code := content.get("code", {}), dict)
+        and all(isinstance(text, str) for text in code.values())
+        and isinstance(paradigms, list)
+        and all(isinstance(own, dict) and set(own) == {"call", "parameters"} for own in paradigms)
+        and all(isinstance(own["call"], str) and isinstance(own["parameters"], dict) for own in paradigms)
+        and all(isinstance(text, str) for own in paradigms for text in own["parameters"].values())
+    )
 
 
 def follow(study: Study, kept: Mapping[str, Any]) -> Study:

@@ -22,22 +22,29 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
 
+from fathom.core.inputs import read_toml, user_path
 from fathom.core.records import RETRIES, FathomError, RunSpec, Study, unique
+from fathom.core.text import quoted
 from fathom.design.freeze import follow, load_freeze
 from fathom.design.hparams import with_hparams
 from fathom.registry.registry import find, suggest
-from fathom.registry.spec_string import SpecString, Value
+from fathom.registry.spec_string import LARGEST, SpecString, Value
 
 DESIGNS = Path(__file__).parent / "designs"
 AXES = {"datasets": "dataset", "regimes": "regime", "paradigms": "paradigm", "queries": "query"}  # key -> kind
 
+MOST_RUNS = 1_000_000  # a study's list of runs is held in memory, a few hundred bytes each
+MOST_PROBLEMS = 50  # listed at once
+
 Scalar = StrictBool | StrictInt | StrictFloat | StrictStr
-Seeds = Annotated[StrictInt, Field(ge=1)] | list[Annotated[StrictInt, Field(ge=0)]]
+Seeds = Annotated[StrictInt, Field(ge=1)] | list[Annotated[StrictInt, Field(ge=0, lt=LARGEST)]]
+Texts = Annotated[list[StrictStr], Field(min_length=1, max_length=10_000)]
 
 
 class _Axes(BaseModel):
@@ -45,21 +52,21 @@ class _Axes(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    datasets: list[StrictStr] | None = Field(None, min_length=1)
-    regimes: list[StrictStr] | None = Field(None, min_length=1)
-    paradigms: list[StrictStr] | None = Field(None, min_length=1)
-    queries: list[StrictStr] | None = Field(None, min_length=1)
+    datasets: Texts | None = None
+    regimes: Texts | None = None
+    paradigms: Texts | None = None
+    queries: Texts | None = None
     seeds: Seeds | None = None
 
 
 class _File(_Axes):
     """A study file."""
 
-    name: Annotated[StrictStr, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    name: Annotated[StrictStr, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=100)]
     title: StrictStr = ""
     description: StrictStr = ""
     baseline: StrictStr = "random"
-    full_data: Annotated[StrictInt, Field(ge=0)] = 1
+    full_data: Annotated[StrictInt, Field(ge=0, le=MOST_RUNS)] = 1
     hparams: Literal["", "search", "published"] = ""
     retry: list[Literal[tuple(RETRIES)]] = []  # type: ignore[valid-type]
     freeze: StrictStr = ""
@@ -97,23 +104,18 @@ def load_study(source: str | Path | Study, hparams: str | None = None, *, freeze
     if isinstance(source, Study):
         return replace(source, runs=tuple(unique(with_hparams(source.runs, hparams)))) if hparams else source
     path = _locate(source)
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FathomError(f"cannot read the study file {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise FathomError(f"{path} is not valid TOML: {error}. Correct that line and try again") from None
+    data = read_toml(path, "the study file")
     problems: list[str] = []
     file = _validate(data, problems)
     study = _build(file, problems, file.hparams if hparams is None else hparams) if file else None
     if problems or study is None:
-        listed = "\n".join(f"  {p}" for p in unique(problems))
+        listed = "\n".join(f"  {p}" for p in unique(problems)[:MOST_PROBLEMS])
         raise FathomError(f"{path} is not a study that can be run:\n{listed}")
     return follow(study, load_freeze(path.parent / file.freeze)) if file and file.freeze else study
 
 
 def _locate(source: str | Path) -> Path:
-    path = Path(source)
+    path = user_path(source)
     if path.suffix == ".toml" or path.is_file():
         if not path.is_file():
             raise FathomError(
@@ -122,7 +124,9 @@ def _locate(source: str | Path) -> Path:
         return path
     built_in = DESIGNS / f"{source}.toml"
     if str(source) not in designs():
-        raise FathomError(f"unknown study {str(source)!r}. {suggest(str(source), designs())}. A file needs its .toml")
+        raise FathomError(
+            f"unknown study {quoted(str(source))}. {suggest(str(source), designs())}. A file needs its .toml"
+        )
     return built_in
 
 
@@ -146,12 +150,13 @@ def _explain(place: tuple[int | str, ...], kind: str, message: str, given: Any) 
     if kind == "missing":
         return f"{key}: missing; every study needs it"
     if key == "name":
-        return f"name: expected kebab-case such as my-study; got {given!r}"
+        return f"name: expected kebab-case such as my-study, at most 100 characters; got {quoted(given)}"
     if parts[-1] == "seeds" or "seeds" in parts[-2:]:
-        return f"{key}: expected a number of seeds (1 or more) or a list of distinct seeds (0 or more); got {given!r}"
+        wanted = "a number of seeds (1 or more) or a list of distinct seeds (0 or more, below 2^63)"
+        return f"{key}: expected {wanted}; got {quoted(given)}"
     if parts[0] == "overrides" and len(parts) > 2:
-        return f"{key}: expected a number, true, false, a string, or a list of them; got {given!r}"
-    return f"{key}: {message[0].lower()}{message[1:]}; got {given!r}"
+        return f"{key}: expected a number, true, false, a string, or a list of them; got {quoted(given)}"
+    return f"{key}: {message[0].lower()}{message[1:]}; got {quoted(given)}"
 
 
 # ----------------------------------------------------------------------------------------------------- building
@@ -160,6 +165,12 @@ def _explain(place: tuple[int | str, ...], kind: str, message: str, given: Any) 
 def _build(file: _File, problems: list[str], hparams: str) -> Study | None:
     """The study of a well-formed file; None where `problems` were added."""
     blocks = list(_blocks(file, problems))
+    if (count := sum(_count(block) for _, block in blocks)) > MOST_RUNS:
+        problems.append(
+            f"{count:,} runs: expected at most {MOST_RUNS:,} (datasets x regimes x paradigms x queries x seeds of each "
+            "block, summed). Divide it into several studies, or correct the number of seeds"
+        )
+        return None
     runs = [run for where, block in blocks for run in _runs(block, where, file.overrides, problems)]
     baseline = _canonical("query", file.baseline, "baseline", file.overrides, problems)
     texts = [text for _, block in blocks for key in AXES for text in block[key]]
@@ -197,6 +208,12 @@ def _blocks(file: _File, problems: list[str]) -> Iterator[tuple[str, dict[str, A
         yield f"run[{number}].", block
 
 
+def _count(block: Mapping[str, Any]) -> int:
+    """Runs of a block, counted before any of them is made."""
+    seeds = block["seeds"]
+    return prod(len(block[key]) for key in AXES) * (seeds if isinstance(seeds, int) else len(seeds))
+
+
 def _runs(
     block: dict[str, Any], where: str, overrides: dict[str, dict[str, Any]], problems: list[str]
 ) -> list[RunSpec]:
@@ -210,13 +227,15 @@ def _runs(
     seeds = block["seeds"]
     seeds = list(range(seeds)) if isinstance(seeds, int) else seeds
     if not seeds or len(set(seeds)) < len(seeds):
-        problems.append(f"{where}seeds: expected a number of seeds or a list of distinct seeds; got {seeds}")
+        problems.append(f"{where}seeds: expected a number of seeds or a list of distinct seeds; got {quoted(seeds)}")
     return [] if problems else [RunSpec(d, r, p, q, seed) for d, r, p, q, seed in product(*axes, seeds)]
 
 
 def _canonical(kind: str, text: str, where: str, overrides: dict[str, dict[str, Any]], problems: list[str]) -> str:
     """The canonical spec string, with the overrides of its name. Its own arguments take precedence."""
     try:
+        if len(problems) >= MOST_PROBLEMS:
+            return text
         call = find(kind, text)[1]
     except FathomError as error:
         problems.append(f"{where}: {error}")
@@ -226,8 +245,9 @@ def _canonical(kind: str, text: str, where: str, overrides: dict[str, dict[str, 
         call = SpecString.make(call.name, extra | dict(call.arguments))
         try:
             find(kind, str(call))
-        except FathomError as error:
+        except (FathomError, ValueError) as error:  # ValueError: a number that is too large
             problems.append(f"overrides.{call.name}: {error}")
+            return text
     return str(call)
 
 

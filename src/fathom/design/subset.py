@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from fathom.core.records import FathomError, RunSpec, Study, unique
+from fathom.core.text import quoted
 from fathom.registry.registry import find, suggest
-from fathom.registry.spec_string import parse
+from fathom.registry.spec_string import LONGEST, parse
 
 AXES = ("dataset", "regime", "paradigm", "query", "seed")
 OUTSIDE = r"(?![^()]*\))"  # not within the parentheses of a spec string
@@ -26,12 +27,14 @@ def select(study: Study, only: Sequence[str]) -> Study:
     """
     wanted: dict[str, list[str]] = {}
     for text in only:
+        if len(text) > LONGEST:
+            raise FathomError(f"--only: expected at most {LONGEST:,} characters; got {len(text):,}")
         for condition in filter(None, re.split(rf",{OUTSIDE}", text)):
             axis, equals, values = condition.strip().partition("=")
             if axis not in AXES or not equals:
                 raise FathomError(
-                    f"--only {text}: expected AXIS=VALUE such as dataset=cifar10; got {condition.strip()!r}. "
-                    f"{suggest(axis, AXES)}"
+                    f"--only {quoted(text)}: expected AXIS=VALUE such as dataset=cifar10; got "
+                    f"{quoted(condition.strip())}. {suggest(axis, AXES)}"
                 )
             wanted.setdefault(axis, []).extend(v.strip() for v in re.split(rf"\+{OUTSIDE}", values))
     for axis, values in wanted.items():
@@ -58,7 +61,7 @@ def _expect_known(study: Study, axis: str, value: str) -> None:
         return
     whole = unique(str(getattr(run, axis)) for run in study.runs)
     known = unique([*(parse(text).name for text in whole), *whole])
-    raise FathomError(f"--only: no run of {study.name} has {axis} {value!r}. {suggest(value, known)}")
+    raise FathomError(f"--only: no run of {study.name} has {axis} {quoted(value)}. {suggest(value, known)}")
 
 
 def _canonical(axis: str, value: str) -> str:

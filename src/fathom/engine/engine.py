@@ -34,6 +34,8 @@ from fathom.store.store import Store
 if TYPE_CHECKING:
     from fathom.engine.ray import RayEngine
 
+MOST_PROCESSES = 4096  # workers of one machine, or threads of one of them
+
 Engine = Union[LocalEngine, "RayEngine"]
 
 __all__ = ["Interrupted", "Progress", "StudyOutcome", "data_root", "default_workers", "run_study"]
@@ -80,8 +82,10 @@ def run_study(
         FathomError: Study, data, regime, store or machine do not fit; nothing was trained.
         Interrupted: Ctrl-C, SIGTERM or SIGUSR2 during training; committed rounds are kept.
     """
-    if machine.threads < 1 or (workers is not None and workers < 0):
-        raise FathomError(f"expected threads >= 1 and workers >= 0; got {machine.threads} and {workers}")
+    if not 1 <= machine.threads <= MOST_PROCESSES or not 0 <= (workers or 0) <= MOST_PROCESSES:
+        raise FathomError(
+            f"expected threads >= 1 and workers >= 0 (at most {MOST_PROCESSES:,}); got {machine.threads} and {workers}"
+        )
     root = data_root(machine, quiet=progress is None)
     call: _Call | None = None
     with notice_signals() as noticed:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from fathom.core.inputs import user_path
 from fathom.core.machine import Machine
 from fathom.core.records import FathomError, Setting, digest
 from fathom.data import load
@@ -92,7 +93,7 @@ def take_in(path: str | Path, *, machine: Machine = Machine()) -> Encoder:
         FathomError: The file is absent or damaged, holds code instead of tensors, or holds no encoder.
     """
     root = data_root(machine)
-    name, content = pack_encoder(import_state(Path(path)))
+    name, content = pack_encoder(import_state(user_path(path)))
     atomic_files.write(encoder_folder(root) / f"{name}.safetensors", content, replace=True)
     return _kept(root, name, [])
 

@@ -23,6 +23,7 @@ import torch
 
 from fathom.core.machine import Machine
 from fathom.core.records import FathomError, digest
+from fathom.core.text import printable
 from fathom.data.dataset import DataRoot
 from fathom.engine.heartbeat import Heartbeat
 from fathom.engine.jobs import WorkItem
@@ -143,7 +144,8 @@ def _write_failure(
     context: WorkerContext, job: WorkItem, session: str, error: str, message: str, details: str = ""
 ) -> None:
     content = {"job": job.name, "what": str(job), "kind": job.kind, **job.facts(context.store)}
-    content |= {"error": error, "message": message, "traceback": details}
+    # A message may hold anything, such as a file name that is not UTF-8, which no record can.
+    content |= {"error": error, "message": printable(message), "traceback": printable(details)}
     clock = {"session": session, "finished": datetime.now(UTC).isoformat(timespec="seconds")}
     context.store.fail(f"{job.kind}-{digest(job.name, 12)}", content, clock)
 

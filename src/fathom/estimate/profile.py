@@ -5,13 +5,14 @@
 
 import json
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fathom.core.inputs import read_toml, user_path
 from fathom.core.records import FathomError
+from fathom.core.text import quoted
 from fathom.data.dataset import Dataset
 from fathom.estimate.throughput import Throughput
 from fathom.registry.registry import suggest
@@ -53,18 +54,20 @@ def load_profile(source: str | Path) -> Profile:
         FathomError: There is no such profile, or it cannot be read.
     """
     known = sorted(path.stem for path in PROFILES.glob("*.toml"))
-    path = PROFILES / f"{source}.toml" if str(source) in known else Path(source)
+    path = PROFILES / f"{source}.toml" if str(source) in known else user_path(source)
     if not path.is_file():
-        raise FathomError(f"there is no profile {str(source)!r}. {suggest(str(source), known)}, or the path of a file")
+        raise FathomError(
+            f"there is no profile {quoted(str(source))}. {suggest(str(source), known)}, or the path of a file"
+        )
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = read_toml(path, "the profile")
         rows = tuple({**row, "side": float(row["side"]), "train": float(row["train"])} for row in data["rate"])
         profile = Profile(str(data["name"]), rows)
         sound = all(
             row["side"] > 0 and isinstance(row["paradigms"], list) and all(float(row[r]) > 0 for r in RATES if r in row)
             for row in rows
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise FathomError(
             f"{path} is not a profile ({type(error).__name__}: {error}); expected name and [[rate]] tables of "
             "paradigms, side, train, predict, as fathom plan --save-profile writes"
@@ -91,4 +94,4 @@ def write_profile(path: str | Path, name: str, measured: Mapping[tuple[str, int]
         rates = {rate: getattr(speed, rate) for rate in RATES}
         lines += [f"{rate} = {value:.6g}" for rate, value in rates.items() if math.isfinite(value)]
         lines.append(f"weights = {speed.weights}")
-    atomic_files.write(Path(path), ("\n".join(lines) + "\n").encode(), replace=True)
+    atomic_files.write(user_path(path), ("\n".join(lines) + "\n").encode(), replace=True)

@@ -10,6 +10,7 @@ import torch
 from fathom.core.records import Setting
 from fathom.core.streams import Streams
 from fathom.data.cache.features import FeatureImages
+from fathom.data.image_names import ImageRows, names_of
 from fathom.data.images import Subset
 from fathom.learn.task import Checkpointer, Embed, Paradigm, State, Task, Unlabeled
 from fathom.protocol.context import WorkerContext
@@ -195,7 +196,8 @@ def _task(
     if not short.backbone:
         return task, some
     d = split.dataset
-    chunks = short.embed(Unlabeled(some, d.mean, d.std, d.augment), state, context.data)
+    rows = ImageRows("train", names_of(d), split.train_ids[:images].tolist())
+    chunks = short.embed(Unlabeled(some, d.mean, d.std, d.augment, rows), state, context.data)
     features = FeatureImages(torch.cat(list(chunks)))
     ids = torch.arange(len(features), device=features.device)
     all_of_them = Subset(features, ids)

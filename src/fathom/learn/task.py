@@ -1,6 +1,6 @@
 """Interfaces of training: what a paradigm may see, and what it must return."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -66,6 +66,22 @@ class Task:
     augment: str
 
 
+@runtime_checkable
+class RowFinder(Protocol):
+    """Finds the rows of images in a table by their names, without revealing the names, which often hold the class."""
+
+    @property
+    def part(self) -> str:
+        """`train` or `test`."""
+
+    def __call__(self, ids: Iterable[object], *, both: bool) -> Any:
+        """Row of each image among rows that are named `ids`; `both` for a table of train and test images.
+
+        Raises:
+            FathomError: Names are repeated, absent, or of no image.
+        """
+
+
 @dataclass(frozen=True, eq=False)
 class Unlabeled:
     """Images without labels: for `Paradigm.prepare` those of the train part of a seed's split alone.
@@ -73,12 +89,14 @@ class Unlabeled:
     Args:
         images: The images.
         mean, std, augment: As in `Task`.
+        rows: For `Paradigm.embed` alone: finds the rows of these images in a file of features.
     """
 
     images: ImageSource
     mean: Channels
     std: Channels
     augment: str
+    rows: RowFinder | None = None
 
 
 @runtime_checkable

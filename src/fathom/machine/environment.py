@@ -129,7 +129,8 @@ def check_code(store: Store, used: Sequence[MemberCode], *, accept: bool) -> Non
     earlier = recorded_codes(store, (spec for spec in store.study.runs if every or names & {*members_named(spec)}))
     lines = []
     for code in used:
-        if known := sorted({*earlier.get(code.member, ())} - {NOT_RECORDED}):
+        known = sorted({*earlier.get(code.member, ())} - {NOT_RECORDED})
+        if known and code.sha256 not in known:
             record = store.get(f"code/{known[-1]}")
             changes = code.changes(*record) if record else [f"is not {known[-1]}, whose record is damaged or gone"]
             lines.append(f"  {code.words}: {', '.join(changes)}")

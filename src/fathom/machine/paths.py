@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from fathom.core.inputs import user_path
+
 
 def data_folders(data: str | Path | None = None, cache: str | Path | None = None) -> tuple[Path, Path]:
     """(folder of datasets, cache).
@@ -11,6 +13,6 @@ def data_folders(data: str | Path | None = None, cache: str | Path | None = None
         data: None: FATHOM_DATA, else ./data.
         cache: None: FATHOM_CACHE, else in the folder of datasets, else (without such a folder) the user's cache.
     """
-    path = Path(data or os.environ.get("FATHOM_DATA") or "data").expanduser()
+    path = user_path(data or os.environ.get("FATHOM_DATA") or "data")
     own = path / ".fathom-cache" if path.is_dir() else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "fathom"
-    return path, Path(cache or os.environ.get("FATHOM_CACHE") or own).expanduser()
+    return path, user_path(cache or os.environ.get("FATHOM_CACHE") or own)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from fathom.core.inputs import user_path
 from fathom.core.records import FathomError
 from fathom.store import atomic_files
 
@@ -46,7 +47,7 @@ def try_storage(folder: Path) -> list[StorageFinding]:
 
 def nearest(folder: Path) -> Path:
     """The folder, or its nearest parent that exists."""
-    folder = folder.expanduser().absolute()
+    folder = user_path(folder).absolute()
     return next(path for path in (folder, *folder.parents) if path.is_dir())
 
 

@@ -13,9 +13,8 @@ from fathom.core.records import PRETRAINING, FathomError, RunSpec, Setting, dige
 from fathom.core.streams import Streams
 from fathom.data import load, sketch_of
 from fathom.data.dataset import DataRoot, Dataset
-from fathom.data.images import fingerprints
+from fathom.data.leakage import leakage_of
 from fathom.data.regimes import build_regime, fit_regime
-from fathom.data.sketch import BlankImages
 from fathom.data.splits import train_val_split
 from fathom.learn import build_paradigm
 from fathom.learn.task import Paradigm
@@ -25,8 +24,6 @@ from fathom.registry.code import MemberCode, identify_code
 from fathom.registry.registry import members_of
 from fathom.registry.spec_string import parse
 from fathom.store.store import Store
-
-MAX_PIXELS = 1_000_000_000  # bytes of images that are searched for duplicates, in some three seconds
 
 
 @runtime_checkable
@@ -169,8 +166,7 @@ class WorkerContext:
         return self.split(setting.dataset, setting.regime, seed, setting.paradigm)
 
     def _check(self, text: str, loaded: Dataset) -> None:
-        facts = facts_of(text, loaded)
-        name = f"datasets/{digest(text, 12)}"
+        facts, name = identity_of(text, loaded), f"datasets/{digest(text, 12)}"
         known = self.store.get(name)
         if not known and not self.accept and self._computed_on(text, name):
             raise FathomError(
@@ -178,15 +174,15 @@ class WorkerContext:
                 f"the results in {self.store.root} were computed on. Restore that file, name a new folder with --out, "
                 "or accept the present data with --accept-environment"
             )
-        if known and known[0] != facts:
-            changed = sorted(k for k in facts if known[0].get(k) != facts[k])
+        if not known:
+            self.store.put(name, facts_of(text, loaded))
+        elif changed := sorted(k for k in facts if k != "notes" and known[0].get(k) != facts[k]):
             lines = [f"  {k}: {_brief(known[0].get(k))} -> {_brief(facts[k])}" for k in changed]
             raise FathomError(
                 f"dataset {text} is not the one that the results in {self.store.root} were computed on:\n"
                 + "\n".join(lines)
                 + "\nBring the old data back, or name a new folder with --out"
             )
-        self.store.put(name, facts)
         images = name.replace("datasets/", "images/")
         if loaded.ids is not None and not self.store.path(images).exists():
             # Lone surrogates of names that are not UTF-8 are no JSON.
@@ -202,8 +198,8 @@ class WorkerContext:
         return store.path(name).is_file() or any(store.path(f"{run}/round-00").is_file() for run in runs)
 
 
-def facts_of(text: str, d: Dataset) -> dict[str, Any]:
-    """Facts of a dataset for reports, JSON-plain."""
+def identity_of(text: str, d: Dataset) -> dict[str, Any]:
+    """Facts that identify a dataset, JSON-plain; its notes are for the reader alone."""
     import numpy as np
 
     c = d.num_classes
@@ -226,27 +222,12 @@ def facts_of(text: str, d: Dataset) -> dict[str, Any]:
         "notes": list(d.notes),
         "long_tail": d.long_tail,
         "groups": d.groups is not None,
-        "groups_across": _groups_across(d),
-        "duplicates_across": _duplicates_across(d),
     }
 
 
-def _groups_across(d: Dataset) -> int | None:
-    """Count groups with images in both splits; None if only one split has groups."""
-    if d.groups is None and d.test_groups is None:
-        return 0
-    return None if d.groups is None or d.test_groups is None else len({*d.groups.tolist()} & {*d.test_groups.tolist()})
-
-
-def _duplicates_across(d: Dataset) -> int | None:
-    """Count test images with the same pixels as a train image; None if there are too many pixels to compare."""
-    h, w = d.images.size
-    pixels = (len(d.images) + len(d.test_images)) * 3 * h * w
-    if pixels > MAX_PIXELS or isinstance(d.images, BlankImages):
-        return None
-    seen, tested = (fingerprints(images) for images in (d.images, d.test_images))
-    known = set(seen)
-    return sum(mark in known for mark in tested)
+def facts_of(text: str, d: Dataset) -> dict[str, Any]:
+    """Facts of a dataset for reports, JSON-plain, with what was found in it (`data.leakage`), which takes a while."""
+    return identity_of(text, d) | leakage_of(d)
 
 
 def _brief(value: Any) -> str:

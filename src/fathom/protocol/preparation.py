@@ -19,7 +19,8 @@ from fathom.core.records import FathomError, Setting, digest
 from fathom.core.streams import Streams
 from fathom.core.work import WorkKind
 from fathom.data.cache.features import FeatureImages, features_key, kept_features, standardized
-from fathom.data.dataset import Dataset, Images
+from fathom.data.dataset import Dataset
+from fathom.data.image_names import ImageRows, names_of
 from fathom.data.images import Subset, pixels_sha256
 from fathom.learn.task import Paradigm, State, Unlabeled
 from fathom.learn.tensor_file import from_bytes, to_bytes
@@ -178,10 +179,11 @@ def features_of(context: WorkerContext, setting: Setting, seed: int) -> Dataset:
     decides = facts if context.device.type == "cpu" else {**facts, "device": context.device.type}
     if prepared:
         decides = {**decides, "state": prepared[0]["tensors"], "input": [plain.mean, plain.std, plain.augment]}
-    parts = {}
+    parts, names = {}, names_of(plain)
     for part, images in (("train", plain.images), ("test", plain.test_images)):
-        key = features_key(pixels_sha256(images), paradigm.backbone, decides)
-        parts[part] = _kept(context, paradigm, plain, images, state, key)
+        own = {**decides, "names": digest(names[part])} if facts.get("matched") == "ids" else decides
+        key = features_key(pixels_sha256(images), paradigm.backbone, own)
+        parts[part] = _kept(context, paradigm, plain, ImageRows(part, names), state, key)
     content = {"dataset": setting.dataset, "backbone": paradigm.backbone, "seed": _seed(paradigm, seed), "facts": facts}
     content |= {f"{part}_sha256": kept.sha256 for part, kept in parts.items()} | {"dim": parts["train"].size[1]}
     known = context.store.get(name)
@@ -200,13 +202,15 @@ def features_of(context: WorkerContext, setting: Setting, seed: int) -> Dataset:
 
 
 def _kept(
-    context: WorkerContext, paradigm: Paradigm, plain: Dataset, images: Images, state: State | None, key: str
+    context: WorkerContext, paradigm: Paradigm, plain: Dataset, rows: ImageRows, state: State | None, key: str
 ) -> FeatureImages:
-    """Find the features of all images in the cache, or compute them, resuming where a killed process stopped."""
+    """Find the features of all images of a part in the cache, or compute them, resuming where a process stopped."""
+    images = plain.images if rows.part == "train" else plain.test_images
 
     def make(first: int) -> Iterator[Tensor]:
         rest = Subset(images, torch.arange(first, len(images), device=images.device))
-        return iter(paradigm.embed(Unlabeled(rest, plain.mean, plain.std, plain.augment), state, context.data))
+        own = dataclasses.replace(rows, wanted=range(first, len(images)))
+        return iter(paradigm.embed(Unlabeled(rest, plain.mean, plain.std, plain.augment, own), state, context.data))
 
     checkpointer = context.checkpointer(WorkKind.FEATURES.record(key), "")
 

@@ -18,6 +18,8 @@ from fathom.query.sampling import SAMPLINGS, sample_by_rule
 from fathom.query.view import LABELED, PoolView, Selection, concatenate
 from fathom.registry.registry import QUERY_PARAMETERS, find
 
+MOST_DRAWS = 10_000  # the predictions of a pool are kept for every draw
+
 
 @dataclass(frozen=True)
 class QueryMethod:
@@ -240,8 +242,11 @@ def _check_settings(text: str, settings: dict[str, Any], needed: int) -> None:
         raise FathomError(
             f"{text}: draws is for methods that need dropout draws; this one uses the plain softmax. Leave it out"
         )
-    if needed > 0 and (draws is None or draws < 2):
-        raise FathomError(f"{text}: draws must be at least 2, since the method compares draws; got {draws}")
+    if needed > 0 and (draws is None or not 2 <= draws <= MOST_DRAWS):
+        raise FathomError(
+            f"{text}: draws must be at least 2, since the method compares draws, and at most {MOST_DRAWS:,}; "
+            f"got {draws}"
+        )
     dropout = settings["dropout"]
     if dropout != "auto" and (not isinstance(dropout, int | float) or not 0 <= dropout < 1):
         raise FathomError(f"{text}: dropout is that of its classifier: auto or a probability in [0, 1); got {dropout}")

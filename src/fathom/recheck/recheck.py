@@ -11,7 +11,7 @@ from typing import Any
 from fathom.core.html import html_table
 from fathom.core.machine import Machine
 from fathom.core.records import FathomError
-from fathom.engine.engine import data_root, worker_machine
+from fathom.engine.engine import MOST_PROCESSES, data_root, worker_machine
 from fathom.engine.local import LocalEngine
 from fathom.engine.worker import WorkerOrders
 from fathom.machine.environment import check
@@ -87,8 +87,11 @@ def recheck(
     Raises:
         FathomError: There is no study, no sound round, no data; an argument is out of range; or a worker failed.
     """
-    if sample < 1 or shared < 0 or workers < 0:
-        raise FathomError(f"expected sample >= 1, shared >= 0 and workers >= 0; got {sample}, {shared} and {workers}")
+    if sample < 1 or shared < 0 or seed < 0 or not 0 <= workers <= MOST_PROCESSES:
+        raise FathomError(
+            f"expected sample >= 1, shared >= 0, seed >= 0 and workers >= 0 (at most {MOST_PROCESSES:,}); got "
+            f"{sample}, {shared}, {seed} and {workers}"
+        )
     store = Store.open(out)
     found = damage(store)
     items = draw(store, sample, seed, shared)

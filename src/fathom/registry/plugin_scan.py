@@ -118,7 +118,7 @@ def scan(module: str, path: Path, prefix: str) -> list[Entry]:
     """
     try:
         tree = ast.parse(importlib.util.decode_source(source.read_source(path)), filename=str(path))
-    except (OSError, SyntaxError, ValueError) as error:  # ValueError: not in its encoding, or a null byte
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:  # the last two: nested too deeply
         raise FathomError(
             f"cannot read {path} as Python source (UTF-8 unless its first line says otherwise): {error}"
         ) from error
@@ -156,7 +156,7 @@ def _decorators(node: ast.FunctionDef | ast.ClassDef, path: Path) -> Iterable[tu
         try:
             name = ast.literal_eval(call.args[0])
             options = {k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg}
-        except ValueError as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise FathomError(f"{path}:{node.lineno}: the arguments of @{word} must be plain values") from error
         kind = DECORATORS[word]
         # Models are named with underscores where they come from; everything else is kebab-case.
@@ -188,7 +188,7 @@ def _default(name: str, default: ast.expr | None, path: Path) -> Value:
     try:
         value: Value = ast.literal_eval(default)
         spell(value)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise FathomError(
             f"{path}:{default.lineno}: the default of {name} must be a plain value (number, string, true, false, none, "
             "or a tuple of these), as in a spec string"

@@ -14,7 +14,9 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
+from fathom.core.inputs import user_path
 from fathom.core.records import DEVELOPMENT, FathomError, Setting
+from fathom.core.text import quoted
 from fathom.registry import source
 from fathom.registry.plugin_scan import KINDS, scan, source_files, twice
 from fathom.registry.plugin_scan import QUERY_PARAMETERS as QUERY_PARAMETERS
@@ -114,7 +116,7 @@ def add_file(path: str | Path) -> str:
     Raises:
         FathomError: The file is missing, holds no member, or its stem is taken.
     """
-    path = Path(path).resolve()
+    path = user_path(path).resolve()
     if not path.is_file() or path.suffix != ".py":
         raise FathomError(f"plug-in {path} is not a Python file; expected a .py file with a decorated function")
     if not path.stem.isidentifier():
@@ -188,7 +190,7 @@ def find(kind: str, text: str) -> tuple[Entry, SpecString]:
     call = parse(text)
     members = index()[kind]
     if call.name not in members:
-        raise FathomError(f"unknown {kind} {call.name!r}. {suggest(call.name, members)}")
+        raise FathomError(f"unknown {kind} {quoted(call.name)}. {suggest(call.name, members)}")
     entry = members[call.name]
     said: dict[str, Value] = {}
     for key, given in call.arguments:
@@ -229,7 +231,7 @@ def backbone_entry(name: str) -> tuple[Entry, str]:
 
 def suggest(name: str, known: Iterable[str]) -> str:
     """A sentence for an error message: 'Did you mean ...?', or all valid names if none is close."""
-    known = sorted(known)
+    known, name = sorted(known), name[:100]  # of a long name the rest decides nothing, and takes quadratic time
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     return f"Did you mean {near[0]!r}?" if near else f"Expected one of: {', '.join(known) or '(none)'}"
 

@@ -14,8 +14,10 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.text import Text
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from fathom.core.text import printable
 from fathom.report.style import STYLE, MethodStyle
 from fathom.report.svg import inline
 
@@ -141,12 +143,22 @@ def legend(figure: Figure, axes: Axes, more: Sequence[Artist] = (), wide: bool =
 
 def finished(figure: Figure, name: str, alt: str, method_styles: Mapping[str, MethodStyle]) -> Drawing:
     """Turn a complete figure into a drawing; the colors of `method_styles` follow the page (light or dark)."""
+    _show_control_characters(figure)
     if figure.get_layout_engine() is not None:
         with _any_letters():
             figure.draw_without_rendering()  # compute the layout once, so that SVG and PDF have the same
         figure.set_layout_engine("none")
     svg = _printed(figure, "svg", {"Date": None, "Creator": None})
     return Drawing(name, svg, inline(svg.decode(), name, alt, method_styles), alt, figure)
+
+
+def _show_control_characters(figure: Figure) -> None:
+    """Replace control characters, which XML forbids, in all texts and in the labels of ticks, which are texts later."""
+    for text in figure.findobj(Text):
+        text.set_text(printable(text.get_text()))
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        if isinstance(formatter := axis.get_major_formatter(), FuncFormatter):  # of `set_xticks` with labels
+            formatter.func = lambda *place, own=formatter.func: printable(own(*place))
 
 
 def _printed(figure: Figure, form: str, metadata: dict[str, None]) -> bytes:
@@ -161,4 +173,5 @@ def _any_letters() -> Iterator[None]:
     """Silence warnings about letters that the font lacks: in the SVG they stay text, and the reader's font has them."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
+        warnings.filterwarnings("ignore", message="constrained_layout not applied")  # names longer than the figure
         yield

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from fathom.core.text import printable
 from fathom.report.numbers import DASH, MINUS
 from fathom.report.tables import ReportTable
 
@@ -27,8 +28,8 @@ _TEX = {
 
 
 def tex(text: str) -> str:
-    """Escape text for LaTeX."""
-    return "".join(_TEX.get(c, c) for c in text)
+    """Escape text for LaTeX; a line feed would end a caption or a cell."""
+    return "".join(_TEX.get(c, c) for c in printable(text).replace("\n", " "))
 
 
 def latex(table: ReportTable) -> str:

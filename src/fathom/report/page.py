@@ -16,7 +16,7 @@ from fathom.audit.audit import audit_results
 from fathom.audit.rules import VERDICTS, Finding
 from fathom.core.durations import duration
 from fathom.core.records import PROTOCOL, Setting
-from fathom.core.text import number_ranges, plural
+from fathom.core.text import number_ranges, plural, printable
 from fathom.core.version import __version__
 from fathom.published import tables as published_tables
 from fathom.published.claims import claims
@@ -194,8 +194,14 @@ def audit_summary(findings: Sequence[Finding]) -> str:
 def _template() -> Template:
     """Template of the page, compiled once: compiling takes as long as rendering."""
     loader = FileSystemLoader(TEMPLATES)
-    rules = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    layout: dict[str, Any] = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
+    rules = Environment(loader=loader, undefined=StrictUndefined, finalize=_finalize, **layout)
     return rules.get_template("report.html.j2")
+
+
+def _finalize(value: Any) -> Any:
+    """Every value of the page passes here before it is escaped; markup is ours."""
+    return printable(str(value)) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _key_figures(r: StudyResults) -> list[tuple[str, str, str]]:
@@ -216,7 +222,7 @@ def _key_figures(r: StudyResults) -> list[tuple[str, str, str]]:
 
 def _stem(number: int, setting: Setting) -> str:
     """File stem of a setting: its number, which is unique, and its names without arguments."""
-    names = [part.split("(")[0].replace("/", "-") for part in setting]
+    names = [re.sub(r"[^\w.-]+", "-", part.split("(")[0], flags=re.ASCII)[:40] for part in setting]
     return f"{number:02d}-" + "-".join(names)
 
 

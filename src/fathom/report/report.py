@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from fathom.core.records import FathomError
+from fathom.core.text import csv_cell
 from fathom.report.latex import latex
 from fathom.report.page import Page
 from fathom.results.results import StudyResults
@@ -24,9 +25,9 @@ def report(out: str | Path) -> Path:
     """
     results = StudyResults.of(out)
     page = Page(results)
-    folder = Path(out) / "report"
+    folder = results.store.root / "report"
     files: dict[str, bytes] = {"report.html": page.html().encode()}
-    files["results.csv"] = str(results.frame.to_csv(index=False)).encode()
+    files["results.csv"] = str(results.frame.map(csv_cell).to_csv(index=False)).encode()
     files["results.parquet"] = results.frame.to_parquet(index=False)
     files["picks.csv"] = str(picks_table(results.store).to_csv(index=False)).encode("utf-8", "backslashreplace")
     for drawing in page.drawings:

@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Mapping
-from html import escape
 
+from fathom.core.html import escape
 from fathom.report.style import FAINT, FILL, INK, MethodStyle
 
 PAGE = {INK: "currentColor", FAINT: "var(--line)", FILL: "var(--heat)"}  # color in the file -> color on the page

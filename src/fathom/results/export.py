@@ -10,6 +10,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fathom.core.inputs import user_path
 from fathom.core.records import PROTOCOL, FathomError, LabelRegime, Round, Setting, digest
 from fathom.core.work import WorkKind
 from fathom.results.snapshot import Snapshot
@@ -106,7 +107,7 @@ def export(out: str | Path, to: str | Path) -> Path:
         FathomError: The folder holds no study or no committed round, or the file cannot be written.
     """
     Store.open(out)
-    path = Path(to)
+    path = user_path(to)
     if path.suffix != SUFFIX:
         raise FathomError(f"expected a file name that ends in {SUFFIX}; got {path}")
     frame = rows(Snapshot(out))

@@ -44,8 +44,18 @@ def read_record(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         FileNotFoundError: It is not there.
         DamagedError: It cannot be read, or a SHA-256 differs.
         FormatError: It was written by a version with another format.
+        FathomError: It is there and cannot be opened, so nothing is known about it.
     """
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except OSError as error:
+        if isinstance(error, IsADirectoryError) or error.errno == errno.ELOOP:
+            raise DamagedError(f"is not a file ({error.strerror})") from None
+        raise FathomError(
+            f"{path} cannot be opened: {error.strerror}. Fix its permission or the disk, then run the command again"
+        ) from None
     try:
         record = json.loads(data)
         if record["format"] > FORMAT:
@@ -56,6 +66,8 @@ def read_record(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
                 "make it again: a study in a new folder (fathom run), a freeze with fathom freeze STUDY"
             )
         content, clock = record["content"], record["clock"]
+        if not (isinstance(content, dict) and isinstance(clock, dict)):
+            raise TypeError
         sound = record["sha256"] == digest(content) and record["clock_sha256"] == digest(clock)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedError(f"cannot be read ({type(error).__name__})") from None
@@ -126,8 +138,10 @@ def write(path: Path, data: bytes, *, replace: bool = False) -> None:
 
     Raises:
         FileExistsError: The name is taken.
-        FathomError: No room, no permission.
+        FathomError: No room, no permission, or a folder or device of that name.
     """
+    if replace and path.exists() and not path.is_file():
+        raise FathomError(f"{path} is a folder or a device; expected the name of a file")
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

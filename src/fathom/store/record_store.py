@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from fathom.core.inputs import user_path
 from fathom.core.records import FathomError, digest
 from fathom.store import atomic_files
 
@@ -26,7 +27,7 @@ class RecordStore:
     """
 
     def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
+        self.root = user_path(root)
 
     def path(self, name: str) -> Path:
         """The file of a record."""
@@ -55,8 +56,12 @@ class RecordStore:
                 )
 
     def get(self, name: str) -> Record | None:
-        """(content, clock) of a record, or None where it is absent or damaged."""
+        """(content, clock) of a record, or None where it is absent, damaged or malformed."""
+        from fathom.store.shapes import malformed  # here, so that a command that reads no record starts faster
+
         found, reason = atomic_files.try_read(self.path(name))
+        if found and (reason := malformed(name, found)):
+            found = None
         if reason:
             self.warn(name, reason)
         return found

@@ -30,7 +30,7 @@ import warnings
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fathom.core.records import (
     FathomError,
@@ -47,6 +47,7 @@ from fathom.core.work import WorkKind
 from fathom.store import atomic_files
 from fathom.store.record_store import LOCKS, Record, RecordStore
 
+R = TypeVar("R", Study, Round, LabelRegime)
 WORK = ".work"  # folder of the checkpoints of long jobs (see `protocol.checkpoint`)
 RECENT_SECONDS = 60.0  # without news from a job, after which it does not count as in progress
 
@@ -122,7 +123,7 @@ class Store(RecordStore):
         """
         found, reason = atomic_files.try_read(self.path("study"))
         if found:
-            return Study.from_json(found[0])
+            return self._made(Study, "study", found[0])
         raise FathomError(
             f"{self.path('study')}, which lists the study's runs, {reason or 'is gone'}. Its rounds are unchanged: "
             f"run the same study again (fathom run STUDY --out {self.root}), which writes that file again"
@@ -192,13 +193,36 @@ class Store(RecordStore):
         return f"runs/{spec.key}-{number}" if number else f"runs/{spec.key}"
 
     def begin_run(self, spec: RunSpec, regime: LabelRegime) -> None:
-        """Write the RunSpec and the label regime of a run."""
+        """Write the RunSpec and the label regime of a run.
+
+        Raises:
+            FathomError: The record is damaged or gone, and the committed rounds are of other sizes.
+        """
+        name = f"{self.run_name(spec)}/spec"
+        done = [] if self.get(name) else self.rounds(spec)
+        sizes = [(regime.start + i * regime.query_size, regime.val_size) for i in range(len(done))]
+        if any((r.budget, r.paid - r.budget) != size for r, size in zip(done[:1] + done[1:-1], sizes, strict=False)):
+            raise FathomError(
+                f"{self.path(name)} is damaged or gone, and the rounds of {spec} have other sizes than its label "
+                "regime gives now. Restore that file, or name a new folder with --out"
+            )
         self.put(f"{self.run_name(spec)}/spec", {"spec": spec.to_json(), "regime": regime.to_json()})
 
     def regime(self, spec: RunSpec) -> LabelRegime | None:
         """The label regime of a run; None before the study's first start."""
         found = self.get(f"{self.run_name(spec)}/spec")
-        return LabelRegime.from_json(found[0]["regime"]) if found else None
+        return self._made(LabelRegime, f"{self.run_name(spec)}/spec", found[0]["regime"]) if found else None
+
+    def _made(self, record: type[R], name: str, content: Mapping[str, Any]) -> R:
+        """The record of a stored content.
+
+        Raises:
+            FathomError: It has unknown, absent or wrong fields; with the name of its file.
+        """
+        try:
+            return record.from_json(content)
+        except FathomError as error:
+            raise FathomError(f"{self.path(name)}: {error}") from None
 
     # --------------------------------------------------------------------------------------------------- rounds
 
@@ -237,7 +261,7 @@ class Store(RecordStore):
                 return rounds, damage
             content, clock = found
             del content["previous"]
-            rounds.append(Round.from_json({**content, **clock}))
+            rounds.append(self._made(Round, f"{name}/round-{len(rounds):02d}", {**content, **clock}))
 
     # ------------------------------------------------------------------------------------------------- failures
 
@@ -251,7 +275,10 @@ class Store(RecordStore):
 
     def failures(self) -> list[dict[str, Any]]:
         """The failed attempts, in order of task and attempt."""
-        return [{"file": name, **content, **clock} for name, (content, clock) in self.records("failures").items()]
+        empty = dict.fromkeys(("job", "what", "error", "message", "traceback", "session"), "")
+        return [
+            {"file": name, **empty, **content, **clock} for name, (content, clock) in self.records("failures").items()
+        ]
 
     def in_progress(self) -> list[dict[str, Any]]:
         """Progress of the long jobs that run now: job, epochs done, of how many, measurements."""
@@ -291,7 +318,7 @@ def _check_chain(path: Path, previous: str) -> str:
 
 def _breaks_chain(found: Record | None, previous: str) -> str:
     """Damage of a round that should follow the one of digest `previous`; empty where it does."""
-    return "does not follow the round before it" if found and found[0]["previous"] != previous else ""
+    return "does not follow the round before it" if found and found[0].get("previous") != previous else ""
 
 
 def _link(before: list[Round]) -> str:

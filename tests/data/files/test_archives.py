@@ -7,6 +7,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from tests.faults import fault
 
 from fathom.core.records import FathomError
 from fathom.data.files.archives import Limits, Member, open_archive
@@ -189,3 +190,33 @@ def test_a_changed_byte_in_a_zip_is_noticed(tmp_path):
     path.write_bytes(data)
     with pytest.raises(UnreadableError, match="checksum differs"):
         open_archive(path).read(0)
+
+
+@fault("data", "archives that would fill the memory", "refused with the number, before anything is unpacked", cases=5)
+def test_bombs_of_every_kind_are_refused_with_their_number(tmp_path):
+    limits = Limits(members=50, total=2**22, member=2**21, ratio=100)
+
+    def refusal(path):
+        with pytest.raises(FathomError) as caught:
+            open_archive(path, limits)
+        return str(caught.value)
+
+    zeros = [("a.jpg", bytes(2**21))]
+    assert "more than 100 times its size" in refusal(zip_of(tmp_path / "ratio.zip", zeros, zipfile.ZIP_DEFLATED))
+    large = zip_of(tmp_path / "large.zip", [("a.jpg", b"x" * 100)])
+    data = bytearray(large.read_bytes())
+    at = data.rfind(b"PK\1\2")
+    for place in (at + 20, at + 24):  # packed and unpacked size of a member of 4 GiB
+        data[place : place + 4] = struct.pack("<I", 2**32 - 2)
+    large.write_bytes(data)
+    assert "unpacks to 4,294,967,294 bytes; at most 2,097,152 are read" in refusal(large)
+    data[at + 24 : at + 28] = struct.pack("<I", 100)
+    data[at + 10 : at + 12] = struct.pack("<H", zipfile.ZIP_DEFLATED)
+    large.write_bytes(data)
+    assert "has 4,294,967,294 bytes for 100 unpacked ones" in refusal(large)
+    names = [(f"{i:03}" + "x" * 400, b"") for i in range(80)]
+    assert "its table of contents has " in refusal(zip_of(tmp_path / "names.zip", names))
+    info = tarfile.TarInfo("././@PaxHeader")
+    info.type, info.size = tarfile.XHDTYPE, 5 * 2**30
+    (tmp_path / "pax.tar").write_bytes(info.tobuf() + bytes(2048))
+    assert "a header states 5,368,709,120 bytes; at most 1,048,576 are read" in refusal(tmp_path / "pax.tar")

@@ -35,8 +35,10 @@ def pictures(n: int = 3, h: int = 20, w: int = 28, seed: int = 0) -> torch.Tenso
     return torch.nn.functional.interpolate(torch.from_numpy(small), (h, w), mode="bilinear")
 
 
-def features_of(name: str, weights: str, size: int, images: torch.Tensor, folder: Path) -> torch.Tensor:
-    return torch.cat(list(find_backbone(name, weights, size, RecordStore(folder)).load()(Pixels(images))))
+def features_of(
+    name: str, weights: str, size: int, images: torch.Tensor, folder: Path, order: str = ""
+) -> torch.Tensor:
+    return torch.cat(list(find_backbone(name, weights, size, RecordStore(folder), order).load()(Pixels(images))))
 
 
 # --------------------------------------------------------------------------------------------------------- the input
@@ -218,7 +220,7 @@ def test_precomputed_features_by_the_number_of_rows(tmp_path: Path) -> None:
     np.save(tmp_path / "g-test.npy", test)
     for name in ("f.npz", "g.npy"):
         for rows in (train, test):
-            given = features_of("features", name, 0, pictures(n=len(rows)), tmp_path)
+            given = features_of("features", name, 0, pictures(n=len(rows)), tmp_path, "dataset")
             np.testing.assert_array_equal(given.numpy(), rows)
 
 
@@ -228,7 +230,7 @@ def test_precomputed_features_go_on_from_the_middle(tmp_path: Path) -> None:
     train = np.arange(12.0).reshape(4, 3)
     np.savez(tmp_path / "f.npz", train=train, test=train[:2])
     rest = Subset(TensorImages(pictures(n=4)), torch.arange(2, 4))  # as many as there are test rows
-    source = find_backbone("features", "f.npz", 0, RecordStore(tmp_path))
+    source = find_backbone("features", "f.npz", 0, RecordStore(tmp_path), "dataset")
     np.testing.assert_array_equal(torch.cat(list(source.load()(rest))).numpy(), train[2:])
 
 
@@ -237,13 +239,13 @@ def test_parts_of_equal_length_are_told_apart_by_their_pixels(tmp_path: Path) ->
     digests = {k: hashlib.sha256(x.numpy().tobytes()).hexdigest() for k, x in (("train", a), ("test", b))}
     np.savez(tmp_path / "plain.npz", train=np.zeros((3, 2)), test=np.ones((3, 2)))
     with pytest.raises(FathomError, match="train_sha256 and test_sha256"):
-        features_of("features", "plain.npz", 0, a, tmp_path)
+        features_of("features", "plain.npz", 0, a, tmp_path, "dataset")
     known = {f"{k}_sha256": np.array(v) for k, v in digests.items()}
     np.savez(tmp_path / "f.npz", train=np.zeros((3, 2)), test=np.ones((3, 2)), **known)
-    assert not features_of("features", "f.npz", 0, a, tmp_path).any()
-    assert bool(features_of("features", "f.npz", 0, b, tmp_path).all())
+    assert not features_of("features", "f.npz", 0, a, tmp_path, "dataset").any()
+    assert bool(features_of("features", "f.npz", 0, b, tmp_path, "dataset").all())
     with pytest.raises(FathomError, match="expected 3"):
-        features_of("features", "f.npz", 0, pictures(n=3, seed=2), tmp_path)
+        features_of("features", "f.npz", 0, pictures(n=3, seed=2), tmp_path, "dataset")
 
 
 @pytest.mark.parametrize(
@@ -252,26 +254,26 @@ def test_parts_of_equal_length_are_told_apart_by_their_pixels(tmp_path: Path) ->
         ({"train": np.zeros((5, 2)), "test": np.zeros((2, 2))}, "5 train and 2 test rows; expected 3"),
         ({"train": np.zeros(3), "test": np.zeros((2, 2))}, r"expected numbers \[images, dimensions\]"),
         ({"train": np.array([["a"]] * 3), "test": np.zeros((2, 2))}, "expected numbers"),
-        ({"features": np.zeros((3, 2))}, "arrays train"),
+        ({"features": np.zeros((3, 2))}, "lacks train and test"),
     ],
 )
 def test_files_of_another_layout_are_refused(tmp_path: Path, arrays: dict[str, np.ndarray], message: str) -> None:
     np.savez(tmp_path / "f.npz", **arrays)
     with pytest.raises(FathomError, match=message):
-        features_of("features", "f.npz", 0, pictures(), tmp_path)
+        features_of("features", "f.npz", 0, pictures(), tmp_path, "dataset")
 
 
 def test_a_pickle_in_a_numpy_file_is_never_opened(tmp_path: Path) -> None:
     np.save(tmp_path / "f.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     np.save(tmp_path / "f-test.npy", np.zeros((2, 2)))
     with pytest.raises(FathomError, match="cannot be read as features"):
-        features_of("features", "f.npy", 0, pictures(), tmp_path)
+        features_of("features", "f.npy", 0, pictures(), tmp_path, "dataset")
 
 
 def test_the_other_half_of_two_npy_files_is_asked_for(tmp_path: Path) -> None:
     np.save(tmp_path / "f.npy", np.zeros((3, 2)))
     with pytest.raises(FathomError, match=r"f-test\.npy"):
-        features_of("features", "f.npy", 0, pictures(), tmp_path)
+        features_of("features", "f.npy", 0, pictures(), tmp_path, "dataset")
 
 
 # ------------------------------------------------------------------------------------------------ timm and torchvision

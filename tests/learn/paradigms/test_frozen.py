@@ -120,7 +120,7 @@ def test_features_that_float16_cannot_tell_apart_are_refused(
     plain = Unlabeled(Pixels(torch.zeros((90, 3, 8, 8), dtype=torch.uint8)), (0.3,) * 3, (0.3,) * 3, "digits")
 
     def kept(dtype: str) -> torch.Tensor:
-        paradigm = member(f"frozen(backbone=features, weights=f.npz, dtype={dtype})")
+        paradigm = member(f"frozen(backbone=features, weights=f.npz, order=dataset, dtype={dtype})")
         return torch.cat(list(paradigm.embed(plain, None, RecordStore(tmp_path))))
 
     assert torch.equal(kept("float32"), torch.from_numpy(values))

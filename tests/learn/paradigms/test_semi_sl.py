@@ -116,13 +116,13 @@ def test_state_and_restore_give_the_same_classifier(dropout: float):
 
 def test_the_views_are_those_of_fixmatch(monkeypatch: pytest.MonkeyPatch):
     asked = []
-    plain = Augmentation.train
+    plain = Augmentation.apply
 
-    def train(self: Augmentation, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def apply(self: Augmentation, x: torch.Tensor, draws: object) -> torch.Tensor:
         asked.append((self.strength, len(x)))
-        return plain(self, x, generator)
+        return plain(self, x, draws)
 
-    monkeypatch.setattr(Augmentation, "train", train)
+    monkeypatch.setattr(Augmentation, "apply", apply)
     task, _ = digits(40, v=50)
     dataclasses.replace(QUICK, epochs=1, steps=2).fit(task, HP, None, Streams(0))
     assert asked == 2 * [("standard", 8), ("fixmatch-weak", 16), ("fixmatch-strong", 16)]

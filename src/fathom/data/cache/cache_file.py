@@ -45,6 +45,14 @@ def read_index(path: Path) -> dict[str, Any]:
     return index if isinstance(index, dict) else {}
 
 
+def add_to_index(path: Path, new: Mapping[str, Any]) -> None:
+    """Add entries to the JSON object in a file; another process may have added others in the meantime."""
+    with locked(path.parent, path.stem):
+        merged = read_index(path) | dict(new)
+        with renamed(path) as file:
+            file.write(canonical(merged).encode())
+
+
 def write_header(file: BinaryIO, header: Mapping[str, Any]) -> None:
     """Write the page at the start of a file, which is then at its first byte of data."""
     file.seek(0)

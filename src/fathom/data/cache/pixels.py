@@ -14,13 +14,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.progress import track
 
-from fathom.core.records import FathomError, canonical, digest
+from fathom.core.progress import SafeConsole
+from fathom.core.records import FathomError, digest
 from fathom.data.cache import cache_file
 from fathom.data.cache.cache_file import HEADER, MEMORY_LIMIT, read_index
-from fathom.data.files.decode import FITS, RULE, Source, UnreadableError, decode, pillow_quiet
+from fathom.data.files.decode import FITS, RULE, WHITE, Source, UnreadableError, decode, pillow_quiet
+from fathom.data.files.listing import text_of
 from fathom.data.images import MappedImages, TensorImages
 
 # Seconds. A file that changed so shortly before it was hashed may change again without a new modification time, as the
@@ -40,6 +41,7 @@ def decode_files(
     quiet: bool = False,
     memory_limit: int = MEMORY_LIMIT,
     contents: str = "",
+    white: int = WHITE,
 ) -> TensorImages | MappedImages:
     """Decode files to images of one size, in the order given; once, by the rule of `fathom.data.files.decode`.
 
@@ -52,6 +54,7 @@ def decode_files(
         memory_limit: Bytes; a larger set stays in a memory map.
         contents: Digest of the files' contents in order, where it is known (always, for members of an archive); else
             each file is hashed.
+        white: White of 16-bit grey files (`value_range`).
 
     Raises:
         FathomError: Files are unreadable (the first ten and their number), or the cache cannot be written.
@@ -65,10 +68,13 @@ def decode_files(
     shape = (len(paths), 3, *size)
     with cache_file.cache_errors(cache_dir, "decoded images"):
         hashes = contents or content_hashes([p for p in paths if isinstance(p, Path)], cache_dir, quiet=quiet)
-        key = digest({"files": hashes, "rule": RULE, "size": list(size), "fit": fit}, 32)
+        rule = {"rule": RULE} if white == WHITE else {"rule": RULE, "white": white}
+        key = digest({"files": hashes, **rule, "size": list(size), "fit": fit}, 32)
         target = cache_dir / f"{key}.pixels"
         with cache_file.locked(cache_dir, key):
-            sha256 = _valid(target, shape) or _write(target, shape, paths, fit, quiet)
+            sha256 = _valid(target, shape) or _write(
+                target, shape, paths, lambda path: decode(path, size, fit, white), quiet, {**rule, "fit": fit}
+            )
     pixels = np.memmap(target, np.uint8, "r", offset=HEADER, shape=shape)
     if pixels.nbytes > memory_limit:
         return MappedImages(pixels, sha256=sha256)
@@ -88,20 +94,18 @@ def content_hashes(paths: Sequence[Path], cache_dir: Path, *, quiet: bool = Fals
     def one(path: Path) -> str:
         state = path.stat()
         mark = [state.st_size, state.st_mtime_ns, state.st_ctime_ns]
-        entry = known.get(os.fspath(path))
+        name = text_of(path)
+        entry = known.get(name)
         if entry and entry[:3] == mark:
             return str(entry[3])
         sha256 = _sha256_file(path)
         if time.time() - max(state.st_mtime, state.st_ctime) > RACY:
-            new[os.fspath(path)] = [*mark, sha256]
+            new[name] = [*mark, sha256]
         return sha256
 
     hashes = each(one, [p.absolute() for p in paths], "reading files", quiet)
     if new:
-        with cache_file.locked(cache_dir, "content-hashes"):
-            merged = read_index(index) | new  # another process may have added hashes in the meantime
-            with cache_file.renamed(index) as file:
-                file.write(canonical(merged).encode())
+        cache_file.add_to_index(index, new)
     return hashes
 
 
@@ -129,7 +133,7 @@ def attempt(work: Callable[[S], T], paths: Sequence[S], what: str, quiet: bool) 
     threads = min(16, cores)
     waiting: deque[Future[T | UnreadableError]] = deque()
     with pillow_quiet(), ThreadPoolExecutor(threads) as pool:
-        for path in track(paths, what, transient=True, disable=quiet, console=Console(stderr=True)):
+        for path in track(paths, what, transient=True, disable=quiet, console=SafeConsole(stderr=True)):
             waiting.append(pool.submit(guarded, path))
             if len(waiting) >= 4 * threads:  # one slow file must not let all the others pile up in memory
                 yield waiting.popleft().result()
@@ -142,7 +146,7 @@ def readable(results: Iterable[T | UnreadableError], paths: Sequence[object]) ->
     failed: list[str] = []
     for path, result in zip(paths, results, strict=True):
         if isinstance(result, UnreadableError):
-            failed.append(f"{path}: {result}")
+            failed.append(f"{text_of(path)}: {result}")
         else:
             yield result
     if failed:
@@ -170,18 +174,24 @@ def _valid(path: Path, shape: tuple[int, ...]) -> str:
     return ""
 
 
-def _write(path: Path, shape: tuple[int, ...], paths: Sequence[Source], fit: str, quiet: bool) -> str:
+def _write(
+    path: Path,
+    shape: tuple[int, ...],
+    paths: Sequence[Source],
+    work: Callable[[Source], Any],
+    quiet: bool,
+    facts: dict[str, Any],
+) -> str:
     cache_file.expect_room(path.parent, HEADER + int(np.prod(shape)), "decoded images")
-    size = (shape[2], shape[3])
     with cache_file.renamed(path) as file:
         file.seek(HEADER)
         total = hashlib.sha256()
         # The pixels are written as they come, so that a set larger than memory can be decoded.
-        decoded = attempt(lambda source: decode(source, size, fit), paths, "decoding images", quiet)
+        decoded = attempt(work, paths, "decoding images", quiet)
         for pixels in readable(decoded, paths):
             total.update(pixels.data)
             file.write(pixels.data)
-        cache_file.write_header(file, {"shape": list(shape), "rule": RULE, "fit": fit, "sha256": total.hexdigest()})
+        cache_file.write_header(file, {"shape": list(shape), **facts, "sha256": total.hexdigest()})
     return total.hexdigest()
 
 

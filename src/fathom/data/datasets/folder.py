@@ -10,9 +10,12 @@ from fathom.core.metrics import MAIN_METRICS
 from fathom.core.records import ROLES, FathomError
 from fathom.core.streams import Stream
 from fathom.data.cache.pixels import decode_files, each
+from fathom.data.cache.value_range import value_range
 from fathom.data.dataset import DataRoot, Dataset
 from fathom.data.files.decode import FITS, header
-from fathom.data.files.listing import Listing, locate
+from fathom.data.files.groups import GroupRule
+from fathom.data.files.layout import VAL_USES
+from fathom.data.files.listing import Listing, locate, nfc
 from fathom.data.files.official import revision
 from fathom.data.files.scan import list_folder, list_table
 from fathom.data.images import channel_statistics
@@ -38,8 +41,14 @@ def folder(
     val_fraction: float = 0.2,
     augment: str = "auto",
     role: str = "development",
+    val: str = "auto",
+    groups: str = "",
+    leaks: str = "error",
 ) -> Dataset:
-    """Your own images in a folder with one sub-folder per class, or with train/ and test/ that hold those.
+    """Your own images in a folder with one sub-folder per class, or with folders of the splits that hold those.
+
+    Splits are known by their names, in any case: `train`, `training`; `test`, `testing`, `eval`, `holdout`; `val`,
+    `valid`, `validation`, `dev`. Hidden and system folders are ignored; a doubtful layout is refused.
 
     Args:
         root: A relative path is looked up in the working directory and in `root.path`.
@@ -56,15 +65,24 @@ def folder(
         augment: Family of augmentations: `cifar`, `digits`, `isic` or `imagenet`. `auto`: `cifar` up to 64 pixels,
             else `imagenet`.
         role: `development`, or `roll-out`: never tuned on, run with decisions frozen before (`fathom freeze`).
+        val: Use of the images of a given validation split: `train` (they join the train images, of which each seed
+            draws its own validation set), `test`, or `ignore`. `auto`: `train` where a test split is given, else
+            refused.
+        groups: Images that belong together (patient, video, burst) and stay on one side of every split: a regular
+            expression, searched in each path below the folder, whose part in parentheses is the name of the group, for
+            example "(patient[0-9]+)_". `independent`: declares that each image is unrelated to the others. Empty:
+            nothing is declared, and no check of leakage can pass.
+        leaks: `error` or `warn` about a group on both sides of a given split.
 
     Raises:
-        FathomError: The folder is absent, holds fewer than two classes, or has unreadable files.
+        FathomError: The folder is absent, doubtful, holds fewer than two classes, or has unreadable files.
 
     Source: ours. The shares are those of ISIC-2019 and MIO-TCD in Lüth et al. 2023 (study code); stratified, and in an
         order that does not depend on the file system (in the study's code it did).
     """
     options = FolderOptions(size, fit, metric, test_fraction, val_fraction, augment, role)
-    return _build("folder", read_listing("folder", root, path=path), root, options)
+    listing = read_listing("folder", root, path=path, val=val, groups=groups, leaks=leaks)
+    return _build("folder", listing, root, options)
 
 
 @dataset("table")
@@ -80,9 +98,11 @@ def image_table(
     augment: str = "auto",
     role: str = "development",
     outside: bool = False,
+    val: str = "auto",
+    groups: str = "",
     leaks: str = "error",
 ) -> Dataset:
-    """Your own images in a CSV table with columns path, label and optionally split (train or test) and group.
+    """Your own images in a CSV table with columns path, label and optionally split (train, test, val) and group.
 
     Images of one group (patient, lesion, camera) stay on one side of every split. Arguments otherwise as for `folder`.
 
@@ -91,6 +111,7 @@ def image_table(
         path: The CSV file, UTF-8; its paths are relative to its folder.
         size, fit, metric, test_fraction, val_fraction, augment, role: As for `folder`.
         outside: Allow paths that lead out of the table's folder.
+        val, groups: As for `folder`; `groups` is for a table without the column group.
         leaks: `error` or `warn` about a group on both sides of a given split.
 
     Raises:
@@ -99,7 +120,8 @@ def image_table(
     Source: ours.
     """
     options = FolderOptions(size, fit, metric, test_fraction, val_fraction, augment, role)
-    return _build("table", read_listing("table", root, path=path, outside=outside, leaks=leaks), root, options)
+    listing = read_listing("table", root, path=path, outside=outside, val=val, groups=groups, leaks=leaks)
+    return _build("table", listing, root, options)
 
 
 # ------------------------------------------------------------------------------------------------------- helpers
@@ -141,17 +163,30 @@ class SplitAssignment:
     test: np.ndarray[Any, np.dtype[np.bool_]]
 
 
-def read_listing(kind: str, root: DataRoot, *, path: str = "", outside: bool = False, leaks: str = "error") -> Listing:
+def read_listing(
+    kind: str,
+    root: DataRoot,
+    *,
+    path: str = "",
+    outside: bool = False,
+    val: str = "auto",
+    groups: str = "",
+    leaks: str = "error",
+) -> Listing:
     """The listing behind `folder(path=...)` or `table(path=...)`."""
-    if leaks not in ("error", "warn"):
-        raise FathomError(f"{kind}: leaks is {leaks!r}; expected error or warn")
+    for key, given, allowed in (("leaks", leaks, ("error", "warn")), ("val", val, VAL_USES)):
+        if given not in allowed:
+            raise FathomError(f"{kind}: {key} is {given!r}; expected {' or '.join(allowed)}")
+    rule = GroupRule(groups)
     found = locate(path, root.path, EXAMPLES[kind])
     if found.is_dir() != (kind == "folder"):
         other = "table" if kind == "folder" else "folder"
         raise FathomError(f"{found} is a {'folder' if found.is_dir() else 'file'}; did you mean {other}(path=...)?")
     if kind == "folder":
-        return list_folder(found)
-    listing = list_table(found, outside=outside)
+        listing = list_folder(found, val=val, groups=rule)
+    else:
+        listing = list_table(found, outside=outside, val=val, groups=rule)
+    listing.independent = rule.independent
     if leaks == "warn":
         listing.problems = [replace(p, severity="warning") if p.kind == "group-leak" else p for p in listing.problems]
     return listing
@@ -212,7 +247,9 @@ def outline(kind: str, listing: Listing, options: FolderOptions) -> tuple[Datase
         groups=groups,
         test_groups=test_groups,
         ids=tuple(listing.names[i] for i in train),
-        source=f"own images: {listing.root.name}",
+        test_ids=tuple(listing.names[i] for i in test),
+        source=f"own images: {nfc(listing.root.name)}",
+        independent=listing.independent,
         notes=(
             *(str(p) for p in listing.problems),
             *(
@@ -237,8 +274,16 @@ def _divisible(labels: Ids, groups: Ids | None, classes: int) -> np.ndarray[Any,
 def _build(kind: str, listing: Listing, root: DataRoot, options: FolderOptions) -> Dataset:
     made, places = outline(kind, listing, options)
     side, size_notes = _side(listing, options, root)
+    values = value_range(listing.paths, root.cache, quiet=root.quiet)
     images, test_images = (
-        decode_files([listing.paths[i] for i in ids], (side, side), root.cache, fit=options.fit, quiet=root.quiet)
+        decode_files(
+            [listing.paths[i] for i in ids],
+            (side, side),
+            root.cache,
+            fit=options.fit,
+            quiet=root.quiet,
+            white=values.white,
+        )
         for ids in np.split(places, [len(made.labels)])
     )
     mean, std = channel_statistics(images)
@@ -252,7 +297,7 @@ def _build(kind: str, listing: Listing, root: DataRoot, options: FolderOptions) 
         role=options.role,
         augment=options.augment if options.augment != "auto" else ("cifar" if side <= AUTO_SIZE else "imagenet"),
         revision=revision(images, test_images, labels, made.test_labels, made.groups, made.test_groups),
-        notes=(*made.notes, *size_notes, *_unseen(made)),
+        notes=(*made.notes, *size_notes, *values.notes, *_unseen(made)),
     )
 
 

@@ -238,6 +238,7 @@ def _dataset(whole: Images, table: _Table, present: Ids, split: str, notes: tupl
         groups=groups,
         test_groups=test_groups,
         ids=tuple(table.names[present[i]] for i in train),
+        test_ids=tuple(table.names[present[i]] for i in test),
         revision=joint_revision([whole], labels[train], labels[test], groups, test_groups, train, test),
         notes=notes,
     )

@@ -72,6 +72,7 @@ def mio_tcd(root: DataRoot, *, size: int = 256, cache_gb: float = 40.0, absent: 
         labels,
         sides,
         ids=tuple(files.names[i] for i in train.tolist()),
+        test_ids=tuple(files.names[i] for i in test.tolist()),
         revision=joint_revision([whole], labels[train], labels[test], train, test),
         notes=notes,
     )

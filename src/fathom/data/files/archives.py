@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from fathom.data.files.listing import nfc
 
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
 _LOCAL = struct.Struct("<4s5H3I2H")  # a zip's header before each member
+_END = struct.Struct("<4s4H2IH")  # a zip's end
+_ENTRY = 512  # bytes per member of a zip's table of contents, with a long name
+_HEADERS = 2**20  # bytes of a tar's extended header
 _BLOCK = 512  # bytes of a tar's header and of its padding
 
 
@@ -121,7 +124,7 @@ def open_archive(path: Path, limits: Limits = LIMITS) -> Archive:
     Raises:
         FathomError: It is damaged, incomplete, of another kind, or hostile; with the first such member and the reason.
     """
-    listed = _zip(path) if path.suffix.lower() == ".zip" else _tar(path)
+    listed = _zip(path, limits) if path.suffix.lower() == ".zip" else _tar(path)
     names: list[str] = []
     numbers: list[tuple[int, int, int, int, int]] = []
     total = 0
@@ -157,7 +160,9 @@ def open_archive(path: Path, limits: Limits = LIMITS) -> Archive:
 _Row = tuple[str, str, tuple[int, int, int, int, int]]  # name, what is wrong, (offset, packed, size, crc, deflated)
 
 
-def _zip(path: Path) -> Iterator[_Row]:
+def _zip(path: Path, limits: Limits) -> Iterator[_Row]:
+    if (table := _table_size(path)) > _ENTRY * limits.members:  # it is read into memory, whatever it holds
+        raise _refused(path, f"its table of contents has {table:,} bytes; at most {_ENTRY * limits.members:,} are read")
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             kind, wrong = info.external_attr >> 28, ""  # Unix file type, where one is given
@@ -177,8 +182,41 @@ def _zip(path: Path) -> Iterator[_Row]:
             yield info.orig_filename, wrong, row
 
 
+def _table_size(path: Path) -> int:
+    """Bytes of a zip's table of contents, as its end says; 0 if it has no end, which `zipfile` tells."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - 2**16 - 2**10))
+        tail = file.read()
+        at = tail.rfind(b"PK\5\6")
+        if at < 0 or len(tail) - at < _END.size:
+            return 0
+        stated = int(_END.unpack_from(tail, at)[5])
+        if stated == 0xFFFFFFFF and (large := tail.rfind(b"PK\6\6", 0, at)) >= 0:  # the end of a zip64 before it
+            stated = int.from_bytes(tail[large + 40 : large + 48], "little")
+        return stated
+
+
+class _HeaderReader:
+    """A file that gives no more than a header at a time: a tar's long names are read into memory at any size."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.seek, self.tell = file, file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= _HEADERS:
+            raise tarfile.ReadError(f"a header states {size:,} bytes; at most {_HEADERS:,} are read")
+        return self.file.read(size)
+
+
 def _tar(path: Path) -> Iterator[_Row]:
-    with tarfile.open(path, "r:") as archive:
+    with path.open("rb") as plain:
+        reader: Any = _HeaderReader(plain)
+        yield from _tar_rows(path, reader)
+
+
+def _tar_rows(path: Path, reader: Any) -> Iterator[_Row]:
+    with tarfile.open(fileobj=reader, mode="r:") as archive:
         while (info := archive.next()) is not None:
             archive.members = []  # type: ignore[attr-defined]  # tarfile keeps all members: a gigabyte for half a million
             wrong = ""
@@ -216,6 +254,8 @@ def _check_caps(path: Path, name: str, packed: int, size: int, count: int, total
         raise _refused(path, f"member {name[:200]!r} unpacks to {size:,} bytes; at most {limits.member:,} are read")
     if size >= 2**20 and size > limits.ratio * max(1, packed):
         raise _refused(path, f"member {name[:200]!r} unpacks to more than {limits.ratio} times its size")
+    if packed > size + size // 64 + 1024:  # neither storing nor deflating makes a file so much larger
+        raise _refused(path, f"member {name[:200]!r} has {packed:,} bytes for {size:,} unpacked ones")
     if count > limits.members:
         raise _refused(path, f"it has more than {limits.members:,} members")
     if total > limits.total:

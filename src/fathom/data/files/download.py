@@ -19,9 +19,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from fathom.core.progress import SafeConsole
 from fathom.core.records import FathomError
 from fathom.data.cache.cache_file import read_index
 from fathom.store import atomic_files
@@ -59,7 +59,7 @@ def announce(name: str, license: str, *, quiet: bool) -> None:
     notice = f"Dataset {name} is downloaded under its own terms: {license}"
     _log.info(notice)
     if not quiet:
-        Console(stderr=True).print(notice, highlight=False, markup=False)
+        SafeConsole(stderr=True).print(notice, highlight=False, markup=False)
 
 
 def download(remote: RemoteFile, target: Path, *, quiet: bool = False) -> Path:
@@ -170,7 +170,7 @@ def _agree(
 def _append(response: Any, part: Path, held: int, size: int, quiet: bool) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     progress = Progress(
-        *columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True, disable=quiet
+        *columns, TimeRemainingColumn(), console=SafeConsole(stderr=True), transient=True, disable=quiet
     )  # fmt: skip
     with part.open("ab") as file, progress:
         file.truncate(held)

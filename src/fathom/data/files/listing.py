@@ -3,10 +3,12 @@
 Nothing is raised while listing: problems are collected, so that all can be shown at once.
 """
 
+import os
 import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fathom.core.inputs import user_path
 from fathom.core.records import FathomError
 
 SPLITS = ("train", "test")
@@ -53,6 +55,7 @@ class Listing:
         groups: Group names, or None without such a column.
         splits: `train` or `test`, or None if Fathom draws the split.
         problems: Problems found.
+        independent: True if the images are declared to be unrelated, so that no groups are missing.
     """
 
     root: Path
@@ -62,6 +65,7 @@ class Listing:
     groups: list[str] | None = None
     splits: list[str] | None = None
     problems: list[Problem] = field(default_factory=list)
+    independent: bool = False
 
     def refuse(self, what: str) -> None:
         """Raise the errors among the problems, if there are any.
@@ -95,7 +99,7 @@ def locate(text: str, base: Path, what: str) -> Path:
     """
     if not text:
         raise FathomError(f"no path given; expected for example {what}")
-    path = Path(text).expanduser()
+    path = user_path(text)
     if path.is_absolute():
         found = [path] if path.exists() else []
     else:
@@ -105,15 +109,19 @@ def locate(text: str, base: Path, what: str) -> Path:
     if not found:
         places = "" if path.is_absolute() else f" (looked in {Path.cwd()} and {base})"
         raise FathomError(f"{text!r} does not exist{places}; expected for example {what}")
+    if not (found[0].is_dir() or found[0].is_file()):
+        raise FathomError(f"{found[0]} is neither a folder nor a file; expected for example {what}")
     return found[0]
 
 
 def nfc(text: str) -> str:
     """Normalize a name to Unicode NFC, as file systems differ; bytes that are not UTF-8 become `\\xe9`."""
-    if text.isascii():
-        return text
-    readable = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return unicodedata.normalize("NFC", readable)
+    return text if text.isascii() else unicodedata.normalize("NFC", text_of(text))
+
+
+def text_of(path: object) -> str:
+    """A path as text that can be stored and printed: bytes that are not UTF-8 become `\\xe9`."""
+    return os.fsencode(str(path)).decode("utf-8", "backslashreplace")
 
 
 def fill(listing: Listing, items: list[ListedImage], *, splits: bool, groups: bool = False) -> None:

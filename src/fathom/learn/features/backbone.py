@@ -18,6 +18,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fathom.core.inputs import user_path
 from fathom.core.member_call import member_call
 from fathom.core.records import FathomError
 from fathom.learn.predict import autocast, in_chunks, is_out_of_memory
@@ -42,6 +43,7 @@ class BackboneRequest:
         weights: File of weights or features; empty for those of the name; `random` for an untrained network.
         size: Side of the input in pixels; 0 for the network's own.
         library: Where files are found, and whether weights may be fetched.
+        order: `dataset` if rows of a file of features are declared to be in the dataset's order; else empty.
     """
 
     name: str
@@ -49,6 +51,7 @@ class BackboneRequest:
     weights: str
     size: int
     library: Library
+    order: str = ""
 
     @property
     def untrained(self) -> bool:
@@ -63,7 +66,7 @@ class BackboneRequest:
         """
         if self.weights in ("", RANDOM):
             raise FathomError(f"backbone {self.name} needs a file: frozen(backbone={self.name}, weights=FILE)")
-        path = Path(self.library.path, Path(self.weights).expanduser())
+        path = Path(self.library.path, user_path(self.weights))
         if not path.is_file():
             raise FathomError(
                 f"weights {self.weights} of backbone {self.name} not found: expected the file {path}. A relative path "
@@ -154,7 +157,7 @@ class Backbone:
         return out.mul_(scale).add_(shift.view(1, -1, 1, 1))
 
 
-def find_backbone(name: str, weights: str, size: int, library: Library) -> BackboneInfo:
+def find_backbone(name: str, weights: str, size: int, library: Library, order: str = "") -> BackboneInfo:
     """Look up the backbone of a name. Arguments as for `BackboneRequest`.
 
     Raises:
@@ -163,7 +166,7 @@ def find_backbone(name: str, weights: str, size: int, library: Library) -> Backb
     entry, model = backbone_entry(name)
     build = entry.load()
     with member_call(name):
-        found: BackboneInfo = build(BackboneRequest(name, model, weights, size, library))
+        found: BackboneInfo = build(BackboneRequest(name, model, weights, size, library, order))
     if entry.builtin:
         return found
     # Features outlive the process, so those of a plug-in are kept under its code too: edited code computes them anew.

@@ -13,6 +13,7 @@ from fathom.core.member_call import each_call, member_call
 from fathom.core.records import FathomError
 from fathom.core.streams import Stream
 from fathom.learn.features.backbone import Backbone, find_backbone
+from fathom.learn.features.backbones.precomputed import Precomputed
 from fathom.learn.features.encoded import encode
 from fathom.learn.features.encoders import check_name
 from fathom.learn.paradigms.recipe import expect, expect_word
@@ -38,6 +39,7 @@ class FeatureSource:
     probing: int = 0  # images of an encoder's pre-training that only measures speed; 0 for the real one
     pretrain_lr: float | str = "auto"  # as in `self-sl`: what was changed after a pre-training that was not finite
     pretrain_precision: str = "auto"
+    order: str = ""
 
     def __post_init__(self) -> None:
         """Refuse values that do not fit together.
@@ -59,11 +61,14 @@ class FeatureSource:
             check_name(self.weights)
         if self.name != "simclr":
             expect(self.pretrain == "study", "frozen", "pretrain", "left out but for backbone=simclr", self.pretrain)
+        expect_word("frozen", "order", self.order, ("", "dataset"))
+        if self.name != "features":
+            expect(not self.order, "frozen", "order", "left out but for backbone=features", self.order)
 
     def __str__(self) -> str:
         """All that decides the features, as a spec string without default values."""
         usual = {"weights": "", "size": 0, "dtype": "float16", "pretrain": "study"}
-        usual |= {"pretrain_lr": "auto", "pretrain_precision": "auto"}
+        usual |= {"pretrain_lr": "auto", "pretrain_precision": "auto", "order": ""}
         said = {name: getattr(self, name) for name in usual if getattr(self, name) != usual[name]}
         return str(SpecString.make("features", {"backbone": self.name, **said}))
 
@@ -106,7 +111,7 @@ class FeatureSource:
         if self.encoder:
             self.encoder.facts(library)  # refuses one that is not here
             return {"backbone": self.name, "weights": self.encoder.preparation}
-        return find_backbone(self.name, self.weights, self.size, library).facts
+        return find_backbone(self.name, self.weights, self.size, library, self.order).facts
 
     def embed(self, unlabeled: Unlabeled, state: State | None, library: Library) -> Iterator[Float[Tensor, "b d"]]:
         """Features of all images in order, in chunks, of the kind they are kept as.
@@ -121,12 +126,14 @@ class FeatureSource:
         if self.encoder:
             chunks = encode(unlabeled, state, self.encoder.network, precision)
         else:
-            found = find_backbone(self.name, self.weights, self.size, library)
+            found = find_backbone(self.name, self.weights, self.size, library, self.order)
             with member_call(self.name):
                 backbone = found.load()
-            chunks = (replace(backbone, precision=precision) if isinstance(backbone, Backbone) else backbone)(
-                unlabeled.images
-            )
+            if isinstance(backbone, Backbone):
+                backbone = replace(backbone, precision=precision)
+            elif isinstance(backbone, Precomputed):
+                backbone = replace(backbone, rows=unlabeled.rows)
+            chunks = backbone(unlabeled.images)
         dtype, rounding = DTYPES[self.dtype], Rounding(self.name)
         for chunk in each_call(self.name, iter(chunks)):
             kept = chunk.to(dtype)

@@ -33,6 +33,7 @@ def frozen(
     size: int = 0,
     dtype: str = "float16",
     pretrain: str = "study",
+    order: str = "",
     head: str = "linear",
     hidden: int = 0,
     epochs: int = 10,
@@ -56,6 +57,8 @@ def frozen(
         size: Side of the backbone's input in pixels; 0 for its own.
         dtype: What features are kept as, `float16` or `float32`; features that float16 would spoil are refused.
         pretrain: Recipe of `simclr`: `study` or `short`, as in `self-sl`.
+        order: For `features`. Empty: rows of the file are matched with images by its ids; a file without ids is
+            refused. `dataset`: declares that its rows are in the order of the dataset's images.
         head: `linear`, or `mlp`: two layers with BatchNorm and ReLU between.
         hidden: Width of the hidden layer of `mlp`; 0 for the features' width.
         epochs: Epochs.
@@ -74,7 +77,7 @@ def frozen(
     Source: ours; the study has no such paradigm. Features are standardized (`data.cache.features.standardized`), so
         that one grid serves all backbones; the head is that of Self-SL.
     """
-    source = FeatureSource(backbone, weights, size, dtype, pretrain)
+    source = FeatureSource(backbone, weights, size, dtype, pretrain, order=order)
     plan = HeadRecipe(head, hidden, epochs, epoch_size, batch_size, lr, weight_decay, momentum, imbalance)
     return Frozen(source, plan, dropout, search, retune)
 

@@ -52,10 +52,15 @@ def _configuration(package: Any, name: str, architecture: str) -> Any:
             f"model of that name. {'Near: ' + ', '.join(near) if near else ''}".strip()
         )
     try:
-        return package.get_pretrained_cfg(name)
+        stated = package.get_pretrained_cfg(name)
     except (RuntimeError, ValueError) as error:
         tags = ", ".join(package.list_pretrained(f"{architecture}.*")) or "none"
         raise FathomError(f"timm has no weights {name!r}; of {architecture} it has: {tags}") from error
+    if stated is None:  # an old name of a model, or a model without a configuration
+        renamed = getattr(package.models._registry, "_deprecated_models", {}).get(name)
+        advice = f"use its new name, {renamed}" if renamed else "choose another model"
+        raise FathomError(f"timm {package.__version__} states no configuration of {name!r}: {advice}")
+    return stated
 
 
 def _import_timm(name: str) -> Any:
