@@ -249,6 +249,7 @@ def outline(kind: str, listing: Listing, options: FolderOptions) -> tuple[Datase
         ids=tuple(listing.names[i] for i in train),
         test_ids=tuple(listing.names[i] for i in test),
         source=f"own images: {nfc(listing.root.name)}",
+        independent=listing.independent,
         notes=(
             *(str(p) for p in listing.problems),
             *(
@@ -259,7 +260,6 @@ def outline(kind: str, listing: Listing, options: FolderOptions) -> tuple[Datase
                 if counts[c] and not divisible[c]
             ),
         ),
-        independent=listing.independent,
     )
     return made, np.concatenate([train, test])
 
