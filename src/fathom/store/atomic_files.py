@@ -121,6 +121,11 @@ def _crash_point(name: str) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
+def temporary_path(folder: Path) -> Path:
+    """A new name for a file to write in a folder; `fathom gc` knows by it which process made the file."""
+    return folder / f".tmp-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+
 def write(path: Path, data: bytes, *, replace: bool = False) -> None:
     """Write a file whole or not at all; without `replace` the first writer wins.
 
@@ -131,7 +136,9 @@ def write(path: Path, data: bytes, *, replace: bool = False) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        name = path.parent / f".tmp-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        if not replace and os.path.lexists(path):
+            raise FileExistsError(path)  # so that a refused write does not even change the folder's time
+        name = temporary_path(path.parent)
         with name.open("xb") as file:  # not mkstemp, whose files only their owner can read
             temporary = name
             file.write(data)
@@ -145,9 +152,8 @@ def write(path: Path, data: bytes, *, replace: bool = False) -> None:
             _link(temporary, path)
         _crash_point("after-link")
     except OSError as error:
-        if (
-            isinstance(error, FileExistsError) and temporary
-        ):  # raised by _link; one without a temporary file is of a folder's name
+        # Raised by _link or before it; else a parent folder's name is that of a file.
+        if isinstance(error, FileExistsError) and os.path.lexists(path):
             raise
         raise FathomError(
             f"cannot write {path} ({len(data)} bytes): {error.strerror}. Committed results are kept; free "
