@@ -15,7 +15,7 @@ import pytest
 from tests.studies import SEARCHING, contents, study
 
 from fathom.engine.engine import run_study
-from fathom.store import atomic_files
+from fathom.store import locks
 from fathom.store.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -211,7 +211,7 @@ def test_sent_away_it_leaves_within_seconds_and_goes_on_when_called_again(
     assert time.monotonic() - told < 10
     before = commits(out)
     for path in (out / ".locks").glob("*.lock"):
-        with atomic_files.lock(path, wait=False) as free:
+        with locks.lock(path, wait=False) as free:
             assert free, path
     assert commits(out) == before, "a worker outlived its parent"
     finish(out)

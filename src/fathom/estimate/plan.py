@@ -1,7 +1,6 @@
 """Estimate of a study before it runs: trainings before and after sharing, labels, disk space, time from a probe."""
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,7 @@ from fathom.estimate.throughput import Throughput, measure_speeds, speed_name
 from fathom.machine.environment import find_device
 from fathom.protocol.context import WorkerContext
 from fathom.registry.spec_string import parse
-from fathom.store.record_store import Record
-from fathom.store.store import Store
+from fathom.store.unwritten import UnwrittenStore
 
 
 @dataclass(frozen=True)
@@ -138,7 +136,7 @@ def estimate_plan(
     """
     where = find_device(machine.device)
     known = load_profile(profile) if profile else None
-    context = WorkerContext(_Unwritten("plan"), data_root(machine), where, sketched={})
+    context = WorkerContext(UnwrittenStore("plan", reads=False), data_root(machine), where, sketched={})
     store, jobs = context.store, prepare(study, context)
     sketched, notes = context.sketched or {}, []
     if sketched:
@@ -188,22 +186,6 @@ def _speeds(context: WorkerContext, study: Study, known: Profile | None, threads
         return {name: speed for name, speed in given.items() if speed}
     here = [setting for setting in study.settings if setting.dataset not in (context.sketched or {})]
     return measure_speeds(context, here, threads)
-
-
-class _Unwritten(Store):
-    """A store in memory: a plan of thousands of runs needs no file."""
-
-    def __init__(self, root: str | Path) -> None:
-        super().__init__(root)
-        self._records: dict[str, Record] = {}
-
-    def put(self, name: str, content: Mapping[str, Any], clock: Mapping[str, Any] | None = None) -> None:
-        """Keep a record in memory."""
-        self._records[name] = (dict(content), dict(clock or {}))
-
-    def get(self, name: str) -> Record | None:
-        """The record that was kept."""
-        return self._records.get(name)
 
 
 def _save(context: WorkerContext, measured: dict[str, Throughput], study: Study, path: Path) -> None:

@@ -1,7 +1,10 @@
 """Folders of the datasets and of the cache; torch-free, so that `doctor` works where torch does not start."""
 
 import os
+import tempfile
 from pathlib import Path
+
+from fathom.core.records import FathomError
 
 
 def data_folders(data: str | Path | None = None, cache: str | Path | None = None) -> tuple[Path, Path]:
@@ -9,8 +12,25 @@ def data_folders(data: str | Path | None = None, cache: str | Path | None = None
 
     Args:
         data: None: FATHOM_DATA, else ./data.
-        cache: None: FATHOM_CACHE, else in the folder of datasets, else (without such a folder) the user's cache.
+        cache: None: FATHOM_CACHE, else in the folder of datasets, else (without such a folder) `user_cache`.
     """
-    path = Path(data or os.environ.get("FATHOM_DATA") or "data").expanduser()
-    own = path / ".fathom-cache" if path.is_dir() else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "fathom"
-    return path, Path(cache or os.environ.get("FATHOM_CACHE") or own).expanduser()
+    path = _expanded(Path(data or os.environ.get("FATHOM_DATA") or "data"))
+    given = cache or os.environ.get("FATHOM_CACHE") or (path / ".fathom-cache" if path.is_dir() else None)
+    return path, _expanded(Path(given)) if given else user_cache()
+
+
+def _expanded(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise FathomError(f"{path} begins with ~, and no home folder is known; give the whole path") from None
+
+
+def user_cache() -> Path:
+    """The user's cache; without a home folder (a container whose user has no name) a folder for temporary files."""
+    if given := os.environ.get("XDG_CACHE_HOME"):
+        return Path(given) / "fathom"
+    try:
+        return Path("~/.cache/fathom").expanduser()
+    except RuntimeError:
+        return Path(tempfile.gettempdir()) / f"fathom-cache-{getattr(os, 'getuid', os.getpid)()}"

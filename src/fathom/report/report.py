@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -93,7 +92,7 @@ def _refuse_foreign(folder: Path, files: Iterable[str]) -> None:
     for path in sorted({folder, *paths, *(path.parent for path in paths)}):
         if path.is_symlink():
             raise FathomError(
-                f"{path} is a link to {os.readlink(path)}, and a report follows no links. Remove the link, and copy "
+                f"{path} is a link to {path.readlink()}, and a report follows no links. Remove the link, and copy "
                 f"{folder} to where the report is wanted"
             )
         if path.exists() and path.is_dir() == (path in paths):

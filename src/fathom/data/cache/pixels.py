@@ -17,6 +17,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
+from fathom.core.cores import available_cores
 from fathom.core.records import FathomError, canonical, digest
 from fathom.data.cache import cache_file
 from fathom.data.cache.cache_file import HEADER, MEMORY_LIMIT, read_index
@@ -67,8 +68,9 @@ def decode_files(
         hashes = contents or content_hashes([p for p in paths if isinstance(p, Path)], cache_dir, quiet=quiet)
         key = digest({"files": hashes, "rule": RULE, "size": list(size), "fit": fit}, 32)
         target = cache_dir / f"{key}.pixels"
-        with cache_file.locked(cache_dir, key):
-            sha256 = _valid(target, shape) or _write(target, shape, paths, fit, quiet)
+        if not (sha256 := _valid(target, shape)):  # without a lock: a read-only cache can still be read
+            with cache_file.locked(cache_dir, key):
+                sha256 = _valid(target, shape) or _write(target, shape, paths, fit, quiet)
     pixels = np.memmap(target, np.uint8, "r", offset=HEADER, shape=shape)
     if pixels.nbytes > memory_limit:
         return MappedImages(pixels, sha256=sha256)
@@ -97,7 +99,7 @@ def content_hashes(paths: Sequence[Path], cache_dir: Path, *, quiet: bool = Fals
         return sha256
 
     hashes = each(one, [p.absolute() for p in paths], "reading files", quiet)
-    if new:
+    if new and cache_file.can_write(cache_dir):
         with cache_file.locked(cache_dir, "content-hashes"):
             merged = read_index(index) | new  # another process may have added hashes in the meantime
             with cache_file.renamed(index) as file:
@@ -125,8 +127,7 @@ def attempt(work: Callable[[S], T], paths: Sequence[S], what: str, quiet: bool) 
         except OSError as error:
             return UnreadableError(error.strerror or str(error))
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = min(16, cores)
+    threads = min(16, available_cores())
     waiting: deque[Future[T | UnreadableError]] = deque()
     with pillow_quiet(), ThreadPoolExecutor(threads) as pool:
         for path in track(paths, what, transient=True, disable=quiet, console=Console(stderr=True)):
