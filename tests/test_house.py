@@ -56,6 +56,7 @@ def test_no_global_randomness_and_no_fixed_device(path: Path) -> None:
 # Everything else hands bytes to `store.atomic_files`, so that a file is there whole or not at all.
 WRITERS = {
     "store/atomic_files.py": "the one place that writes records, encoders, exports and figures",
+    "store/locks.py": "leaves markers beside locks, which decide no result",
     "data/cache/cache_file.py": "renames a part file when it is complete: decoded images are larger than memory",
     "data/cache/feature_file.py": "appends features to a part file, so that an interrupted pass resumes",
     "data/files/download.py": "appends to a part file, so that an interrupted download resumes",

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
+from tests.faults import fault
 from tests.studies import ROOT, SEARCHING, contents, study
 
 from fathom.core.machine import Machine, RunOptions
@@ -26,7 +28,6 @@ from fathom.store.store import Store
 
 pytest.importorskip("ray")
 from tests.engine.clusters import cluster
-from tests.faults import fault
 
 KILLED_ON_RAY = fault(
     "engine", "driver or node of a Ray cluster killed", "the same store as an uninterrupted run, each round once"
@@ -204,6 +205,61 @@ def test_what_does_not_fit_an_engine_is_refused(options: dict[str, Any], message
     with pytest.raises(FathomError, match=message):
         run_study(toy(), tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
+
+
+OWN = """
+import os, sys
+import fathom
+from fathom.engine.engine import run_study
+from tests.studies import study
+
+def look(committed, total):
+    import psutil  # Ray's own copy
+    below = psutil.Process().children(recursive=True)
+    open_to = {c.laddr.ip for p in below for c in p.net_connections("tcp") if c.status == "LISTEN"}
+    assert open_to and all(ip.startswith("127.") or ip == "::1" for ip in open_to), open_to
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+
+toy = study(("random",), dataset="folder(path=images, size=8)",
+            regime="custom(query_size=4, rounds=2, start=8, val_size=6)")
+outcome = run_study(toy, "out", engine=sys.argv[1], progress=look if sys.argv[1] == "ray" else None)
+assert outcome.finished, outcome.failures
+"""
+
+
+@fault(
+    "engine", "ray: files of the current folder, relative paths", "nothing of it is executed, paths are found", cases=1
+)
+@pytest.mark.parametrize("own", [True, False], ids=["own cluster", "cluster started elsewhere"])
+def test_a_cluster_imports_nothing_from_the_current_folder_and_finds_relative_paths(
+    two_nodes: tuple[Any, list[Any], str], tmp_path: Path, own: bool
+) -> None:
+    for name in ("statistics", "secrets", "sklearn", "torchvision", "fathom_extra", "sitecustomize"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'EXECUTED')!r}, 'a').write({name!r})")
+    for i in range(80):
+        path = tmp_path / "images" / ("cat" if i % 2 else "dog") / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (3 * i, 255 - 3 * i, 40 * (i % 2))).save(path)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    if own:
+        environment = {name: value for name, value in environment.items() if not name.startswith("RAY_")}
+    command = [sys.executable, "-P", "-c", OWN, "ray" if own else two_nodes[2]]
+    said = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert said.returncode == 0, said.stderr
+    assert not (tmp_path / "EXECUTED").exists()
+    assert Store.open(tmp_path / "out").study.name == "toy"
+
+
+@fault("engine", "ray: a version with known security holes", "refused with the version to install")
+def test_a_version_of_ray_with_known_holes_is_refused(tmp_path: Path) -> None:
+    code = "import ray; ray.__version__ = '2.51.1'\n" + DRIVER
+    command = [sys.executable, "-c", code, str(tmp_path / "out"), "ray"]
+    said = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert said.returncode == 1
+    assert "Ray 2.51.1 has known security holes" in said.stderr
+    assert "expected Ray 2.56 or newer" in said.stderr
 
 
 @fault("machine", "broken torch, torchvision, driver or missing package", "the command that fixes it, no traceback")

@@ -17,7 +17,7 @@ from tests.studies import SEARCHING, contents, study
 
 from fathom.engine.engine import run_study
 from fathom.engine.heartbeat import live_workers
-from fathom.store import atomic_files
+from fathom.store import locks
 from fathom.store.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -240,7 +240,7 @@ def test_sent_away_it_leaves_within_seconds_and_goes_on_when_called_again(
     assert time.monotonic() - told < 10
     gone(left)
     for path in (out / ".locks").glob("*.lock"):
-        with atomic_files.lock(path, wait=False) as free:
+        with locks.lock(path, wait=False) as free:
             assert free, path
     finish(out)
     assert contents(out) == uninterrupted

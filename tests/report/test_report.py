@@ -2,7 +2,9 @@
 
 import base64
 import hashlib
+import json
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -77,8 +79,6 @@ def made(out: Path) -> tuple[Page, dict[str, ReportTable]]:
 def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("full")
     build(out, Plan(rounds=4, queries=("random", "bald", "badge"), classes=CLASSES[:4]))
-    (out / "report" / "figures").mkdir(parents=True)
-    (out / "report" / "figures" / "99-old-curves.svg").write_text("of a study that is gone")
     with pytest.MonkeyPatch.context() as patch:  # fonts take long; that a PDF is one is tested where it is drawn
         patch.setattr(Drawing, "pdf", lambda self: b"%PDF of " + self.name.encode())
         report(out)
@@ -87,11 +87,12 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_it_writes_what_it_says(full: Path) -> None:
     folder = full / "report"
-    assert {p.name for p in folder.iterdir()} == {"report.html", "results.csv", "results.parquet", "figures", "tables"}
+    assert {p.name for p in folder.iterdir()} == {
+        "report.html", "results.csv", "results.parquet", "files.json", "figures", "tables"}  # fmt: skip
     assert {p.suffix for p in (folder / "figures").iterdir()} == {".svg", ".pdf"}
     assert (
         len(list((folder / "figures").iterdir())) == 14
-    )  # two settings of three and the penalty matrix, each in two files; nothing of an earlier report
+    )  # two settings of three and the penalty matrix, each in two files
     assert (folder / "figures" / "penalty.pdf").read_bytes() == b"%PDF of penalty"
     table = read_rounds(full)
     pd.testing.assert_frame_equal(pd.read_parquet(folder / "results.parquet"), table, check_dtype=False)
@@ -100,6 +101,58 @@ def test_it_writes_what_it_says(full: Path) -> None:
     assert tex.count(r"\\") == 4
     assert r"\toprule" in tex
     assert r"$\pm$" in tex
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture
+def copied(full: Path, tmp_path: Path, undrawn: None, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A study with its report, whose figures need no drawing."""
+    monkeypatch.setattr(Drawing, "pdf", lambda self: b"%PDF of " + self.name.encode())
+    return shutil.copytree(full, tmp_path / "study")
+
+
+@fault("report", "files that the report did not write", "they stay; only what its own list names is removed", cases=6)
+def test_a_report_removes_nothing_but_what_its_list_names(copied: Path) -> None:
+    folder = copied / "report"
+    old = json.loads((folder / "files.json").read_text())
+    mine = {"figures/mine.svg": b"1", "tables/notes.tex": b"2", "figures/deep/x.pdf": b"3", "own.txt": b"4"}
+    for name, data in mine.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(data)
+    stale = {f"figures/99-{word}.svg": word.encode() for word in ("gone", "edited", "linked")}
+    for name, data in stale.items():
+        (folder / name).write_bytes(data)
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in stale.items()}
+    # A list may come from elsewhere: names outside of the report do not count.
+    for name, path in (("../study.json", copied / "study.json"), ("own.txt", folder / "own.txt")):
+        digests[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (folder / "files.json").write_text(json.dumps(old | digests))
+    (folder / "figures/99-edited.svg").write_text("edited since")
+    (folder / "figures/99-linked.svg").rename(copied / "elsewhere.svg")
+    (folder / "figures/99-linked.svg").symlink_to(copied / "elsewhere.svg")
+    report(copied)
+    left = files_of(folder)
+    assert mine.items() <= left.items()
+    assert "figures/99-gone.svg" not in left
+    assert left["figures/99-edited.svg"] == b"edited since"
+    assert (copied / "elsewhere.svg").read_bytes() == b"linked"
+    assert (copied / "study.json").is_file()
+    assert set(json.loads(left["files.json"])) <= set(left)
+
+
+@fault("report", "a report folder or file that is a link", "refused; nothing is written or removed anywhere")
+@pytest.mark.parametrize("name", [".", "figures", "tables", "report.html", "files.json"])
+def test_a_report_follows_no_links(copied: Path, tmp_path: Path, name: str) -> None:
+    path = copied / "report" / name
+    path.rename(tmp_path / "away")
+    path.symlink_to(tmp_path / "away")
+    before = files_of(tmp_path)
+    with pytest.raises(FathomError, match=r"is a link to .*away, and a report follows no links"):
+        report(copied)
+    assert files_of(tmp_path) == before
 
 
 @OFFLINE_REPORT

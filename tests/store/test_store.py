@@ -11,7 +11,8 @@ import pytest
 from tests.faults import as_nobody, fault, open_to_all
 
 from fathom.core.records import FORMAT, FathomError, LabelRegime, Round, RunSpec, Study
-from fathom.store.atomic_files import DamageWarning, leave_marker, try_read
+from fathom.store.atomic_files import DamageWarning, try_read
+from fathom.store.locks import leave_marker
 from fathom.store.store import Store
 from fathom.store.tables import read_rounds, rounds_table
 
@@ -375,11 +376,13 @@ def test_temporary_files_of_other_hosts_stay(tmp_path: Path, monkeypatch: pytest
     assert {p.name for p in tmp_path.iterdir()} == {name, f".tmp-h-{os.getpid()}-abc"}
 
 
+SESSION = "0123456789ab-0"  # of a marker: the session and the attempt
+
 HOLDER = """
 import sys
 from fathom.store.store import Store
 with Store(sys.argv[1]).lock(sys.argv[2], wait=len(sys.argv) > 3) as mine:
-    print(mine, flush=True)
+    print(mine is not None, flush=True)
     sys.stdin.readline()
 """
 
@@ -395,20 +398,20 @@ def test_locks_that_nobody_holds_are_removed_and_those_of_the_living_stay(store:
     dead.wait()
     with store.lock("runs/done"), store.lock("runs/killed"):
         pass
-    leave_marker(store.marker_path("runs/killed", "a"), dead.pid)
-    leave_marker(store.marker_path("runs/living", "b"), os.getpid())
-    store.marker_path("runs/elsewhere", "c").write_text(f"another-machine {dead.pid}")
-    store.marker_path("runs/old", "d").touch()
+    leave_marker(store.marker_path("runs/killed", SESSION), dead.pid)
+    leave_marker(store.marker_path("runs/living", SESSION), os.getpid())
+    store.marker_path("runs/elsewhere", SESSION).write_text(f"another-machine {dead.pid}")
+    store.marker_path("runs/old", SESSION).touch()
     process = holder(store, "runs/held")
     assert process.stdout.readline() == "True\n"
-    leave_marker(store.marker_path("runs/held", "e"), dead.pid)
+    leave_marker(store.marker_path("runs/held", SESSION), dead.pid)
     store.clean()
     locks = {path.name for path in (store.root / ".locks").iterdir()}
-    assert locks == {"runs-living.b", "runs-elsewhere.c", "runs-old.d", "runs-held.lock", "runs-held.e"}
+    assert locks == {f"runs-{name}.{SESSION}" for name in ("living", "elsewhere", "old", "held")} | {"runs-held.lock"}
     with store.lock("runs/held") as mine:
         assert not mine
     store.clear_work()
-    assert {path.name for path in (store.root / ".locks").iterdir()} == {"runs-held.lock", "runs-held.e"}
+    assert {path.name for path in (store.root / ".locks").iterdir()} == {"runs-held.lock", f"runs-held.{SESSION}"}
     process.communicate("\n")
     store.clear_work()
     assert not list((store.root / ".locks").iterdir())
@@ -451,7 +454,7 @@ def test_a_lock_excludes_and_dies_with_its_process(store: Store) -> None:
 import sys, time
 from fathom.store.store import Store
 with Store({str(store.root)!r}).lock("runs/a") as mine:
-    print(mine, flush=True)
+    print(mine is not None, flush=True)
     time.sleep(60)
 """
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:

@@ -6,6 +6,8 @@ every job is a task. Workers commit through the store, which the parent only wat
 """
 
 import dataclasses
+import os
+import secrets
 import time
 import uuid
 from collections.abc import Iterable
@@ -25,11 +27,15 @@ from fathom.engine.watch import Interrupted, Progress, StudyOutcome, Watch
 from fathom.engine.worker import WorkerOrders
 from fathom.machine.environment import check, check_code
 from fathom.machine.paths import data_folders
+from fathom.protocol.checkpoint import checkpoint_seconds
 from fathom.protocol.context import WorkerContext
 from fathom.registry import registry
 from fathom.registry.code import MemberCode, codes_of
 from fathom.registry.registry import members_of
+from fathom.store import locks, study_folder
+from fathom.store.leftovers import remove_leftovers
 from fathom.store.store import Store
+from fathom.store.unwritten import UnwrittenStore
 
 if TYPE_CHECKING:
     from fathom.engine.ray import RayEngine
@@ -48,7 +54,7 @@ def data_root(machine: Machine = Machine(), *, quiet: bool = False) -> DataRoot:
 
 def worker_machine(machine: Machine, data: DataRoot) -> Machine:
     """The machine of worker processes, with the caller's folders; plug-ins are sent as they were read here."""
-    return dataclasses.replace(machine, data=data.path, cache=data.cache, plugins=())
+    return dataclasses.replace(machine, data=data.path.absolute(), cache=data.cache.absolute(), plugins=())
 
 
 def run_study(
@@ -86,6 +92,7 @@ def run_study(
         raise FathomError(
             f"expected threads >= 1 and workers >= 0 (at most {MOST_PROCESSES:,}); got {machine.threads} and {workers}"
         )
+    locks.silence(), checkpoint_seconds()  # refused now, where the environment's variables are not numbers
     root = data_root(machine, quiet=progress is None)
     call: _Call | None = None
     with notice_signals() as noticed:
@@ -101,7 +108,8 @@ def run_study(
             noticed.kind, noticed.deferred = None, False
             if not terminated and (call is None or call.watch is None):
                 raise KeyboardInterrupt from None  # before the jobs are known there is no outcome to report
-            Store(out).clean()
+            if call is not None and call.watch is not None:
+                call.store.clean()
             outcome = call.outcome() if call else StudyOutcome(str(out), len((only or study).runs), 0, 0, 0)
             raise Interrupted(outcome, TRY_AGAIN if terminated else STOPPED) from None
 
@@ -114,6 +122,12 @@ def find_engine(text: str, machine: Machine, workers: int | None, gpu_share: flo
     """
     name, _, address = text.partition(":")
     if name == "ray":
+        if not (address or os.environ.get("RAY_ADDRESS")):
+            # Ray reads these when it is imported. A cluster that is started here is for this call alone: it listens on
+            # the loopback interface, and takes nothing from a process that has not its token.
+            os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+            if os.environ.setdefault("RAY_AUTH_MODE", "token") == "token":
+                os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         from fathom.engine.ray import RayEngine
 
         if workers is not None:
@@ -150,7 +164,7 @@ class _Call:
     def work(self, root: DataRoot, options: RunOptions) -> StudyOutcome:
         """Check the study, have its jobs done, and repeat while a retry is declared for a setting."""
         store, engine = self.store, self.engine
-        store.begin(self.study, extend=options.extend)
+        study_folder.expect_study(store, self.study, extend=options.extend)
         environment = engine.describe()
         context = WorkerContext(store, root, engine.device, environment.name, accept=options.accept_environment)
         context.codes = codes_of(self.part.runs)
@@ -159,10 +173,16 @@ class _Call:
         while again:
             with engine.worker_pool():
                 store.refresh_retries()
+                context.store = trial = UnwrittenStore(store.root)  # a study that is refused changes nothing on disk
+                trial.study, trial.cached_retries = self.study, store.cached_retries
                 jobs = prepare(self.part, context, self.study)
-                check(store, environment, accept=options.accept_environment)
-                check_code(store, open_code(jobs, context), accept=options.accept_environment)
+                check(trial, environment, accept=options.accept_environment)
+                check_code(trial, open_code(jobs, context), accept=options.accept_environment)
+                store.begin(self.study, extend=options.extend)
+                trial.write_to(store)
+                context.store = store
                 store.clean()
+                remove_leftovers(root.cache)
                 listed = [dataclasses.asdict(job) for job in jobs]
                 trainings = [job.trainings(store) for job in jobs]
                 heartbeat.write_jobs(store, [j | {"trainings": n} for j, n in zip(listed, trainings, strict=True)])
@@ -187,7 +207,8 @@ class _Call:
         """The orders of every worker; retries and jobs are filled in before each pass."""
         machine = worker_machine(self.engine.machine, context.data)
         return WorkerOrders(
-            out=str(context.store.root),
+            out=str(context.store.root.absolute()),
+            folder=str(Path.cwd()),  # relative paths in spec strings are those of the caller
             # This process loads every dataset before any worker starts, so that only one process downloads.
             machine=dataclasses.replace(machine, download=False).to_json(),
             session=self.session,

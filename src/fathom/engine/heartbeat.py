@@ -14,27 +14,46 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from fathom.core.records import FathomError
+from fathom.core.work import WorkKind
 from fathom.store import atomic_files
+from fathom.store.atomic_files import FormatError
 from fathom.store.store import Store
 
 WORKERS = ".workers"
+MAX_COUNT = 2**40  # above any count, process id and time in seconds
 
 
 def write_jobs(store: Store, jobs: list[dict[str, Any]]) -> None:
     """Write the list of jobs, in the order they should be done."""
     data = atomic_files.pack_record({"jobs": jobs}, {})
     path = store.path("jobs")
-    if not path.is_file() or path.read_bytes() != data:
-        atomic_files.write(path, data, replace=True)
+    with contextlib.suppress(FathomError):  # only who watches needs it
+        if not path.is_file() or path.read_bytes() != data:
+            atomic_files.write(path, data, replace=True)
 
 
 def read_jobs(store: Store) -> list[dict[str, Any]]:
-    """Read the list of jobs; empty before the first start."""
-    found, _ = atomic_files.try_read(store.path("jobs"))
-    return list(found[0]["jobs"]) if found else []
+    """Read the list of jobs; empty before the first start, and where the file is anything else."""
+    try:
+        if not store.path("jobs").is_file():  # a pipe of that name would never end
+            return []
+        found, _ = atomic_files.try_read(store.path("jobs"))
+        jobs = list(found[0]["jobs"]) if found else []
+        sound = all(_is_job(job) for job in jobs)
+    except (OSError, ValueError, KeyError, TypeError, FormatError):
+        return []
+    return jobs if sound else []
+
+
+def _is_job(job: dict[str, Any]) -> bool:
+    """Tell whether a job has what `engine.status` reads of it."""
+    texts = [job["name"], job["query"], *job["setting"], *job["needs"]]
+    counts = isinstance(job["trainings"], int) and 0 <= job["trainings"] < MAX_COUNT and len(job["setting"]) == 3
+    return counts and WorkKind(job["kind"]) is not None and all(isinstance(text, str) for text in texts)
 
 
 class Heartbeat:
@@ -48,7 +67,7 @@ class Heartbeat:
 
     def __init__(self, store: Store, device: str, session: str) -> None:
         host = socket.gethostname()
-        self.path = store.root / WORKERS / f"{re.sub(r'[^A-Za-z0-9.-]', '-', host)}-{os.getpid()}.json"
+        self.path = store.root / WORKERS / f"{_host_part(host)}-{os.getpid()}.json"
         self.beat: dict[str, Any] = {"host": host, "pid": os.getpid(), "device": device, "session": session}
         self.beat |= {"since": time.time(), "doing": "", "what": "", "doing_since": 0.0}
         self.beat |= {"jobs": 0, "failed": 0, "trainings": 0, "busy": 0.0}
@@ -85,15 +104,30 @@ def live_workers(store: Store) -> list[dict[str, Any]]:
     """
     found = []
     for path in sorted((store.root / WORKERS).glob("*.json")):
-        try:
-            beat = json.loads(path.read_bytes())
-            here = beat["host"] == socket.gethostname()
-            alive = atomic_files.alive(beat["pid"]) if here else _is_locked(store, beat["doing"])
-        except (OSError, ValueError, KeyError):
-            continue  # removed just now
-        if alive:
+        beat = atomic_files.read_note(path)
+        if beat is None or not _is_beat(path, beat):
+            continue  # removed just now, or not of a worker
+        here = beat["host"] == socket.gethostname()
+        if atomic_files.alive(beat["pid"]) if here else _is_locked(store, beat["doing"]):
             found.append(beat)
     return found
+
+
+def _is_beat(path: Path, beat: dict[str, Any]) -> bool:
+    """Tell whether a note is a heartbeat: of its file's name, with all fields and numbers in their range."""
+    texts = [beat.get(name) for name in ("host", "device", "session", "doing", "what")]
+    numbers: list[Any] = [
+        beat.get(name) for name in ("pid", "since", "doing_since", "jobs", "failed", "trainings", "busy")
+    ]
+    if not all(isinstance(text, str) and "\0" not in text for text in texts):
+        return False
+    if not all(type(number) in (int, float) and 0 <= number < MAX_COUNT for number in numbers):
+        return False
+    return type(beat["pid"]) is int and path.name == f"{_host_part(beat['host'])}-{beat['pid']}.json"
+
+
+def _host_part(host: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.-]", "-", host)
 
 
 def _is_locked(store: Store, job: str) -> bool:
@@ -109,5 +143,9 @@ def _is_locked(store: Store, job: str) -> bool:
 
 def clear(store: Store) -> None:
     """Remove the heartbeats, once no work is left."""
-    for path in (store.root / WORKERS).glob("*"):
-        path.unlink(missing_ok=True)
+    folder = store.root / WORKERS
+    for path in [] if folder.is_symlink() else folder.glob("*.json"):
+        beat = atomic_files.read_note(path)
+        if beat is not None and _is_beat(path, beat):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)

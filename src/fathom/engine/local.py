@@ -1,6 +1,5 @@
 """The local engine: worker processes of this machine (`engine.worker_pool`), or this process."""
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -8,6 +7,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
+from fathom.core.cores import available_cores
 from fathom.core.machine import Machine
 from fathom.engine.gpu_sharing import GpuScheduler
 from fathom.engine.jobs import WorkItem
@@ -87,4 +87,4 @@ def default_workers(device: torch.device, threads: int) -> int:
     """One worker per GPU to begin with (see `engine.gpu_sharing`); on the CPU one per `threads` cores."""
     if device.type == "cuda":
         return torch.cuda.device_count() if device.index is None else 1
-    return max(1, len(os.sched_getaffinity(0)) // threads if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    return max(1, available_cores() // threads)

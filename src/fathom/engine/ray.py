@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import time
 import warnings
 from collections.abc import Iterator
@@ -26,15 +27,26 @@ from fathom.engine.worker import WorkerOrders, write_died
 from fathom.machine.environment import Environment
 from fathom.protocol.context import WorkerContext
 
+LEAST = (2, 56)  # has token authentication (2.52), and the fixes of the advisories on earlier versions up to 2.55
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before Ray is imported: no usage reports
 try:
     import ray
+    from ray._private import ray_constants
+    from ray.job_config import JobConfig
 except ImportError:
     raise FathomError(
         'the engine ray needs the package Ray, which is not installed: pip install "fathom-al[ray]" on every machine '
         "of the cluster"
     ) from None
 
+if tuple(map(int, re.findall(r"\d+", ray.__version__)[:2])) < LEAST:
+    raise FathomError(
+        f"Ray {ray.__version__} has known security holes, and its first versions ask for no token; expected Ray "
+        f'{".".join(map(str, LEAST))} or newer: pip install -U "fathom-al[ray]" on every machine of the cluster'
+    )
+
+QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning"}
+FOLLOWED = ("FATHOM_SILENCE_SECONDS", "FATHOM_CHECKPOINT_SECONDS")  # variables that workers get from the caller
 POLL_SECONDS = 0.2
 TRIES = 4  # attempts at a job whose process or machine dies
 # Tasks submitted beyond twice those that the cluster can do at once. With all tasks submitted at once Ray would do the
@@ -44,15 +56,28 @@ UNPLACED_SECONDS = 60.0  # without any finished task, before a warning that no m
 
 
 class ClusterWarning(UserWarning):
-    """The cluster has no resources for the jobs at the moment."""
+    """The cluster has no resources for the jobs at the moment, or is open to others."""
+
+
+class _OwnPaths(JobConfig):
+    """Configuration of a job whose workers import from what is installed, and nothing else.
+
+    Ray would add the current folder and that of the script to their path, so that a file `statistics.py` there would be
+    executed.
+    """
+
+    def _serialize(self) -> str:
+        self._py_driver_sys_path: list[str] = []
+        text: str = super()._serialize()
+        return text
 
 
 class RayEngine:
     """A Ray cluster.
 
     Args:
-        address: Of its head, such as `10.0.0.1:6379`; empty: Ray's own rule (`RAY_ADDRESS`, else a cluster of this
-            machine, else one is started here and ended with the call).
+        address: Of its head, such as `10.0.0.1:6379`; empty: `RAY_ADDRESS`, else a cluster is started on this machine
+            and ended with the call.
         machine: `device` is `auto` (GPUs where the cluster has any), `cpu` or `cuda`. `threads` is also the number of
             CPUs that Ray reserves per job.
         gpu_share: Share of a GPU per job; None: a whole GPU, until the memory of finished jobs is measured.
@@ -87,22 +112,32 @@ class RayEngine:
     def __enter__(self) -> "RayEngine":
         self.mine = not ray.is_initialized()
         if self.mine:
-            threads = {name: str(self.machine.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-            quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning"}
+            address = self.address or os.environ.get("RAY_ADDRESS") or "local"
             try:
-                ray.init(address=self.address or None, runtime_env={"env_vars": threads}, **quiet)
+                if address == "local":
+                    ray_constants.ENABLE_RAY_CLUSTER = False  # its processes listen on the loopback interface alone
+                    ray.init(address, include_dashboard=False, job_config=self._job(), **QUIET)
+                else:
+                    ray.init(address, job_config=self._job(), **QUIET)
             except Exception as error:  # Ray raises plain ones too, for example where a node starts too slowly
                 reason = str(error).splitlines()[0]
                 raise FathomError(
                     f"cannot reach a Ray cluster at {self.address or 'the address that Ray found'}: {reason}. Expected "
                     "the HOST:PORT that `ray start --head` printed, from a machine of the cluster"
                 ) from None
+        _warn_open(ray.get_runtime_context().gcs_address)
         gpus = _resources().get("GPU", 0)
         if self.wanted == "cuda" and not gpus:
             warnings.warn("the cluster has no GPU at the moment; jobs wait for one", ClusterWarning, stacklevel=2)
         kind = "cuda" if self.wanted == "cuda" or (self.wanted == "auto" and gpus) else "cpu"
         self.machine = dataclasses.replace(self.machine, device=kind)
         return self
+
+    def _job(self) -> "_OwnPaths":
+        """Configuration of the workers: threads, and the variables that every worker of the study follows."""
+        variables = {name: str(self.machine.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+        variables |= {name: value for name in FOLLOWED if (value := os.environ.get(name))}
+        return _OwnPaths(runtime_env={"env_vars": variables})
 
     def __exit__(self, *_: object) -> None:
         if self.mine:
@@ -220,6 +255,13 @@ class RayEngine:
 def _cause(error: Any) -> Exception:
     """The error of a task: a FathomError as it was raised, anything else with Ray's own traceback."""
     return FathomError(str(error.cause)) if isinstance(error.cause, FathomError) else error
+
+
+def _warn_open(address: str) -> None:
+    """Warn of a cluster that runs the code of anybody who reaches its port."""
+    if os.environ.get("RAY_AUTH_MODE") != "token" and not address.startswith(("127.", "localhost", "[::1]")):
+        text = f"the cluster at {address} runs the code of whoever reaches that port: start it with RAY_AUTH_MODE=token"
+        warnings.warn(text, ClusterWarning, stacklevel=3)
 
 
 def _resources() -> dict[str, float]:

@@ -7,6 +7,7 @@ standard input and exits when that input closes, so a worker never outlives the 
 
 import dataclasses
 import json
+import logging
 import os
 import signal
 import sys
@@ -32,11 +33,15 @@ from fathom.machine.paths import data_folders
 from fathom.protocol.context import WorkerContext
 from fathom.registry import registry
 from fathom.registry.code import MemberCode
-from fathom.store import atomic_files
+from fathom.store import locks
 from fathom.store.store import Store
 
-FINISHED = 64  # exit status of a worker that found no work left: no signal, no error, and none that a member would give
 POLL_SECONDS = 0.2  # between looks at the store while other workers hold the jobs that are left
+SILENT = "two worker processes gave no sign of life for {:g} s each while they did this job"
+# Exit status of a worker that found no work left. Not 0: a plug-in that calls os._exit(0) must not look like it.
+FINISHED = 40
+REPORTED = 41  # of one that ends with an error whose message was printed
+_log = logging.getLogger(__name__)
 
 
 def work(
@@ -92,18 +97,29 @@ def settle(context: WorkerContext, job: WorkItem, session: str, tries: int = 1) 
         tries: Attempts in the session that may end with the death of their process.
 
     Returns:
-        Whether its result is committed; None where a living process holds the lock.
+        Whether its result is committed; None where a living process holds the lock, or has taken the job over.
     """
-    with context.store.lock(job.name) as mine:
-        if not mine:
+    with context.store.lock(job.name, takes_over=True) as lease:
+        if lease is None:
             return None
-        # Another process may have done it between our look and our lock.
-        return job.done(context.store) or _marked_attempt(context, job, session, tries)
+        context.store.lease = lease
+        try:
+            # Another process may have done it between our look and our lock.
+            return job.done(context.store) or _marked_attempt(context, job, session, tries)
+        finally:
+            context.store.lease = None
 
 
-def _marked_attempt(context: WorkerContext, job: WorkItem, session: str, tries: int) -> bool:
-    """Do a job under a marker, so that a job that kills its process (memory, a crash) is not tried without end."""
+def _marked_attempt(context: WorkerContext, job: WorkItem, session: str, tries: int) -> bool | None:
+    """Do a job under a marker, so that a job that kills or freezes its process is not tried without end."""
     stem = context.store.marker_path(job.name, session)
+    silent, lease = stem.with_name(f"{stem.name}-0-silent"), context.store.lease
+    if lease and lease.taken_over:
+        if silent.exists():
+            _write_failure(context, job, session, "SilentError", SILENT.format(locks.silence()))
+            return False
+        locks.leave_marker(silent, context.owner)
+        tries += 1  # one marker is of the process that is frozen, not dead
     markers = [stem.with_name(f"{stem.name}-{number}") for number in range(tries)]
     # We hold the job's lock, so a marker of this session was left by a process that died during this very job.
     marker = next((marker for marker in markers if not marker.exists()), None)
@@ -112,11 +128,12 @@ def _marked_attempt(context: WorkerContext, job: WorkItem, session: str, tries: 
             old.unlink(missing_ok=True)
         write_died(context, job, session)
         return False
-    atomic_files.leave_marker(marker, context.owner)
+    locks.leave_marker(marker, context.owner)
     try:
         return _attempt(context, job, session)
     finally:
-        for old in markers:
+        # Where another process has taken the job over, the others are its markers.
+        for old in [marker] if lease and lease.lost() else [*markers, silent]:
             old.unlink(missing_ok=True)
 
 
@@ -126,19 +143,30 @@ def write_died(context: WorkerContext, job: WorkItem, session: str) -> None:
     _write_failure(context, job, session, "DiedError", message)
 
 
-def _attempt(context: WorkerContext, job: WorkItem, session: str) -> bool:
-    """Do a job; record its failure, so that this worker can continue with the others."""
+def _attempt(context: WorkerContext, job: WorkItem, session: str) -> bool | None:
+    """Do a job; record its failure, so that this worker can continue with the others. None: see `settle`."""
     if context.heartbeat is None:
         context.heartbeat = Heartbeat(context.store, str(context.device), session)
     try:
         with context.heartbeat.doing(job.name, str(job), job.trainings(context.store)) as result:
             job.do(context)
             result["ok"] = True
-        return True
+        return None if _discarded(context, job) else True
     except (Exception, SystemExit) as error:  # SystemExit: a plug-in that calls sys.exit fails its own run only
+        if _discarded(context, job):
+            return None
         details = "" if isinstance(error, FathomError) else traceback.format_exc()
         _write_failure(context, job, session, type(error).__name__, str(error), details)
         return False
+
+
+def _discarded(context: WorkerContext, job: WorkItem) -> bool:
+    """Tell whether another process has taken the job over, and log it: what this one computed does not count."""
+    if context.store.lease is None or not context.store.lease.lost():
+        return False
+    text = "%s: this worker (process %d) gave no sign of life for %g s or more, and another one took over; "
+    _log.warning(text + "its late result is discarded", job, os.getpid(), locks.silence())
+    return True
 
 
 def _write_failure(
@@ -165,6 +193,7 @@ class WorkerOrders:
 
     Args:
         out: The store's folder.
+        folder: Working folder of the caller, for relative paths in spec strings; empty where it is this process's own.
         machine: `Machine.to_json`, with the folders of the caller.
         session: Name of the call of `run`.
         environment: Name of the environment record; empty where the worker describes its own machine.
@@ -190,21 +219,34 @@ class WorkerOrders:
     accept: bool = False
     code: dict[str, Any] = dataclasses.field(default_factory=dict)
     codes: dict[str, Any] = dataclasses.field(default_factory=dict)
+    folder: str = ""
 
 
-def serve() -> None:
-    """Read the orders from standard input, do the jobs, exit."""
-    # The first optimizer of a process imports modules for seconds: done here, while the parent still checks the study.
-    torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    if not (line := sys.stdin.readline()):
-        return  # the study was refused
-    orders = WorkerOrders(**json.loads(line))
+def serve(beats: int | None = None) -> None:
+    """Read the orders from standard input, do the jobs, exit with `FINISHED`.
+
+    Args:
+        beats: File descriptor of a pipe to the parent process for signs of life.
+    """
+    with locks.giving_signs(lambda: _beat(beats)):
+        # The first optimizer of a process imports modules for seconds: done while the parent still checks the study.
+        torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+        if line := sys.stdin.readline():  # else the study was refused
+            _follow(WorkerOrders(**json.loads(line)))
+
+
+def _follow(orders: WorkerOrders) -> NoReturn:
+    """Do the jobs of the orders, and exit."""
     threading.Thread(target=_die_with_parent, daemon=True).start()
     if hasattr(signal, "SIGUSR2"):  # Slurm may signal all processes of a job; the parent alone reacts, and ends us
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-    context = open_context(orders)
-    job_type = resolve_name(orders.job_type)
-    work(context, [job_type.from_json(job) for job in orders.jobs], orders.session)
+    try:
+        context = open_context(orders)
+        job_type = resolve_name(orders.job_type)
+        work(context, [job_type.from_json(job) for job in orders.jobs], orders.session)
+    except Exception:
+        traceback.print_exc()
+        leave(REPORTED)
     leave(FINISHED)
 
 
@@ -213,6 +255,11 @@ def leave(status: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     _exit(status)
+
+
+def _beat(pipe: int | None) -> None:
+    if pipe is not None:
+        os.write(pipe, b".")
 
 
 def open_context(orders: WorkerOrders) -> WorkerContext:
@@ -247,4 +294,4 @@ def _die_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    serve()
+    serve(*map(int, sys.argv[1:]))

@@ -1,7 +1,6 @@
 """Estimate of a study before it runs: trainings before and after sharing, labels, disk space, time from a probe."""
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -24,8 +23,7 @@ from fathom.estimate.throughput import Throughput, measure_speeds, speed_name
 from fathom.machine.environment import find_device
 from fathom.protocol.context import WorkerContext
 from fathom.registry.spec_string import parse
-from fathom.store.record_store import Record
-from fathom.store.store import Store
+from fathom.store.unwritten import UnwrittenStore
 
 
 @dataclass(frozen=True)
@@ -145,8 +143,9 @@ def estimate_plan(
     where = find_device(machine.device)
     known = load_profile(profile) if profile else None
     # On the CPU, as the parent of workers: a dataset is on the device only while it is timed there.
-    context = WorkerContext(_Unwritten("plan"), data_root(machine), torch.device("cpu"), sketched={})
-    store, jobs = context.store, prepare(study, context)
+    store = UnwrittenStore("plan", reads=False)
+    context = WorkerContext(store, data_root(machine), torch.device("cpu"), sketched={})
+    jobs = prepare(study, context)
     sketched, notes = context.sketched or {}, []
     if sketched:
         notes.append(f"planned by official sizes, without the files: {', '.join(sketched)}")
@@ -211,22 +210,6 @@ def _speeds(
         )
         speeds |= measure_speeds(timing, [setting for setting in here if setting.dataset == name], threads)
     return speeds
-
-
-class _Unwritten(Store):
-    """A store in memory: a plan of thousands of runs needs no file."""
-
-    def __init__(self, root: str | Path) -> None:
-        super().__init__(root)
-        self._records: dict[str, Record] = {}
-
-    def put(self, name: str, content: Mapping[str, Any], clock: Mapping[str, Any] | None = None) -> None:
-        """Keep a record in memory."""
-        self._records[name] = (dict(content), dict(clock or {}))
-
-    def get(self, name: str) -> Record | None:
-        """The record that was kept."""
-        return self._records.get(name)
 
 
 def _save(

@@ -16,6 +16,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
+from fathom.core.cores import affinity_cores, available_cores, cpu_quota, memory_limit
 from fathom.machine.paths import data_folders
 from fathom.machine.storage import nearest, try_storage
 
@@ -178,10 +179,10 @@ def _driver() -> str:
 
 
 def _cores(probed: dict[str, Any]) -> DoctorCheck:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores, quota = affinity_cores(), cpu_quota()
     found = f"{cores} for this process, torch uses {probed.get('threads', '?')} threads by default"
-    if (quota := _cgroup("cpu.max")) and quota[0] != "max" and (limit := int(quota[0]) / int(quota[1])) < cores:
-        return DoctorCheck("cores", "warn", f"{found}, but the limit is {limit:g}", f"--workers {max(1, int(limit))}")
+    if quota is not None and quota < cores:
+        found += f"; the CPU quota allows {quota:g}, so fathom run starts {available_cores()} workers"
     return DoctorCheck("cores", "ok", found)
 
 
@@ -191,19 +192,11 @@ def _memory() -> DoctorCheck:
         available = next(int(words[1]) * 1024 for words in lines if words[0] == "MemAvailable:")
     except (OSError, StopIteration):
         return DoctorCheck("memory", "ok", "unknown")
-    if (limit := _cgroup("memory.max")) and limit[0] != "max":
-        available = min(available, int(limit[0]))
+    if (limit := memory_limit()) is not None:
+        available = min(available, limit)
     free = available / 2**30
     needs = "" if free >= 2 else ", and a worker needs about 1.5"
     return _judge("memory", free >= 2, f"{free:.1f} GiB{needs}", "--workers 1", "warn")
-
-
-def _cgroup(name: str) -> list[str]:
-    """Limit of this process's control group, as words; empty if there is none."""
-    try:
-        return (Path("/sys/fs/cgroup") / name).read_text().split()
-    except OSError:
-        return []
 
 
 def _data(data: str | Path | None, cache: str | Path | None) -> Iterator[DoctorCheck]:
@@ -221,7 +214,11 @@ def _data(data: str | Path | None, cache: str | Path | None) -> Iterator[DoctorC
         yield _judge("cache", free >= 10, f"{folder}, {free:.1f} GiB free", "free disk space", "warn")
     else:
         fix = "name another folder with --cache or FATHOM_CACHE"
-        yield DoctorCheck("cache", "fail", f"{folder} cannot be written", fix)
+        if there == folder:
+            text = f"{folder} cannot be written: what it holds is used, and nothing can be added"
+            yield DoctorCheck("cache", "warn", text, fix)
+        else:
+            yield DoctorCheck("cache", "fail", f"{folder} does not exist and cannot be created", fix)
 
 
 def _version(name: str) -> str:

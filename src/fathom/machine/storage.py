@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fathom.core.inputs import user_path
 from fathom.core.records import FathomError
-from fathom.store import atomic_files
+from fathom.store import atomic_files, locks
 
 SYNCS = 5  # files written to time a commit
 SLOW = 0.25  # seconds per commit above which a file system is called slow
@@ -24,9 +24,9 @@ NETWORK = ("nfs", "nfs4", "lustre", "gpfs", "beegfs", "cifs", "smb3", "fuse.sshf
 ASK = """
 import sys
 from pathlib import Path
-from fathom.store import atomic_files
-with atomic_files.lock(Path(sys.argv[1]), wait=False) as mine:
-    sys.exit(mine)
+from fathom.store import locks
+with locks.lock(Path(sys.argv[1]), wait=False) as mine:
+    sys.exit(mine is not None)
 """
 
 StorageFinding = tuple[str, str, str, str]  # (name of the trial, ok | warn | fail, finding, how to fix it)
@@ -100,7 +100,7 @@ def _renames(made: Path) -> StorageFinding:
 def _locks(made: Path) -> StorageFinding:
     """Another process must see a lock."""
     path = made / "lock"
-    with atomic_files.lock(path, wait=False) as mine:
+    with locks.lock(path, wait=False) as mine:
         asked = subprocess.run([sys.executable, "-P", "-c", ASK, str(path)], timeout=60, capture_output=True)
     if mine and asked.returncode == 0:
         return ("locks", "ok", "another process of this machine sees a lock (other machines are not tried)", "")

@@ -4,6 +4,7 @@ OUT/.work/<job>.safetensors   state at the end of some epoch; deleted once the j
 OUT/.work/<job>.json          progress of the job, for `fathom status`
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -54,7 +55,7 @@ class FileCheckpointer(Checkpointer):
         self.path = store.root / WORK / f"{stem}.safetensors"
         self.job, self.probe, self.points, self.watcher = job, probe, points, tell
         self.curve: list[dict[str, float]] = []
-        self.every = _every()
+        self.every = checkpoint_seconds()
         self._saved = self._reported = time.monotonic()  # a job of less than a second reports nothing
 
     def load(self) -> dict[str, Tensor] | None:
@@ -65,7 +66,7 @@ class FileCheckpointer(Checkpointer):
                 raise ValueError("SHA-256 differs")
             curve, _, tensors = data[DIGEST:].partition(b"\n")
             self.curve, state = json.loads(curve), from_bytes(tensors)
-        except (OSError, SafetensorError, KeyError, ValueError):
+        except (OSError, SafetensorError, KeyError, ValueError, TypeError, RecursionError):
             self.curve = []
             return None
         return state
@@ -91,7 +92,8 @@ class FileCheckpointer(Checkpointer):
         if self.watcher is not None:
             self.watcher(report)
         if done < of:
-            atomic_files.write(self.path.with_suffix(".json"), json.dumps(report).encode(), replace=True)
+            with contextlib.suppress(FathomError):  # only who watches needs it
+                atomic_files.write(self.path.with_suffix(".json"), json.dumps(report).encode(), replace=True)
 
     def restricted(self) -> Checkpointer:
         """Checkpointer for the work itself: it can load, save and tell, and sees nothing that is measured of it."""
@@ -100,7 +102,8 @@ class FileCheckpointer(Checkpointer):
     def close(self) -> None:
         """Delete state and progress, once the result is committed."""
         for path in (self.path, self.path.with_suffix(".json")):
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a folder of that name, which nothing here makes
+                path.unlink(missing_ok=True)
 
 
 class _Restricted(Checkpointer):
@@ -113,7 +116,12 @@ class _Restricted(Checkpointer):
         self.tell = lambda done, of, numbers, embed=None: tell(done, of, numbers, embed)  # type: ignore[method-assign]
 
 
-def _every() -> float:
+def checkpoint_seconds() -> float:
+    """Seconds between saved states.
+
+    Raises:
+        FathomError: FATHOM_CHECKPOINT_SECONDS is no number.
+    """
     given = os.environ.get("FATHOM_CHECKPOINT_SECONDS") or EVERY
     try:
         return float(given)

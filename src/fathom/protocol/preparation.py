@@ -18,6 +18,7 @@ from torch import Tensor
 from fathom.core.records import FathomError, Setting, digest
 from fathom.core.streams import Streams
 from fathom.core.work import WorkKind
+from fathom.data.cache.cache_file import can_write
 from fathom.data.cache.features import FeatureImages, features_key, kept_features, standardized
 from fathom.data.dataset import Dataset
 from fathom.data.image_names import ImageRows, names_of
@@ -111,7 +112,8 @@ def _cache_lock(record_store: RecordStore, name: str) -> Iterator[None]:
     """Lock an encoder in the cache, so that two studies train it once; without a writable cache, each trains it."""
     with contextlib.ExitStack() as held:
         with contextlib.suppress(OSError):
-            held.enter_context(record_store.lock(name, wait=True))
+            if can_write(record_store.root):
+                held.enter_context(record_store.lock(name, wait=True))
         yield
 
 

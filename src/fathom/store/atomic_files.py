@@ -1,20 +1,19 @@
 """Atomic files: temporary name, fsync, link into place; a SHA-256 that every read checks."""
 
-import contextlib
 import errno
 import json
 import os
-import re
 import signal
 import socket
+import stat
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from fathom.core.records import FORMAT, FathomError, digest
+
+MAX_NOTE = 2**16  # bytes of a heartbeat or a progress report
 
 
 class DamagedError(Exception):
@@ -115,7 +114,7 @@ def alive(pid: int) -> bool:
     """Tell whether a process of this machine is alive."""
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         pass
@@ -133,6 +132,11 @@ def _crash_point(name: str) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
+def temporary_path(folder: Path) -> Path:
+    """A new name for a file to write in a folder; `fathom gc` knows by it which process made the file."""
+    return folder / f".tmp-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+
 def write(path: Path, data: bytes, *, replace: bool = False) -> None:
     """Write a file whole or not at all; without `replace` the first writer wins.
 
@@ -145,7 +149,9 @@ def write(path: Path, data: bytes, *, replace: bool = False) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        name = path.parent / f".tmp-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        if not replace and os.path.lexists(path):
+            raise FileExistsError(path)  # so that a refused write does not even change the folder's time
+        name = temporary_path(path.parent)
         with name.open("xb") as file:  # not mkstemp, whose files only their owner can read
             temporary = name
             file.write(data)
@@ -159,9 +165,8 @@ def write(path: Path, data: bytes, *, replace: bool = False) -> None:
             _link(temporary, path)
         _crash_point("after-link")
     except OSError as error:
-        if (
-            isinstance(error, FileExistsError) and temporary
-        ):  # raised by _link; one without a temporary file is of a folder's name
+        # Raised by _link or before it; else a parent folder's name is that of a file.
+        if isinstance(error, FileExistsError) and os.path.lexists(path):
             raise
         raise FathomError(
             f"cannot write {path} ({len(data)} bytes): {error.strerror}. Committed results are kept; free "
@@ -173,68 +178,22 @@ def write(path: Path, data: bytes, *, replace: bool = False) -> None:
     _sync_folder(path.parent)
 
 
-# A host name may end in digits like a process id, so the greedy first part splits the name at the right.
-_TEMPORARY = re.compile(r"\.tmp-(?P<host>.+)-(?P<pid>\d{1,9})-[a-z0-9_]+", re.ASCII)
-
-
-def clean(root: Path) -> None:
-    """Remove temporary files of dead processes of this machine."""
-    for path in root.rglob(".tmp-*"):
-        parts = _TEMPORARY.fullmatch(path.name)
-        if parts and parts["host"] == socket.gethostname() and not alive(int(parts["pid"])):
-            path.unlink(missing_ok=True)
-
-
-def leave_marker(path: Path, pid: int) -> None:
-    """Leave a marker that counts while a process of this machine is alive."""
-    path.write_text(f"{socket.gethostname()} {pid}")
-
-
-def clean_locks(folder: Path, *, finished: bool = False) -> None:
-    """Remove lock files that nobody holds, and markers of dead processes of this machine.
-
-    The holder of a lock may remove its file: filelock checks the number of links, so a process that waited for the
-    removed file opens a new one.
-
-    Args:
-        folder: Folder of locks `JOB.lock` and of markers `JOB.SESSION`, which the holder of the lock makes.
-        finished: No work is left, so that a marker means nothing unless its job's lock is held.
-    """
-    for path in folder.glob("*") if os.name == "posix" else ():  # elsewhere a held file cannot be removed
-        with contextlib.suppress(OSError), lock(path.with_suffix(".lock"), wait=False) as mine:
-            if mine and path.suffix != ".lock" and (finished or _is_dead(path.read_text())):
-                path.unlink(missing_ok=True)
-            if mine:
-                path.with_suffix(".lock").unlink(missing_ok=True)
-
-
-def _is_dead(text: str) -> bool:
-    """Tell whether a marker is of a dead process of this machine."""
+def is_dead(text: str) -> bool:
+    """Tell whether a marker, `HOST PID`, is of a dead process of this machine."""
     host, _, pid = text.rpartition(" ")
     return host == socket.gethostname() and pid.isdecimal() and not alive(int(pid))
 
 
-@contextlib.contextmanager
-def lock(path: Path, *, wait: bool) -> Iterator[bool]:
-    """Hold a lock file; yields whether it was acquired. The lock of a dead process is free again."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    held = FileLock(path)
+def read_note(path: Path) -> dict[str, Any] | None:
+    """Read a small JSON object that decides nothing; None where it is absent or anything else."""
     try:
-        held.acquire(timeout=-1 if wait else 0)
-    except Timeout:
-        yield False
-        return
-    except OSError as error:
-        if error.errno not in (errno.ENOLCK, errno.ENOTSUP):
-            raise
-        raise FathomError(
-            f"{path.parent} is on a file system without locks ({error.strerror}), so two workers cannot share a "
-            "study there. Name another folder, or mount it with locks; fathom doctor --out FOLDER checks it"
-        ) from None
-    try:
-        yield True
-    finally:
-        held.release()
+        # A pipe of that name would never end.
+        if not stat.S_ISREG(path.lstat().st_mode) or path.lstat().st_size > MAX_NOTE:
+            return None
+        note = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return note if isinstance(note, dict) else None
 
 
 def quarantine(path: Path, target: Path) -> Path | None:

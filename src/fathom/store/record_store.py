@@ -13,7 +13,8 @@ from typing import Any
 
 from fathom.core.inputs import user_path
 from fathom.core.records import FathomError, digest
-from fathom.store import atomic_files
+from fathom.store import atomic_files, locks
+from fathom.store.leftovers import remove_leftovers
 
 Record = tuple[dict[str, Any], dict[str, Any]]  # (content, clock)
 LOCKS = ".locks"  # folder of locks and markers
@@ -28,6 +29,16 @@ class RecordStore:
 
     def __init__(self, root: str | Path) -> None:
         self.root = user_path(root)
+        self.lease: locks.Lease | None = None  # of the job that this process does now
+
+    def expect_lease(self) -> None:
+        """Refuse to write a result of a job that another process has taken over.
+
+        Raises:
+            TakenOverError: Another process has.
+        """
+        if self.lease is not None and self.lease.lost():
+            raise locks.TakenOverError(self.lease.path.stem)
 
     def path(self, name: str) -> Path:
         """The file of a record."""
@@ -38,7 +49,9 @@ class RecordStore:
 
         Raises:
             FathomError: A sound record with another content is there.
+            TakenOverError: Another process has taken over the job that this one does.
         """
+        self.expect_lease()
         path, data = self.path(name), atomic_files.pack_record(content, clock or {})
         while True:
             found: Record | None = None
@@ -53,10 +66,14 @@ class RecordStore:
             elif digest(found[0]) == digest(content):
                 return None
             else:
-                raise FathomError(
-                    f"{path} holds another result than the one just computed. The machine, its threads or a package "
-                    "changed during this study, or a file was edited; compare them before you continue"
-                )
+                raise self.differing(name)
+
+    def differing(self, name: str) -> FathomError:
+        """The error of a record that is there with another content."""
+        return FathomError(
+            f"{self.path(name)} holds another result than the one just computed. The machine, its threads or a package "
+            "changed during this study, or a file was edited; compare them before you continue"
+        )
 
     def get(self, name: str) -> Record | None:
         """(content, clock) of a record, or None where it is absent, damaged or malformed."""
@@ -86,6 +103,7 @@ class RecordStore:
         Returns:
             The SHA-256 of the file, for the record: a file without a record, or with another hash, does not count.
         """
+        self.expect_lease()
         atomic_files.write(self.root / f"{name}.safetensors", data, replace=True)
         return hashlib.sha256(data).hexdigest()
 
@@ -108,9 +126,12 @@ class RecordStore:
         self.quarantine(name, damage, ".safetensors")
         return None
 
-    def lock(self, name: str, *, wait: bool = False) -> AbstractContextManager[bool]:
-        """Hold the lock of a job; yields whether it was acquired. The lock of a dead process is free again."""
-        return atomic_files.lock(self.root / LOCKS / f"{name.replace('/', '-')}.lock", wait=wait)
+    def lock(
+        self, name: str, *, wait: bool = False, takes_over: bool = False
+    ) -> AbstractContextManager[locks.Lease | None]:
+        """Hold the lock of a job (see `locks.lock`); yields None where another process holds it."""
+        path = self.root / LOCKS / f"{name.replace('/', '-')}.lock"
+        return locks.lock(path, wait=wait, takes_over=takes_over)
 
     def marker_path(self, name: str, session: str) -> Path:
         """The file that marks an attempt of a session at a job, made and removed by the holder of the job's lock."""
@@ -118,8 +139,8 @@ class RecordStore:
 
     def clean(self) -> None:
         """Remove temporary files and markers of dead processes of this machine, and locks that nobody holds."""
-        atomic_files.clean(self.root)
-        atomic_files.clean_locks(self.root / LOCKS)
+        remove_leftovers(self.root)
+        locks.clean_locks(self.root / LOCKS)
 
     # --------------------------------------------------------------------------------------------------- damage
 

@@ -24,7 +24,7 @@ committed again, so only processes that compute repair a store.
 
 import contextlib
 import json
-import tempfile
+import re
 import time
 import warnings
 from collections.abc import Mapping
@@ -32,23 +32,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fathom.core.records import (
-    FathomError,
-    LabelRegime,
-    Round,
-    RunSpec,
-    Setting,
-    Study,
-    digest,
-    refusal,
-    run_difference,
-)
+from fathom.core.records import FathomError, LabelRegime, Round, RunSpec, Setting, Study, digest, run_difference
 from fathom.core.work import WorkKind
-from fathom.store import atomic_files
+from fathom.store import atomic_files, locks, study_folder
 from fathom.store.record_store import LOCKS, Record, RecordStore
 
 R = TypeVar("R", Study, Round, LabelRegime)
 WORK = ".work"  # folder of the checkpoints of long jobs (see `protocol.checkpoint`)
+CHECKPOINT = re.compile(r".+-[0-9a-f]{12}\.(safetensors|json)")
 RECENT_SECONDS = 60.0  # without news from a job, after which it does not count as in progress
 
 
@@ -71,7 +62,7 @@ class Store(RecordStore):
             FathomError: There is none, its study file is damaged, or it has another format.
         """
         store = cls(root)
-        if not (store.root / "study.json").is_file() and not store._keys():
+        if not (store.root / "study.json").is_file() and not study_folder.run_keys(store.root):
             raise FathomError(
                 f"{store.root} holds no study (no study.json there). Expected the folder that `fathom run STUDY --out "
                 f"{store.root}` writes"
@@ -89,23 +80,15 @@ class Store(RecordStore):
         Raises:
             FathomError: Another study is here (the message lists the difference); or the folder cannot be written.
         """
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.root):
-                pass  # refused now rather than after the first training
-        except OSError as error:
-            raise FathomError(
-                f"cannot write to {self.root}: {error.strerror}. Name another folder with --out"
-            ) from None
+        study_folder.make_folder(self.root)
         with self.lock("study", wait=True):
+            self.__dict__.pop("study", None)  # another process may have begun since
+            if warning := study_folder.expect_study(self, study, extend=extend):
+                warnings.warn(warning, atomic_files.DamageWarning, stacklevel=2)
             if atomic_files.try_read(self.path("study"))[0] is None:
-                self._check_remains(study)
                 self.put("study", study.to_json())
                 return
-            added, removed = run_difference(self.study.runs, study.runs)
-            if (removed or (added and not extend)) and self.holds_results():
-                raise FathomError(refusal(self.root, self.study.runs, study.runs))
-            for spec in removed:  # of a study that was refused (by a later check) before anything was computed
+            for spec in run_difference(self.study.runs, study.runs)[1]:  # of a study that computed nothing
                 self.path(f"runs/{spec.key}/spec").unlink(missing_ok=True)
             if study != self.study:  # more runs, or another title, baseline or full-data seeds, which decide no result
                 atomic_files.write(self.path("study"), atomic_files.pack_record(study.to_json(), {}), replace=True)
@@ -130,29 +113,6 @@ class Store(RecordStore):
             f"{self.path('study')}, which lists the study's runs, {reason or 'is gone'}. Its rounds are unchanged: "
             f"run the same study again (fathom run STUDY --out {self.root}), which writes that file again"
         )
-
-    def _keys(self) -> set[str]:
-        """Keys of the runs that were begun here."""
-        return {path.parent.name.partition("-")[0] for path in self.root.glob("runs/*/spec.json")}
-
-    def _check_remains(self, study: Study) -> None:
-        """Refuse a folder without a sound study file unless it is empty or all its runs are of the study."""
-        file = self.path("study")
-        if not (keys := self._keys()):
-            others = [p for p in self.root.iterdir() if not p.name.startswith((".locks", ".tmp-", "quarantine"))]
-            if others and not file.exists():
-                raise FathomError(f"{self.root} is not empty and holds no study; name a new folder with --out")
-            return
-        if foreign := sorted(keys - {spec.key for spec in study.runs}):
-            found = [self.get(f"runs/{key}/spec") for key in sorted(keys)]
-            here = tuple(RunSpec.from_json(record[0]["spec"]) for record in found if record)
-            raise FathomError(
-                f"{file} is damaged or gone, and {len(foreign)} of the {len(keys)} runs here are not of this study "
-                f"({', '.join(foreign[:5])}{', ...' if len(foreign) > 5 else ''}), so it cannot be written again.\n"
-                + refusal(self.root, here, study.runs)
-            )
-        text = f"{file} is damaged or gone; it is written again, as all {len(keys)} runs here are of this study"
-        warnings.warn(text, atomic_files.DamageWarning, stacklevel=3)
 
     @cached_property
     def _regimes(self) -> dict[str, LabelRegime]:
@@ -234,7 +194,9 @@ class Store(RecordStore):
 
         Raises:
             FathomError: A different round is there, or one before it is not.
+            TakenOverError: Another process has taken over the run.
         """
+        self.expect_lease()
         run, content = self.run_name(spec), record.content()
         if (run, record.round) == self._last[:2]:
             count, previous = self._last[1:]  # of what this process committed just now: no need to read it again
@@ -294,16 +256,22 @@ class Store(RecordStore):
         """Progress of the long jobs that run now: job, epochs done, of how many, measurements."""
         found = []
         for path in sorted((self.root / WORK).glob("*.json")):
-            with contextlib.suppress(OSError, ValueError):  # finished just now
-                if time.time() - path.stat().st_mtime < RECENT_SECONDS:
-                    found.append(json.loads(path.read_bytes()))
+            with contextlib.suppress(OSError):  # finished just now
+                note = atomic_files.read_note(path) or {}
+                numbers = [value for name, value in note.items() if name != "job"]
+                sound = isinstance(note.get("job"), str) and {"done", "of"} <= note.keys()
+                if sound and all(map(_is_number, numbers)) and time.time() - path.stat().st_mtime < RECENT_SECONDS:
+                    found.append(note)
         return found
 
     def clear_work(self) -> None:
         """Remove checkpoints, locks and markers, once no job is left to resume."""
-        atomic_files.clean_locks(self.root / LOCKS, finished=True)
-        for path in (self.root / WORK).glob("*"):
-            path.unlink(missing_ok=True)
+        locks.clean_locks(self.root / LOCKS, finished=True)
+        if (folder := self.root / WORK).is_symlink():
+            return
+        for path in folder.glob("*"):
+            if CHECKPOINT.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+                path.unlink(missing_ok=True)
 
     # -------------------------------------------------------------------------------------------------- results
 
@@ -320,6 +288,10 @@ class Store(RecordStore):
         """Tell whether all rounds of a run are committed."""
         regime = self.regime(spec)
         return regime is not None and len(self.rounds(spec)) == regime.rounds
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and -(2.0**63) < value < 2.0**63  # not NaN either
 
 
 # -------------------------------------------------------------------------------------------- order of rounds

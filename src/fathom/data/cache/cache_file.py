@@ -5,20 +5,21 @@ are written under a temporary name and renamed, under a lock: two processes make
 of one. `pixels`, `jpegs` and `feature_file` are the three kinds.
 """
 
+import errno
 import hashlib
 import json
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from filelock import FileLock
-
 from fathom.core.records import FathomError, canonical
+from fathom.store.atomic_files import temporary_path
+from fathom.store.locks import Lease, lock
 
 GIB = 2**30
 MEMORY_LIMIT = 2 * GIB  # bytes; larger sets are memory-mapped
@@ -70,11 +71,30 @@ def warn_of_damage(path: Path) -> None:
 
 
 @contextmanager
-def locked(cache_dir: Path, key: str) -> Iterator[None]:
-    """Hold the lock of a key in the cache folder, which is made where absent."""
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    with FileLock(cache_dir / f"{key}.lock"):
-        yield
+def locked(cache_dir: Path, key: str) -> Iterator[Lease]:
+    """Hold the lock of a key in the cache folder, which is made where absent.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    if not can_write(cache_dir):
+        raise OSError(errno.EROFS, "it is read-only for this process, and holds no such file")
+    with lock(cache_dir / f"{key}.lock", wait=True) as lease:
+        assert lease is not None  # it has waited
+        yield lease
+
+
+def can_write(cache_dir: Path) -> bool:
+    """Tell whether this process may write to the cache; where it may not, log once that nothing is added."""
+    nearest = next((path for path in (cache_dir, *cache_dir.absolute().parents) if path.is_dir()), cache_dir)
+    return os.access(nearest, os.W_OK | os.X_OK) or _noted(cache_dir)
+
+
+@cache
+def _noted(cache_dir: Path) -> bool:
+    text = "the cache %s cannot be written: what it holds is used, and nothing is added; FATHOM_CACHE names another one"
+    _log.warning(text, cache_dir)
+    return False
 
 
 @contextmanager
@@ -95,16 +115,16 @@ def cache_errors(cache_dir: Path, what: str) -> Iterator[None]:
 @contextmanager
 def renamed(path: Path) -> Iterator[BinaryIO]:
     """A file to write that becomes `path` when all of it is on the disk, and is removed when anything fails."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".part")
+    temporary = temporary_path(path.parent)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             yield file
             file.flush()
             # Without it a power cut can leave the name without the data: the rename may reach the disk first.
             os.fsync(file.fileno())
-        Path(name).replace(path)
+        temporary.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 

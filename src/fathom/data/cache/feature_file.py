@@ -7,6 +7,7 @@ and their SHA-256, so that a killed process resumes there and ends with the same
 
 import hashlib
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from torch import Tensor
 from fathom.core.records import FathomError, NonFiniteError
 from fathom.data.cache.cache_file import HEADER, expect_room, read_header, sha256_of_rest, warn_of_damage, write_header
 from fathom.data.images import CHUNK
+from fathom.store.atomic_files import temporary_path
+from fathom.store.locks import Lease, TakenOverError
 
 DTYPES = {"float16": torch.float16, "float32": torch.float32}
 _SECONDS = 5.0  # between two updates of the header: the most work that a power cut costs
@@ -77,8 +80,10 @@ def valid(path: Path, count: int) -> FeatureHeader | None:
 class FeatureWriter:
     """A file that features are appended to, and that is renamed when it is complete."""
 
-    def __init__(self, target: Path, count: int, tell: Callable[[int], None]) -> None:
-        self.target, self.count, self.tell = target, count, tell
+    def __init__(
+        self, target: Path, count: int, tell: Callable[[int], None] | None = None, lease: Lease | None = None
+    ) -> None:
+        self.target, self.count, self.tell, self.lease = target, count, tell or (lambda done: None), lease
         self.total = hashlib.sha256()
         self.header: FeatureHeader | None = None
         self.marked = time.monotonic()
@@ -92,8 +97,14 @@ class FeatureWriter:
         Raises:
             NonFiniteError: A feature is not finite.
             FathomError: Chunks do not fit together, or are not one row per image.
+            TakenOverError: Another process has taken over.
         """
         part = self.target.with_suffix(".part")
+        if self.lease and self.lease.taken_over and part.is_file():
+            # A process that was frozen may come back and write to the file that it has open: so not to this one.
+            temporary = temporary_path(part.parent)
+            shutil.copyfile(part, temporary)
+            temporary.replace(part)
         with part.open("r+b" if part.is_file() else "w+b") as file:
             start = self._resume(file)
             try:
@@ -110,6 +121,7 @@ class FeatureWriter:
                 )
             if not self.header.whole:
                 self._close(file, self.header)
+        self._expect_lease()
         part.replace(self.target)
         assert self.header is not None
         return self.header
@@ -138,7 +150,12 @@ class FeatureWriter:
             left -= len(block)
         return not left and self.total.hexdigest() == header.sha256
 
+    def _expect_lease(self) -> None:
+        if self.lease and self.lease.lost():
+            raise TakenOverError(self.target.stem)
+
     def _append(self, file: BinaryIO, chunk: Tensor) -> None:
+        self._expect_lease()
         name = str(chunk.dtype).removeprefix("torch.")
         before = self.header or FeatureHeader(0, chunk.shape[-1], name, "")
         if chunk.dim() != 2 or name not in DTYPES or (chunk.shape[1], name) != (before.dim, before.dtype):

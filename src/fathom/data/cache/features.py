@@ -1,6 +1,7 @@
 """Features in place of images, computed once; their file is named by the digest of images, backbone and weights."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from fathom.core.records import FathomError, digest
 from fathom.data.cache.cache_file import HEADER, MEMORY_LIMIT, cache_errors, locked
 from fathom.data.cache.feature_file import FeatureHeader, FeatureWriter, statistics, valid
 from fathom.data.images import check_ids, fits, indexed, put
+from fathom.store.locks import TakenOverError
 
 
 class FeatureImages:
@@ -141,12 +143,11 @@ def kept_features(
     """
     target = cache_dir / f"{key}.features"
     with cache_errors(cache_dir, "features"):
-        if (header := valid(target, count)) is not None:  # without a lock: a read-only cache can still be read
-            return _open(target, header, memory_limit)
-        with locked(cache_dir, key):
-            header = valid(target, count)  # another process may have made it while this one waited for the lock
-            if header is None:
-                header = FeatureWriter(target, count, tell or (lambda done: None)).fill(make)
+        header = valid(target, count)  # without a lock: a read-only cache can still be read
+        while header is None:
+            with locked(cache_dir, key) as lease, suppress(TakenOverError):  # then the other process makes it
+                # Another process may have made it while this one waited for the lock.
+                header = valid(target, count) or FeatureWriter(target, count, tell, lease).fill(make)
     return _open(target, header, memory_limit)
 
 

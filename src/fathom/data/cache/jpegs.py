@@ -7,7 +7,6 @@ the whole shard at every start would take minutes.
 
 import hashlib
 import io
-import os
 import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from jaxtyping import Int, UInt8
 from PIL import Image
 from torch import Tensor
 
+from fathom.core.cores import available_cores
 from fathom.core.records import FathomError, digest
 from fathom.data.cache import cache_file
 from fathom.data.cache.cache_file import GIB, HEADER, MEMORY_LIMIT
@@ -83,7 +83,7 @@ class ShardImages:
             for place, row in enumerate(wanted):
                 one(place, row)
         else:
-            with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+            with ThreadPoolExecutor(min(16, available_cores())) as pool:
                 list(pool.map(one, range(len(wanted)), wanted))
         return put(torch.from_numpy(batch), self._device)
 
@@ -135,11 +135,14 @@ def keep(
         return decode_files(files, size, cache_dir, fit=fit, quiet=quiet, memory_limit=memory_limit, contents=contents)
     key = digest({"files": contents, "rule": RULE, "size": list(size), "fit": fit, "jpeg": QUALITY}, 32)
     path = cache_dir / f"{key}.jpegs"
-    with cache_file.cache_errors(cache_dir, "decoded images"), cache_file.locked(cache_dir, key):
-        known = _valid(path, len(files), size)
+    with cache_file.cache_errors(cache_dir, "decoded images"):
+        known = _valid(path, len(files), size)  # without a lock: a read-only cache can still be read
         if known is not None and path.stat().st_size > budget * GIB:
             raise _too_large(len(files), len(files), size, budget)
-        table, sha256 = known or _write(path, files, size, fit, budget, quiet)
+        if known is None:
+            with cache_file.locked(cache_dir, key):
+                known = _valid(path, len(files), size) or _write(path, files, size, fit, budget, quiet)
+    table, sha256 = known
     return ShardImages(path, len(files), size, table, None, sha256)
 
 

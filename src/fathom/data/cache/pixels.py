@@ -4,7 +4,6 @@ The name of a cache file is the hash of the image files' bytes, their order and 
 """
 
 import hashlib
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 from rich.progress import track
 
+from fathom.core.cores import available_cores
 from fathom.core.progress import SafeConsole
 from fathom.core.records import FathomError, digest
 from fathom.data.cache import cache_file
@@ -71,10 +71,11 @@ def decode_files(
         rule = {"rule": RULE} if white == WHITE else {"rule": RULE, "white": white}
         key = digest({"files": hashes, **rule, "size": list(size), "fit": fit}, 32)
         target = cache_dir / f"{key}.pixels"
-        with cache_file.locked(cache_dir, key):
-            sha256 = _valid(target, shape) or _write(
-                target, shape, paths, lambda path: decode(path, size, fit, white), quiet, {**rule, "fit": fit}
-            )
+        if not (sha256 := _valid(target, shape)):  # without a lock: a read-only cache can still be read
+            with cache_file.locked(cache_dir, key):
+                sha256 = _valid(target, shape) or _write(
+                    target, shape, paths, lambda path: decode(path, size, fit, white), quiet, {**rule, "fit": fit}
+                )
     pixels = np.memmap(target, np.uint8, "r", offset=HEADER, shape=shape)
     if pixels.nbytes > memory_limit:
         return MappedImages(pixels, sha256=sha256)
@@ -104,7 +105,7 @@ def content_hashes(paths: Sequence[Path], cache_dir: Path, *, quiet: bool = Fals
         return sha256
 
     hashes = each(one, [p.absolute() for p in paths], "reading files", quiet)
-    if new:
+    if new and cache_file.can_write(cache_dir):
         cache_file.add_to_index(index, new)
     return hashes
 
@@ -129,8 +130,7 @@ def attempt(work: Callable[[S], T], paths: Sequence[S], what: str, quiet: bool) 
         except OSError as error:
             return UnreadableError(error.strerror or str(error))
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = min(16, cores)
+    threads = min(16, available_cores())
     waiting: deque[Future[T | UnreadableError]] = deque()
     with pillow_quiet(), ThreadPoolExecutor(threads) as pool:
         for path in track(paths, what, transient=True, disable=quiet, console=SafeConsole(stderr=True)):

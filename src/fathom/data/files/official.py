@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 
 from fathom.core.records import ROLL_OUT, FathomError, digest
+from fathom.data.cache.cache_file import locked
 from fathom.data.dataset import DataRoot, Dataset, Images
 from fathom.data.images import Subset, pixels_sha256
 from fathom.data.sketch import BlankImages
@@ -67,9 +67,8 @@ def fetch(name: str, root: DataRoot, folder: str, download: Callable[[Path], obj
         )
     try:
         root.path.mkdir(parents=True, exist_ok=True)
-        root.cache.mkdir(parents=True, exist_ok=True)
         silence = contextlib.redirect_stderr(io.StringIO()) if root.quiet else contextlib.nullcontext()
-        with FileLock(root.cache / f"download-{name}.lock"), silence:
+        with locked(root.cache, f"download-{name}"), silence:
             download(root.path)
     except (OSError, RuntimeError, EOFError, ValueError) as error:
         raise FathomError(

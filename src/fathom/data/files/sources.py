@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
 
-from fathom.data.cache.cache_file import locked, read_index, renamed, sha256_of_rest
+from fathom.data.cache.cache_file import can_write, locked, read_index, renamed, sha256_of_rest
 from fathom.data.cache.pixels import RACY
 from fathom.data.files.archives import Archive, Member
 from fathom.data.files.decode import Source
@@ -73,7 +73,7 @@ def contents(files: SourceFiles, cache_dir: Path) -> str:
         assert isinstance(path, Path)
         with path.open("rb") as file:
             total.update(sha256_of_rest(file).encode())
-    if time.time() - newest > RACY:
+    if time.time() - newest > RACY and can_write(cache_dir):
         with locked(cache_dir, "content-sets"):
             merged = read_index(index) | {key: total.hexdigest()}
             with renamed(index) as file:
