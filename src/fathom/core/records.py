@@ -18,23 +18,6 @@ V = TypeVar("V")
 PROTOCOL = 1  # raised whenever the same RunSpec would give other numbers
 FORMAT = 2  # raised whenever a stored file changes its shape
 ROLES = DEVELOPMENT, ROLL_OUT = "development", "roll-out"  # data that may be tuned on, and data that may never be
-# What may be changed for a setting in which a training was not finite -> its words in a report.
-RETRIES = {"fp32": "in full precision (fp32)", "lr/10": "with a tenth of the learning rate (lr/10)"}
-PRETRAINING, SEARCH = "pre-training", "search"  # stages of a setting that a change may concern alone
-
-
-def of_stage(changes: Iterable[str], stage: str = "") -> list[str]:
-    """Those of a setting's changes that concern one stage, as entries of `RETRIES`; without a stage trainings of runs.
-
-    In the store the stage stands before the change: `search: lr/10`.
-    """
-    parts = [change.rpartition(": ") for change in changes]
-    return [what for of, _, what in parts if of == stage]
-
-
-def before_runs(changes: Iterable[str]) -> list[str]:
-    """Those of a setting's changes that concern what comes before its HPs are chosen."""
-    return [change for change in changes if ": " in change]
 
 
 class FathomError(Exception):
@@ -266,7 +249,7 @@ class Study(_Record):
         description: A paragraph for the report.
         baseline: Query method that gains are measured against.
         full_data: Seeds of each setting for which a classifier is trained on the whole pool; 0 for none.
-        retry: What is changed, one after the other, where a training of a setting is not finite (`RETRIES`): for all
+        retry: What is changed, one after the other, where a training of a setting is not finite (`core.retries.RETRIES`): for all
             runs of that setting, which are done again.
         freeze: What was decided on development data and is followed on roll-out data (`design.freeze`); None for none.
     """

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from fathom.core.records import PRETRAINING, SEARCH
+from fathom.core.retries import PRETRAINING, SEARCH
 
 
 class WorkKind(StrEnum):

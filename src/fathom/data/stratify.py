@@ -76,7 +76,7 @@ def hold_out_groups(
         return math.fsum(weight[c] * (missing[c] ** 2 - (missing[c] - sign * n) ** 2) for c, n in content[group])
 
     def movable(group: int) -> bool:
-        """Whether each class of a group keeps a group on the side that the group leaves."""
+        """Tell whether each class of a group keeps a group on the side that the group leaves."""
         left = ((out_of[c] if held_out[group] else len(groups_of[c]) - out_of[c]) for c, _ in content[group])
         return min(left) > 1
 

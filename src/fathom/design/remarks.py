@@ -7,7 +7,7 @@ from fathom.registry.spec_string import parse_stored
 
 
 def raw_pixels(paradigm: str) -> bool:
-    """Whether a paradigm's features are the raw pixels of the images."""
+    """Tell whether a paradigm's features are the raw pixels of the images."""
     spec = parse_stored(paradigm)
     return spec.name == "frozen" and dict(spec.arguments).get("backbone", "pixels") == "pixels"
 

@@ -29,7 +29,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
 
 from fathom.core.inputs import read_toml, user_path
-from fathom.core.records import RETRIES, FathomError, RunSpec, Study, unique
+from fathom.core.records import FathomError, RunSpec, Study, unique
+from fathom.core.retries import RETRIES
 from fathom.core.text import quoted
 from fathom.design.freeze import follow, load_freeze
 from fathom.design.hparams import with_hparams

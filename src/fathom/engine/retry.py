@@ -11,7 +11,8 @@ every setting that uses them, after which HPs are chosen again. Each stage goes 
 
 from typing import Any
 
-from fathom.core.records import PRETRAINING, Setting, Study, of_stage, unique
+from fathom.core.records import Setting, Study, unique
+from fathom.core.retries import PRETRAINING, of_stage
 from fathom.core.work import WorkKind
 from fathom.learn.task import Paradigm
 from fathom.protocol.context import WorkerContext

@@ -203,7 +203,7 @@ class WorkerOrders:
         study: Digest of the study, for workers on other machines.
         tries: Attempts at a job whose process dies.
         accept: Accept another environment on other machines.
-        code: Source of the plug-ins as the caller has read it (`registry.export_code`).
+        code: Source of the plug-ins as the caller has read it (`registry.registry.export_code`).
         codes: Fields of the `MemberCode` of each member.
     """
 

@@ -9,7 +9,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
-from fathom.core.records import PRETRAINING, FathomError, RunSpec, Setting, digest, of_stage
+from fathom.core.records import FathomError, RunSpec, Setting, digest
+from fathom.core.retries import PRETRAINING, of_stage
 from fathom.core.streams import Streams
 from fathom.data import load, sketch_of
 from fathom.data.dataset import DataRoot, Dataset

@@ -11,7 +11,8 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fathom.core.records import PRETRAINING, SEARCH, FathomError, NonFiniteError, Setting, before_runs, digest, of_stage
+from fathom.core.records import FathomError, NonFiniteError, Setting, digest
+from fathom.core.retries import PRETRAINING, SEARCH, before_runs, of_stage
 from fathom.core.streams import Streams
 from fathom.core.work import WorkKind
 from fathom.learn.task import Paradigm
@@ -108,7 +109,7 @@ CHANGES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
 
 
 def retried(hparams: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
-    """Apply the changes of a setting's retries (`core.records.RETRIES`) to HPs, in order."""
+    """Apply the changes of a setting's retries (`core.retries.RETRIES`) to HPs, in order."""
     for change in changes:
         hparams = CHANGES[change](dict(hparams))
     return dict(hparams)

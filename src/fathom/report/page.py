@@ -35,7 +35,8 @@ from fathom.report.tables import environment_table, penalty_table, pending_table
 from fathom.report.training_tables import preparation_table
 from fathom.results.environments import common, mixed_words, plugin_code
 from fathom.results.names import label
-from fathom.results.results import StudyResults, class_shares
+from fathom.results.pool_shares import pool_shares
+from fathom.results.results import StudyResults
 from fathom.results.roles import by_role, roles
 from fathom.stats import curves
 
@@ -133,7 +134,7 @@ class Page(PageBuilder):
         queried, facts = self.results.queried_classes(setting), self.results.facts.get(setting.dataset)
         if not queried or not facts:
             return None
-        names, pool = facts["class_names"], class_shares(facts)
+        names, pool = facts["class_names"], pool_shares(facts)
         drawing = figures.queried_figure(f"{stem}-classes", pool, queried, names, styles_of(self.results))
         nominal = " (nominal long tail)" if facts.get("long_tail") else ""
         text = f"Bars: classes of the queried labels, all rounds and seeds. Line: classes of the pool{nominal}."

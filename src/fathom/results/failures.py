@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from fathom.core.records import PRETRAINING, RETRIES, SEARCH, RunSpec, Setting, digest
+from fathom.core.records import RunSpec, Setting, digest
+from fathom.core.retries import PRETRAINING, RETRIES, SEARCH
 from fathom.core.work import WorkKind
 from fathom.store.store import Store
 

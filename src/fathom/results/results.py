@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fathom.core.records import LabelRegime, Setting, before_runs, digest, grouped, unique
+from fathom.core.records import LabelRegime, Setting, digest, grouped, unique
+from fathom.core.retries import before_runs
 from fathom.core.text import joined
 from fathom.core.work import SHARED_JOBS, WorkKind
 from fathom.results.classifiers import Classifiers, joined_notes
@@ -302,18 +303,6 @@ def _planned(regime: LabelRegime | None) -> int | None:
 
 def _setting(content: dict[str, Any]) -> Setting:
     return Setting(str(content["dataset"]), str(content["regime"]), str(content["paradigm"]))
-
-
-def class_shares(facts: dict[str, Any]) -> list[float]:
-    """Share of each class in a dataset's pool, in [0, 1].
-
-    A long tail is cut from the train part of each seed: class c of C keeps rho^(-c / (C - 1)) of its images, so the
-    shares are nominal.
-    """
-    counts = np.asarray(facts["class_counts"], dtype=np.float64)
-    if rho := facts.get("long_tail"):
-        counts = counts * float(rho) ** (-np.arange(len(counts)) / max(1, len(counts) - 1))
-    return [float(share) for share in counts / max(1.0, counts.sum())]
 
 
 def _by_setting(frame: Any) -> dict[Setting, Any]:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fathom.core.records import Round, Setting, grouped, unique
-from fathom.results.results import StudyResults, class_shares
+from fathom.results.pool_shares import pool_shares
+from fathom.results.results import StudyResults
 from fathom.stats.curves import budget_curves
 from fathom.stats.inference import Array
 from fathom.store.record_store import Record
@@ -129,7 +130,7 @@ def _of_setting(results: StudyResults, setting: Setting) -> PseudoLabelStats | N
     by_round = grouped((r.round, r) for r in rounds)
     detailed = [(own[0].budget, own) for _, own in sorted(by_round.items())]
     facts = results.facts.get(setting.dataset)
-    pool = class_shares(facts) if facts else []
+    pool = pool_shares(facts) if facts else []
     return PseudoLabelStats(setting, pd.DataFrame(rows), threshold, detailed, query, pool)
 
 

@@ -50,7 +50,7 @@ def dataset_findings(text: str, root: DataRoot | Path | str | None = None, *, di
     findings = [] if entry.summary else [f"{entry.attribute} has no docstring; its first line is shown in lists"]
     with TemporaryDirectory() as nowhere:
         where = root if isinstance(root, DataRoot) else DataRoot(Path(root or nowhere), Path(nowhere), quiet=True)
-        with collected() as told:  # of the repetitions, and of `take`
+        with collected() as collected_findings:  # of the repetitions, and of `take`
             try:
                 with global_state() as touched:
                     first = load(text, where)
@@ -63,7 +63,7 @@ def dataset_findings(text: str, root: DataRoot | Path | str | None = None, *, di
                     findings.append(f"{twice} test images are also train images, pixel for pixel; remove them from one")
             except MemberExitError as error:
                 findings.append(str(error))
-        findings += [finding for finding in told if finding not in findings]
+        findings += [finding for finding in collected_findings if finding not in findings]
     return findings
 
 
