@@ -52,7 +52,8 @@ def read_jobs(store: Store) -> list[dict[str, Any]]:
 def _is_job(job: dict[str, Any]) -> bool:
     """Tell whether a job has what `engine.status` reads of it."""
     texts = [job["name"], job["query"], *job["setting"], *job["needs"]]
-    counts = isinstance(job["trainings"], int) and 0 <= job["trainings"] < MAX_COUNT and len(job["setting"]) == 3
+    numbers = [job["trainings"], job.get("retunings", 0)]
+    counts = all(isinstance(n, int) and 0 <= n < MAX_COUNT for n in numbers) and len(job["setting"]) == 3
     return counts and WorkKind(job["kind"]) is not None and all(isinstance(text, str) for text in texts)
 
 
