@@ -95,8 +95,12 @@ def test_who_is_at_work_and_for_how_long(out: Path) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     said = json.loads(me.path.read_bytes())
-    me.path.with_name("x.json").write_text(json.dumps(said | {"pid": dead.pid, "doing": job["name"]}))
-    me.path.with_name("y.json").write_text(json.dumps(said | {"host": "far-away", "doing": job["name"]}))
+    me.path.with_name(f"{said['host']}-{dead.pid}.json").write_text(
+        json.dumps(said | {"pid": dead.pid, "doing": job["name"]})
+    )
+    me.path.with_name(f"far-away-{said['pid']}.json").write_text(
+        json.dumps(said | {"host": "far-away", "doing": job["name"]})
+    )
     assert [worker["pid"] for worker in heartbeat.live_workers(store)] == [os.getpid()]
     with store.lock(job["name"]) as mine:  # somebody works: so the one on a machine that we cannot ask may be alive
         assert mine

@@ -97,7 +97,8 @@ class Store(RecordStore):
     def holds_results(self) -> bool:
         """Tell whether anything was computed here."""
         kinds = ("runs/*/round-*.json", "shared/*/*.json", "failures/*.json")
-        return any(True for kind in kinds for _ in self.root.glob(kind))
+        found = (path for kind in kinds for path in self.root.glob(kind))
+        return any(path.parent.name != WorkKind.RETRIES for path in found)  # declared before anything is computed
 
     @cached_property
     def study(self) -> Study:

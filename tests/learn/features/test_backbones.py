@@ -472,7 +472,8 @@ def test_a_plug_in_adds_a_backbone_by_one_file(tmp_path: Path, monkeypatch: pyte
             find_backbone("resnet_18", "", 0, RecordStore(tmp_path))
         facts = find_backbone("my_features/brightness:2", "", 0, RecordStore(tmp_path)).facts
         (tmp_path / "my_features.py").write_text(PLUGIN.replace("float(request.model)", "float(request.model) + 1"))
-        registry.index.cache_clear()
+        registry.refresh()
+        registry.add_file(tmp_path / "my_features.py")
         edited = find_backbone("my_features/brightness:2", "", 0, RecordStore(tmp_path)).facts
         assert {key for key in facts | edited if facts.get(key) != edited.get(key)} == {"code"}
     finally:
