@@ -40,7 +40,7 @@ def test_a_user_without_home_has_a_cache(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
     monkeypatch.chdir(tmp_path)
     assert paths.data_folders()[1] == tmp_path / f"fathom-cache-{os.getuid()}"
-    with pytest.raises(FathomError, match=r"~/data begins with ~, and no home folder .* give the whole path"):
+    with pytest.raises(FathomError, match=r"~/data. cannot be used as a path: Could not determine home directory"):
         paths.data_folders("~/data")
 
 

@@ -59,18 +59,15 @@ def _tried(trial: Callable[[Path], StorageFinding], made: Path) -> StorageFindin
 
 
 def _commits(made: Path) -> StorageFinding:
-    """Create files exclusively with fsync; the first of two writers must win."""
+    """Time commits: new files with fsync. That the first of two writers wins is tried with links."""
     spans = []
     for number in range(SYNCS):
         began = time.perf_counter()
         atomic_files.write(made / f"commit-{number}", b"x" * 4096)
         spans.append(time.perf_counter() - began)
-    with contextlib.suppress(FileExistsError):
-        atomic_files.write(made / "commit-0", b"y")
-        return ("commits", "fail", "a second writer replaced the file of the first", "use another file system")
     middle = statistics.median(spans)
     state, fix = ("warn", "short jobs wait for commits: use a faster file system") if middle > SLOW else ("ok", "")
-    return ("commits", state, f"{middle * 1000:.1f} ms each, synced, and the first writer wins", fix)
+    return ("commits", state, f"{middle * 1000:.1f} ms each, synced", fix)
 
 
 def _links(made: Path) -> StorageFinding:
