@@ -50,7 +50,7 @@ def test_this_machine_as_the_verb_tells_it(tmp_path: Path) -> None:
     assert found["torch"].found == torch.__version__
     assert found["torchvision"].found.startswith(torchvision.__version__)
     assert (found["data"].state, found["data"].fix) == ("warn", "name the folder with --data, or use --download")
-    assert "first writer wins" in found["storage: commits"].found
+    assert "ms each, synced" in found["storage: commits"].found
     assert list(tmp_path.iterdir()) == [], "something stayed behind"
     assert {"python", "gpu", "cores", "memory", "cache", "extra timm", "extra ray"} <= set(found)
     assert all(check.fix for check in found.values() if check.state != "ok")
