@@ -33,6 +33,8 @@ from fathom.protocol.split import Split, TrainSplit
 from fathom.store.record_store import RecordStore
 from fathom.store.store import Store
 
+TRIES = 3  # times that a result is stored, should its file be damaged each time it is read
+
 
 class CacheWarning(UserWarning):
     """An encoder could not be written to the cache that studies share."""
@@ -52,8 +54,8 @@ def prepare_state(context: WorkerContext, setting: Setting, seed: int) -> None:
     The cache gets a copy, so that other studies can use it, also by name (`learn.features.encoders`). A cache that
     cannot be written gives a warning only.
     """
-    setting = setting._replace(regime="")  # which has no part in it
-    dataset, paradigm = setting.dataset, context.paradigm_of(setting)
+    dataset, paradigm = setting.dataset, context.paradigm_of(setting)  # with the retries of its setting
+    setting = setting._replace(regime="")  # which has no further part in it
     key = prepared_key(dataset, paradigm.preparation, seed)
     data, environment = content_of(context.dataset(dataset)), _decided(context, setting)
     decides = [dataset, data, paradigm.preparation, seed, environment]
@@ -64,7 +66,7 @@ def prepare_state(context: WorkerContext, setting: Setting, seed: int) -> None:
     checkpointer = context.checkpointer(key, decides, probe=lambda embed: knn_probe(train_split, oracle, embed))
     with _cache_lock(record_store, name):
         kept = _look_up(record_store, name)
-        made, weights = kept or _prepare(context, setting, train_split, checkpointer)
+        made, weights = kept or _prepare(paradigm, context, setting, train_split, checkpointer)
         content = {"dataset": dataset, "preparation": paradigm.preparation, "seed": seed, "curve": made["curve"]}
         content["tensors"] = context.store.put_arrays(key, weights)
         context.store.put(key, content, made["clock"])
@@ -74,12 +76,16 @@ def prepare_state(context: WorkerContext, setting: Setting, seed: int) -> None:
 
 
 def _prepare(
-    context: WorkerContext, setting: Setting, train_split: TrainSplit, checkpointer: FileCheckpointer
+    paradigm: Paradigm,
+    context: WorkerContext,
+    setting: Setting,
+    train_split: TrainSplit,
+    checkpointer: FileCheckpointer,
 ) -> tuple[dict[str, Any], bytes]:
     """Pre-train now, or resume from a checkpoint: ({curve, clock}, packed weights)."""
     began = time.perf_counter()
     stream = Streams(train_split.seed)("pretrain")
-    made = context.paradigm_of(setting).prepare(train_split.unlabeled, stream, context.data, checkpointer.restricted())
+    made = paradigm.prepare(train_split.unlabeled, stream, context.data, checkpointer.restricted())
     weights = to_bytes(made, "the state from prepare")
     clock = {"seconds": time.perf_counter() - began, **context.stamp(setting)}
     return {"curve": checkpointer.curve, "clock": clock}, weights
@@ -139,13 +145,18 @@ def state_of(context: WorkerContext, setting: Setting, seed: int) -> State | Non
 
 
 def stored_weights(store: Store, key: str, train: Callable[[], None]) -> tuple[dict[str, Any], State]:
-    """Content and weights of a record; trained again until they are there, as a damaged file counts as absent."""
-    while True:
+    """Content and weights of a record; trained again if they are not there, as a damaged file counts as absent.
+
+    Raises:
+        FathomError: They cannot be read however often they are stored.
+    """
+    for _ in range(TRIES):
         found = store.get(key)
         weights = store.get_arrays(key, found[0]["tensors"]) if found else None
         if found and weights is not None:
             return found[0], from_bytes(weights)
         train()
+    raise FathomError(f"{store.path(key)} was stored {TRIES} times and cannot be read; check the disk of {store.root}")
 
 
 # ------------------------------------------------------------------------------------------------------- features
