@@ -8,14 +8,23 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from tests.faults import fault, number
 
-from fathom.core.member_call import GlobalStateWarning, MemberExitError, collected, each_call, member_call
+from fathom.core.member_call import (
+    SIGNS_OF_LIFE,
+    GlobalStateWarning,
+    MemberExitError,
+    collected,
+    each_call,
+    member_call,
+)
 from fathom.core.process_settings import process_settings
+from fathom.store import locks
 
 BACKENDS = torch.backends
 CHANGES: dict[str, tuple[Callable[[], object], str]] = {
@@ -146,6 +155,13 @@ def test_a_thread_left_behind_is_found() -> None:
         assert findings == ["leaves a thread running; let it end before the call returns"]
     finally:
         end.set()
+
+
+def test_the_first_lock_of_a_process_is_no_thread_of_a_member(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "_thread", [])
+    with collected() as findings, member_call("mine/dataset"), locks.lock(tmp_path / "cache.lock", wait=True):
+        assert [thread.name for thread in locks._thread] == [SIGNS_OF_LIFE]
+    assert findings == []
 
 
 def test_every_step_of_an_iterator_is_guarded() -> None:

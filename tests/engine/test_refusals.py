@@ -58,6 +58,7 @@ def here(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
         "files": {"datasets": ["cifar10"]},
         "query": {"queries": ["random(subsample=5)"]},
         "plugin": {"queries": ["absent/method"]},
+        "search": {"paradigms": ["frozen(search=1000000000)"]},
         "retune": {"paradigms": [PARADIGM.replace(")", ", retune=7)")]},
         "weights": {"paradigms": ["frozen(backbone=torch, weights=absent.pt)"]},
     }
@@ -85,6 +86,7 @@ RUN = [
     "run good.toml --out OUT --gpu-share 0.5",
     "run good.toml --out OUT --only query=absent",
     "run absent.toml --out OUT",
+    "run search.toml --out OUT",
 ]
 READING = ("report", "status", "compare", "audit", "recheck")
 OTHERS = [
@@ -104,6 +106,7 @@ OTHERS = [
     "pretrain digits --paradigm standard",
     "pretrain --import absent.safetensors",
     "check-data folder(path=absent)",
+    "check-data digits --seeds 1000000000",
     "check-query absent.py",
 ]  # fmt: skip
 

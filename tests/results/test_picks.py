@@ -12,6 +12,7 @@ from tests.studies import study
 import fathom
 from fathom.core.machine import Machine
 from fathom.core.records import Study
+from fathom.core.text import UNSAFE
 from fathom.engine.engine import run_study
 from fathom.estimate.plan import estimate_plan
 from fathom.results.export import export, read_results
@@ -52,6 +53,17 @@ def test_picks_are_named_by_their_files(folder: Path, tmp_path: Path) -> None:
     assert tables[0]["queried_images"].tolist() == tables[1]["queried_images"].tolist()
     shutil.rmtree(tmp_path / "out12/images")  # as in a study from before there were names
     assert fathom.table(tmp_path / "out12")["queried_images"][0][0].startswith("train[")
+
+
+def test_hostile_names_of_images_are_text_in_the_table_of_picks(tmp_path: Path) -> None:
+    folder = class_folders(tmp_path / "images", {"=1+1": 40, "-cat": 32, "\u202ecow\x1b[2J": 20})
+    toy = study(("random",), (0,), dataset=f'folder(path="{folder}", size=8)', paradigm=FAST, regime=REGIME)
+    assert run_study(toy, tmp_path / "out", workers=0, machine=Machine(cache=tmp_path)).finished
+    fathom.report(tmp_path / "out")
+    picks = pd.read_csv(tmp_path / "out/report/picks.csv")
+    cells = [*picks["image"], *picks["class"]]
+    assert {cell[:3] for cell in cells} == {"'=1", "'-c", "\\u2"}
+    assert not any(UNSAFE.search(cell) for cell in cells)
 
 
 def test_images_that_are_no_files_are_named_by_split_and_index(tmp_path: Path) -> None:

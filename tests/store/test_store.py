@@ -324,6 +324,14 @@ def test_a_folder_without_a_study_is_named(tmp_path: Path) -> None:
         Store.open(tmp_path)
 
 
+@pytest.mark.parametrize("version", ["1e999", "true", "2.5", '"9"', "null"])
+def test_a_version_that_is_no_whole_number_is_damage(store: Store, version: str) -> None:
+    store.commit(SPECS[0], a_round(0))
+    path = store.root / "runs" / SPECS[0].key / "round-00.json"
+    path.write_text(path.read_text().replace(f'"format": {FORMAT}', f'"format": {version}'))
+    assert try_read(path) == (None, "cannot be read (TypeError)")
+
+
 @fault("store", "record of another version", "refused with what to do, left as it is")
 def test_records_of_a_newer_version_are_refused(store: Store) -> None:
     store.commit(SPECS[0], a_round(0))

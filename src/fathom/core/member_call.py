@@ -22,7 +22,8 @@ from fathom.core.records import FathomError
 
 T = TypeVar("T")
 
-GRACE = 0.2  # seconds in which a thread may end after the call
+GRACE = 0.2  # seconds in which a thread may end after the call: that of a progress bar ends just after its bar
+SIGNS_OF_LIFE = "fathom-signs-of-life"  # name of the thread of `store.locks`
 OWN_HANDLERS = ("fathom", "engine", "signals.py")  # raises for a signal that the user or a scheduler sent
 _told: set[str] = set()
 _collected: list[list[str]] = []  # lists of the checks that are open, innermost last
@@ -106,10 +107,12 @@ class member_call:
         for setting, before, after in found:
             if not (imported and setting.name in IMPORTED):
                 self._tell(setting, before, after, dict(notes).get(setting.name, ""))
-        left = [t for t in threading.enumerate() if t not in self.threads]
+        # Not theirs: TMonitor is of tqdm, which downloads use; ours begins with the first lock, which caches take too.
+        left = [t for t in threading.enumerate() if t not in self.threads and t.name != SIGNS_OF_LIFE]
+        left = [t for t in left if type(t).__name__ != "TMonitor"]
         for thread in left:
-            thread.join(GRACE)  # that of a progress bar ends just after its bar
-        if any(thread.is_alive() and type(thread).__name__ != "TMonitor" for thread in left):  # of tqdm, by downloads
+            thread.join(GRACE)
+        if any(thread.is_alive() for thread in left):
             self._say("leaves a thread running; let it end before the call returns")
 
     def _tell(self, setting: ProcessSetting, before: Any, after: Any, note: str) -> None:

@@ -27,6 +27,7 @@ from fathom.data.splits import largest_start, train_val_split
 from fathom.design.remarks import validation_remark
 from fathom.registry import registry
 
+MOST_SEEDS = 10_000
 _LISTED = ("path", "val", "groups", "leaks")
 RAW = {"folder": _LISTED, "table": (*_LISTED, "outside")}  # checked file by file -> parameters of the listing
 
@@ -94,8 +95,10 @@ def check_data(text: str, root: DataRoot, seeds: int = 10) -> DataReport:
         seeds: Number of seeds, from 0, whose splits the label regimes are tried on.
 
     Raises:
-        FathomError: The dataset is unknown, a value is refused, or its files are absent.
+        FathomError: The dataset is unknown, a value is refused, its files are absent, or there are too many seeds.
     """
+    if seeds > MOST_SEEDS:
+        raise FathomError(f"expected at most {MOST_SEEDS:,} seeds, as the splits of all are in memory; got {seeds:,}")
     entry, call = registry.find("dataset", text)
     if entry.module == "fathom.data.datasets.folder" and entry.name in RAW:
         arguments: dict[str, Any] = {**entry.parameters, **dict(call.arguments)}

@@ -47,8 +47,8 @@ def hold_out_groups(
 
     Groups are visited in random order, a few times; each changes sides if that makes the sum over the classes of
     (held out - wanted)^2 / wanted smaller. So large and small groups have the same chance, and the time grows with the
-    number of groups. A class that is in two groups or more is on both sides; one that is in a single group is not held
-    out.
+    number of groups. A class that is in a single group is not held out. One that is in two or more is on both sides,
+    except where each move of its groups would take another class off one side (tiny data with many classes per group).
 
     Args:
         counts: (group, class, images) of each class of each group, sorted by group (`LabelVault.group_counts`).

@@ -12,6 +12,8 @@ from fathom.protocol.tune import grid_of, retried, retunes
 from fathom.query.method import build_query
 from fathom.query.view import PoolView
 
+MOST_SEARCHED = 10_000  # starting sets of an HP search, each of which is checked and trained on
+
 
 def prepare(study: Study, context: WorkerContext, whole: Study | None = None) -> list[Job]:
     """Check every dataset, regime and spec string of a study, and list its jobs.
@@ -33,7 +35,12 @@ def prepare(study: Study, context: WorkerContext, whole: Study | None = None) ->
         tried = unique([0, *run_seeds])  # the grid is that of seed 0
         context.check_regime(setting, tried)
         if len(grid_of(context, setting)) > 1:
-            context.check_regime(setting, unique([*tried, *range(context.paradigm(setting.paradigm).search)]))
+            if (searched := context.paradigm(setting.paradigm).search) > MOST_SEARCHED:
+                raise FathomError(
+                    f"{setting.paradigm} searches HPs on {searched:,} starting sets; expected at most "
+                    f"{MOST_SEARCHED:,}. Correct the number of search"
+                )
+            context.check_regime(setting, unique([*tried, *range(searched)]))
     for spec in study.runs:
         regime, method = context.split_of(spec).regime, methods[spec.query]
         if 0 < method.subsample < regime.query_size:

@@ -36,7 +36,7 @@ def report(out: str | Path) -> Path:
     files: dict[str, bytes] = {"report.html": page.html().encode()}
     files["results.csv"] = str(results.frame.map(csv_cell).to_csv(index=False)).encode()
     files["results.parquet"] = results.frame.to_parquet(index=False)
-    files["picks.csv"] = str(picks_table(results.store).to_csv(index=False)).encode("utf-8", "backslashreplace")
+    files["picks.csv"] = str(picks_table(results.store).map(csv_cell).to_csv(index=False)).encode()
     for drawing in page.drawings:
         files |= {f"figures/{drawing.name}.svg": drawing.svg, f"figures/{drawing.name}.pdf": drawing.pdf()}
     files |= {f"tables/{table.name}.tex": latex(table).encode() for table in page.tables}

@@ -57,6 +57,8 @@ def read_record(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         ) from None
     try:
         record = json.loads(data)
+        if type(record["format"]) is not int:
+            raise TypeError
         if record["format"] > FORMAT:
             raise FormatError(f"{path} was written by a newer Fathom: upgrade with pip install -U fathom-al")
         if record["format"] < FORMAT:

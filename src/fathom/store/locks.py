@@ -20,6 +20,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from fathom.core.member_call import SIGNS_OF_LIFE
 from fathom.core.records import FathomError
 from fathom.store.atomic_files import is_dead
 
@@ -100,7 +101,7 @@ def giving_signs(sign: Callable[[], None]) -> Iterator[None]:
     key = object()
     _signs[key] = sign
     if not _thread:
-        _thread.append(threading.Thread(target=_give_signs, name="fathom-signs-of-life", daemon=True))
+        _thread.append(threading.Thread(target=_give_signs, name=SIGNS_OF_LIFE, daemon=True))
         _thread[0].start()
     try:
         yield

@@ -13,6 +13,7 @@ from fathom.data import load
 from fathom.data.check import check_data
 from fathom.data.dataset import Dataset
 from fathom.data.files.layout import is_system, split_of
+from fathom.data.files.tree import _Walker
 
 SILENT = "read as it is meant, or refused with what to write; never a class"
 
@@ -205,3 +206,15 @@ def test_names_that_are_not_utf8_are_remembered_and_shown(tmp_path: Path, monkey
     (path / "dog/0.png").write_bytes(b"")
     os.rename(path / "dog", os.fsencode(path) + b"/\xffdog")  # noqa: PTH104
     assert "\\xffdog" in refusal(path).encode("utf-8").decode()
+
+
+def test_a_link_that_is_gone_when_it_is_followed_is_told(tmp_path: Path) -> None:
+    (link := build(tmp_path / "pets", "cat") / "cat/soon").symlink_to(tmp_path)
+    found = []
+    walker = _Walker(tmp_path / "pets")
+    for path, is_folder in walker.below(tmp_path / "pets"):
+        if not is_folder:  # the folder of the link has been listed
+            link.unlink(missing_ok=True)
+        found.append(path.name)
+    assert sorted(found) == ["0.png", "1.png", "2.png", "cat"]
+    assert walker.found == {"broken-link": ["cat/soon"]}

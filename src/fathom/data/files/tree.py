@@ -107,17 +107,17 @@ class _Walker:
         try:
             state = link.stat()
         except OSError:  # gone, or a circle of links
-            self._note("broken-link", link, f" -> {text_of(link.readlink())}")
+            self._note("broken-link", link, _target(link))
             return
         is_folder = stat.S_ISDIR(state.st_mode)
         if _identity(state) in self.seen:
-            self._note("link-again", link, f" -> {text_of(link.readlink())}")
+            self._note("link-again", link, _target(link))
             return
         if not is_folder and not stat.S_ISREG(state.st_mode):
             self._note("not-a-file", link)
             return
         if not Path(os.path.realpath(link)).is_relative_to(self.real):
-            self._note("link-outside", link, f" -> {text_of(link.readlink())}")
+            self._note("link-outside", link, _target(link))
         yield link, is_folder
         if is_folder:
             yield from self._folder(link)
@@ -128,3 +128,10 @@ class _Walker:
 
 def _identity(state: os.stat_result) -> tuple[int, int]:
     return state.st_dev, state.st_ino
+
+
+def _target(link: Path) -> str:
+    try:
+        return f" -> {text_of(link.readlink())}"
+    except OSError:  # gone since it was listed
+        return ""
