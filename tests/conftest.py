@@ -7,11 +7,15 @@ os.environ.setdefault("MKL_NUM_THREADS", "1")
 
 import atexit
 import shutil
+import signal
 import tempfile
 
 # What is kept by content beyond a study must not pass from one test run to the next.
 os.environ["FATHOM_CACHE"] = tempfile.mkdtemp(prefix="fathom-cache-")
 atexit.register(shutil.rmtree, os.environ["FATHOM_CACHE"], ignore_errors=True)
+
+# A shell's background jobs inherit that Ctrl-C is ignored, and so would all processes of the tests.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import jaxtyping  # noqa: E402
 

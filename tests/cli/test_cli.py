@@ -457,10 +457,13 @@ def test_check_data_of_a_folder_that_cannot_be_used(tmp_path: Path) -> None:
         (tmp_path / "one" / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(random.integers(0, 256, (40, 40, 3)).astype(np.uint8)).save(tmp_path / "one" / name)
     said = call("check-data", "folder(path=one)")
-    assert "no built-in regime fits the split of seed 0" in said.out
-    held_out = call("check-data", "folder(path=one, val_fraction=0.9)")
+    assert "no built-in regime fits the splits of seeds 0 to 9" in said.out
+    for i, name in enumerate(("train/cat", "train/dog", "test/cat", "test/dog")):
+        (tmp_path / "few" / name).mkdir(parents=True)
+        shutil.copy(tmp_path / f"one/cat/{i}.png", tmp_path / "few" / name)
+    held_out = call("check-data", "folder(path=few)")
     assert held_out.status == 1
-    assert "error no label regime fits" in held_out.out
+    assert "expected images on both sides. Add images: each class has only one" in held_out.out
     mistake(call("check-data", "folder(path=one, size=4)"), "size is 4; expected auto or a whole number")
     mistake(call("check-data", "folder(path=one, test_fraction=none)"), "test_fraction expects float", "got none")
 

@@ -121,16 +121,8 @@ def test_a_member_cannot_end_the_process(name: str) -> None:
         raise ValueError("own")
 
 
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """Python's own handler of Ctrl-C: a shell's background jobs inherit that it is ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.parametrize("busy", [lambda: sum(range(10**5)), lambda: time.sleep(0.01), lambda: torch.ones(10**5).sum()])
-def test_the_users_interrupt_passes(busy: Callable[[], object], interruptible: None) -> None:
+def test_the_users_interrupt_passes(busy: Callable[[], object]) -> None:
     threading.Timer(0.1, lambda: signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)).start()
 
     def member() -> None:

@@ -14,7 +14,7 @@ import pytest
 from tests.faults import ALL, as_nobody, fault, number, open_to_all
 from tests.studies import FROZEN, SELF_SL, contents, study
 
-from fathom.core.machine import Machine
+from fathom.core.machine import Machine, RunOptions
 from fathom.core.records import FathomError
 from fathom.engine.engine import run_study
 from fathom.results.results import StudyResults
@@ -39,6 +39,7 @@ KINDS = {
     "full data": "out/shared/full-data/*.json",
     "cache": "cache/**/*",
 }
+IDENTIFYING = ("facts of a dataset",)  # what shows that data are those that the results were computed on
 
 
 def truncated(path: Path) -> None:
@@ -76,12 +77,14 @@ WAYS: list[Callable[[Path], None]] = [truncated, emptied, flipped, other_json, n
 CASES = list(itertools.product(KINDS, WAYS))
 
 
-def run(folder: Path, paradigm: str) -> None:
+def run(folder: Path, paradigm: str, *, accept: bool = False) -> None:
     """Run the toy study, or resume it; damage is told, and no error."""
+    options = RunOptions(accept_environment=accept)
+    machine = Machine(cache=folder / "cache")
     toy = study(("random", "badge"), paradigm=PARADIGMS[paradigm], full_data=1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DamageWarning)
-        assert run_study(toy, folder / "out", workers=0, machine=Machine(cache=folder / "cache")).finished
+        assert run_study(toy, folder / "out", options=options, workers=0, machine=machine).finished
 
 
 def results(folder: Path) -> dict[str, bytes]:
@@ -120,7 +123,10 @@ def test_what_was_damaged_is_computed_again(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DamageWarning)
             assert StudyResults.of(folder / "out").damage  # told by whoever reads it, before anything is computed
-    run(folder, paradigm)
+    if kind in IDENTIFYING:  # nothing is known to be the same until the user says so
+        with pytest.raises(FathomError, match="damaged or gone"):
+            run(folder, paradigm)
+    run(folder, paradigm, accept=kind in IDENTIFYING)
     assert results(folder) == results(stores[paradigm])
 
 

@@ -44,8 +44,9 @@ def always(view, size, stream):
 
 @selection("leaves", predictions=False)
 def leaves(view, size, stream, *, status=0):
-    """Ends its process without a word."""
-    os._exit(status)
+    """Ends its process without an error, past Python, where no guard can refuse it."""
+    import ctypes
+    ctypes.CDLL(None)._exit(status)
 '''
 
 RUNNER = """

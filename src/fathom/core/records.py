@@ -249,8 +249,8 @@ class Study(_Record):
         description: A paragraph for the report.
         baseline: Query method that gains are measured against.
         full_data: Seeds of each setting for which a classifier is trained on the whole pool; 0 for none.
-        retry: What is changed, one after the other, where a training of a setting is not finite (`core.retries.RETRIES`):
-            for all runs of that setting, which are done again.
+        retry: What is changed, one after the other, where a training of a setting is not finite (`core.retries`): for
+            all runs of that setting, which are done again.
         freeze: What was decided on development data and is followed on roll-out data (`design.freeze`); None for none.
     """
 

@@ -21,7 +21,7 @@ def load(text: str, root: "fathom.data.dataset.DataRoot") -> "fathom.data.datase
     Raises:
         FathomError: Unknown dataset or parameter, or files that are missing, wrong or do not fit together.
     """
-    from fathom.core.member_call import member_call
+    from fathom.core.member_call import guard
     from fathom.core.records import DEVELOPMENT, FathomError
     from fathom.data.dataset import Dataset
     from fathom.data.images import guarded_images
@@ -29,7 +29,7 @@ def load(text: str, root: "fathom.data.dataset.DataRoot") -> "fathom.data.datase
 
     entry, call = registry.find("dataset", text)
     arguments, build = _arguments(entry, call), entry.load()
-    with member_call(str(call)):
+    with guard(str(call)):
         made = build(root, **arguments)
     if not isinstance(made, Dataset):
         raise FathomError(f"dataset {text!r} ({entry.path}) gave {type(made).__name__}; expected a Dataset")
@@ -55,14 +55,14 @@ def sketch_of(text: str) -> "fathom.data.dataset.Dataset | None":
     Raises:
         FathomError: Unknown dataset or parameter, or sizes that do not fit.
     """
-    from fathom.core.member_call import member_call
+    from fathom.core.member_call import guard
     from fathom.registry import registry
 
     entry, call = registry.find("dataset", text)
     if not (name := entry.options.get("sketch")):
         return None
     build = replace(entry, attribute=name).load()
-    with member_call(str(call)):
+    with guard(str(call)):
         made: fathom.data.dataset.Dataset = build(**_arguments(entry, call))
     return replace(made, name=str(call))
 

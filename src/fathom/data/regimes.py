@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fathom.core.member_call import member_call
+from fathom.core.member_call import guard
 from fathom.core.records import FathomError, LabelRegime
 from fathom.data.dataset import Dataset
 from fathom.data.splits import Ids, largest_start, largest_validation
@@ -37,7 +37,7 @@ def build_regime(text: str, dataset: Dataset, paradigm: str = "") -> LabelRegime
     changed = {key: {**dataset.regimes.get(key, {}), **sizes} for key, sizes in own.items()}
     sized = replace(dataset, regimes={**dataset.regimes, **changed}) if paradigm else dataset
     build = entry.load()
-    with member_call(str(call)):
+    with guard(str(call)):
         made = build(sized, **dict(call.arguments))
     if not isinstance(made, LabelRegime):
         raise FathomError(f"regime {text!r} ({entry.path}) gave {type(made).__name__}; expected a LabelRegime")

@@ -3,7 +3,7 @@
 from inspect import get_annotations
 from typing import Any
 
-from fathom.core.member_call import is_plugin, member_call
+from fathom.core.member_call import guard, is_plugin
 from fathom.core.records import FathomError
 from fathom.learn.plugin_paradigm import guarded_paradigm
 from fathom.learn.task import Paradigm
@@ -19,7 +19,7 @@ def build_paradigm(text: str) -> Paradigm:
     entry, call = find("paradigm", text)
     try:
         made = entry.load()
-        with member_call(str(call)):
+        with guard(str(call)):
             member: Any = made(**dict(call.arguments))
     except TypeError as error:
         raise FathomError(f"paradigm {entry.name!r} ({entry.path}) cannot be built from {text!r}: {error}") from error

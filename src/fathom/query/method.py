@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from fathom.core.member_call import is_plugin, member_call
+from fathom.core.member_call import guard
 from fathom.core.records import FathomError, NonFiniteError, NonFiniteScoreError
 from fathom.core.streams import Stream
 from fathom.query.sampling import SAMPLINGS, sample_by_rule
@@ -111,7 +111,7 @@ class QueryMethod:
     def _call(self, view: PoolView, *more: Any) -> Any:
         """Call the function on what it declared, with the guard of plug-ins."""
         shown = view.declared(self.text, self.kind, self._needs)
-        with member_call(self.text) if is_plugin(self.text) else nullcontext():
+        with guard(self.text):
             return self.function(shown, *more)
 
     @property

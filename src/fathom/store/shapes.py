@@ -8,6 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from fathom.core.work import WorkKind
+
 
 class _Shape(BaseModel):
     model_config = ConfigDict(strict=True)
@@ -85,11 +87,11 @@ class _Clock(_Shape):
 
 SHAPES: dict[str, type[_Shape]] = {
     "datasets": _Dataset,
-    "shared/hp-choice": _Choice,
-    "shared/full-data": _FullData,
-    "shared/pretrain": _Encoder,
-    "shared/features": _Features,
-    "shared/retries": _Retry,
+    WorkKind.HP_CHOICE.folder: _Choice,
+    WorkKind.FULL_DATA.folder: _FullData,
+    WorkKind.PRETRAIN.folder: _Encoder,
+    WorkKind.FEATURES.folder: _Features,
+    WorkKind.RETRIES.folder: _Retry,
     "failures": _Failure,
     "spec": _Spec,
 }

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fathom.core.inputs import user_path
-from fathom.core.member_call import member_call
+from fathom.core.member_call import guard
 from fathom.core.records import FathomError
 from fathom.learn.predict import autocast, in_chunks, is_out_of_memory
 from fathom.learn.reader import Reader
@@ -165,7 +165,7 @@ def find_backbone(name: str, weights: str, size: int, library: Library, order: s
     """
     entry, model = backbone_entry(name)
     build = entry.load()
-    with member_call(name):
+    with guard(name):
         found: BackboneInfo = build(BackboneRequest(name, model, weights, size, library, order))
     if entry.builtin:
         return found

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fathom.core.member_call import each_call, member_call
+from fathom.core.member_call import each_call, guard
 from fathom.core.records import FathomError
 from fathom.core.streams import Stream
 from fathom.learn.features.backbone import Backbone, find_backbone
@@ -127,7 +127,7 @@ class FeatureSource:
             chunks = encode(unlabeled, state, self.encoder.network, precision)
         else:
             found = find_backbone(self.name, self.weights, self.size, library, self.order)
-            with member_call(self.name):
+            with guard(self.name):
                 backbone = found.load()
             if isinstance(backbone, Backbone):
                 backbone = replace(backbone, precision=precision)
