@@ -23,6 +23,7 @@ from fathom.core.records import FathomError
 T = TypeVar("T")
 
 GRACE = 0.2  # seconds in which a thread may end after the call
+OWN_THREADS = "fathom-"  # start of their names: a member that writes to the cache starts that of its lock
 OWN_HANDLERS = ("fathom", "engine", "signals.py")  # raises for a signal that the user or a scheduler sent
 _told: set[str] = set()
 _collected: list[list[str]] = []  # lists of the checks that are open, innermost last
@@ -106,7 +107,7 @@ class member_call:
         for setting, before, after in found:
             if not (imported and setting.name in IMPORTED):
                 self._tell(setting, before, after, dict(notes).get(setting.name, ""))
-        left = [t for t in threading.enumerate() if t not in self.threads]
+        left = [t for t in threading.enumerate() if t not in self.threads and not t.name.startswith(OWN_THREADS)]
         for thread in left:
             thread.join(GRACE)  # that of a progress bar ends just after its bar
         if any(thread.is_alive() and type(thread).__name__ != "TMonitor" for thread in left):  # of tqdm, by downloads
