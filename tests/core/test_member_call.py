@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import ImageFile
 from tests.faults import fault, number
 
 from fathom.core.member_call import (
@@ -38,6 +39,9 @@ CHANGES: dict[str, tuple[Callable[[], object], str]] = {
     "cudnn precision": (lambda: setattr(BACKENDS.cudnn, "allow_tf32", False), "cudnn.allow_tf32"),
     "cudnn": (lambda: setattr(BACKENDS.cudnn, "benchmark", True), "cudnn.benchmark"),
     "mkldnn": (lambda: setattr(BACKENDS.mkldnn, "enabled", False), "mkldnn.enabled"),
+    "hooks": (lambda: torch.nn.modules.module.register_module_forward_hook(print), "hooks of all modules"),
+    "cores": (lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}), "CPU cores"),
+    "damaged images": (lambda: setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True), "LOAD_TRUNCATED_IMAGES"),
     "attention": (lambda: BACKENDS.cuda.enable_flash_sdp(False), "flash attention"),
     "deterministic": (lambda: torch.use_deterministic_algorithms(True, warn_only=True), "deterministic mode"),
     "fill": (lambda: setattr(torch.utils.deterministic, "fill_uninitialized_memory", False), "fill_uninitialized"),
@@ -150,6 +154,9 @@ def test_a_forked_child_may_end_itself() -> None:
 def test_a_thread_left_behind_is_found() -> None:
     end = threading.Event()
     try:
+        with collected() as findings, member_call("mine/method"):
+            threading.Thread(target=end.wait, name="fathom-signs-of-life").start()  # of a lock that a cache needs
+        assert findings == []
         with collected() as findings, member_call("mine/method"):
             threading.Thread(target=end.wait).start()
         assert findings == ["leaves a thread running; let it end before the call returns"]

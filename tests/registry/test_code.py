@@ -18,6 +18,9 @@ from dataclasses import dataclass
 
 from fathom import score, paradigm
 from helper import SIGN, scaled
+import effects
+import part.names
+from part.deep import leaf
 import tools
 
 TABLE = {"a": 1.0}
@@ -29,8 +32,11 @@ def base(view):
     return view.log_probs.exp().mean(1).amax(1)
 
 
+factor = 2.0
+
+
 class Kind:
-    factor = 2.0
+    factor = factor
 
 
 class Sub(Kind):
@@ -41,7 +47,7 @@ class Sub(Kind):
 def sure(view, *, strength=2.0):
     """Query what the classifier is surest of."""
     text = "words"
-    return SIGN * scaled(strength * TABLE["a"] * Sub.factor * base(view)) + tools.offset(1)
+    return SIGN * scaled(strength * TABLE["a"] * Sub.factor * base(view)) + tools.offset(1) + part.names.N
 
 
 @score("other")
@@ -52,11 +58,15 @@ HELPER = "from deeper import depth\n\nSIGN = 1.0\nUNUSED = 1\n\ndef scaled(x):\n
 DEEPER = "def depth(x):\n    return x\n"
 TOOLS = "def offset(n):\n    return 0.0 * n\n\ndef unused():\n    return 1\n"
 FILES = {"mine.py": PLUGIN, "helper.py": HELPER, "deeper.py": DEEPER, "tools.py": TOOLS}
+# A module that is imported for its effect alone; a package that hands names on, with a folder that has no __init__.py.
+FILES |= {"effects.py": "import torch\n\ntorch.extra = 1\n", "part/__init__.py": '"""A part."""\n'}
+FILES |= {"part/names.py": "from .leaf import *\n", "part/leaf.py": "N = 0.0\n", "part/deep/leaf.py": "N = 1\n"}
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     for name, text in FILES.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     yield tmp_path
     registry._files.clear()
@@ -87,13 +97,15 @@ SAME = [
     ("mine.py", "import SIGN, scaled", "import UNUSED, scaled, SIGN"),
     ("helper.py", "UNUSED = 1", "UNUSED = 2"),
     ("tools.py", "return 1", "return 2"),
+    ("part/__init__.py", "A part", "One part"),
+    ("part/deep/leaf.py", "N = 1", "N = 2"),
     ("deeper.py", "def depth", "# deep\n\n\ndef depth"),
 ]
 OTHER = [
     ("mine.py", "SIGN * scaled", "-SIGN * scaled"),
     ("mine.py", "strength=2.0", "strength=3.0"),
     ("mine.py", '"a": 1.0', '"a": -1.0'),
-    ("mine.py", "factor = 2.0", "factor = -2.0"),
+    ("mine.py", "\nfactor = 2.0", "\nfactor = -2.0"),
     ("mine.py", "class Sub(Kind):", "class Sub:\n    factor = -2.0\nclass Sub2(Kind):"),
     ("mine.py", '@score("sure")', '@score("sure", draws=5)'),
     ("mine.py", "OTHER = 3", 'OTHER = 3\nTABLE["a"] = -1.0'),
@@ -108,6 +120,11 @@ OTHER = [
     ("helper.py", "UNUSED = 1", "UNUSED = 1\nprint(UNUSED)"),
     ("deeper.py", "return x", "return -x"),
     ("tools.py", "return 0.0 * n", "return 1.0 * n"),
+    ("effects.py", "torch.extra = 1", "torch.extra = 2"),
+    ("part/leaf.py", "N = 0.0", "N = 1.0"),
+    ("mine.py", "factor = factor", "factor = -factor"),
+    ("mine.py", "OTHER = 3", "OTHER = 3\nglobals()['SIGN'] = -1.0"),
+    ("mine.py", "OTHER = 3", "OTHER = 3\n_ = TABLE.setdefault('a', -1.0)"),
 ]
 
 
@@ -217,6 +234,17 @@ def test_code_that_was_not_read_is_not_run(folder: Path, monkeypatch: pytest.Mon
         registry.find("query", "mine/sure")[0].load()
 
 
+LOADERS = ["importlib.util.spec_from_file_location('x', 'tools.py')", "runpy.run_path('tools.py')"]
+
+
+@pytest.mark.parametrize("text", LOADERS)
+def test_code_that_is_loaded_by_the_name_of_its_file_is_refused(folder: Path, text: str) -> None:
+    edit(folder, "mine.py", '"words"', text)
+    with pytest.raises(FathomError, match=r"mine\.py loads code with .*Import it by its name"):
+        code_of(folder)
+    assert code_of(folder, "mine/other").parts
+
+
 def test_two_helpers_of_one_name_are_refused(folder: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
@@ -230,9 +258,9 @@ def test_two_helpers_of_one_name_are_refused(folder: Path, tmp_path: Path) -> No
 
 
 TWICE = [
-    (PLUGIN.replace('"other"', '"sure"'), "query 'mine/sure' is registered twice: .*mine.py:26 and .*mine.py:33"),
-    (PLUGIN.replace("def other", "def sure"), "mine.py:27 and .*mine.py:34 both define sure"),
-    (PLUGIN + "\n\ndef sure(view):\n    return 1\n", "mine.py:27 and .*mine.py:38 both define sure"),
+    (PLUGIN.replace('"other"', '"sure"'), "query 'mine/sure' is registered twice: .*mine.py:32 and .*mine.py:39"),
+    (PLUGIN.replace("def other", "def sure"), "mine.py:33 and .*mine.py:40 both define sure"),
+    (PLUGIN + "\n\ndef sure(view):\n    return 1\n", "mine.py:33 and .*mine.py:44 both define sure"),
 ]
 
 

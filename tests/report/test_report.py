@@ -18,7 +18,7 @@ from tests.results.synthetic import CLASSES, Plan, build, put_environment
 from fathom.core.records import FathomError, RunSpec, Study
 from fathom.report import report as report_module
 from fathom.report.drawing import Drawing
-from fathom.report.report import report
+from fathom.report.report import _write_all, report
 from fathom.report.setting_tables import hparam_table, setting_table
 from fathom.report.summary import summary, warnings
 from fathom.report.tables import ReportTable, TableCell
@@ -454,3 +454,14 @@ def test_a_p_that_is_refused_says_why(tmp_path: Path) -> None:
     table = setting_table(StudyResults.of(tmp_path), store.study.settings[0], "scores")
     reason = "the differences do not vary between seeds"
     assert table.rows[1][table.columns.index("p")] == TableCell("\u2013", ANY, title=reason)
+
+
+def test_nothing_is_removed_behind_a_link(tmp_path: Path) -> None:
+    folder, away = tmp_path / "report", tmp_path / "away"
+    folder.mkdir()
+    away.mkdir()
+    (away / "mine.svg").write_bytes(b"mine")
+    (folder / "figures").symlink_to(away)
+    (folder / "files.json").write_text(json.dumps({"figures/mine.svg": hashlib.sha256(b"mine").hexdigest()}))
+    _write_all(folder, {"report.html": b"a report without figures"})
+    assert (away / "mine.svg").read_bytes() == b"mine"

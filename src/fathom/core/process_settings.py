@@ -38,6 +38,8 @@ def process_settings() -> tuple[ProcessSetting, ...]:
 def _torch_settings() -> Iterator[ProcessSetting]:
     import torch
 
+    if hasattr(os, "sched_getaffinity"):  # before the numbers of threads, which follow it; Linux alone
+        yield ProcessSetting("the CPU cores of the process", lambda: os.sched_getaffinity(0), _set_cores)
     yield ProcessSetting("torch's number of threads", torch.get_num_threads, torch.set_num_threads)
     yield ProcessSetting("torch's number of threads between operations", torch.get_num_interop_threads, _fixed)
     yield ProcessSetting("torch's default dtype", torch.get_default_dtype, torch.set_default_dtype)
@@ -50,6 +52,7 @@ def _torch_settings() -> Iterator[ProcessSetting]:
     yield _attribute("torch.utils.deterministic", torch.utils.deterministic, "fill_uninitialized_memory")
     yield ProcessSetting("torch's handling of denormal numbers", _flushes_denormal, torch.set_flush_denormal)
     yield ProcessSetting("torch's float32 precision of products", _matmul_precision, torch.set_float32_matmul_precision)
+    yield ProcessSetting("torch's hooks of all modules", _module_hooks, _set_module_hooks)
 
 
 def _backend_settings() -> Iterator[ProcessSetting]:
@@ -86,7 +89,9 @@ def _random_states() -> Iterator[ProcessSetting]:
 
 def _process_settings() -> Iterator[ProcessSetting]:
     import numpy as np
+    from PIL import ImageFile
 
+    yield _attribute("PIL.ImageFile", ImageFile, "LOAD_TRUNCATED_IMAGES")  # else other datasets' damaged files pass
     yield ProcessSetting("NumPy's handling of floating-point errors", np.geterr, lambda value: np.seterr(**value))
     yield ProcessSetting("NumPy's print options", np.get_printoptions, lambda value: np.set_printoptions(**value))
     yield ProcessSetting("the filters of warnings", lambda: list(warnings.filters), _set_filters)
@@ -133,6 +138,26 @@ def _set_autocast(value: list[tuple[bool, Any]]) -> None:
     for kind, (enabled, dtype) in zip(("cpu", "cuda"), value, strict=True):
         torch.set_autocast_enabled(kind, enabled)
         torch.set_autocast_dtype(kind, dtype)
+
+
+def _set_cores(value: set[int]) -> None:
+    os.sched_setaffinity(0, value)
+
+
+def _hooks() -> list[Any]:
+    from torch.nn.modules import module
+
+    return [hooks for name, hooks in vars(module).items() if name.startswith("_global_") and isinstance(hooks, dict)]
+
+
+def _module_hooks() -> list[dict[int, Any]]:
+    return [dict(hooks) for hooks in _hooks()]
+
+
+def _set_module_hooks(value: list[dict[int, Any]]) -> None:
+    for hooks, before in zip(_hooks(), value, strict=True):
+        hooks.clear()
+        hooks.update(before)
 
 
 def _flushes_denormal() -> bool:

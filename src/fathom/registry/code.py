@@ -12,12 +12,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fathom.core.records import RunSpec, digest
+from fathom.core.records import FathomError, RunSpec, digest
 from fathom.registry import source
 from fathom.registry.module import Module, parse_module
 from fathom.registry.module_search import ABSENT, FATHOM, INSTALLED, OWN, STANDARD, ModuleOrigin, find_module
 from fathom.registry.plugin_scan import Entry
 from fathom.registry.registry import members_of
+from fathom.registry.source import IMPORT_IT
 
 KIND_WORDS = {"query": "query method"}
 WHOLE = ""  # as an attribute: all of a module
@@ -26,6 +27,9 @@ OPEN_WORDS = {"globals", "__import__", "vars", "exec", "eval", ".__dict__", ".__
               "sys.modules", "__init_subclass__()", "metaclass="}  # fmt: skip
 # One with these may use docstrings, comments or line numbers, so the bytes of the file count.
 TEXT_WORDS = {"__doc__", ".__doc__", "getdoc", ".getdoc", "getsource", ".getsource", "linecache", ".co_firstlineno"}
+# One with these runs a file whose name cannot be read from the source.
+FILE_WORDS = {"spec_from_file_location", "SourceFileLoader", "run_path"}
+FILE_WORDS |= {f".{word}" for word in FILE_WORDS}
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,11 @@ def _change(name: str, old: Mapping[str, str], new: Mapping[str, str]) -> str:
 
 
 def identify_code(entry: Entry) -> MemberCode:
-    """Identify the code of a member, from the source that this call has read."""
+    """Identify the code of a member, from the source that this call has read.
+
+    Raises:
+        FathomError: It loads code in a way that hides which file is run.
+    """
     key = (entry.module, entry.path, entry.kind, entry.name)
     if key not in source.derived:
         entry.pin()
@@ -119,7 +127,7 @@ class _Walk:
         for name, module in sorted(self.modules.items()):
             found = [text for i in sorted(self.statements[name]) if (text := module.text(i))]
             words = {word for i in self.statements[name] for word in module.words[i]}
-            found += [module.raw] if words & TEXT_WORDS or not module.nodes else []
+            found += [module.raw] if words & TEXT_WORDS or module.opaque else []
             if found or self.edges[name]:
                 yield name, [*found, *sorted(self.edges[name])]
 
@@ -157,6 +165,9 @@ class _Walk:
         # A decorator of own code may register what it decorates.
         registered = [i for i, roots in module.decorated.items() if any(self._is_own(module, root) for root in roots)]
         self._reach(module, [*module.effects, *registered])
+        for imported in module.runs if not self.builtin else ():
+            if imported in source.pinned():  # its effects too, be it used or not
+                self._open(imported)
         return module
 
     def _is_own(self, module: Module, name: str) -> bool:
@@ -179,6 +190,11 @@ class _Walk:
             if (i := todo.pop()) in reached:
                 continue
             reached.add(i)
+            if not self.builtin and (hidden := module.words[i] & FILE_WORDS):
+                raise FathomError(
+                    f"{module.path} loads code with {min(hidden).strip('.')}, which cannot be seen by reading it, so "
+                    f"it would be no part of the code that is hashed. {IMPORT_IT}"
+                )
             if module.words[i] & OPEN_WORDS:
                 todo += range(len(module.nodes))
             for name in module.imported[i]:  # of a module that counts whole

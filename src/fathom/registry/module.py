@@ -31,7 +31,9 @@ class Module:
         self.imports: dict[str, list[tuple[str, str | None]]] = {}  # name -> (module, attribute; None for the module)
         self.imported: list[list[str]] = []  # names that each import statement binds
         self.stars: list[str] = []  # modules of `from module import *`
+        self.runs: list[str] = []  # modules that its import imports, and names in them
         self.nodes, table = _read(data)
+        self.opaque = table is None  # compiled, or with an error
         used = _globals(self.nodes, table)
         for i, node in enumerate(self.nodes):
             self._bind(i, node, used[i], package)
@@ -57,7 +59,8 @@ class Module:
                     self.stars.append(target)
                 else:
                     self.imports.setdefault(name, []).append((target, attribute))
-                    self.imported[i] += [name] if inner is node else []
+                self.imported[i] += [name] if inner is node else []
+                self.runs += [target, f"{target}.{attribute}"]
         for name in () if isinstance(node, Import) else _bound(node, used):
             self.binders.setdefault(name, []).append(i)
 
@@ -113,6 +116,10 @@ def _globals(nodes: list[ast.stmt], table: symtable.SymbolTable | None) -> list[
         elif isinstance(node, ast.ClassDef):
             outer = [*node.decorator_list, *node.bases, *node.keywords]
         names = {n.id for part in outer for n in ast.walk(part) if isinstance(n, ast.Name)}
+        if isinstance(node, ast.ClassDef):  # `lr = lr` in a class is of the class for the table, and reads a global too
+            fields = [part for part in node.body if not isinstance(part, Function | ast.ClassDef)]
+            loaded = [n for part in fields for n in ast.walk(part) if isinstance(n, ast.Name)]
+            names |= {n.id for n in loaded if isinstance(n.ctx, ast.Load)}
         first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", ()))])
         within = [own for line, own in scopes if first <= line <= (node.end_lineno or node.lineno)]
         found.append(names.union(*within))
@@ -154,7 +161,10 @@ def _has_effect(node: ast.stmt, imports: dict[str, Any]) -> bool:
         return True
     if isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign):
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        return any(not isinstance(target, ast.Name) and _root(target) in imports for target in targets)
+        return any(
+            target.id == "_" if isinstance(target, ast.Name) else _root(target) in {*imports, "globals", "vars"}
+            for target in targets
+        )
     if isinstance(node, Function | ast.ClassDef):
         return False
     return any(_has_effect(inner, imports) for inner in _bodies(node))

@@ -51,14 +51,19 @@ def find_module(name: str, beside: Path | None, folders: Mapping[str, str]) -> M
     if top == "fathom":
         return _within_fathom(name)
     if (parent := name.rpartition(".")[0]) in folders:
-        return _own(PathFinder.find_spec(name, [folders[parent]]))
+        return _within(folders[parent], name)
     if not below:
         return _top_level(top, beside)
     root = find_module(top, beside, folders)
     if root.kind != OWN:
         return root
     folder = Path(root.folder, *parent.split(".")[1:])
-    return _own(PathFinder.find_spec(name, [str(folder)])) if root.folder else ModuleOrigin(ABSENT)
+    return _within(str(folder), name) if root.folder else ModuleOrigin(ABSENT)
+
+
+def _within(folder: str, name: str) -> ModuleOrigin:
+    # By its last part: for a folder without `__init__.py` the finder would look its parent up in `sys.modules`.
+    return _own(PathFinder.find_spec(name.rpartition(".")[2], [folder]))
 
 
 def _top_level(name: str, beside: Path | None) -> ModuleOrigin:

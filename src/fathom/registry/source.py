@@ -23,6 +23,7 @@ from fathom.core.records import FathomError
 from fathom.registry.module_search import OWN, ModuleOrigin, find_module
 
 PACKAGE = Path(__file__).parents[1]  # the folder of Fathom itself
+IMPORT_IT = "Import it by its name, at the top of the file, and keep it beside the file or in an installed package"
 PLUGIN = "_fathom_plugin_"  # start of the module name of a plug-in file
 
 
@@ -194,7 +195,7 @@ class _PinnedFinder(MetaPathFinder):
         if find_module(name, beside(caller, importer.path), folders()).kind == OWN:
             raise ImportError(
                 f"{importer.path} imports {name}, which cannot be seen by reading {importer.path.name}, so it is "
-                "no part of the code that was hashed. Import it by its name, at the top of the file",
+                f"no part of the code that was hashed. {IMPORT_IT}",
                 name=name,
             )
         return None

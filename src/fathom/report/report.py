@@ -64,7 +64,8 @@ def _write_all(folder: Path, files: Mapping[str, bytes]) -> None:
         _write(folder / name, data)
     for name in before.keys() - now.keys():
         path = folder / name
-        if path.is_file() and not path.is_symlink() and _sha256(path) == before[name]:
+        linked = path.is_symlink() or path.parent.is_symlink()
+        if path.is_file() and not linked and _sha256(path) == before[name]:
             path.unlink()
     _write(folder / LIST, _packed(now))
 

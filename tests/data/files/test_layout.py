@@ -106,8 +106,26 @@ DOUBTFUL = {
     "images beside a class": (["cat", "dog", "images"], "names say that they hold files"),
     "yolo": (["train/images", "test/images"], "names say that they hold files"),
     "patients": (["patient01", "patient02", "patient03"], "named after patients"),
+    "splits with a prefix": (["seg_train/a/x", "seg_test/b/x", "seg_pred"], "differ by that of a split alone"),
+    "splits with a letter": (["trainA", "testA", "trainB", "testB"], "differ by that of a split alone"),
+    "splits by other names": (["learn/cat", "learn/dog", "check/cat", "check/dog"], "folders of the same names"),
+    "an environment": (["cat", "dog", "venv/lib/plots"], "names say that they hold files"),
     "folds": (["fold_1", "fold_2"], "named after patients, videos or parts"),
 }
+
+
+NESTED = {
+    "sides": [f"{c}/{side}" for c in ("cat", "cow", "dog") for side in ("left", "right")],
+    "years": [f"{c}/{year}" for c in ("cat", "dog") for year in (2019, 2020)],
+    "pixels and masks": [f"{c}/{kind}" for c in ("cat", "dog") for kind in ("images", "masks")],
+    "words like splits": ["crash_test", "test_tube", "bullet_train"],
+}
+
+
+@pytest.mark.parametrize("what", NESTED)
+def test_classes_with_folders_in_them_are_classes(tmp_path: Path, what: str) -> None:
+    path = build(tmp_path / "pets", *NESTED[what])
+    assert set(read(path).class_names) == {place.split("/")[0] for place in NESTED[what]}
 
 
 @fault("data", "folders whose layout is doubtful", SILENT)

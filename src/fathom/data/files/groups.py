@@ -20,6 +20,8 @@ _WORDS += "|seq|scene|session|camera|cam|burst|visit|scan|study|series|plot|plat
 _WORD = re.compile(rf"(?<![A-Za-z])(({_WORDS})[_-]?[0-9]+)", re.IGNORECASE)
 # All before the last number of a name, where a number is in it: IMG_001_2.jpg, 20230401_0017.png.
 _BEFORE = "([^/]*[0-9][A-Za-z]?)[_. -]+[A-Za-z]*[0-9]+[.]"
+# All up to the first number, where words follow it: 0017_left.jpg, 0003_c1s1_view.jpg, img17_jpg.rf.5ab1.jpg.
+_FIRST = "([^/]*?[0-9])[_. -][^/]*[.]"
 _MANY = 0.5  # share of the images that must lie in groups of several
 
 
@@ -128,6 +130,12 @@ def likely_groups(names: Sequence[str], labels: Sequence[object]) -> LikelyGroup
             return likely
     before = Counter(match.group(1) for name in names if (match := re.search(_BEFORE, name)))
     if likely := _summary(before, _BEFORE, len(names), classes):
+        return likely
+    found = ((re.search(_FIRST, name), label) for name, label in zip(names, labels, strict=True))
+    firsts = Counter((match.group(1), label) for match, label in found if match)
+    # Within a class, as the images of each class may be numbered from 1.
+    first = Counter(part for (part, _), n in firsts.items() for _ in range(n) if n > 1)
+    if likely := _summary(first, _FIRST, len(names), classes):
         return likely
     folders = [str(PurePosixPath(name).parent) for name in names]
     return _summary(Counter(folders), "^(.*)/", len(names), 2 * classes)

@@ -41,10 +41,14 @@ _CONTAINERS = _words("""
     data dataset datasets images image imgs img pictures pics photos jpegimages jpg jpeg png raw src source sources code
     scripts notebooks docs doc documentation assets static output outputs results figures figs plots runs logs
     checkpoints weights annotations labels metadata meta tmp temp cache backup labeled labelled annotated thumbnails
-    thumbs classes folds splits""")
+    thumbs classes folds splits venv build dist htmlcov site-packages unsorted todo""") | {
+    "new folder",
+    "untitled folder",
+}
 _PARTS = "patient subject participant person animal lesion specimen slide case video vid clip track sequence seq scene"
 _PARTS += " session camera cam fold batch chunk shard part visit scan"
 _PART_OF = re.compile(rf"(?:{'|'.join(_PARTS.split())})s?[ _.-]*\d+", re.IGNORECASE)
+_YEAR = re.compile(r"(?:19|20)\d\d")
 _FEW = 10  # classes, below which it is no surprise that one has a single image
 
 
@@ -55,11 +59,14 @@ def is_system(name: str) -> bool:
 
 def split_of(name: str) -> str:
     """The split that a name stands for, in any case and spelling: `train`, `val`, `test`, `unlabeled`, or empty."""
-    words = re.findall(r"[^\W\d_]+", unicodedata.normalize("NFKC", name).casefold())
-    kept = "".join(word for word in words if word not in _FILLER)
+    kept = "".join(word for word in _name_words(name) if word not in _FILLER)
     for filler in _FILLER:
         kept = kept.removesuffix(filler) if kept.removesuffix(filler) in _SPLIT_OF else kept
     return _SPLIT_OF.get(kept, "")
+
+
+def _name_words(name: str) -> list[str]:
+    return re.findall(r"[^\W\d_]+", unicodedata.normalize("NFKC", name).casefold())
 
 
 @dataclass
@@ -107,6 +114,13 @@ def read_layout(root: Path, images: Sequence[tuple[str, ...]], folders: Iterable
         layout.problems.append(problem("error", "split-folders", message, used))
     elif any(kinds.values()):
         _read_splits(layout, root, kinds, val)
+    elif doubtful := _like_splits(used, inner):
+        message = (
+            f"{root}: folders that look like splits or versions of one dataset, as their names differ by that of a "
+            "split alone, or they hold folders of the same names. Name splits train and test, or give one of them: "
+            f"{_write(root / doubtful[0])}. If they are classes, use a table (table(path=data.csv))"
+        )
+        layout.problems.append(problem("error", "split-folders", message, doubtful))
     elif val != "auto":
         layout.problems.append(Problem("error", "val", f"val={val} is given, but {root} has no validation folder"))
     if not any(p.severity == "error" for p in layout.problems):
@@ -179,6 +193,26 @@ def _read_splits(layout: Layout, root: Path, kinds: dict[str, str], val: str) ->
     layout.problems += problems
     layout.splits = {name: uses[kind] for name, kind in kinds.items()}
     layout.drawn = "test" not in layout.splits.values()
+
+
+def _like_splits(used: Sequence[str], inner: dict[tuple[str, ...], set[str]]) -> list[str]:
+    """Top folders that may be splits under other names: `seg_train` and `seg_test`, or each with the same classes."""
+    splits: dict[tuple[str, ...], dict[str, str]] = {}  # rest of the name -> split -> name
+    for name in used:
+        words = _name_words(name)
+        for i, word in enumerate(words):
+            for cut in (word, word[:-1]):  # train, trainA
+                if split := _SPLIT_OF.get(cut):
+                    splits.setdefault((*words[:i], word[len(cut) :], *words[i + 1 :]), {})[split] = name
+    if found := sorted(name for names in splits.values() if len(names) > 1 for name in names.values()):
+        return found
+    below = [inner.get((name,), set()) for name in used]
+    common = set.intersection(*below) if below else set()
+    classes = [
+        name for name in common - _lower(common, _CONTAINERS) if not _PART_OF.fullmatch(name) and not split_of(name)
+    ]
+    # As many as the folders above them: splits are few, and classes with folders of years or sites in each are many.
+    return list(used) if len(classes) >= max(2, len(used)) > 1 and not any(map(_YEAR.fullmatch, classes)) else []
 
 
 def _check_classes(
