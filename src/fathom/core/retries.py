@@ -1,4 +1,4 @@
-"""What may be changed for a setting in which a training was not finite, and the stages that a change concerns."""
+"""Changes that may be made for a setting in which a training was not finite, and the stages that they concern."""
 
 from collections.abc import Iterable
 
