@@ -99,7 +99,7 @@ class Simulation:
         facts = {**job.setting._asdict(), "seed": job.seed, "hparams": {"lr": 0.1}, "val_score": 0.9}
         facts["recalls"] = [0.9] * 10
         metrics = {"accuracy": 0.95, "balanced_accuracy": 0.95, "log_loss": 0.2}
-        clock = {"seconds": self._clock(self.rounds)["total"], "environment": context.environment}
+        clock = {"seconds": self._clock(self.rounds)["total"], **context.stamp(job.setting)}
         context.store.put(job.name, {**facts, "metrics": metrics, "budget": 1000}, clock)
         return None
 
@@ -121,7 +121,7 @@ class Simulation:
                 recalls=[score] * 10, queried=list(range(budget, budget + len(classes))), queried_classes=classes,
                 scores=None if last else [0.5] * len(classes), labeled_classes=labeled.tolist(),
                 seconds=self._clock(self.rounds + number), finished=f"2026-01-01T00:{number:02d}:00+00:00",
-                environment=context.environment,
+                **context.stamp(spec.setting, spec.query),
             ))  # fmt: skip
             labeled = labeled + np.bincount(classes, minlength=10) if classes else labeled
         return found

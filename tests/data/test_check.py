@@ -11,7 +11,7 @@ from fathom.core.records import FathomError
 from fathom.core.streams import Streams
 from fathom.data import load
 from fathom.data.check import check_data
-from fathom.data.regimes import build_regime, fit_regime
+from fathom.data.regimes import build_regime, fit_regime, split_counts
 from fathom.data.splits import train_val_split
 
 MALFORMED_TABLE = fault("data", "malformed table", "refused with row numbers and counts")
@@ -143,7 +143,8 @@ def test_it_says_of_a_regime_what_a_run_says(tmp_path, counts, options, fits):
     for name in ("low", "mid", "high"):
         try:
             splits = {seed: train_val_split(loaded, Streams(seed)("split")) for seed in range(10)}
-            fit_regime(loaded, build_regime(name, loaded), splits)
+            counts = {seed: split_counts(loaded, *split) for seed, split in splits.items()}
+            fit_regime(loaded, build_regime(name, loaded), counts)
         except FathomError as error:
             refused[name] = str(error)
     assert [name for name in ("low", "mid", "high") if name not in refused] == fits

@@ -8,7 +8,7 @@ from tests.studies import labels_of
 
 from fathom.core.records import FathomError, LabelRegime
 from fathom.core.streams import Streams
-from fathom.data.regimes import SIZES, build_regime, check_regime, fit_regime
+from fathom.data.regimes import SIZES, build_regime, check_regime, fit_regime, split_counts
 from fathom.data.splits import starting_set, train_val_split, validation_set
 from fathom.registry import registry
 
@@ -121,10 +121,14 @@ def seeds_of(on, count=10):
     return {seed: train_val_split(on, Streams(seed)("split")) for seed in range(count)}
 
 
+def counts_of(on):
+    return {seed: split_counts(on, *split) for seed, split in seeds_of(on).items()}
+
+
 @fault("data", "a validation set larger than what is held out", "it shrinks to what can be drawn", cases=20)
 def test_the_validation_set_shrinks_to_what_is_held_out():
     on = dataset(np.arange(12 * 20) % 12)  # 48 held out; 5 x 60 is the rule
-    for seed, made in fit_regime(on, build_regime("low(rounds=2)", on), seeds_of(on)).items():
+    for seed, made in fit_regime(on, build_regime("low(rounds=2)", on), counts_of(on)).items():
         assert (made.start, made.val_size) == (60, 48)
         val = validation_set(on, train_val_split(on, Streams(seed)("split"))[1], made, Streams(seed)("validation"))
         assert np.bincount(labels_of(on)[val], minlength=12).tolist() == [4] * 12
@@ -151,10 +155,10 @@ def test_the_seed_is_named_and_the_advice_fits_every_seed():
     assert min(pools) < max(pools)
     text = f"custom(start=10, query_size=1, rounds={max(pools) - 8})"
     with pytest.raises(FathomError) as caught:
-        fit_regime(on, build_regime(text, on), splits)
+        fit_regime(on, build_regime(text, on), counts_of(on))
     first = next(seed for seed, n in enumerate(pools) if n < max(pools))
     assert f"in the split of seed {first} and of " in str(caught.value)
-    fit_regime(on, build_regime(str(caught.value).partition("use ")[2], on), splits)
+    fit_regime(on, build_regime(str(caught.value).partition("use ")[2], on), counts_of(on))
 
 
 @settings(derandomize=True, max_examples=80, deadline=None)

@@ -22,7 +22,7 @@ from fathom.data.files.tree import walk
 from fathom.data.images import fingerprints
 from fathom.data.leakage import all_groups, duplicate_problems, groups_notes, near_duplicate_problems, thumbnails_of
 from fathom.data.near_duplicates import SIDE, Thumbnails, thumbnail
-from fathom.data.regimes import build_regime, fit_regime
+from fathom.data.regimes import build_regime, fit_regime, split_counts
 from fathom.data.splits import largest_start, train_val_split
 from fathom.design.remarks import validation_remark
 from fathom.registry import registry
@@ -233,17 +233,18 @@ def _check_loaded(dataset: Dataset) -> DataReport:
 def _check_regimes(report: DataReport, dataset: Dataset, seeds: int) -> None:
     """Note the label regimes that fit the splits of the first seeds; report an error if none can."""
     try:
-        splits = {seed: train_val_split(dataset, Streams(seed)("split")) for seed in range(seeds)}
+        splits = ((seed, train_val_split(dataset, Streams(seed)("split"))) for seed in range(seeds))
+        counts = {seed: split_counts(dataset, *split) for seed, split in splits}
     except FathomError as error:
         report.problems.append(problem("error", "split", str(error), []))
         return
     where = f"the splits of seeds 0 to {seeds - 1}" if seeds > 1 else "the split of seed 0"
-    counts = np.min([dataset.vault.class_counts(dataset.num_classes, train) for train, _ in splits.values()], axis=0)
-    if largest_start(dataset, counts, dataset.num_classes) < dataset.num_classes:
+    fewest = np.min([pool for pool, _ in counts.values()], axis=0)
+    if largest_start(dataset, fewest, dataset.num_classes) < dataset.num_classes:
         message = (
             f"no label regime fits: no starting set can have a label of each class, as a pool of {where} has none of"
         )
-        lacking = [name for name, n in zip(dataset.class_names, counts, strict=True) if not n]
+        lacking = [name for name, n in zip(dataset.class_names, fewest, strict=True) if not n]
         report.problems.append(problem("error", "no-regime", message, lacking))
         return
     fit, refused = [], {}
@@ -252,7 +253,7 @@ def _check_regimes(report: DataReport, dataset: Dataset, seeds: int) -> None:
             continue
         regime = build_regime(name, dataset)
         try:
-            fitting = list(fit_regime(dataset, regime, splits).values())
+            fitting = list(fit_regime(dataset, regime, counts).values())
             fit.append((regime.start, name))
             report.notes += validation_remark(regime.name, fitting)
         except FathomError as error:

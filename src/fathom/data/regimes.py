@@ -101,10 +101,16 @@ def custom(
 
 def check_regime(dataset: Dataset, regime: LabelRegime, train_ids: Ids, val_ids: Ids) -> LabelRegime:
     """Fit a regime to a single split; see `fit_regime`."""
-    return fit_regime(dataset, regime, {-1: (train_ids, val_ids)})[-1]
+    return fit_regime(dataset, regime, {-1: split_counts(dataset, train_ids, val_ids)})[-1]
 
 
-def fit_regime(dataset: Dataset, regime: LabelRegime, splits: Mapping[int, tuple[Ids, Ids]]) -> dict[int, LabelRegime]:
+def split_counts(dataset: Dataset, train_ids: Ids, val_ids: Ids) -> tuple[Ids, Ids]:
+    """Images of each class in a split's pool and held-out part, int64 [classes] each."""
+    classes = dataset.num_classes
+    return dataset.vault.class_counts(classes, train_ids), dataset.vault.class_counts(classes, val_ids)
+
+
+def fit_regime(dataset: Dataset, regime: LabelRegime, counts: Mapping[int, tuple[Ids, Ids]]) -> dict[int, LabelRegime]:
     """Fit a regime to the splits of all seeds of a study, or refuse it, before anything is trained.
 
     A validation size that the spec string does not give shrinks by itself to the largest that can be drawn in the split
@@ -114,7 +120,7 @@ def fit_regime(dataset: Dataset, regime: LabelRegime, splits: Mapping[int, tuple
     Args:
         dataset: The dataset.
         regime: The regime.
-        splits: Seed -> (train ids, held-out ids); with them the counts per class are exact.
+        counts: Seed -> images of each class in the pool and in the held-out part (`split_counts`).
 
     Returns:
         Seed -> the regime, with the validation size of its split.
@@ -126,7 +132,7 @@ def fit_regime(dataset: Dataset, regime: LabelRegime, splits: Mapping[int, tuple
     Source: ours. In the published study too the validation set is all that is held out where that is less than five
         times the starting budget (CIFAR-100, ISIC-2019 high).
     """
-    fits = {seed: _fit(dataset, regime, *split) for seed, split in splits.items()}
+    fits = {seed: _fit(dataset, regime, *parts) for seed, parts in counts.items()}
     if wrong := [seed for seed, fit in fits.items() if fit.problems]:
         _refuse(dataset, regime, list(fits.values()), fits[wrong[0]], _seeds(wrong, len(fits)))
     return {seed: replace(regime, val_size=fit.val_size) for seed, fit in fits.items()}
@@ -146,13 +152,12 @@ class _Fit:
     problems: tuple[str, ...]
 
 
-def _fit(dataset: Dataset, regime: LabelRegime, train_ids: Ids, val_ids: Ids) -> _Fit:
-    pool = dataset.vault.class_counts(dataset.num_classes, train_ids)
-    held_out = dataset.vault.class_counts(dataset.num_classes, val_ids)
+def _fit(dataset: Dataset, regime: LabelRegime, pool: Ids, held_out: Ids) -> _Fit:
+    images = int(pool.sum())
     start = largest_start(dataset, pool, regime.start)
     val_size = largest_validation(dataset, held_out, regime.val_size)
     query_size = start if regime.query_size == regime.start else regime.query_size
-    rounds = _largest_rounds(start or 1, query_size or 1, len(train_ids), regime.rounds)
+    rounds = _largest_rounds(start or 1, query_size or 1, images, regime.rounds)
     least = regime.val_size if "val_size" in dict(parse(regime.name).arguments) else dataset.num_classes
     problems = []
     if start < regime.start:
@@ -165,9 +170,7 @@ def _fit(dataset: Dataset, regime: LabelRegime, train_ids: Ids, val_ids: Ids) ->
             f"{_counts(dataset, held_out, 'the held-out part')}"
         )
     if start == regime.start and rounds < regime.rounds:
-        problems.append(
-            f"{regime.rounds} rounds need {regime.final} training labels, the pool has {len(train_ids)} images"
-        )
+        problems.append(f"{regime.rounds} rounds need {regime.final} training labels, the pool has {images} images")
     if regime.start < dataset.num_classes:  # a classifier of these classes needs at least one label of each
         problems.append(f"a starting set of {regime.start} labels is too small")
     startable = largest_start(dataset, pool, dataset.num_classes) == dataset.num_classes

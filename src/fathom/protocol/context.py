@@ -15,12 +15,12 @@ from fathom.core.streams import Streams
 from fathom.data import load, sketch_of
 from fathom.data.dataset import DataRoot, Dataset
 from fathom.data.leakage import leakage_of
-from fathom.data.regimes import build_regime, fit_regime
+from fathom.data.regimes import build_regime, fit_regime, split_counts
 from fathom.data.splits import train_val_split
 from fathom.learn import build_paradigm
 from fathom.learn.task import Paradigm
 from fathom.protocol.checkpoint import FeatureProbe, FileCheckpointer, ProgressCallback
-from fathom.protocol.split import Split, TrainSplit
+from fathom.protocol.split import Ids, Split, TrainSplit
 from fathom.registry.code import MemberCode, identify_code
 from fathom.registry.registry import members_of
 from fathom.registry.spec_string import parse
@@ -68,6 +68,7 @@ class WorkerContext:
     _paradigms: dict[str, Paradigm] = field(default_factory=dict)
     _datasets: dict[str, Dataset] = field(default_factory=dict)
     _splits: dict[tuple[str, str, int, str], Split] = field(default_factory=dict)
+    _counts: dict[tuple[str, int], tuple[Ids, Ids]] = field(default_factory=dict)
 
     def dataset(self, text: str) -> Dataset:
         """Load a dataset, its images on the device, and check it against its record in the store.
@@ -154,8 +155,14 @@ class WorkerContext:
             FathomError: It does not fit; the message names the seed.
         """
         dataset, name = self.dataset(setting.dataset), parse(setting.paradigm).name
-        splits = {seed: train_val_split(dataset, Streams(seed)("split")) for seed in seeds}
-        fit_regime(dataset, build_regime(setting.regime, dataset, name), splits)
+        counts = {seed: self._counts_of(dataset, seed) for seed in seeds}
+        fit_regime(dataset, build_regime(setting.regime, dataset, name), counts)
+
+    def _counts_of(self, dataset: Dataset, seed: int) -> tuple[Ids, Ids]:
+        """Class counts of a seed's split, which all settings of the dataset share."""
+        if (key := (dataset.name, seed)) not in self._counts:
+            self._counts[key] = split_counts(dataset, *train_val_split(dataset, Streams(seed)("split")))
+        return self._counts[key]
 
     def train_split(self, dataset: str, seed: int) -> TrainSplit:
         """Train part of a seed's split, which all regimes share."""

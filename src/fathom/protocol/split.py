@@ -15,7 +15,7 @@ from fathom.core.records import LabelRegime
 from fathom.core.streams import Streams
 from fathom.data.dataset import Dataset
 from fathom.data.images import Subset
-from fathom.data.regimes import fit_regime
+from fathom.data.regimes import fit_regime, split_counts
 from fathom.data.splits import starting_set, train_val_split, validation_set
 from fathom.learn.task import Task, Unlabeled
 from fathom.protocol.oracle import Labeled, Oracle
@@ -89,7 +89,7 @@ class Split:
         """
         streams = Streams(seed)
         train, held_out = train_val_split(dataset, streams("split"))
-        regime = fit_regime(dataset, regime, {seed: (train, held_out)})[seed]
+        regime = fit_regime(dataset, regime, {seed: split_counts(dataset, train, held_out)})[seed]
         start = starting_set(dataset, train, regime, streams("start"))
         val = validation_set(dataset, held_out, regime, streams("validation"))
         return cls(dataset, regime, seed, np.sort(train), np.sort(start), np.sort(val), device)
