@@ -338,3 +338,12 @@ def test_equal_draws_are_refused(text: str) -> None:
     one = replace(equal, log_probs=equal.log_probs.clone())
     one.log_probs[-1, 0] = one.log_probs[-1, 0].flip(0)
     build_query(text).select([one], 10, Stream(0))
+
+
+@fault("methods", "a method that gives all samples one score", "noted: its picks are random")
+def test_one_score_for_all_is_noted() -> None:
+    view = pool(n=40, k=1)
+    constant = replace(build_query("entropy"), text="mine/flat", function=lambda view: torch.zeros(len(view)))
+    assert constant.select([view], 5, Stream(0)).note == "mine/flat gave all samples one score: its picks are random"
+    assert not constant.select([view], 40, Stream(0)).note  # all are taken
+    assert not build_query("entropy").select([view], 5, Stream(0)).note

@@ -54,6 +54,7 @@ class PoolQuery:
             pool_ids = pool_ids[candidates.cpu().numpy()]
         with self.clock("query"):
             picked = self._select(pool_ids, size)
+        notes += [picked.note] if picked.note else []
         scores = None if picked.scores is None else [float(s) for s in picked.scores.cpu()]
         return pool_ids[picked.positions.cpu().numpy()].tolist(), scores, notes
 

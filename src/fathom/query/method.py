@@ -89,7 +89,10 @@ class QueryMethod:
             self._check_size(size, sum(len(s) for s in scores))
             self._expect_spread(spread)
             joined, classes = torch.cat(scores), torch.cat(strata) if self.stratify else None
-            return sample_by_rule(joined, size, stream, sampling=self.sampling, beta=self.beta, strata=classes)
+            picked = sample_by_rule(joined, size, stream, sampling=self.sampling, beta=self.beta, strata=classes)
+            constant = size < len(joined) and bool((joined == joined[0]).all())
+            note = f"{self.text} gave all samples one score: its picks are random" if constant else ""
+            return Selection(picked.positions, picked.scores, note)
 
     def _scores(self, view: PoolView) -> Tensor:
         self._check_view(view)

@@ -119,7 +119,9 @@ class Selection:
     Args:
         positions: Distinct rows of the view.
         scores: The value that the method maximized at each pick (see its docstring), or None.
+        note: A remark for the report; empty for none.
     """
 
     positions: Int[Tensor, "q"]
     scores: Float[Tensor, "q"] | None = None
+    note: str = ""
