@@ -30,7 +30,10 @@ import os, sys, torch
 torch.set_num_threads(1)
 import fathom.learn.paradigms.standard, fathom.engine.engine, fathom.query.core_set, sklearn.datasets, torch._dynamo
 from tests.studies import study
+from fathom.registry.code import codes_of
 from tests.engine.test_kills import PARADIGMS
+for paradigm in PARADIGMS.values():  # read once, before the forks
+    codes_of(study(("random", "badge"), paradigm=paradigm).runs)
 for line in sys.stdin:
     out, paradigm, workers, engine = line.split()
     child = os.fork()

@@ -41,7 +41,9 @@ FORKS = """
 import os, sys, torch
 torch.set_num_threads(1)
 import fathom.learn.paradigms.standard, fathom.engine.engine, fathom.query.core_set, sklearn.datasets, torch._dynamo
+from fathom.registry.code import codes_of
 from tests.studies import SEARCHING, study
+codes_of(study(("random", "badge"), paradigm=SEARCHING).runs)  # read once, before the forks
 for line in sys.stdin:
     out, crash = line.split()
     child = os.fork()
