@@ -31,8 +31,14 @@ READERS = {
     "reveal": {"protocol/oracle.py"},
     "first_per_class": {"data/splits.py"},
     "group_counts": {"data/splits.py"},
-    "class_counts": {"data/dataset.py", "data/splits.py", "data/regimes.py", "data/check.py", "protocol/context.py"},
-    "for_data_check": {"data/dataset.py", "data/check.py", "data/datasets/folder.py", "testing/dataset.py"},
+    "class_counts": {"data/dataset.py", "data/splits.py", "data/regimes.py", "protocol/context.py"},
+    "for_data_check": {
+        "data/dataset.py",
+        "data/check.py",
+        "data/datasets/folder.py",
+        "data/leakage.py",
+        "testing/dataset.py",
+    },
 }
 
 
