@@ -88,13 +88,13 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_writes_what_it_says(full: Path) -> None:
     folder = full / "report"
     assert {p.name for p in folder.iterdir()} == {
-        "report.html", "results.csv", "results.parquet", "files.json", "figures", "tables"}  # fmt: skip
+        "report.html", "results.csv", "results.parquet", "picks.csv", "files.json", "figures", "tables"}  # fmt: skip
     assert {p.suffix for p in (folder / "figures").iterdir()} == {".svg", ".pdf"}
     assert (
         len(list((folder / "figures").iterdir())) == 14
     )  # two settings of three and the penalty matrix, each in two files
     assert (folder / "figures" / "penalty.pdf").read_bytes() == b"%PDF of penalty"
-    table = read_rounds(full)
+    table = rounds_table(Store.open(full))
     pd.testing.assert_frame_equal(pd.read_parquet(folder / "results.parquet"), table, check_dtype=False)
     assert len(pd.read_csv(folder / "results.csv")) == len(table) == 72
     tex = (folder / "tables" / "00-digits-low-standard.tex").read_text()
@@ -164,7 +164,7 @@ def test_it_is_one_file_that_asks_nothing_of_the_network(full: Path) -> None:
     assert not re.search(r"https?://|//[a-z]+\.|@import|url\((?!#)", html)
     for tag, attributes in page.tags:
         assert not [a for a in attributes if a.startswith("on") or a == "src"], tag
-        assert (attributes.get("href") or "#").startswith("#")
+        assert (attributes.get("href") or "#").startswith("#") or attributes["href"] == "picks.csv"
     assert sum(tag == "script" for tag, _ in page.tags) == 1
 
 
@@ -189,7 +189,9 @@ def test_ids_are_distinct_links_lead_somewhere_and_tables_have_headers(full: Pat
     page = Page((full / "report" / "report.html").read_text())
     ids = [a["id"] for _, a in page.tags if a.get("id")]
     assert len(ids) == len(set(ids))
-    assert {a["href"][1:] for t, a in page.tags if t == "a" and a.get("href")} <= set(ids)
+    links = {a["href"] for t, a in page.tags if t == "a" and a.get("href")}
+    assert links <= {*(f"#{name}" for name in ids), "picks.csv"}
+    assert (full / "report" / "picks.csv").is_file()
     assert sum(t == "table" for t, _ in page.tags) == sum(t == "caption" for t, _ in page.tags) >= 6
     assert all(a.get("scope") in ("col", "row") for t, a in page.tags if t == "th")
     assert all(a.get("aria-label") for t, a in page.tags if t == "svg")

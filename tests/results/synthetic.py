@@ -9,7 +9,6 @@ import numpy as np
 
 from fathom.core.records import LabelRegime, Round, RunSpec, Study, digest
 from fathom.core.streams import Stream
-from fathom.registry.spec_string import parse
 from fathom.store.store import Store
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -93,7 +92,7 @@ def build(root: Path, plan: Plan | None = None) -> Store:
 
 def codes(plan: Plan, *texts: str) -> dict[str, str]:
     """Code of the members dataset, regime, paradigm and query method of these spec strings."""
-    members = [f"{kind} {parse(text).name}" for kind, text in zip(AXES, texts, strict=False)]
+    members = [f"{kind} {text.partition('(')[0]}" for kind, text in zip(AXES, texts, strict=False)]
     return {member: code for member in members if (code := plan.code(member))}
 
 
