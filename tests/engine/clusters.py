@@ -1,10 +1,5 @@
 """Ray clusters of two nodes on this machine, for tests."""
 
-import os
-
-os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}  # as a cluster should be
-
 import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -217,7 +217,7 @@ def look(committed, total):
     import psutil  # Ray's own copy
     below = psutil.Process().children(recursive=True)
     open_to = {c.laddr.ip for p in below for c in p.net_connections("tcp") if c.status == "LISTEN"}
-    assert open_to and all(ip.startswith("127.") or ip == "::1" for ip in open_to), open_to
+    assert open_to and all(ip.removeprefix("::ffff:").startswith("127.") or ip == "::1" for ip in open_to), open_to
     assert os.environ["RAY_AUTH_MODE"] == "token"
 
 toy = study(("random",), dataset="folder(path=images, size=8)",

@@ -66,10 +66,9 @@ class _OwnPaths(JobConfig):
     executed.
     """
 
-    def _serialize(self) -> str:
+    def _serialize(self) -> Any:  # bytes, whatever Ray's annotation says
         self._py_driver_sys_path: list[str] = []
-        text: str = super()._serialize()
-        return text
+        return super()._serialize()
 
 
 class RayEngine:

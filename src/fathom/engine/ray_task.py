@@ -71,8 +71,9 @@ def _context(orders: str, parsed: WorkerOrders) -> WorkerContext:
     key = digest(orders, 16)
     if key not in _contexts:
         _contexts.clear()  # of an earlier call of `run`; its images need not stay in memory
-        _require([parsed.out, parsed.folder])
-        os.chdir(parsed.folder)  # where the call was made; nothing is imported from there
+        _require([parsed.out, *([parsed.folder] if parsed.folder else [])])
+        if parsed.folder:
+            os.chdir(parsed.folder)  # where the call was made; nothing is imported from there
         context = open_context(parsed)
         if digest(context.store.study.to_json()) != parsed.study:
             raise FathomError(
