@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.faults import ALL, fault, number, only_in_full
+from tests.faults import fault, only_in_full
 from tests.studies import FROZEN, SEARCHING, SELF_SL, SEMI_SL, contents
 
 from fathom.store.store import Store
@@ -143,12 +143,13 @@ def _ended(pid: int) -> bool:
         return True
 
 
-@fault("engine", KILLED, SAME, cases=number(2, 10))
-@pytest.mark.parametrize("paradigm", PARADIGMS if ALL else ["semi-sl"])
+@only_in_full
+@fault("engine", KILLED, SAME, cases=10)
+@pytest.mark.parametrize("paradigm", PARADIGMS)
 def test_killed_at_random_in_this_process(
     paradigm: str, starter: Starter, whole: Callable[[str], dict[str, bytes]], tmp_path: Path
 ) -> None:
-    kill_and_resume(starter, tmp_path, (paradigm, 0, "local"), number(2, 10), whole(paradigm))
+    kill_and_resume(starter, tmp_path, (paradigm, 0, "local"), 10, whole(paradigm))
 
 
 @only_in_full
@@ -253,8 +254,9 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
 )
 
 
+@only_in_full
 @fault("store", "full disk", "path, bytes and what to do; commits intact; resumes once there is room")
-@pytest.mark.parametrize("limit", [700, 2_000, 20_000] if ALL else [20_000])
+@pytest.mark.parametrize("limit", [700, 2_000, 20_000])
 def test_a_disk_that_fills_up_in_the_middle(
     limit: int, whole: Callable[[str], dict[str, bytes]], tmp_path: Path
 ) -> None:
