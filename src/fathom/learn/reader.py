@@ -44,7 +44,7 @@ class Reader:
         with _one_reader:
             return self.images.take(ids)
 
-    def pieces(self, ids: Iterable[Int[Tensor, "b"]]) -> Iterator[Shaped[Tensor, "b ..."]]:
+    def pieces(self, ids: Iterable[Int[Tensor, "_"]]) -> Iterator[Shaped[Tensor, "_ ..."]]:
         """The images of each piece of ids, in order; pieces after it are read meanwhile where that helps."""
         if not self.threaded:
             yield from map(self, ids)
