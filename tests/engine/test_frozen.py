@@ -131,6 +131,26 @@ def test_a_worker_that_leaves_in_a_job_has_not_finished(
 
 # ------------------------------------------------------------------------------------------------------- locks
 
+SIGNING = """
+import os, time
+from fathom.store import locks
+signs = []
+with locks.giving_signs(lambda: signs.append(None)):
+    time.sleep(0.5)
+    os.environ["FATHOM_SILENCE_SECONDS"] = "soon"
+    before = len(signs)
+    time.sleep(1)
+    assert len(signs) > before > 0, (before, len(signs))
+"""
+
+
+@fault("engine", "a plug-in spoils FATHOM_SILENCE_SECONDS", "the worker goes on giving signs of life")
+def test_signs_of_life_survive_a_variable_that_is_no_time() -> None:
+    env = {**os.environ, "FATHOM_SILENCE_SECONDS": "1"}
+    said = subprocess.run([sys.executable, "-c", SIGNING], env=env, capture_output=True, text=True, timeout=60)
+    assert (said.returncode, said.stderr) == (0, "")
+
+
 HOLDER = """
 import sys, time
 from pathlib import Path

@@ -152,7 +152,8 @@ def write(path: Path, data: bytes, *, replace: bool = False) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not replace and os.path.lexists(path):
-            raise FileExistsError(path)  # so that a refused write does not even change the folder's time
+            # Before anything is synced: most records of a resumed study are there, and the folder keeps its time.
+            raise FileExistsError(path)
         name = temporary_path(path.parent)
         with name.open("xb") as file:  # not mkstemp, whose files only their owner can read
             temporary = name

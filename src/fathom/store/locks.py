@@ -27,6 +27,9 @@ from fathom.store.atomic_files import is_dead
 SILENCE = 600.0  # seconds without a sign of life from the holder of a lock; FATHOM_SILENCE_SECONDS sets another number
 LOOK_SECONDS = 0.2  # between looks at a lock that another process holds
 STEP_SECONDS = 2.0  # the most that one look adds to the silence of another process
+LONGEST_PAUSE = 30.0  # seconds between two signs of life
+IDENTITY = "st_dev", "st_ino"
+TOUCHED = "st_ino", "st_mtime_ns"  # changes with every touch, and with another file under its name
 _log = logging.getLogger(__name__)
 MARKER = re.compile(r".+\.[0-9a-f]{12}-\d+(-silent)?")  # JOB.SESSION-ATTEMPT
 
@@ -57,12 +60,12 @@ class Lease:
     """
 
     def __init__(self, path: Path, *, taken_over: bool = False) -> None:
-        self.path, self.taken_over, self._file = path, taken_over, _identity(path)
+        self.path, self.taken_over, self._file = path, taken_over, _seen(path, *IDENTITY)
         self.touch()  # else a process that watched the holder before could take this one for silent
 
     def lost(self) -> bool:
         """Tell whether another process took the lock over: the file of its name is another one, or gone."""
-        return self._file is None or _identity(self.path) != self._file
+        return self._file is None or _seen(self.path, *IDENTITY) != self._file
 
     def touch(self) -> None:
         """Show the waiting processes that this one is alive."""
@@ -110,8 +113,11 @@ def giving_signs(sign: Callable[[], None]) -> Iterator[None]:
 
 
 def _give_signs() -> None:
+    pause = LONGEST_PAUSE
     while True:
-        time.sleep(min(30.0, silence() / 10))
+        with contextlib.suppress(FathomError):  # a member may change the variable; this thread must not end by it
+            pause = min(LONGEST_PAUSE, silence() / 10)
+        time.sleep(pause)
         for sign in list(_signs.values()):
             with contextlib.suppress(OSError):
                 sign()
@@ -148,7 +154,7 @@ def lock(path: Path, *, wait: bool, takes_over: bool = False) -> Iterator[Lease 
         while not (mine := _acquired(held)):
             if not (wait or takes_over):
                 break
-            watched, state = _silent.setdefault(path, Silence()), _state(path)
+            watched, state = _silent.setdefault(path, Silence()), _seen(path, *TOUCHED)
             if watched.look(state) > limit and _removed(path, state):
                 taken_over = True
             elif wait:
@@ -182,12 +188,12 @@ def _acquired(held: FileLock) -> bool:
     return True
 
 
-def _removed(path: Path, seen: tuple[int, int] | None) -> bool:
+def _removed(path: Path, seen: tuple[int, ...] | None) -> bool:
     """Remove the lock file of a silent holder, unless another process did; returns whether it was removed."""
     # One at a time: else the second would remove the file that the first has locked by then.
     with lock(path.with_name(".take-over.lock"), wait=False) as mine:
         try:
-            if mine is None or _state(path) != seen:
+            if mine is None or _seen(path, *TOUCHED) != seen:
                 return False
             path.unlink()
             _log.warning("%s: its holder was silent for %g s; this process takes over", path.stem, silence())
@@ -196,21 +202,13 @@ def _removed(path: Path, seen: tuple[int, int] | None) -> bool:
     return True
 
 
-def _state(path: Path) -> tuple[int, int] | None:
-    """State of a file that changes with every touch, and with another file under its name."""
+def _seen(path: Path, *fields: str) -> tuple[int, ...] | None:
+    """Fields of a file's state; None where it is gone."""
     try:
         found = path.stat()
     except OSError:
         return None
-    return found.st_ino, found.st_mtime_ns
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+    return tuple(getattr(found, field) for field in fields)
 
 
 # ----------------------------------------------------------------------------------------------------- markers

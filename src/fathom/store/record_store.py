@@ -54,13 +54,10 @@ class RecordStore:
         self.expect_lease()
         path, data = self.path(name), atomic_files.pack_record(content, clock or {})
         while True:
-            found: Record | None = None
             try:
-                if not path.exists():  # a write costs two fsyncs, and a resumed study has most of its records
-                    return atomic_files.write(path, data)
+                return atomic_files.write(path, data)
             except FileExistsError:
-                pass
-            found, _ = atomic_files.try_read(path)
+                found, _ = atomic_files.try_read(path)
             if found is None:  # damaged, or moved away by another process just now
                 self.quarantine(name, lambda: atomic_files.try_read(path)[1])
             elif digest(found[0]) == digest(content):
