@@ -1,5 +1,6 @@
 """Study files: what they mean, and how their mistakes are told."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def members(monkeypatch: pytest.MonkeyPatch) -> None:
         kind: {n: Entry(kind, n, "m", Path("m.py"), 1, "f", "", {}, p) for n, p in found.items()}
         for kind, found in known.items()
     }
-    monkeypatch.setattr(registry, "index", lambda: entries)
+    monkeypatch.setattr(registry, "index", cache(lambda: entries))  # refreshed as the real one is
 
 
 def write(folder: Path, text: str = "", **values: Any) -> Path:

@@ -1,5 +1,6 @@
 """Stand-ins for roll-out datasets where they are not registered."""
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -53,4 +54,4 @@ def roll_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path.write_text(STAND_IN)
     entries: dict[str, Entry] = {e.name: e for e in scan("_fathom_plugin_stand_in", path, "")}
     merged = {**found, "dataset": {**entries, **found["dataset"]}}
-    monkeypatch.setattr(registry, "index", lambda: merged)
+    monkeypatch.setattr(registry, "index", cache(lambda: merged))  # refreshed as the real one is
