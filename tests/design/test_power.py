@@ -5,7 +5,8 @@ import pytest
 from scipy import stats
 
 from fathom.core.records import FathomError, RunSpec, Study
-from fathom.design.power import power, proof, seeds_needed
+from fathom.design.power import proof
+from fathom.stats.power import power, units_needed
 
 
 @pytest.mark.parametrize(("n", "d_z"), [(3, 3.27), (5, 1.69), (10, 1.00), (20, 0.66), (50, 0.41)])
@@ -31,10 +32,10 @@ def test_power_without_an_effect_is_alpha_and_with_a_huge_one_is_one() -> None:
 
 @pytest.mark.parametrize("ratio", [3.0, 1.0, 0.3])
 def test_the_seeds_needed_are_the_fewest(ratio: float) -> None:
-    n = seeds_needed(0.01, 0.01 / ratio)
+    n = units_needed(0.01, 0.01 / ratio)
     assert n is not None
     assert power(n, ratio) >= 0.8 > power(n - 1, ratio)
-    assert seeds_needed(1e-5, 0.5) is None
+    assert units_needed(1e-5, 0.5) is None
 
 
 def study(seeds: int, datasets: int) -> Study:

@@ -252,6 +252,9 @@ class Study(_Record):
         retry: What is changed, one after the other, where a training of a setting is not finite (`core.retries`): for
             all runs of that setting, which are done again.
         freeze: What was decided on development data and is followed on roll-out data (`design.freeze`); None for none.
+        margin: Loss in AUBC that still counts as none, a fraction (`stats.decisions`).
+        claims: Statements such as `badge > random` that were written down before the results.
+        names: Dataset -> its name for people.
     """
 
     name: str
@@ -262,11 +265,14 @@ class Study(_Record):
     full_data: int = 1
     retry: tuple[str, ...] = ()
     freeze: dict[str, Any] | None = field(default=None, hash=False)
+    margin: float = 0.01
+    claims: tuple[str, ...] = ()
+    names: dict[str, Any] = field(default_factory=dict, hash=False)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         data = dict(data)
-        for name, make in (("runs", RunSpec.from_json), ("retry", str)):
+        for name, make in (("runs", RunSpec.from_json), ("retry", str), ("claims", str)):
             if isinstance(data.get(name), list | tuple):  # else refused below, with its name
                 data[name] = tuple(map(make, data[name]))
         return super().from_json(data)

@@ -7,44 +7,17 @@ these differences.
 from dataclasses import dataclass
 from typing import Any
 
-from scipy.special import ncfdtr
-
 from fathom.core.records import FathomError, Study, grouped
 from fathom.core.text import plural
 from fathom.registry.dataset_identity import dataset_identity
 from fathom.stats.differences import SMALLEST_EFFECT
-from fathom.stats.inference import ALPHA, critical_t, minimum_p
+from fathom.stats.inference import ALPHA, minimum_p
+from fathom.stats.power import power, units_needed
 
-WANTED = 0.8
-MOST_SEEDS = 10_000
 # The published AUBCs (Lüth et al., 2023; final study, three seeds per cell) have a median standard deviation over seeds
 # of .0064; the difference of two methods then has sqrt(2) times that, if they share nothing but the number of the seed.
 # Pairing makes it smaller, so this is on the safe side.
 SD = 0.009
-
-
-def power(n: int, d_z: float, alpha: float = ALPHA) -> float:
-    """Probability that a two-sided paired t-test of n pairs rejects, if the effect is d_z; 0 for n < 2.
-
-    Source: t is noncentral with n - 1 degrees of freedom and noncentrality sqrt(n) d_z; its square, noncentral F with
-        (1, n - 1) and n d_z^2, has both tails in one and stays finite where scipy's noncentral t does not.
-    """
-    if n < 2:
-        return 0.0
-    return float(1 - ncfdtr(1, n - 1, n * d_z**2, critical_t(n, alpha) ** 2))
-
-
-def seeds_needed(effect: float, sd: float, wanted: float = WANTED, alpha: float = ALPHA) -> int | None:
-    """The smallest number of seeds with power `wanted`; None if it exceeds `MOST_SEEDS`."""
-    low, high = 1, 2  # power grows with seeds: double until it is enough, then bisect
-    while power(high, effect / sd, alpha) < wanted:
-        low, high = high, 2 * high
-        if low > MOST_SEEDS:
-            return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if power(middle, effect / sd, alpha) >= wanted else (middle, high)
-    return high
 
 
 @dataclass(frozen=True)
@@ -145,5 +118,5 @@ def proof(study: Study, *, effect: float = SMALLEST_EFFECT, sd: float = SD) -> P
         effect=effect,
         sd=sd,
         power=power(n, effect / sd),
-        seeds_needed=seeds_needed(effect, sd),
+        seeds_needed=units_needed(effect, sd),
     )

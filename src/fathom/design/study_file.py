@@ -10,6 +10,8 @@
     rounds = 8
     # hparams = "search"            # the published grids; "published": the published choice (`design.hparams`)
     # retry = ["fp32", "lr/10"]     # where a training is not finite: changes with which all runs of its setting restart
+    # margin = 1.0                  # points of AUBC that a method may lose and still count as not worse
+    # claims = ["badge > random"]   # statements to be decided, written down before the results
     # freeze = "dev.freeze.json"    # a file of `fathom freeze` in this folder, which binds the runs on roll-out data
     [[run]]                         # one more cross product; axes left out are those above
     datasets = ["cifar10"]
@@ -36,6 +38,7 @@ from fathom.design.freeze import follow, load_freeze
 from fathom.design.hparams import with_hparams
 from fathom.registry.registry import find, suggest
 from fathom.registry.spec_string import LARGEST, SpecString, Value
+from fathom.stats.decisions import MARGIN
 
 DESIGNS = Path(__file__).parent / "designs"
 AXES = {"datasets": "dataset", "regimes": "regime", "paradigms": "paradigm", "queries": "query"}  # key -> kind
@@ -71,6 +74,8 @@ class _File(_Axes):
     hparams: Literal["", "search", "published"] = ""
     retry: list[Literal[tuple(RETRIES)]] = []  # type: ignore[valid-type]
     freeze: StrictStr = ""
+    margin: Annotated[float, Field(gt=0, lt=100)] = 100 * MARGIN
+    claims: list[StrictStr] = []
     overrides: dict[str, dict[str, Scalar | list[Scalar]]] = {}
     run: list[_Axes] = []
 
@@ -189,6 +194,8 @@ def _build(file: _File, problems: list[str], hparams: str) -> Study | None:
         baseline=baseline,
         full_data=file.full_data,
         retry=tuple(file.retry),
+        margin=file.margin / 100,
+        claims=tuple(file.claims),
     )
 
 

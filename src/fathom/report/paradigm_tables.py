@@ -11,7 +11,15 @@ from fathom.report.setting_tables import gain_cell, rows_by_query, saving_cell, 
 from fathom.report.tables import EMPTY_CELL, ReportTable, TableCell, method_cell, text_cell
 from fathom.results.classifiers import listed
 from fathom.results.names import label
-from fathom.results.paradigms import REFERENCE, BestChoice, Pair, ParadigmGroup, Verdict, budgets_of, compare_paradigms
+from fathom.results.paradigms import (
+    REFERENCE,
+    BestChoice,
+    Pair,
+    ParadigmGroup,
+    ParadigmVerdict,
+    budgets_of,
+    compare_paradigms,
+)
 from fathom.results.results import StudyResults
 from fathom.results.trivial import trivial_methods
 from fathom.stats.inference import Interval
@@ -129,7 +137,7 @@ def _budget_list(budgets: list[int]) -> str:
 # ------------------------------------------------------------------------------------------------------ sentences
 
 
-def verdict_words(results: StudyResults, verdict: Verdict) -> str:
+def verdict_words(results: StudyResults, verdict: ParadigmVerdict) -> str:
     """Sentence on which choice gains more, paradigm or query method, or that the runs cannot tell."""
     dataset = results.names.dataset[verdict.dataset]
     if not any(c.paradigm or c.query for c in verdict.choices):
@@ -155,7 +163,7 @@ def verdict_words(results: StudyResults, verdict: Verdict) -> str:
     )
 
 
-def verdict_details(results: StudyResults, verdict: Verdict) -> str:
+def verdict_details(results: StudyResults, verdict: ParadigmVerdict) -> str:
     """Sentences on the compared choices and budgets, and on the bias of choosing the best."""
     base = label(results.baseline)
     members = unique(choice.group.members[choice.reference] for choice in verdict.choices)

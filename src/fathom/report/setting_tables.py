@@ -10,8 +10,9 @@ from fathom.report.numbers import DASH, MINUS, emphasis, gain, number, p_value, 
 from fathom.report.style import styles_of
 from fathom.report.tables import EMPTY_CELL, ReportTable, TableCell, method_cell
 from fathom.results.failures import retry_note
+from fathom.results.frames import of_setting
 from fathom.results.names import label
-from fathom.results.results import StudyResults, of_setting
+from fathom.results.results import StudyResults
 from fathom.results.trivial import trivial_words
 from fathom.stats.curves import budget_curves
 from fathom.stats.inference import MIN_SEEDS

@@ -93,7 +93,7 @@ class BestChoice:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ParadigmVerdict:
     """Gain of the best paradigm against gain of the best query method on a dataset, averaged over its groups."""
 
     dataset: str
@@ -197,15 +197,15 @@ def _as_one_setting(results: StudyResults, parts: dict[str, tuple[Setting, str]]
 # -------------------------------------------------------------------------------------------------------- verdict
 
 
-def verdicts(results: StudyResults) -> list[Verdict]:
-    """Verdict on each dataset that was run with several paradigms and several query methods."""
+def verdicts(results: StudyResults) -> list[ParadigmVerdict]:
+    """ParadigmVerdict on each dataset that was run with several paradigms and several query methods."""
     found = [choice for group in paradigm_groups(results) if (choice := _best_choice(results, group))]
     by_dataset = grouped((choice.group.dataset, choice) for choice in found)
     made = [_verdict(dataset, choices) for dataset, choices in by_dataset.items()]
     return [verdict for verdict in made if verdict]
 
 
-def _verdict(dataset: str, choices: list[BestChoice]) -> Verdict | None:
+def _verdict(dataset: str, choices: list[BestChoice]) -> ParadigmVerdict | None:
     seeds = sorted(set.intersection(*(set(c.seeds) for c in choices)))
     if not seeds:
         return None
@@ -217,7 +217,7 @@ def _verdict(dataset: str, choices: list[BestChoice]) -> Verdict | None:
 
     by_paradigm, by_query = mean([c.by_paradigm for c in choices]), mean([c.by_query for c in choices])
     difference = t_interval(by_paradigm - by_query)
-    return Verdict(dataset, choices, t_interval(by_paradigm), t_interval(by_query), difference)
+    return ParadigmVerdict(dataset, choices, t_interval(by_paradigm), t_interval(by_query), difference)
 
 
 def _best_choice(results: StudyResults, group: ParadigmGroup) -> BestChoice | None:

@@ -17,12 +17,15 @@ from fathom.core.work import SHARED_JOBS, WorkKind
 from fathom.results.classifiers import Classifiers, joined_notes
 from fathom.results.environments import EnvironmentSummary, environments
 from fathom.results.failures import failures_of, retries_of, retry_note
+from fathom.results.frames import by_setting
 from fathom.results.names import Names
 from fathom.results.snapshot import RunState, Snapshot
 from fathom.results.trivial import constant_scores
+from fathom.results.verdicts import paired_gains, study_verdicts
 from fathom.stats import curves
 from fathom.stats.penalty import Penalty, penalty_matrix
 from fathom.stats.savings import LabelSaving, label_savings
+from fathom.stats.verdicts import MethodVerdict, SettingGain
 from fathom.store.codes import recorded_codes
 from fathom.store.store import Store
 from fathom.store.tables import rounds_table
@@ -95,6 +98,16 @@ class StudyResults:
         return curves.gains(self.areas, self.baseline, self.references)
 
     @cached_property
+    def paired_gains(self) -> list[SettingGain]:
+        """Paired gains of each method in each setting."""
+        return paired_gains(self)
+
+    @cached_property
+    def verdicts(self) -> list[MethodVerdict]:
+        """Headline verdict on each method, with its settings (`results.verdicts`)."""
+        return study_verdicts(self)
+
+    @cached_property
     def penalty(self) -> Penalty:
         """Pairwise penalty matrix of the study."""
         return penalty_matrix(self.frame, rounds=self.planned)
@@ -143,11 +156,11 @@ class StudyResults:
 
     @cached_property
     def _rows(self) -> dict[Setting, "pd.DataFrame"]:
-        return _by_setting(self.frame)
+        return by_setting(self.frame)
 
     @cached_property
     def _area_rows(self) -> dict[Setting, "pd.DataFrame"]:
-        return _by_setting(self.areas)
+        return by_setting(self.areas)
 
     def seeds(self, setting: Setting, query: str) -> int:
         """Number of seeds that the study plans for a method in a setting."""
@@ -303,13 +316,3 @@ def _planned(regime: LabelRegime | None) -> int | None:
 
 def _setting(content: dict[str, Any]) -> Setting:
     return Setting(str(content["dataset"]), str(content["regime"]), str(content["paradigm"]))
-
-
-def _by_setting(frame: Any) -> dict[Setting, Any]:
-    """Rows of each setting: one pass over a table that would take a pass per setting otherwise."""
-    return {} if frame.empty else {Setting(*key): rows for key, rows in frame.groupby(curves.SETTING, sort=False)}
-
-
-def of_setting(frame: Any, setting: Setting) -> Any:
-    """Rows of a frame that belong to a setting."""
-    return frame if frame.empty else frame[(frame[curves.SETTING] == list(setting)).all(axis=1)]
