@@ -41,8 +41,8 @@ for line in sys.stdin:
         os.setpgid(0, 0)
         toy = study(("random", "badge"), (0, 1), paradigm=PARADIGMS[paradigm], full_data=1)
         count = None if engine != "local" else int(workers)
-        fathom.engine.engine.run_study(toy, out, workers=count, engine=engine)
-        os._exit(0)
+        done = fathom.engine.engine.run_study(toy, out, workers=count, engine=engine).finished
+        os._exit(0 if done else 3)  # 3: a worker was killed, and its job is left to the next call
     print(child, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
