@@ -13,8 +13,8 @@ from tests.results.synthetic import CLASSES, build
 from fathom.core.records import RunSpec
 from fathom.report.drawing import Drawing
 from fathom.report.paradigm_figures import marginal_figure, mask_figure, probe_figure, rate_figure
-from fathom.report.paradigm_section import HIDDEN
 from fathom.report.report import report
+from fathom.report.sections.paradigms import HIDDEN
 from fathom.report.style import method_styles
 from fathom.report.tables import ReportTable
 from fathom.report.training_tables import backbone_table, encoder_table, preparation_table, pseudo_label_table

@@ -27,7 +27,8 @@ from fathom.report.across_datasets import across_table
 from fathom.report.builder import PageBuilder, PageFigure
 from fathom.report.compare_tables import cells_table, claims_table, compare_summary, refused_table
 from fathom.report.numbers import DASH
-from fathom.report.paradigm_section import paradigms, training
+from fathom.report.sections.paradigms import paradigms, training
+from fathom.report.sections.ranks import ranks
 from fathom.report.setting_tables import hparam_table, paid_table, setting_table
 from fathom.report.style import styles_of
 from fathom.report.summary import penalty_words, setting_facts, span, summary, warnings
@@ -62,6 +63,7 @@ class Page(PageBuilder):
             sections=[self._section(number, *found) for number, found in enumerate(by_role(r))],
             paradigms=paradigms(self),
             training=training(self),
+            ranks=ranks(self),
             penalty=self._penalty(),
             published=self._published(),
             audit={"summary": audit_summary(findings), "findings": findings},

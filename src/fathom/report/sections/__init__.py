@@ -1,0 +1,1 @@
+"""Sections of the report page, one file each: what a template needs."""
