@@ -116,7 +116,7 @@ def setting_gains(
     found = []
     for setting, part in settings(areas):
         done: dict[str, dict[int, float]] = {str(query): {} for query in part["query"].unique()}
-        complete = part[part["complete"]]
+        complete = part[part["complete"] & part["aubc"].notna()]  # a run of one round has no area
         for query, seed, area in zip(complete["query"], complete["seed"], complete["aubc"], strict=True):
             done[str(query)][int(seed)] = float(area)
         for query, own in done.items():
