@@ -31,15 +31,8 @@ def report(out: str | Path) -> Path:
         FathomError: `out` holds no study, the report cannot be written, or a part of `OUT/report` is a link.
     """
     results = StudyResults.of(out)
-    page = Page(results)
     folder = results.store.root / "report"
-    files: dict[str, bytes] = {"report.html": page.html().encode()}
-    files["results.csv"] = str(results.frame.map(csv_cell).to_csv(index=False)).encode()
-    files["results.parquet"] = results.frame.to_parquet(index=False)
-    files["picks.csv"] = str(picks_table(results.store).map(csv_cell).to_csv(index=False)).encode()
-    for drawing in page.drawings:
-        files |= {f"figures/{drawing.name}.svg": drawing.svg, f"figures/{drawing.name}.pdf": drawing.pdf()}
-    files |= {f"tables/{table.name}.tex": latex(table).encode() for table in page.tables}
+    files = report_files(results)
     _refuse_foreign(folder, files)
     try:
         _write_all(folder, files)
@@ -48,6 +41,19 @@ def report(out: str | Path) -> Path:
             f"cannot write the report to {folder}: {error.strerror}. Free disk space or check the permissions"
         ) from error
     return folder / "report.html"
+
+
+def report_files(results: StudyResults) -> dict[str, bytes]:
+    """Content of all files of a report by name; `report.html` is the page. Writes nothing."""
+    page = Page(results)
+    files: dict[str, bytes] = {"report.html": page.html().encode()}
+    files["results.csv"] = str(results.frame.map(csv_cell).to_csv(index=False)).encode()
+    files["results.parquet"] = results.frame.to_parquet(index=False)
+    files["picks.csv"] = str(picks_table(results.store).map(csv_cell).to_csv(index=False)).encode()
+    for drawing in page.drawings:
+        files |= {f"figures/{drawing.name}.svg": drawing.svg, f"figures/{drawing.name}.pdf": drawing.pdf()}
+    files |= {f"tables/{table.name}.tex": latex(table).encode() for table in page.tables}
+    return files
 
 
 # ---------------------------------------------------------------------------------------------------------- files
