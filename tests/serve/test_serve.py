@@ -14,7 +14,7 @@ from tests.results.synthetic import Plan, build
 
 from fathom.core.records import FathomError
 from fathom.serve.server import StudyServer, index_page
-from fathom.serve.studies import ServedStudies, state_of
+from fathom.serve.studies import ServedStudies, store_version
 
 TOKEN = "t" * 32
 
@@ -97,11 +97,11 @@ def test_a_report_follows_its_study(tmp_path: Path) -> None:
     (name,) = served.find()
     first, again = served.report(name), served.report(name)
     assert first is again
-    before = state_of(tmp_path / "s")
+    before = store_version(tmp_path / "s")
     build(tmp_path / "more", plan)
     for path in (tmp_path / "more" / "runs").glob("*/round-*3.json"):
         (tmp_path / "s" / "runs" / path.parent.name / path.name).write_bytes(path.read_bytes())
-    assert state_of(tmp_path / "s") != before
+    assert store_version(tmp_path / "s") != before
     assert served.report(name) is not first
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fathom.api.answers import Audit, Freeze, StudyComparison, StudyStatus
 from fathom.core.inputs import user_path
-from fathom.core.records import Study
+from fathom.core.records import FathomError, Study
 from fathom.registry import registry
 from fathom.stats.differences import EQUIVALENCE_MARGIN
 
@@ -59,21 +59,40 @@ def table(folder: str | Path) -> "pd.DataFrame":
     return read_rounds(folder)
 
 
-def report(folder: str | Path) -> Path:
+def report(
+    folder: str | Path | None = None,
+    *,
+    compare: tuple[str | Path, str | Path] | None = None,
+    to: str | Path = Path("compare.html"),
+) -> Path:
     """Write the report: one HTML file, results.csv and .parquet, picks.csv, figures as SVG and PDF, LaTeX tables.
 
     Args:
         folder: The study's folder; the study need not be complete.
+        compare: Folders of two studies to show side by side on one page instead, paired where seeds and data agree.
+        to: The page of `compare`; it is replaced.
 
     Returns:
         The path of the HTML file.
 
     Raises:
-        FathomError: The folder holds no study, or cannot be written to.
+        FathomError: A folder holds no study, or cannot be written to; or both or neither of `folder` and `compare` are
+            given.
     """
-    from fathom.report.report import report as write_report
+    if (folder is None) == (compare is None):
+        raise FathomError("expected either the folder of a study, or --compare with the folders of two")
+    if folder is not None:
+        from fathom.report.report import report as write_report
 
-    return write_report(folder)
+        return write_report(folder)
+    from fathom.report.sections.two_studies import page_of_two
+    from fathom.results.results import StudyResults
+    from fathom.store import atomic_files
+
+    path = user_path(to)
+    page = page_of_two(*map(StudyResults.of, compare or ()))
+    atomic_files.write(path, page.encode(), replace=True)
+    return path
 
 
 def compare(folder: str | Path, *, margin: float = 100 * EQUIVALENCE_MARGIN) -> StudyComparison:

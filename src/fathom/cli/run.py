@@ -72,13 +72,23 @@ def run(
 
 
 @app.command
-def report(folder: Path, /, *, quiet: Quiet = False, json: Json = False) -> None:
+def report(
+    folder: Path | None = None,
+    /,
+    *,
+    compare: tuple[Path, Path] | None = None,
+    to: Path = Path("compare.html"),
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
     """Write the report: one HTML file, results.csv and .parquet, picks.csv, figures as SVG and PDF, LaTeX tables.
 
     Args:
         folder: The study's folder.
+        compare: Folders of two studies to show side by side on one page instead, paired where seeds and data agree.
+        to: The page of --compare; it is replaced.
     """
-    page = write_report(folder, quiet or json)
+    page = write_report(folder, quiet or json) if folder and not compare else api.report(folder, compare=compare, to=to)
     if json:
         print_json({"report": str(page)})
     else:

@@ -10,8 +10,8 @@ from fathom.cli.app import Flag, app
 from fathom.cli.console import err, print_plain
 
 
-@app.command
-def serve(
+@app.command(name="serve")
+def serve_studies(
     folder: Path = Path("runs"),
     /,
     *,

@@ -65,7 +65,7 @@ class ServedStudies:
         if folder is None:
             return None
         with self._lock:
-            version = state_of(folder)
+            version = store_version(folder)
             known = self._reports.get(name)
             if known is None or known.version != version:
                 known = self._reports[name] = _made(folder, version)
@@ -82,7 +82,7 @@ def _made(folder: Path, version: str) -> ServedReport:
         return ServedReport(version, error=str(error))
 
 
-def state_of(folder: Path) -> str:
+def store_version(folder: Path) -> str:
     """Digest of the names and times of a store's records: it changes with every commit."""
     seen = []
     for place in (folder, *(folder / "runs").glob("*"), folder / "runs", folder / "shared", folder / "failures"):
