@@ -29,7 +29,7 @@ from fathom.report.compare_tables import cells_table, claims_table, compare_summ
 from fathom.report.numbers import DASH
 from fathom.report.sections.paradigms import paradigms, training
 from fathom.report.sections.ranks import ranks
-from fathom.report.setting_tables import hparam_table, paid_table, setting_table
+from fathom.report.setting_tables import hparam_table, paid_table, savings_table, setting_table
 from fathom.report.style import styles_of
 from fathom.report.summary import penalty_words, setting_facts, span, summary, warnings
 from fathom.report.tables import environment_table, penalty_table, pending_table, times_table
@@ -104,6 +104,7 @@ class Page(PageBuilder):
             "facts": setting_facts(r, setting),
             "figures": list(self._curves(stem, setting)),
             "table": self.add_table(setting_table(r, setting, stem)),
+            "savings": self.add_table(savings_table(r, setting, f"{stem}-savings")),
             "paid": self.add_table(paid_table(r, setting, f"{stem}-paid")),
             "queried": self._queried(stem, setting),
             "hparams": self.add_table(hparam_table(r, setting, f"{stem}-hparams")),

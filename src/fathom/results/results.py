@@ -114,7 +114,7 @@ class StudyResults:
 
     @cached_property
     def savings(self) -> dict[tuple[Setting, str], list[LabelSaving]]:
-        """(setting, query method) -> label savings, one per target."""
+        """(setting, query method) -> labels saved at the last budget, then at the middle one."""
         floors = constant_scores(self.facts)
         found = label_savings(self.frame, self.baseline, self.references, rounds=self.planned, floors=floors)
         return grouped(((saving.setting, saving.query), saving) for saving in found)

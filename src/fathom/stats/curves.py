@@ -5,7 +5,7 @@ the area of its run undefined (NaN); it is never dropped, and a mean over fewer 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,21 @@ if TYPE_CHECKING:
 
 SETTING = list(Setting._fields)  # columns of the tidy table
 AXES = ("budget", "paid")
+
+
+class RunCurve(NamedTuple):
+    """Curve of one complete run, over its rounds.
+
+    Args:
+        budgets: Training labels.
+        scores: Fractions.
+        val: Labels of the validation set.
+    """
+
+    budgets: Array
+    scores: Array
+    val: float
+
 
 # (setting, query method) -> the query method that its gain is measured against, where that is not the baseline
 References = Mapping[tuple[Setting, str], str]
@@ -139,6 +154,27 @@ def run_areas(frame: "pd.DataFrame", rounds: Mapping[str, int] | None = None) ->
             rows.append(row)
     columns = [*SETTING, "query", "seed", "run", "rounds", "planned", "complete", "aubc", "first", "final"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def complete_curves(part: "pd.DataFrame", rounds: Mapping[str, int] | None = None) -> dict[str, dict[int, RunCurve]]:
+    """Query method -> seed -> curve of the complete runs of one setting.
+
+    Columns are taken out as arrays once: the table of a run costs pandas more time than all tests of its setting.
+
+    Args:
+        part: Rows of one setting.
+        rounds: Run key -> planned rounds; by default the maximum over the runs.
+    """
+    most = int(part["round"].max()) + 1
+    ordered = part.sort_values("round")
+    numbers, methods, seeds = (ordered[name].to_numpy() for name in ("round", "query", "seed"))
+    budgets, paid, scores = (ordered[name].to_numpy(dtype=np.float64) for name in ("budget", "paid", "score"))
+    found: dict[str, dict[int, RunCurve]] = {}
+    for run, at in ordered.groupby("run", sort=False).indices.items():
+        if numbers[at].tolist() == list(range((rounds or {}).get(str(run), most))):
+            curve = RunCurve(budgets[at], scores[at], float(paid[at[0]] - budgets[at[0]]))
+            found.setdefault(str(methods[at[0]]), {})[int(seeds[at[0]])] = curve
+    return found
 
 
 def method_means(areas: "pd.DataFrame", level: float = LEVEL) -> "pd.DataFrame":
