@@ -91,7 +91,7 @@ def gain_figure(
 def penalty_figure(
     name: str, penalty: Penalty, method_styles: Mapping[str, MethodStyle], crossed: Collection[tuple[str, str]] = ()
 ) -> Drawing:
-    """Pairwise penalty matrix as a heat-map: wins of row over column, in settings; pale, in brackets = inside the band.
+    """Pairwise penalty matrix as a heat-map: wins of row over column, in settings; pale, in brackets = chance.
 
     A dash: never compared. An asterisk: not compared in every setting, so a mean over the comparisons.
 
@@ -114,7 +114,7 @@ def penalty_figure(
             for j in range(size):
                 if i != j and penalty.settings[i, j]:
                     mark = CROSSED if (penalty.queries[i], penalty.queries[j]) in crossed else ""
-                    _cell(axes, j, i, float(penalty.raw[i, j]), most, bool(penalty.outside[i, j]), mark)
+                    _cell(axes, j, i, float(penalty.raw[i, j]), most, bool(penalty.beyond_chance[i, j]), mark)
                 elif i != j:
                     axes.text(j, i, DASH, ha="center", va="center", fontsize=9, alpha=0.6)
         for j, (value, partly) in enumerate(zip(penalty.overall(), penalty.partial, strict=True)):
@@ -199,12 +199,12 @@ def _label_bottom(grid: Any, used: int, named: bool) -> None:
         grid.flat[place].tick_params(labelbottom=bottom and named, bottom=bottom and named)
 
 
-def _cell(axes: Axes, x: int, y: int, value: float, most: float, outside: bool, mark: str) -> None:
+def _cell(axes: Axes, x: int, y: int, value: float, most: float, shown: bool, mark: str) -> None:
     depth = value / most
-    alpha = (0.12 + 0.6 * depth if outside else 0.07) if value else 0.0
+    alpha = (0.12 + 0.6 * depth if shown else 0.07) if value else 0.0
     axes.add_patch(Rectangle((x - 0.46, y - 0.42), 0.92, 0.84, color=FILL, alpha=alpha, lw=0))
-    text = (f"{value:.2f}" if outside or not value else f"({value:.2f})") + mark
-    axes.text(x, y, text, ha="center", va="center", fontsize=9, alpha=1 if outside else 0.6)
+    text = (f"{value:.2f}" if shown or not value else f"({value:.2f})") + mark
+    axes.text(x, y, text, ha="center", va="center", fontsize=9, alpha=1 if shown else 0.6)
 
 
 def final_values(curves: "pd.DataFrame", method_styles: Mapping[str, MethodStyle], sign: bool = False) -> str:

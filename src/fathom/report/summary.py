@@ -257,11 +257,29 @@ def penalty_words(p: Penalty) -> str:
     start = "with round 0" if p.include_start else "without round 0, at which nothing has been queried"
     return (
         f"A cell is the share of budgets at which the row beats the column, summed over {settings}: two-sided paired "
-        f"t-tests over seeds at alpha = {p.alpha:g}, n = {span(p.seeds)} seeds, {span(p.budgets)} budgets each, "
-        f"{start}. Such tests find “wins” even between identical methods. The null band shows how many: with the names "
-        f"of the methods shuffled within each seed ({p.draws:,} times), the largest cell of the matrix is at most "
-        f"{p.band:.2f} in 95 % of the shuffles. Cells in parentheses lie within this band and show no difference."
-        + _partly_compared(p)
+        f"t-tests at alpha = {p.alpha:g} over the seeds that both have completed (n = {span([*p.fewest, *p.seeds])}), "
+        f"{span(p.budgets)} budgets each, {start}. Such tests find “wins” even between identical methods. "
+        f"{_band_words(p)}{_partly_compared(p)}"
+    )
+
+
+def _band_words(p: Penalty) -> str:
+    """Sentences on what tells the cells of a penalty matrix from chance."""
+    holm = (
+        "Cells in parentheses have no win after Holm's correction over all pairs, budgets and settings, and show no "
+        "difference."
+    )
+    if not np.isfinite(p.band):
+        return holm
+    shuffled = (
+        f"with the names of the methods shuffled within each seed ({p.draws:,} times), the largest cell of the matrix "
+        f"is at most {p.band:.2f} in 95 % of the shuffles"
+    )
+    if p.powerless:
+        number = "one setting" if len(p.seeds) == 1 else "so few settings and seeds"
+        return f"The null band shows how many: {shuffled}. With {number} it has no power, so it is not used. {holm}"
+    return (
+        f"The null band shows how many: {shuffled}. Cells in parentheses lie within this band and show no difference."
     )
 
 
