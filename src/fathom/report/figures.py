@@ -54,9 +54,16 @@ def curve_figure(
 
 
 def gain_figure(
-    name: str, curves: "pd.DataFrame", method_styles: Mapping[str, MethodStyle], baseline: str, metric: str
+    name: str,
+    curves: "pd.DataFrame",
+    method_styles: Mapping[str, MethodStyle],
+    baseline: str,
+    metric: str,
+    points: "pd.DataFrame | None" = None,
 ) -> Drawing:
     """Gain over the baseline at each budget, paired by seed; bars = 95 % t-interval of the paired difference.
+
+    Single seeds are small pale points behind the means; those beyond the panel are cut off, as the bars are.
 
     Args:
         name: File stem.
@@ -64,6 +71,7 @@ def gain_figure(
         method_styles: Styles by spec string.
         baseline: Query method that the differences are from.
         metric: Name of the metric.
+        points: Rows of the same setting as `seed_gains` gives them.
     """
     with one_panel(3.1) as (figure, axes):
         queries = list(curves["query"].unique())
@@ -76,6 +84,8 @@ def gain_figure(
             style = method_styles[query]
             x, y = rows["budget"].to_numpy() + shift, 100 * rows["mean"].to_numpy()
             bars = 100 * (rows["high"] - rows["low"]).to_numpy() / 2
+            if points is not None and (rows["n"] > 1).any():
+                _seeds(axes, points[points["query"] == query], rows, shift, style)
             axes.errorbar(x, y, yerr=np.nan_to_num(bars), fmt="none", ecolor=style.light, elinewidth=1.1, alpha=0.75)
             axes.plot(x, y, color=style.light, lw=1.1, marker=style.marker, ms=4, mew=0, label=style.label)
         axes.axhline(0, color=INK, lw=0.9)
@@ -189,6 +199,13 @@ def _line(axes: Axes, rows: "pd.DataFrame", style: MethodStyle) -> None:
         low, high = (100 * rows[end].where(known).to_numpy() for end in ("low", "high"))
         axes.fill_between(x, low, high, color=style.light, alpha=0.13, lw=0)
     axes.plot(x, y, color=style.light, lw=1.5, marker=style.marker, ms=4.5, mew=0, label=style.label)
+
+
+def _seeds(axes: Axes, points: "pd.DataFrame", rows: "pd.DataFrame", shift: float, style: MethodStyle) -> None:
+    """Gains of single seeds, each at the mean budget of its round, behind the line of the means."""
+    budgets = points["round"].map(rows.set_index("round")["budget"]).to_numpy()
+    scores = 100 * points["score"].to_numpy()
+    axes.plot(budgets + shift, scores, ls="none", color=style.light, marker="o", ms=2.2, mew=0, alpha=0.4, zorder=1)
 
 
 def _label_bottom(grid: Any, used: int, named: bool) -> None:

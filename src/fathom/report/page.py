@@ -125,12 +125,14 @@ class Page(PageBuilder):
             text += f" Dashed line: trained on all labels ({plural(len(scores), 'seed')})."
         figure = figures.curve_figure(f"{stem}-curves", means, styles_of(r), metric, r.full_data_score(setting))
         yield self.add_figure(figure, f"{text} {notes}".strip())
-        differences = curves.gain_curves(frame, r.baseline, r.references)
-        if not differences.empty:
+        points = curves.seed_gains(frame, r.baseline, r.references)
+        if not points.empty:
+            differences = curves.budget_curves(points)
             text = f"Gain over {label(r.baseline)} at each budget, paired by seed, {_count(differences)}; "
             intervals = "bars: 95 % t-interval, not corrected, clipped at the panel edge."
             text += intervals if (differences["n"] > 1).any() else "no interval."
-            figure = figures.gain_figure(f"{stem}-gains", differences, styles_of(r), r.baseline, metric)
+            text += " Pale points: single seeds." if (differences["n"] > 1).any() else ""
+            figure = figures.gain_figure(f"{stem}-gains", differences, styles_of(r), r.baseline, metric, points)
             yield self.add_figure(figure, f"{text} {notes}".strip())
 
     def _queried(self, stem: str, setting: Setting) -> PageFigure | None:

@@ -59,7 +59,9 @@ def _row(results: StudyResults, group: ParadigmGroup, member: Setting, pair: Pai
     else:
         row += [method_cell(results, best), score_cell(means[best], "aubc"), score_cell(means[best], "final")]
         gained = rows_by_query(results.gains, member).get(best)
-        row.append(gain_cell(gained, "aubc", results.classifiers[member].mark(best)) if gained else EMPTY_CELL)
+        decision = results.details.get((member, best))
+        verdict, mark = decision.verdict if decision else "", results.classifiers[member].mark(best)
+        row.append(gain_cell(gained, "aubc", mark, verdict) if gained else EMPTY_CELL)
     return [*row, *_paradigm_cells(results, group, member, pair)]
 
 

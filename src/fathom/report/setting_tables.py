@@ -53,9 +53,11 @@ def _gain_cells(results: StudyResults, setting: Setting, query: str, found: dict
     if found is None:
         return [TableCell("baseline" if query == results.baseline else DASH), *[EMPTY_CELL] * 3]
     mark = results.classifiers[setting].mark(query)
-    p = TableCell(p_value(found["aubc_holm"], found["n"]), found["aubc_holm"], title=found["aubc_refused"])
+    p = TableCell(p_value(found["aubc_holm"]), found["aubc_holm"], title=found["aubc_refused"])
     saving = next(iter(results.savings.get((setting, query), [])), None)
-    return [gain_cell(found, "aubc", mark), gain_cell(found, "final", mark), p, saving_cell(saving)]
+    decision = results.details.get((setting, query))
+    area = gain_cell(found, "aubc", mark, decision.verdict if decision else "")
+    return [area, gain_cell(found, "final", mark), p, saving_cell(saving)]
 
 
 def score_cell(row: Mapping[str, Any], what: str) -> TableCell:
@@ -63,10 +65,10 @@ def score_cell(row: Mapping[str, Any], what: str) -> TableCell:
     return TableCell(percent(row[what], row[f"{what}_low"], row[f"{what}_high"]), row[what])
 
 
-def gain_cell(row: Mapping[str, Any], what: str, mark: str = "") -> TableCell:
-    """Cell of a gain in points with its interval, from the same columns."""
+def gain_cell(row: Mapping[str, Any], what: str, mark: str = "", verdict: str = "") -> TableCell:
+    """Cell of a gain in points with its interval, from the same columns; highlighted by the verdict on it, if any."""
     low, high = row[f"{what}_low"], row[f"{what}_high"]
-    return TableCell(gain(row[what], low, high) + mark, row[what], emphasis=emphasis(low, high))
+    return TableCell(gain(row[what], low, high) + mark, row[what], emphasis=emphasis(verdict), title=verdict)
 
 
 def saving_cell(found: LabelSaving | None, named: Named = label) -> TableCell:

@@ -18,7 +18,8 @@ from fathom.results.paradigms import verdicts
 from fathom.results.results import StudyResults
 from fathom.results.roles import roles, roll_out_words
 from fathom.results.trivial import trivial_words
-from fathom.stats.inference import ALPHA, MIN_SEEDS, minimum_p, t_interval
+from fathom.stats.decisions import MIN_UNITS
+from fathom.stats.inference import ALPHA, t_interval
 from fathom.stats.penalty import Penalty
 from fathom.store.codes import NOT_RECORDED
 
@@ -162,19 +163,18 @@ def _caveat(results: StudyResults, gains: Any) -> str:
     fewest = int(gains["n"].min())
     if fewest < 2:
         return "With one seed there is no interval and no test: these numbers illustrate, they do not measure."
-    if fewest < MIN_SEEDS:
+    if int(gains["n"].max()) < MIN_UNITS:
         return (
-            f"With {fewest} seeds these numbers describe effect sizes and test nothing: the smallest p that an exact "
-            f"test of {fewest} pairs can give is {minimum_p(fewest):g}, and the intervals are not corrected for the "
-            "number of methods."
+            f"With {fewest} seeds these numbers describe effect sizes and test nothing: a test needs at least "
+            f"{MIN_UNITS}, and the intervals are not corrected for the number of methods."
         )
     passed = gains[gains["aubc_holm"] < ALPHA]
-    tested = f"By paired t-tests with Holm's correction over the methods of each setting ({fewest} seeds or more) "
+    tested = f"By paired t-tests with Holm's correction over all settings and methods ({fewest} seeds or more) "
     if passed.empty:
         return tested + "no gain or loss in AUBC is significant at .05."
     methods = []
     for row in passed.head(6).to_dict("records"):
-        points, p = gain(row["aubc"], np.nan, np.nan), p_value(row["aubc_holm"], fewest)
+        points, p = gain(row["aubc"], np.nan, np.nan), p_value(row["aubc_holm"])
         p = p if p.startswith("<") else f"= {p}"
         methods.append(f"{row['label']} on {_where(results, row)} ({points} points, p {p})")
     more = f" and {len(passed) - 6} more" if len(passed) > 6 else ""

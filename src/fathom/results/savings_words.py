@@ -85,8 +85,9 @@ def _bounds(values: Triple, found: MatchedBudget, saved: bool) -> str:
 
 def refused_words(saving: LabelSaving, found: MatchedBudget, named: Named = label) -> str:
     """Reason why a budget is not estimable: `not estimable, because Random's curve is flat`."""
+    if found.refused == FLAT:
+        return f"not estimable, because {named(found.flat)}'s curve is flat"
     reasons = {
-        FLAT: f"because {named(found.flat)}'s curve is flat",
         CONSTANT: "because the score to match is no better than always giving one answer",
         NO_SPREAD: "because the scores do not vary between seeds",
         FEW_SEEDS: f"because n = {saving.n} seeds are too few"

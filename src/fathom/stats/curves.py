@@ -4,13 +4,14 @@ The input is the tidy table (`fathom.table`): one row per committed round. A rou
 the area of its run undefined (NaN); it is never dropped, and a mean over fewer runs than planned carries its n.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from fathom.core.records import FathomError, Setting
-from fathom.stats.inference import LEVEL, Array, holm, paired_t, t_interval
+from fathom.stats.decisions import GainEstimate, decide
+from fathom.stats.inference import LEVEL, Array, t_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,6 +101,24 @@ def budget_curves(frame: "pd.DataFrame", axis: str = "budget", level: float = LE
     return pd.DataFrame(rows, columns=columns)
 
 
+def seed_gains(frame: "pd.DataFrame", baseline: str, references: References | None = None) -> "pd.DataFrame":
+    """Rows of the tidy table of all methods but the baseline, with `score` replaced by the difference to it.
+
+    A seed that the baseline or the method lacks at a round has no row there.
+    """
+    if frame.empty:
+        return frame.copy()
+    keys = [*SETTING, "seed", "round", "query"]
+    compared_with = []
+    for dataset, regime, paradigm, query in frame[[*SETTING, "query"]].itertuples(index=False):
+        compared_with.append((references or {}).get((Setting(dataset, regime, paradigm), query), baseline))
+    # The score of the same seed and round under the other query method; NaN where that run lacks the round.
+    other = frame.assign(query=compared_with).set_index(keys).index
+    scores = frame.set_index(keys)["score"]
+    found = frame.assign(score=frame["score"].to_numpy() - scores.reindex(other).to_numpy())
+    return found[(frame["query"] != baseline) & found["score"].notna()]
+
+
 def gain_curves(
     frame: "pd.DataFrame", baseline: str, references: References | None = None, level: float = LEVEL
 ) -> "pd.DataFrame":
@@ -107,18 +126,7 @@ def gain_curves(
 
     A seed that the baseline or the method lacks at a round does not count there; `n` is the number that counts.
     """
-    differences = frame.copy()
-    if not frame.empty:
-        keys = [*SETTING, "seed", "round", "query"]
-        compared_with = []
-        for dataset, regime, paradigm, query in frame[[*SETTING, "query"]].itertuples(index=False):
-            compared_with.append((references or {}).get((Setting(dataset, regime, paradigm), query), baseline))
-        # The score of the same seed and round under the other query method; NaN where that run lacks the round.
-        other = frame.assign(query=compared_with).set_index(keys).index
-        scores = frame.set_index(keys)["score"]
-        differences["score"] = frame["score"].to_numpy() - scores.reindex(other).to_numpy()
-        differences = differences[(frame["query"] != baseline) & differences["score"].notna()]
-    return budget_curves(differences, level=level)
+    return budget_curves(seed_gains(frame, baseline, references), level=level)
 
 
 def run_areas(frame: "pd.DataFrame", rounds: Mapping[str, int] | None = None) -> "pd.DataFrame":
@@ -200,18 +208,24 @@ def method_means(areas: "pd.DataFrame", level: float = LEVEL) -> "pd.DataFrame":
 
 
 def gains(
-    areas: "pd.DataFrame", baseline: str, references: References | None = None, level: float = LEVEL
+    areas: "pd.DataFrame",
+    baseline: str,
+    references: References | None = None,
+    level: float = LEVEL,
+    controls: Collection[str] = (),
 ) -> "pd.DataFrame":
     """Gain of each query method over the baseline in each setting, paired by seed.
 
     Only seeds that both have completed count. The AUBC alone is tested: the final score is one noisy point of the
-    curve, and a second family of tests needs its own correction. P-values are Holm-corrected over a setting's methods.
+    curve, and a second family of tests needs its own correction. P-values are those of `decide`, Holm-corrected over
+    all settings and methods of the table.
 
     Args:
         areas: From `run_areas`.
         baseline: Spec string of the query method to compare with.
         references: Query methods that are compared with another one.
         level: Coverage of the t-intervals, which are not corrected.
+        controls: Matched controls. They are no query methods, so their gains are not tested.
 
     Returns:
         Columns of `SETTING`, `query`, `reference` (the method it is compared with), `n` (pairs), and for each of `aubc`
@@ -221,29 +235,24 @@ def gains(
     import pandas as pd
 
     rows: list[dict[str, Any]] = []
+    family: list[tuple[int, GainEstimate]] = []
     for setting, part in settings(areas):
         done = part[part["complete"]].set_index("seed")
-        family: list[dict[str, Any]] = []
         for query in part["query"].unique():
             against = (references or {}).get((setting, query), baseline)
             own, reference = done[done["query"] == query], done[done["query"] == against]
             if query == baseline or reference.empty:
                 continue
             seeds = sorted(set(own.index) & set(reference.index))
-            row: dict[str, Any] = setting._asdict() | {"query": query, "reference": against}
-            family.append(row | {"n": len(seeds)} | _gain(own, reference, seeds, level))
-        for row, p in zip(family, holm([row["aubc_p"] for row in family]), strict=True):
-            rows.append(row | {"aubc_holm": float(p)})
+            row: dict[str, Any] = setting._asdict() | {"query": query, "reference": against, "n": len(seeds)}
+            for what in ("aubc", "final"):
+                differences = (own.loc[seeds, what] - reference.loc[seeds, what]).to_numpy(dtype=np.float64)
+                band = t_interval(differences, level)
+                row |= {what: band.mean, f"{what}_low": band.low, f"{what}_high": band.high}
+                if what == "aubc" and query not in controls:
+                    family.append((len(rows), GainEstimate.of(differences)))
+            no_test = {"aubc_p": float("nan"), "aubc_holm": float("nan"), "aubc_refused": "a matched control"}
+            rows.append(row | no_test)
+    for (at, _), found in zip(family, decide([estimate for _, estimate in family]), strict=True):
+        rows[at] |= {"aubc_p": found.p, "aubc_holm": found.p_holm, "aubc_refused": found.refused}
     return pd.DataFrame(rows)
-
-
-def _gain(own: "pd.DataFrame", reference: "pd.DataFrame", seeds: list[int], level: float) -> dict[str, Any]:
-    row: dict[str, Any] = {}
-    for what in ("aubc", "final"):
-        differences = (own.loc[seeds, what] - reference.loc[seeds, what]).to_numpy(dtype=np.float64)
-        band = t_interval(differences, level)
-        row |= {what: band.mean, f"{what}_low": band.low, f"{what}_high": band.high}
-        if what == "aubc":
-            test = paired_t(differences)
-            row |= {"aubc_p": test.p, "aubc_refused": test.refused}
-    return row
