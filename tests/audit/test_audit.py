@@ -18,7 +18,7 @@ from fathom.design.freeze import decided
 from fathom.report.page import Page, audit_summary
 from fathom.report.summary import warnings
 from fathom.results.results import StudyResults
-from fathom.stats.inference import MIN_SEEDS
+from fathom.stats.decisions import MIN_UNITS
 from fathom.store.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -84,7 +84,7 @@ def test_variants_of_one_folder_are_one_dataset(tmp_path: Path) -> None:
 def test_seeds(tmp_path: Path, seeds: int, verdict: str) -> None:
     found = verdicts(tmp_path, replace(SMALL, seeds=seeds))
     assert (found["seeds"], found["pairing"], found["design"]) == (verdict, "pass", "pass")
-    assert found["correction"] == ("pass" if seeds >= MIN_SEEDS else "fail")
+    assert found["correction"] == ("pass" if seeds >= MIN_UNITS else "fail")
 
 
 def test_an_incomplete_run_breaks_pairing_and_design(tmp_path: Path) -> None:

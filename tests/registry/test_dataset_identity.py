@@ -54,5 +54,6 @@ def test_the_report_counts_by_the_rule(tmp_path: Path) -> None:
     gains = results.gains.set_index("dataset")["aubc"]
     means = [gains[list(VARIANTS[:2])].mean(), gains[list(VARIANTS[2:4])].mean(), gains[VARIANTS[4]]]
     assert row["Mean gain"].value == pytest.approx(sum(means) / 3)
+    assert row["Mean gain"].value == results.verdicts[0].decision.mean
     build(tmp_path / "one", Plan(datasets=VARIANTS[:2], **small))  # type: ignore[arg-type]
     assert across_table(StudyResults.of(tmp_path / "one")) is None

@@ -14,7 +14,7 @@ from fathom.report.drawing import Drawing
 from fathom.report.figures import curve_figure, gain_figure, penalty_figure, queried_figure
 from fathom.report.style import COLORS, method_styles
 from fathom.results.names import label
-from fathom.stats.curves import budget_curves, gain_curves
+from fathom.stats.curves import budget_curves, gain_curves, seed_gains
 from fathom.stats.penalty import penalty_matrix
 
 STYLES = method_styles(NAMES)
@@ -125,6 +125,18 @@ def test_what_was_not_compared_is_a_dash_and_what_was_in_part_is_marked() -> Non
     assert re.findall(r">([\d.]+)\*<", drawn) == ["2.00"]
     never = replace(holed, settings=holed.settings * np.array([[1, 1, 0], [1, 1, 1], [0, 1, 1]]))
     assert len(re.findall(r">\u2013<", penalty_figure("p", never, styles).inline)) == 2
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_the_gain_of_each_seed_is_a_point_behind_the_means(seeds: int) -> None:
+    frame = table(same(seeds, 4, np.random.default_rng(0)))
+    points, means = seed_gains(frame, "random"), gain_curves(frame, "random")
+    drawn = gain_figure("g", means, STYLES, "random", "accuracy", points).figure.axes[0]
+    clouds = [line for line in drawn.lines if line.get_linestyle() == "None" and line.get_alpha() == 0.4]
+    assert len(clouds) == (4 if seeds > 1 else 0)  # the one seed is the mean
+    for cloud, query in zip(clouds, means["query"].unique(), strict=False):
+        assert sorted(cloud.get_ydata()) == pytest.approx(sorted(100 * points[points["query"] == query]["score"]))
+        assert cloud.get_zorder() < min(line.get_zorder() for line in drawn.lines if line not in clouds)
 
 
 def test_two_seeds_have_no_band_in_the_curves() -> None:

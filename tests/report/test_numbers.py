@@ -4,8 +4,9 @@ import pytest
 
 from fathom.core.text import plural
 from fathom.report.latex import latex, tex
-from fathom.report.numbers import gain, number, p_value, percent
+from fathom.report.numbers import emphasis, gain, number, p_value, percent
 from fathom.report.tables import ReportTable, TableCell
+from fathom.stats.decisions import BETTER, NOT_WORSE, UNDECIDED, WORSE
 
 NAN = float("nan")
 
@@ -36,11 +37,15 @@ def test_means_and_gains_are_percentages_and_points() -> None:
     assert gain(NAN, NAN, NAN) == percent(NAN, NAN, NAN) == "\u2013"
 
 
-def test_p_values_need_seeds() -> None:
-    assert p_value(0.0312, 5) == ".031"
-    assert p_value(0.0001, 8) == "< .001"
-    assert p_value(1.0, 8) == "1.000"
-    assert p_value(0.0001, 4) == p_value(NAN, 9) == "\u2013"
+def test_p_values() -> None:
+    assert p_value(0.0312) == ".031"
+    assert p_value(0.0001) == "< .001"
+    assert p_value(1.0) == "1.000"
+    assert p_value(NAN) == "\u2013"
+
+
+def test_only_a_decision_is_highlighted() -> None:
+    assert [emphasis(v) for v in (BETTER, WORSE, NOT_WORSE, UNDECIDED, "")] == ["up", "down", "", "", ""]
 
 
 def test_plurals() -> None:

@@ -15,6 +15,7 @@ from fathom.report.setting_tables import setting_table
 from fathom.report.summary import summary, warnings
 from fathom.results.results import StudyResults
 from fathom.results.trivial import constant_score, trivial_methods
+from fathom.stats.savings import CONSTANT, FLAT
 
 SMALL = Plan(datasets=("digits",), queries=("random", "badge"), seeds=5, rounds=4)
 
@@ -38,13 +39,13 @@ def test_a_classifier_no_better_than_a_constant_answer_is_called_that(tmp_path: 
     good = of(tmp_path / "good", SMALL)
     setting = good.store.study.settings[0]
     assert not trivial_methods(good, setting)
-    assert any(not s.refused for s in good.savings[setting, "badge"])
+    assert any(not s.needs.refused for s in good.savings[setting, "badge"])
     final = float(good.means["final"].max())
     n = round(1000 * final) + 5 if metric == "accuracy" else 1
     counts = [n, *[0] * 8, 1000 - n] if metric == "accuracy" else [360]
     poor = of(tmp_path / "poor", SMALL, metric=metric, test_class_counts=counts)
     assert set(trivial_methods(poor, setting)) == {"random", "badge"}
-    assert all("one answer" in s.refused or "rise" in s.refused for s in poor.savings[setting, "badge"])
+    assert all(s.needs.refused in (CONSTANT, FLAT) for s in poor.savings[setting, "badge"])
     what = "always naming the majority class" if metric == "accuracy" else "chance"
     for text in (summary(poor)[0], dict(warnings(poor))["No better than a constant answer"]):
         assert f"no better than {what}" in text

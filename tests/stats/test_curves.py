@@ -9,7 +9,8 @@ from scipy import stats
 from tests.faults import fault
 
 from fathom.core.records import FathomError
-from fathom.stats.curves import aubc, budget_curves, gain_curves, gains, method_means, run_areas
+from fathom.stats.curves import aubc, budget_curves, gain_curves, gains, method_means, run_areas, seed_gains
+from fathom.stats.inference import holm
 
 GAPS = fault("statistics", "run that stopped, gap in a curve", "undefined and counted, never guessed")
 
@@ -131,10 +132,41 @@ def test_gains_do_not_change_with_what_all_methods_share_nor_with_the_names_of_s
     pd.testing.assert_frame_equal(first, gains(run_areas(renamed), "random"))
 
 
-def test_p_values_are_corrected_within_the_setting() -> None:
-    found = gains(run_areas(table(some(methods=4, seeds=6))), "random")
-    ordered = found.sort_values("aubc_p")
-    assert ordered["aubc_holm"].iloc[0] == pytest.approx(min(1, 3 * ordered["aubc_p"].iloc[0]))
+def test_p_values_are_corrected_over_all_settings_and_methods() -> None:
+    frames = [
+        table(some(methods=4, seeds=6)).assign(dataset=name, run=lambda f: f["dataset"] + f["run"]) for name in "ab"
+    ]
+    frames[1]["score"] += np.random.default_rng(5).normal(0, 0.01, len(frames[1]))
+    found = gains(run_areas(pd.concat(frames)), "random")
+    assert len(found) == 6
+    assert found["aubc_holm"].to_numpy() == pytest.approx(holm(found["aubc_p"].to_numpy()))
+    assert found["aubc_holm"].min() == pytest.approx(min(1, 6 * found["aubc_p"].min()))
+
+
+@pytest.mark.parametrize(("seeds", "tested"), [(2, False), (3, True)])
+def test_a_p_value_needs_three_seeds(seeds: int, tested: bool) -> None:
+    found = gains(run_areas(table(some(seeds=seeds))), "random")
+    assert found["aubc_p"].notna().all() == tested
+    assert found["aubc_p"].isna().all() != tested
+    assert (found["aubc_refused"] == "").all() == tested
+
+
+def test_gains_that_do_not_vary_prove_nothing() -> None:
+    y = some(seeds=4)
+    y[1] = y[0] + 0.25
+    row = gains(run_areas(table(y)), "random").set_index("query").loc["badge"]
+    assert np.isnan(row["aubc_p"])
+    assert np.isnan(row["aubc_holm"])
+    assert "do not vary" in row["aubc_refused"]
+
+
+def test_matched_controls_are_no_part_of_the_family() -> None:
+    areas = run_areas(table(some(methods=4, seeds=6)))
+    every, without = (gains(areas, "random", controls=c).set_index("query") for c in ((), ("bald",)))
+    assert np.isnan(without.loc["bald", "aubc_holm"])
+    assert without.loc["bald", "aubc"] == every.loc["bald", "aubc"]
+    rest = ["entropy", "badge"]
+    assert without.loc[rest, "aubc_holm"].to_numpy() == pytest.approx(holm(every.loc[rest, "aubc_p"].to_numpy()))
 
 
 def test_only_the_area_is_tested() -> None:
@@ -160,6 +192,16 @@ def test_gain_curves_are_differences_within_a_seed() -> None:
     assert found.loc[("bald", 4), "n"] == 3
     assert "random" not in found.index.get_level_values(0)
     assert gain_curves(frame, "margin").empty
+
+
+def test_the_gains_of_seeds_are_those_behind_the_means() -> None:
+    frame = table(some())
+    points = seed_gains(frame, "random")
+    means = points.groupby(["query", "round"])["score"].mean()
+    expected = gain_curves(frame, "random").set_index(["query", "round"])["mean"]
+    assert len(points) == 2 * 4 * 5
+    assert means[expected.index].to_numpy() == pytest.approx(expected.to_numpy())
+    assert seed_gains(frame.iloc[:0], "random").empty
 
 
 def test_an_empty_table_is_no_error() -> None:

@@ -171,13 +171,83 @@ def test_settings_that_cannot_be_compared_are_named() -> None:
     assert (one_round_, "no budget after round 0 that all runs share") in found.refused
 
 
-def test_seeds_that_one_method_lacks_do_not_count_for_any() -> None:
-    scores = same(4, 3, np.random.default_rng(9), methods=3)
+def test_each_pair_has_the_seeds_that_both_have() -> None:
+    scores = same(6, 5, np.random.default_rng(9), methods=4) + 0.02 * np.arange(4)[None, :, None]
+    gone = {("bald", 2), ("core-set", 4), ("core-set", 5)}
     frame = table(scores)
-    frame = frame[~((frame["query"] == "bald") & (frame["seed"] == 2))]
+    frame = frame[[(q, s) not in gone for q, s in zip(frame["query"], frame["seed"], strict=True)]]
     found = penalty_matrix(frame, draws=0)
-    assert found.seeds == [3]
-    assert found.raw == pytest.approx(plain(scores[[0, 1, 3]], 1))
+    for i, j in permutations(range(4), 2):
+        both = [s for s in range(6) if not {(NAMES[i], s), (NAMES[j], s)} & gone]
+        assert found.raw[i, j] == pytest.approx(plain(scores[both], 1)[i, j])
+    assert (found.seeds, found.fewest) == ([6], [3])
+    assert found.raw[1, 0] == pytest.approx(plain(scores, 1)[1, 0])  # what others lack changes nothing
+    assert (found.settings == 1 - np.eye(4)).all()
+
+
+def test_pairs_without_common_seeds_are_not_compared() -> None:
+    frame = table(same(4, 3, np.random.default_rng(9), methods=3))
+    half = {"entropy": (0, 1), "bald": (2, 3)}
+    frame = frame[[s in half.get(q, range(4)) for q, s in zip(frame["query"], frame["seed"], strict=True)]]
+    found = penalty_matrix(frame, draws=10)
+    assert found.settings.tolist() == [[0, 1, 1], [1, 0, 0], [1, 0, 0]]
+    assert not found.partial.any()
+    alone = penalty_matrix(frame[frame["query"] != "random"], draws=10)
+    assert [reason for _, reason in alone.refused] == ["no two methods share two complete seeds"]
+
+
+def test_holm_covers_the_whole_study() -> None:
+    random = np.random.default_rng(2)
+    settings = {name: same(8, 4, random) + 0.02 * np.arange(5)[None, :, None] for name in ("a", "b", "c")}
+    found = penalty_matrix(pd.concat([table(scores, name) for name, scores in settings.items()]), draws=0)
+    p = sorted(
+        stats.ttest_rel(scores[:, i, t], scores[:, j, t]).pvalue
+        for scores in settings.values() for i in range(5) for j in range(i) for t in range(1, 4)
+    )  # fmt: skip
+    rejected = next((k for k, v in enumerate(p) if v * (len(p) - k) >= 0.05), len(p))
+    assert 0 < rejected < len(p)
+    assert found.corrected.sum() * 3 == pytest.approx(rejected)
+
+
+@pytest.mark.parametrize("settings", [1, 2])
+def test_with_one_setting_holm_decides_in_place_of_the_band(settings: int) -> None:
+    random = np.random.default_rng(4)
+    scores = [same(8, 8, random) for _ in range(settings)]
+    for part in scores:
+        part[:, 4] += 0.06
+    found = penalty_matrix(pd.concat([table(part, f"d{i}") for i, part in enumerate(scores)]), draws=300)
+    assert found.powerless == (settings == 1)
+    assert (found.beyond_chance == (found.corrected > 0 if settings == 1 else found.outside)).all()
+    assert found.beyond_chance[4, :4].all()
+    assert found.beyond_chance.sum() == 4
+
+
+def test_relabelings_keep_the_missing_runs_and_are_uniform() -> None:
+    present = np.array([[True] * 3, [True, False, True], [False, True, True]])
+    order = np.random.default_rng(0).permuted(np.broadcast_to(np.arange(3), (6000, 3, 3)), axis=2)
+    found = module._among(order.copy(), present)
+    assert (found[:, 0] == order[:, 0]).all()
+    assert (found[:, 1, 1] == 1).all()
+    assert (found[:, 2, 0] == 0).all()
+    swapped = [(found[:, 1, 0] == 2).mean(), (found[:, 2, 1] == 2).mean()]
+    assert swapped == pytest.approx([0.5, 0.5], abs=0.03)  # four standard errors
+    assert (np.sort(found, axis=2) == np.arange(3)).all()
+
+
+@fault(
+    "statistics",
+    "identical methods, simulated",
+    "false claims at no more than the stated rate; intervals cover as stated",
+)
+def test_the_band_holds_with_missing_runs() -> None:
+    random, studies, outside = np.random.default_rng(21), 100, 0
+    for number in range(studies):
+        frames = [table(same(4, 5, random, methods=4), name) for name in ("a", "b")]
+        frames[0] = frames[0][~((frames[0]["query"] == "bald") & (frames[0]["seed"] == 1))]
+        frames[1] = frames[1][~((frames[1]["query"] == "entropy") & (frames[1]["seed"] > 2))]
+        found = penalty_matrix(pd.concat(frames), draws=150, stream=Stream(number))
+        outside += found.outside.any()
+    assert outside / studies <= 0.05 + 3 * (0.05 * 0.95 / studies) ** 0.5
 
 
 def test_methods_that_never_met_have_no_setting() -> None:

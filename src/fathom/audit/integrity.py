@@ -1,6 +1,5 @@
 """Predicates on statistics, leakage, reproducibility and roll-out of a study."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +11,6 @@ from fathom.results.classifiers import listed
 from fathom.results.environments import UNKNOWN
 from fathom.results.results import StudyResults
 from fathom.results.roles import FOLLOWED, UNKNOWN_CODE, roll_out_words
-from fathom.stats.inference import MIN_SEEDS
 from fathom.store.codes import NOT_RECORDED
 
 NEAR = 0.01  # share of images with a near-duplicate, up to which `partly` is said
@@ -60,12 +58,11 @@ def pairing(r: StudyResults) -> Answer:
 @predicate("correction")
 def correction(r: StudyResults) -> Answer:
     """Gains with a Holm-corrected p-value."""
-    if r.gains.empty:
+    if not r.details:
         return "unknown", "no method is compared with the baseline"
-    rows = r.gains.to_dict("records")
-    tested = sum(g["n"] >= MIN_SEEDS and math.isfinite(g["aubc_holm"]) for g in rows)
-    evidence = f"{tested} of {plural(len(rows), 'gain')} have a p-value, Holm-corrected over the methods of the setting"
-    return ("pass" if tested == len(rows) else "partly" if tested else "fail"), evidence
+    tested = sum(not decision.refused for decision in r.details.values())
+    evidence = f"{tested} of {plural(len(r.details), 'gain')} have a p-value, Holm-corrected over settings and methods"
+    return ("pass" if tested == len(r.details) else "partly" if tested else "fail"), evidence
 
 
 @predicate("design")

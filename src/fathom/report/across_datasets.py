@@ -1,79 +1,91 @@
-"""Table of gains across settings, with datasets as the units of the sample."""
-
-from typing import Any
-
-import numpy as np
+"""Table of gains over all datasets: the verdicts of the study with their numbers."""
 
 from fathom.core.records import DEVELOPMENT, ROLL_OUT, unique
-from fathom.core.text import joined
-from fathom.design.freeze import role_of
+from fathom.core.text import joined, plural
 from fathom.registry.dataset_identity import dataset_identity
-from fathom.report.numbers import emphasis, gain, number, p_value
+from fathom.report.numbers import emphasis, gain, number
 from fathom.report.style import styles_of
-from fathom.report.tables import ReportTable, TableCell, count_cell
+from fathom.report.tables import EMPTY_CELL, ReportTable, TableCell, text_cell
 from fathom.results.names import label
 from fathom.results.results import StudyResults
 from fathom.results.roles import roles
-from fathom.stats.inference import ALPHA, minimum_p, sign_flip, t_interval
-
-MIN_DATASETS = next(n for n in range(1, 100) if minimum_p(n) <= ALPHA)  # 6: with fewer, no exact test can reach .05
+from fathom.stats.inference import LEVEL
+from fathom.stats.verdicts import DATASETS, MethodVerdict
 
 
 def across_table(results: StudyResults, role: str = DEVELOPMENT) -> ReportTable | None:
-    """Gain in AUBC over datasets, each the mean of its settings; None with fewer than two datasets.
+    """Verdict on each query method over datasets with its numbers; None with fewer than two datasets.
 
-    Datasets (`dataset_identity`) are the units, since regimes and seeds of one dataset are not independent.
+    All numbers are those of `StudyResults.verdicts`; nothing is computed here.
 
     Args:
         results: Results of the study.
         role: Role of the datasets in the table. Data that were tuned on and data that were not are never averaged.
     """
-    gains = results.gains
-    if not gains.empty:
-        gains = gains[[role_of(dataset, results.facts) == role for dataset in gains["dataset"]]]
-    count = len({dataset_identity(dataset) for dataset in gains["dataset"]}) if not gains.empty else 0
-    if count < 2:
+    verdicts = [verdict for verdict in results.verdicts if verdict.role == role]
+    if max((_datasets(verdict) for verdict in verdicts), default=0) < 2:
         return None
-    tested = count >= MIN_DATASETS
-    groups = gains[gains["n"] > 0].groupby(["query", "paradigm"], sort=False)
-    rows = [_row(results, str(query), str(paradigm), part, tested) for (query, paradigm), part in groups]
-    columns = ["Method", "Paradigm", "Datasets", "Mean gain", "Range over settings", *(["p"] if tested else [])]
+    margin = 100 * verdicts[0].decision.margin
+    rows = [_row(results, verdict) for verdict in verdicts]
+    columns = ["Method", "Paradigm", "Verdict", "Datasets", "Mean gain", "New dataset", "Losses", "Worst setting"]
+    columns += ["No failure mode"]
     heading = "Roll-out data. " if role == ROLL_OUT else "Development data. " if len(roles(results)) > 1 else ""
     caption = (
-        f"{heading}Gain in AUBC over {label(results.baseline)} in points: mean and 95 % t-interval over datasets (each "
-        "dataset is the mean of its settings), and the range over settings."
+        f"{heading}Gain in AUBC over {label(results.baseline)} in points, with its t-interval at the level of Holm's "
+        f"correction over {plural(verdicts[0].decision.family, 'comparison')} of the study. New dataset: "
+        f"{100 * LEVEL:.0f} % prediction interval for the gain on one dataset more. Losses: settings with a mean gain "
+        f"below {number(-margin)} points. No failure mode: a loss of {number(margin)} points or more is rejected in "
+        "each setting (one-sided, at .05)."
     )
-    note = "p: exact sign-flip test over datasets, not corrected for several methods."
-    if not tested:
-        note = f"No p-values: with fewer than {MIN_DATASETS} datasets an exact test cannot reach p < .05."
-    note = joined(note, results.footnote(results.store.study.settings))
-    return ReportTable("across-roll-out" if role == ROLL_OUT else "across", caption, columns, rows, note, text=2)
+    note = joined(_unit_note(verdicts), results.footnote(results.store.study.settings))
+    return ReportTable("across-roll-out" if role == ROLL_OUT else "across", caption, columns, rows, note, text=3)
 
 
-def _row(results: StudyResults, query: str, paradigm: str, part: Any, tested: bool) -> list[TableCell]:
-    """Row of one method and paradigm; `part` are its rows of `StudyResults.gains`."""
-    by_dataset = part["aubc"].groupby(part["dataset"].map(dataset_identity), sort=False)
-    values = by_dataset.mean().to_numpy(dtype=np.float64)
-    band, style = t_interval(values), styles_of(results)[query]
-    low, high = (number(100 * value, 1, sign=True) for value in (part["aubc"].min(), part["aubc"].max()))
-    row = [
-        TableCell(style.label + _mark(results, query, paradigm), style.label, style.number),
-        TableCell(results.names.paradigm[paradigm], paradigm, title=paradigm),
-        count_cell(len(values)),
-        TableCell(gain(band.mean, band.low, band.high), band.mean, emphasis=emphasis(band.low, band.high)),
-        TableCell(f"{low} to {high}", float(part["aubc"].min())),
+def _datasets(verdict: MethodVerdict) -> int:
+    """Number of datasets with a gain."""
+    return len({dataset_identity(found.setting.dataset) for found in verdict.gains if found.gains})
+
+
+def _row(results: StudyResults, verdict: MethodVerdict) -> list[TableCell]:
+    decision, style = verdict.decision, styles_of(results)[verdict.query]
+    mark = "".join(unique(results.classifiers[found.setting].mark(verdict.query) for found in verdict.gains))
+    count = f"{_datasets(verdict)}" + ("" if verdict.unit == DATASETS else f" ({plural(decision.n, 'seed')})")
+    known = sum(bool(found.gains) for found in verdict.gains)
+    worst = verdict.worst.estimate.mean
+    title = results.names.title(verdict.worst.setting)
+    safe = "yes" if verdict.safe else "not shown"
+    return [
+        TableCell(style.label + mark, style.label, style.number),
+        text_cell(results.names.paradigm[verdict.paradigm], verdict.paradigm),
+        TableCell(decision.verdict, decision.verdict, emphasis=emphasis(decision.verdict), title=decision.refused),
+        TableCell(count, float(_datasets(verdict))),
+        TableCell(gain(decision.mean, decision.low, decision.high), decision.mean, emphasis=emphasis(decision.verdict)),
+        _prediction(verdict),
+        TableCell(f"{len(verdict.failures)} of {known}", float(len(verdict.failures))),
+        TableCell(f"{number(100 * worst, sign=True)}, {title}", worst),
+        text_cell(safe, "lost settings are no evidence" if verdict.lost else ""),
     ]
-    if tested:  # a method may lack some of the datasets
-        test = sign_flip(values) if len(values) >= MIN_DATASETS else None
-        row.append(TableCell(p_value(test.p, len(values)) if test else "", test.p if test else None))
-    return row
 
 
-def _mark(results: StudyResults, query: str, paradigm: str) -> str:
-    """Marks of a method's gains in the settings of a paradigm: other classifier, matched control."""
-    marks = [
-        classifiers.mark(query)
-        for setting, classifiers in results.classifiers.items()
-        if setting.paradigm == paradigm and query in classifiers.dropouts
-    ]
-    return "".join(unique(marks))
+def _prediction(verdict: MethodVerdict) -> TableCell:
+    if verdict.prediction is None:
+        return TableCell(EMPTY_CELL.text, title="needs three datasets or more")
+    low, high = (number(100 * value, sign=True) for value in verdict.prediction)
+    return TableCell(f"{low} to {high}", verdict.prediction[0])
+
+
+def _unit_note(verdicts: list[MethodVerdict]) -> str:
+    """Note on what the sample consists of."""
+    units = {verdict.unit for verdict in verdicts}
+    notes = []
+    if DATASETS in units:
+        notes.append(
+            "Datasets are the sample: the gain of a dataset is the mean over its settings, that of a setting the mean "
+            "over its seeds."
+        )
+    if units != {DATASETS}:
+        notes.append(
+            "Where a number of seeds stands beside the datasets, seeds are the sample, and the verdict holds on these "
+            "datasets only."
+        )
+    return " ".join(notes)

@@ -54,9 +54,16 @@ def curve_figure(
 
 
 def gain_figure(
-    name: str, curves: "pd.DataFrame", method_styles: Mapping[str, MethodStyle], baseline: str, metric: str
+    name: str,
+    curves: "pd.DataFrame",
+    method_styles: Mapping[str, MethodStyle],
+    baseline: str,
+    metric: str,
+    points: "pd.DataFrame | None" = None,
 ) -> Drawing:
     """Gain over the baseline at each budget, paired by seed; bars = 95 % t-interval of the paired difference.
+
+    Single seeds are small pale points behind the means; those beyond the panel are cut off, as the bars are.
 
     Args:
         name: File stem.
@@ -64,6 +71,7 @@ def gain_figure(
         method_styles: Styles by spec string.
         baseline: Query method that the differences are from.
         metric: Name of the metric.
+        points: Rows of the same setting as `seed_gains` gives them.
     """
     with one_panel(3.1) as (figure, axes):
         queries = list(curves["query"].unique())
@@ -76,6 +84,8 @@ def gain_figure(
             style = method_styles[query]
             x, y = rows["budget"].to_numpy() + shift, 100 * rows["mean"].to_numpy()
             bars = 100 * (rows["high"] - rows["low"]).to_numpy() / 2
+            if points is not None and (rows["n"] > 1).any():
+                _seeds(axes, points[points["query"] == query], rows, shift, style)
             axes.errorbar(x, y, yerr=np.nan_to_num(bars), fmt="none", ecolor=style.light, elinewidth=1.1, alpha=0.75)
             axes.plot(x, y, color=style.light, lw=1.1, marker=style.marker, ms=4, mew=0, label=style.label)
         axes.axhline(0, color=INK, lw=0.9)
@@ -91,7 +101,7 @@ def gain_figure(
 def penalty_figure(
     name: str, penalty: Penalty, method_styles: Mapping[str, MethodStyle], crossed: Collection[tuple[str, str]] = ()
 ) -> Drawing:
-    """Pairwise penalty matrix as a heat-map: wins of row over column, in settings; pale, in brackets = inside the band.
+    """Pairwise penalty matrix as a heat-map: wins of row over column, in settings; pale, in brackets = chance.
 
     A dash: never compared. An asterisk: not compared in every setting, so a mean over the comparisons.
 
@@ -114,7 +124,7 @@ def penalty_figure(
             for j in range(size):
                 if i != j and penalty.settings[i, j]:
                     mark = CROSSED if (penalty.queries[i], penalty.queries[j]) in crossed else ""
-                    _cell(axes, j, i, float(penalty.raw[i, j]), most, bool(penalty.outside[i, j]), mark)
+                    _cell(axes, j, i, float(penalty.raw[i, j]), most, bool(penalty.beyond_chance[i, j]), mark)
                 elif i != j:
                     axes.text(j, i, DASH, ha="center", va="center", fontsize=9, alpha=0.6)
         for j, (value, partly) in enumerate(zip(penalty.overall(), penalty.partial, strict=True)):
@@ -191,6 +201,13 @@ def _line(axes: Axes, rows: "pd.DataFrame", style: MethodStyle) -> None:
     axes.plot(x, y, color=style.light, lw=1.5, marker=style.marker, ms=4.5, mew=0, label=style.label)
 
 
+def _seeds(axes: Axes, points: "pd.DataFrame", rows: "pd.DataFrame", shift: float, style: MethodStyle) -> None:
+    """Gains of single seeds, each at the mean budget of its round, behind the line of the means."""
+    budgets = points["round"].map(rows.set_index("round")["budget"]).to_numpy()
+    scores = 100 * points["score"].to_numpy()
+    axes.plot(budgets + shift, scores, ls="none", color=style.light, marker="o", ms=2.2, mew=0, alpha=0.4, zorder=1)
+
+
 def _label_bottom(grid: Any, used: int, named: bool) -> None:
     """Show class names under the last row only, since the panels of a column share their axis."""
     columns = grid.shape[1]
@@ -199,12 +216,12 @@ def _label_bottom(grid: Any, used: int, named: bool) -> None:
         grid.flat[place].tick_params(labelbottom=bottom and named, bottom=bottom and named)
 
 
-def _cell(axes: Axes, x: int, y: int, value: float, most: float, outside: bool, mark: str) -> None:
+def _cell(axes: Axes, x: int, y: int, value: float, most: float, shown: bool, mark: str) -> None:
     depth = value / most
-    alpha = (0.12 + 0.6 * depth if outside else 0.07) if value else 0.0
+    alpha = (0.12 + 0.6 * depth if shown else 0.07) if value else 0.0
     axes.add_patch(Rectangle((x - 0.46, y - 0.42), 0.92, 0.84, color=FILL, alpha=alpha, lw=0))
-    text = (f"{value:.2f}" if outside or not value else f"({value:.2f})") + mark
-    axes.text(x, y, text, ha="center", va="center", fontsize=9, alpha=1 if outside else 0.6)
+    text = (f"{value:.2f}" if shown or not value else f"({value:.2f})") + mark
+    axes.text(x, y, text, ha="center", va="center", fontsize=9, alpha=1 if shown else 0.6)
 
 
 def final_values(curves: "pd.DataFrame", method_styles: Mapping[str, MethodStyle], sign: bool = False) -> str:

@@ -2,7 +2,7 @@
 
 import math
 
-from fathom.stats.inference import MIN_SEEDS
+from fathom.stats.decisions import BETTER, WORSE
 
 DASH = "\u2013"
 MINUS = "\u2212"
@@ -38,13 +38,13 @@ def gain(mean: float, low: float, high: float, digits: int = 1) -> str:
     return text
 
 
-def p_value(value: float, seeds: int) -> str:
-    """p as text, `.032` or `< .001`; a dash where there is none or fewer than `MIN_SEEDS` seeds."""
-    if seeds < MIN_SEEDS or not math.isfinite(value):
+def p_value(value: float) -> str:
+    """p as text, `.032` or `< .001`; a dash where there is none."""
+    if not math.isfinite(value):
         return DASH
     return "< .001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
 
 
-def emphasis(low: float, high: float) -> str:
-    """Emphasis of an interval: `up` above zero, `down` below zero, else empty."""
-    return "up" if low > 0 else "down" if high < 0 else ""
+def emphasis(verdict: str) -> str:
+    """Emphasis of a gain by the verdict on it: `up` for better, `down` for worse, else empty."""
+    return {BETTER: "up", WORSE: "down"}.get(verdict, "")

@@ -29,7 +29,7 @@ from fathom.report.compare_tables import cells_table, claims_table, compare_summ
 from fathom.report.numbers import DASH
 from fathom.report.sections.paradigms import paradigms, training
 from fathom.report.sections.ranks import ranks
-from fathom.report.setting_tables import hparam_table, paid_table, setting_table
+from fathom.report.setting_tables import hparam_table, paid_table, savings_table, setting_table
 from fathom.report.style import styles_of
 from fathom.report.summary import penalty_words, setting_facts, span, summary, warnings
 from fathom.report.tables import environment_table, penalty_table, pending_table, times_table
@@ -104,6 +104,7 @@ class Page(PageBuilder):
             "facts": setting_facts(r, setting),
             "figures": list(self._curves(stem, setting)),
             "table": self.add_table(setting_table(r, setting, stem)),
+            "savings": self.add_table(savings_table(r, setting, f"{stem}-savings")),
             "paid": self.add_table(paid_table(r, setting, f"{stem}-paid")),
             "queried": self._queried(stem, setting),
             "hparams": self.add_table(hparam_table(r, setting, f"{stem}-hparams")),
@@ -124,12 +125,14 @@ class Page(PageBuilder):
             text += f" Dashed line: trained on all labels ({plural(len(scores), 'seed')})."
         figure = figures.curve_figure(f"{stem}-curves", means, styles_of(r), metric, r.full_data_score(setting))
         yield self.add_figure(figure, f"{text} {notes}".strip())
-        differences = curves.gain_curves(frame, r.baseline, r.references)
-        if not differences.empty:
+        points = curves.seed_gains(frame, r.baseline, r.references)
+        if not points.empty:
+            differences = curves.budget_curves(points)
             text = f"Gain over {label(r.baseline)} at each budget, paired by seed, {_count(differences)}; "
             intervals = "bars: 95 % t-interval, not corrected, clipped at the panel edge."
             text += intervals if (differences["n"] > 1).any() else "no interval."
-            figure = figures.gain_figure(f"{stem}-gains", differences, styles_of(r), r.baseline, metric)
+            text += " Pale points: single seeds." if (differences["n"] > 1).any() else ""
+            figure = figures.gain_figure(f"{stem}-gains", differences, styles_of(r), r.baseline, metric, points)
             yield self.add_figure(figure, f"{text} {notes}".strip())
 
     def _queried(self, stem: str, setting: Setting) -> PageFigure | None:

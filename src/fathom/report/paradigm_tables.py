@@ -59,7 +59,9 @@ def _row(results: StudyResults, group: ParadigmGroup, member: Setting, pair: Pai
     else:
         row += [method_cell(results, best), score_cell(means[best], "aubc"), score_cell(means[best], "final")]
         gained = rows_by_query(results.gains, member).get(best)
-        row.append(gain_cell(gained, "aubc", results.classifiers[member].mark(best)) if gained else EMPTY_CELL)
+        decision = results.details.get((member, best))
+        verdict, mark = decision.verdict if decision else "", results.classifiers[member].mark(best)
+        row.append(gain_cell(gained, "aubc", mark, verdict) if gained else EMPTY_CELL)
     return [*row, *_paradigm_cells(results, group, member, pair)]
 
 
@@ -86,7 +88,9 @@ def _paradigm_cells(results: StudyResults, group: ParadigmGroup, member: Setting
     shared = len(pair.budgets)
     text = f"{shared} of {len(own)}" if shared < len(own) else str(shared)
     budgets = TableCell(text, float(shared), title=", ".join(map(str, pair.budgets)))
-    return [gain_cell(pair.row, "aubc"), gain_cell(pair.row, "final"), saving_cell(pair.saving), budgets]
+    names = {"reference": group.members[group.reference[member]], "member": group.members[member]}
+    saved = saving_cell(pair.saving, names.__getitem__)
+    return [gain_cell(pair.row, "aubc"), gain_cell(pair.row, "final"), saved, budgets]
 
 
 def _notes(results: StudyResults, group: ParadigmGroup, pairs: dict[Setting, Pair | None]) -> list[str]:
@@ -94,8 +98,9 @@ def _notes(results: StudyResults, group: ParadigmGroup, pairs: dict[Setting, Pai
     notes = [
         f"All paradigms start with the same {group.start} labels and choose their HPs on the same {group.val_size} "
         "validation labels: a seed has one split and one starting set in all of them. The best method was chosen after "
-        "seeing the results, so its gain is optimistic. Labels saved: share of the labels that the reference needs "
-        f"for 90 % of its rise with {base}; in brackets the range of the paired bootstrap over seeds."
+        "seeing the results, so its gain is optimistic. Labels saved: training labels saved at the score that the "
+        f"reference has with {base} at the last shared budget, with their 95 % interval (paired, not corrected); ≤, ≥: "
+        "open, since the curves end there."
     ]
     notes += _regime_note(results, group, pairs)
     if len(group.references) > 1:

@@ -13,9 +13,10 @@ from fathom.results.failures import retry_note
 from fathom.results.frames import of_setting
 from fathom.results.names import label
 from fathom.results.results import StudyResults
+from fathom.results.savings_words import Named, needed_text, refused_words, saved_text, savings_words, share_text
 from fathom.results.trivial import trivial_words
 from fathom.stats.curves import budget_curves
-from fathom.stats.inference import MIN_SEEDS
+from fathom.stats.decisions import MIN_UNITS
 from fathom.stats.savings import LabelSaving
 
 
@@ -38,7 +39,7 @@ def setting_table(results: StudyResults, setting: Setting, name: str) -> ReportT
         f"over {base} in points, paired by seed, with their 95 % t-interval (not corrected for several methods)."
     )
     columns = ["Method", "Seeds", "AUBC", "Final", f"AUBC {MINUS} {base}", f"Final {MINUS} {base}", "p", "Labels saved"]
-    tested = max(results.seeds(setting, q) for q in results.queries) >= MIN_SEEDS
+    tested = max(results.seeds(setting, q) for q in results.queries) >= MIN_UNITS
     if not tested:  # a column of dashes tells less than the note
         columns.remove("p")
         for row in rows:
@@ -52,9 +53,11 @@ def _gain_cells(results: StudyResults, setting: Setting, query: str, found: dict
     if found is None:
         return [TableCell("baseline" if query == results.baseline else DASH), *[EMPTY_CELL] * 3]
     mark = results.classifiers[setting].mark(query)
-    p = TableCell(p_value(found["aubc_holm"], found["n"]), found["aubc_holm"], title=found["aubc_refused"])
-    saving = next((s for s in results.savings.get((setting, query), []) if s.share == 0.9), None)
-    return [gain_cell(found, "aubc", mark), gain_cell(found, "final", mark), p, saving_cell(saving)]
+    p = TableCell(p_value(found["aubc_holm"]), found["aubc_holm"], title=found["aubc_refused"])
+    saving = next(iter(results.savings.get((setting, query), [])), None)
+    decision = results.details.get((setting, query))
+    area = gain_cell(found, "aubc", mark, decision.verdict if decision else "")
+    return [area, gain_cell(found, "final", mark), p, saving_cell(saving)]
 
 
 def score_cell(row: Mapping[str, Any], what: str) -> TableCell:
@@ -62,31 +65,70 @@ def score_cell(row: Mapping[str, Any], what: str) -> TableCell:
     return TableCell(percent(row[what], row[f"{what}_low"], row[f"{what}_high"]), row[what])
 
 
-def gain_cell(row: Mapping[str, Any], what: str, mark: str = "") -> TableCell:
-    """Cell of a gain in points with its interval, from the same columns."""
+def gain_cell(row: Mapping[str, Any], what: str, mark: str = "", verdict: str = "") -> TableCell:
+    """Cell of a gain in points with its interval, from the same columns; highlighted by the verdict on it, if any."""
     low, high = row[f"{what}_low"], row[f"{what}_high"]
-    return TableCell(gain(row[what], low, high) + mark, row[what], emphasis=emphasis(low, high))
+    return TableCell(gain(row[what], low, high) + mark, row[what], emphasis=emphasis(verdict), title=verdict)
 
 
-def saving_cell(found: LabelSaving | None) -> TableCell:
-    """Cell of a label saving with its range."""
-    if found is None or found.refused:
-        return TableCell("not estimable", title=found.refused) if found else TableCell(DASH)
-    if found.censored:
-        # The method never reaches the target, so the saving is only bounded from above.
-        return TableCell(f"≤ {number(100 * found.saving, 0)} %", found.saving)
-    low = "never" if found.low == -math.inf else number(100 * found.low, 0, sign=True)
-    text = f"{number(100 * found.saving, 0, sign=True)} % [{low}, {number(100 * found.high, 0, sign=True)}]"
-    return TableCell(text, found.saving)
+def saving_cell(found: LabelSaving | None, named: Named = label) -> TableCell:
+    """Cell of the labels saved, with the share of the training labels; all else is in its tooltip."""
+    if found is None:
+        return TableCell(DASH)
+    if found.needs.refused:
+        return TableCell("not estimable", title=savings_words(found, named))
+    point, low, high = found.labels
+    value = low if found.needs.low == 0 else high if math.isinf(low) else point
+    return TableCell(saved_text(found), value, title=savings_words(found, named))
+
+
+def savings_table(results: StudyResults, setting: Setting, name: str) -> ReportTable | None:
+    """Labels saved by every query method at the last and at the middle budget; None where there are none."""
+    found = [s for (where, _), own in results.savings.items() if where == setting for s in own]
+    if not found:
+        return None
+    base = label(results.baseline)
+    rows = [_saving_row(results, saving) for saving in found]
+    columns = ["Method", "At", f"Labels for {base}'s score", "Saved", "Share", "Share of paid"]
+    columns += [f"{base}'s labels for its score"]
+    caption = (
+        f"Labels saved: training labels that a method needs for the score that {base} has with the labels of the "
+        f"second column, and labels that {base} needs for the score that the method has with these. First crossing of "
+        f"the mean curve, with the {100 * found[0].level:.0f} % interval of the inverted paired t-test over the seeds "
+        "that both have completed (not corrected for several methods)."
+    )
+    note = (
+        f"≤, ≥: the interval is open, since the curves have no rounds beyond {number(found[0].last, 0)} labels or "
+        "before the first. Share of paid: with the labels of the validation set."
+    )
+    reasons = unique(refused_words(s, s.needs) for s in found if s.needs.refused)
+    note += "".join(f" {text[0].upper()}{text[1:]}." for text in reasons)
+    return ReportTable(name, caption, columns, rows, joined(note, results.footnote([setting])))
+
+
+def _saving_row(results: StudyResults, saving: LabelSaving) -> list[TableCell]:
+    method, mark = method_cell(results, saving.query), results.classifiers[saving.setting].mark(saving.query)
+    return [
+        TableCell(method.text + mark, method.value, method.style),
+        TableCell(number(saving.budget, 0), saving.budget),
+        TableCell(needed_text(saving.needs), saving.needs.point),
+        saving_cell(saving),
+        TableCell(share_text(saving), saving.share()[0]),
+        TableCell(share_text(saving, paid=True), saving.share(paid=True)[0]),
+        TableCell(needed_text(saving.reference_needs), saving.reference_needs.point),
+    ]
 
 
 def _setting_note(results: StudyResults, tested: bool) -> str:
-    test = "p: two-sided paired t-test of the AUBC gain, Holm-corrected over the methods of this setting."
+    base = label(results.baseline)
+    test = (
+        "p: two-sided paired t-test of the AUBC gain, Holm-corrected over all settings and methods of the study; a "
+        "gain is highlighted where the verdict on it is better or worse."
+    )
     return (
-        (test if tested else f"No p-values: fewer than {MIN_SEEDS} seeds.")
-        + f" Labels saved: share of the training labels at 90 % of {label(results.baseline)}'s rise; in brackets the "
-        "range of the paired bootstrap over seeds; ≤: the method does not reach that score; “never”: some resamples do "
-        "not. Validation labels are not counted here, so the share of all paid labels is smaller."
+        (test if tested else f"No p-values: fewer than {MIN_UNITS} seeds.")
+        + f" Labels saved: training labels that the method saves at the score of {base}'s last budget, with their 95 % "
+        "interval (paired, not corrected); ≤, ≥: open, since the curves end there."
     )
 
 

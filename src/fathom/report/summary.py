@@ -18,7 +18,8 @@ from fathom.results.paradigms import verdicts
 from fathom.results.results import StudyResults
 from fathom.results.roles import roles, roll_out_words
 from fathom.results.trivial import trivial_words
-from fathom.stats.inference import ALPHA, MIN_SEEDS, minimum_p, t_interval
+from fathom.stats.decisions import MIN_UNITS
+from fathom.stats.inference import ALPHA, t_interval
 from fathom.stats.penalty import Penalty
 from fathom.store.codes import NOT_RECORDED
 
@@ -162,19 +163,18 @@ def _caveat(results: StudyResults, gains: Any) -> str:
     fewest = int(gains["n"].min())
     if fewest < 2:
         return "With one seed there is no interval and no test: these numbers illustrate, they do not measure."
-    if fewest < MIN_SEEDS:
+    if int(gains["n"].max()) < MIN_UNITS:
         return (
-            f"With {fewest} seeds these numbers describe effect sizes and test nothing: the smallest p that an exact "
-            f"test of {fewest} pairs can give is {minimum_p(fewest):g}, and the intervals are not corrected for the "
-            "number of methods."
+            f"With {fewest} seeds these numbers describe effect sizes and test nothing: a test needs at least "
+            f"{MIN_UNITS}, and the intervals are not corrected for the number of methods."
         )
     passed = gains[gains["aubc_holm"] < ALPHA]
-    tested = f"By paired t-tests with Holm's correction over the methods of each setting ({fewest} seeds or more) "
+    tested = f"By paired t-tests with Holm's correction over all settings and methods ({fewest} seeds or more) "
     if passed.empty:
         return tested + "no gain or loss in AUBC is significant at .05."
     methods = []
     for row in passed.head(6).to_dict("records"):
-        points, p = gain(row["aubc"], np.nan, np.nan), p_value(row["aubc_holm"], fewest)
+        points, p = gain(row["aubc"], np.nan, np.nan), p_value(row["aubc_holm"])
         p = p if p.startswith("<") else f"= {p}"
         methods.append(f"{row['label']} on {_where(results, row)} ({points} points, p {p})")
     more = f" and {len(passed) - 6} more" if len(passed) > 6 else ""
@@ -257,11 +257,29 @@ def penalty_words(p: Penalty) -> str:
     start = "with round 0" if p.include_start else "without round 0, at which nothing has been queried"
     return (
         f"A cell is the share of budgets at which the row beats the column, summed over {settings}: two-sided paired "
-        f"t-tests over seeds at alpha = {p.alpha:g}, n = {span(p.seeds)} seeds, {span(p.budgets)} budgets each, "
-        f"{start}. Such tests find “wins” even between identical methods. The null band shows how many: with the names "
-        f"of the methods shuffled within each seed ({p.draws:,} times), the largest cell of the matrix is at most "
-        f"{p.band:.2f} in 95 % of the shuffles. Cells in parentheses lie within this band and show no difference."
-        + _partly_compared(p)
+        f"t-tests at alpha = {p.alpha:g} over the seeds that both have completed (n = {span([*p.fewest, *p.seeds])}), "
+        f"{span(p.budgets)} budgets each, {start}. Such tests find “wins” even between identical methods. "
+        f"{_band_words(p)}{_partly_compared(p)}"
+    )
+
+
+def _band_words(p: Penalty) -> str:
+    """Sentences on what tells the cells of a penalty matrix from chance."""
+    holm = (
+        "Cells in parentheses have no win after Holm's correction over all pairs, budgets and settings, and show no "
+        "difference."
+    )
+    if not np.isfinite(p.band):
+        return holm
+    shuffled = (
+        f"with the names of the methods shuffled within each seed ({p.draws:,} times), the largest cell of the matrix "
+        f"is at most {p.band:.2f} in 95 % of the shuffles"
+    )
+    if p.powerless:
+        number = "one setting" if len(p.seeds) == 1 else "so few settings and seeds"
+        return f"The null band shows how many: {shuffled}. With {number} it has no power, so it is not used. {holm}"
+    return (
+        f"The null band shows how many: {shuffled}. Cells in parentheses lie within this band and show no difference."
     )
 
 

@@ -79,11 +79,11 @@ class ReportTable:
 
 
 def penalty_table(results: StudyResults) -> ReportTable:
-    """Overall penalty of each query method, raw and Holm-corrected, with wins and losses above the null band."""
+    """Overall penalty of each query method, raw and Holm-corrected, with wins and losses beyond chance."""
     penalty = results.penalty
     raw, corrected = penalty.overall(), penalty.overall(penalty.corrected)
-    wins = penalty.outside.sum(1)
-    losses = penalty.outside.sum(0)
+    wins = penalty.beyond_chance.sum(1)
+    losses = penalty.beyond_chance.sum(0)
     rows = []
     for i, query in enumerate(penalty.queries):
         mark = "*" if penalty.partial[i] else ""
@@ -102,10 +102,11 @@ def penalty_table(results: StudyResults) -> ReportTable:
             "and losses count its comparisons only."
         )
     note = joined(note, results.footnote(results.store.study.settings))
+    beyond = "with a win after this correction" if penalty.powerless else "above the null band"
     caption = (
         "Penalty: share of budgets at which another method beats this one, summed over settings and averaged over "
-        "the other methods; lower is better. Penalty (Holm): with Holm-corrected tests. Wins and losses: cells of the "
-        "method's row and column above the null band."
+        "the other methods; lower is better. Penalty (Holm): with tests that are Holm-corrected over all pairs, "
+        f"budgets and settings. Wins and losses: cells of the method's row and column {beyond}."
     )
     return ReportTable("penalty", caption, columns, rows, note)
 

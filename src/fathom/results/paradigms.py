@@ -60,7 +60,7 @@ class Pair:
     Args:
         budgets: Training labels at which both were measured.
         row: Row of `curves.gains` for the comparison.
-        saving: Labels saved at 90 % of the reference's rise; None where too few seeds are complete.
+        saving: Labels saved at the last shared budget, of `member` against `reference`; None where there is one budget.
     """
 
     budgets: list[int]
@@ -166,7 +166,7 @@ def compare_paradigms(results: StudyResults, group: ParadigmGroup, member: Setti
     rows = gains(run_areas(frame), "reference")
     if rows.empty or not rows["n"].iloc[0]:
         return None
-    savings = [s for s in label_savings(frame, "reference", floors=constant_scores(results.facts)) if s.share == 0.9]
+    savings = label_savings(frame, "reference", floors=constant_scores(results.facts))
     return Pair(shared, {str(k): v for k, v in rows.iloc[0].items()}, savings[0] if savings else None)
 
 

@@ -21,8 +21,9 @@ from fathom.results.frames import by_setting
 from fathom.results.names import Names
 from fathom.results.snapshot import RunState, Snapshot
 from fathom.results.trivial import constant_scores
-from fathom.results.verdicts import paired_gains, study_verdicts
+from fathom.results.verdicts import detailed_verdicts, matched_controls, paired_gains, study_verdicts
 from fathom.stats import curves
+from fathom.stats.decisions import GainVerdict
 from fathom.stats.penalty import Penalty, penalty_matrix
 from fathom.stats.savings import LabelSaving, label_savings
 from fathom.stats.verdicts import MethodVerdict, SettingGain
@@ -64,7 +65,8 @@ class StudyResults:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             frame = rounds_table(store)
-            runs = [RunState(s, len(store.rounds(s)), _planned(store.regime(s))) for s in store.study.runs]
+            planned = {s: regime.rounds if (regime := store.regime(s)) else None for s in store.study.runs}
+            runs = [RunState(s, len(store.rounds(s)), rounds) for s, rounds in planned.items()]
             results = cls(store, frame, runs)
             # Everything that comes from disk is read here, while warnings are caught, so that all damage is reported.
             for name in ("facts", "hparams", "full_data_records", "failures", "retries", "prepared", "features",
@@ -95,7 +97,7 @@ class StudyResults:
     @cached_property
     def gains(self) -> "pd.DataFrame":
         """Gain of each method over its reference in each setting (`curves.gains`)."""
-        return curves.gains(self.areas, self.baseline, self.references)
+        return curves.gains(self.areas, self.baseline, self.references, controls=matched_controls(self))
 
     @cached_property
     def paired_gains(self) -> list[SettingGain]:
@@ -108,13 +110,18 @@ class StudyResults:
         return study_verdicts(self)
 
     @cached_property
+    def details(self) -> dict[tuple[Setting, str], GainVerdict]:
+        """(setting, query method) -> verdict there, corrected over all settings and methods."""
+        return {(found.gain.setting, found.gain.query): found.decision for found in detailed_verdicts(self)}
+
+    @cached_property
     def penalty(self) -> Penalty:
         """Pairwise penalty matrix of the study."""
         return penalty_matrix(self.frame, rounds=self.planned)
 
     @cached_property
     def savings(self) -> dict[tuple[Setting, str], list[LabelSaving]]:
-        """(setting, query method) -> label savings, one per target."""
+        """(setting, query method) -> labels saved at the last budget, then at the middle one."""
         floors = constant_scores(self.facts)
         found = label_savings(self.frame, self.baseline, self.references, rounds=self.planned, floors=floors)
         return grouped(((saving.setting, saving.query), saving) for saving in found)
@@ -276,10 +283,8 @@ class StudyResults:
     @cached_property
     def notes(self) -> list[tuple[str, int]]:
         """(note of rounds, number of runs that have it), most frequent first."""
-        count: Counter[str] = Counter()
-        for run in self.runs:
-            count.update(unique(note for r in self.store.rounds(run.spec) for note in r.notes))
-        return count.most_common()
+        own = (unique(note for r in self.store.rounds(run.spec) for note in r.notes) for run in self.runs)
+        return Counter(note for notes in own for note in notes).most_common()
 
     @cached_property
     def failures(self) -> list[dict[str, Any]]:
@@ -308,10 +313,6 @@ class StudyResults:
         clocks = [clock for kind in SHARED_JOBS for _, clock in self.store.records(kind.folder).values()]
         shared = sum(clock.get("seconds", 0.0) for clock in clocks)
         return float(shared + (self.frame["seconds_total"].sum() if "seconds_total" in self.frame else 0.0))
-
-
-def _planned(regime: LabelRegime | None) -> int | None:
-    return regime.rounds if regime else None
 
 
 def _setting(content: dict[str, Any]) -> Setting:

@@ -21,8 +21,12 @@ if TYPE_CHECKING:
 
 def paired_gains(results: "StudyResults") -> list[SettingGain]:
     """Paired gains of every query method and setting; matched controls, which are no query methods, are left out."""
-    controls = unique(q for own in results.classifiers.values() for q in own.dropouts if own.is_control(q))
-    return setting_gains(results.areas, results.baseline, results.references, controls)
+    return setting_gains(results.areas, results.baseline, results.references, matched_controls(results))
+
+
+def matched_controls(results: "StudyResults") -> list[str]:
+    """Query methods of the study that are matched controls of others."""
+    return unique(q for own in results.classifiers.values() for q in own.dropouts if own.is_control(q))
 
 
 def study_verdicts(results: "StudyResults") -> list[MethodVerdict]:

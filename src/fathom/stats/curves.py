@@ -4,19 +4,35 @@ The input is the tidy table (`fathom.table`): one row per committed round. A rou
 the area of its run undefined (NaN); it is never dropped, and a mean over fewer runs than planned carries its n.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from fathom.core.records import FathomError, Setting
-from fathom.stats.inference import LEVEL, Array, holm, paired_t, t_interval
+from fathom.stats.decisions import GainEstimate, decide
+from fathom.stats.inference import LEVEL, Array, t_interval
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SETTING = list(Setting._fields)  # columns of the tidy table
 AXES = ("budget", "paid")
+
+
+class RunCurve(NamedTuple):
+    """Curve of one complete run, over its rounds.
+
+    Args:
+        budgets: Training labels.
+        scores: Fractions.
+        val: Labels of the validation set.
+    """
+
+    budgets: Array
+    scores: Array
+    val: float
+
 
 # (setting, query method) -> the query method that its gain is measured against, where that is not the baseline
 References = Mapping[tuple[Setting, str], str]
@@ -85,6 +101,24 @@ def budget_curves(frame: "pd.DataFrame", axis: str = "budget", level: float = LE
     return pd.DataFrame(rows, columns=columns)
 
 
+def seed_gains(frame: "pd.DataFrame", baseline: str, references: References | None = None) -> "pd.DataFrame":
+    """Rows of the tidy table of all methods but the baseline, with `score` replaced by the difference to it.
+
+    A seed that the baseline or the method lacks at a round has no row there.
+    """
+    if frame.empty:
+        return frame.copy()
+    keys = [*SETTING, "seed", "round", "query"]
+    compared_with = []
+    for dataset, regime, paradigm, query in frame[[*SETTING, "query"]].itertuples(index=False):
+        compared_with.append((references or {}).get((Setting(dataset, regime, paradigm), query), baseline))
+    # The score of the same seed and round under the other query method; NaN where that run lacks the round.
+    other = frame.assign(query=compared_with).set_index(keys).index
+    scores = frame.set_index(keys)["score"]
+    found = frame.assign(score=frame["score"].to_numpy() - scores.reindex(other).to_numpy())
+    return found[(frame["query"] != baseline) & found["score"].notna()]
+
+
 def gain_curves(
     frame: "pd.DataFrame", baseline: str, references: References | None = None, level: float = LEVEL
 ) -> "pd.DataFrame":
@@ -92,18 +126,7 @@ def gain_curves(
 
     A seed that the baseline or the method lacks at a round does not count there; `n` is the number that counts.
     """
-    differences = frame.copy()
-    if not frame.empty:
-        keys = [*SETTING, "seed", "round", "query"]
-        compared_with = []
-        for dataset, regime, paradigm, query in frame[[*SETTING, "query"]].itertuples(index=False):
-            compared_with.append((references or {}).get((Setting(dataset, regime, paradigm), query), baseline))
-        # The score of the same seed and round under the other query method; NaN where that run lacks the round.
-        other = frame.assign(query=compared_with).set_index(keys).index
-        scores = frame.set_index(keys)["score"]
-        differences["score"] = frame["score"].to_numpy() - scores.reindex(other).to_numpy()
-        differences = differences[(frame["query"] != baseline) & differences["score"].notna()]
-    return budget_curves(differences, level=level)
+    return budget_curves(seed_gains(frame, baseline, references), level=level)
 
 
 def run_areas(frame: "pd.DataFrame", rounds: Mapping[str, int] | None = None) -> "pd.DataFrame":
@@ -141,6 +164,27 @@ def run_areas(frame: "pd.DataFrame", rounds: Mapping[str, int] | None = None) ->
     return pd.DataFrame(rows, columns=columns)
 
 
+def complete_curves(part: "pd.DataFrame", rounds: Mapping[str, int] | None = None) -> dict[str, dict[int, RunCurve]]:
+    """Query method -> seed -> curve of the complete runs of one setting.
+
+    Columns are taken out as arrays once: the table of a run costs pandas more time than all tests of its setting.
+
+    Args:
+        part: Rows of one setting.
+        rounds: Run key -> planned rounds; by default the maximum over the runs.
+    """
+    most = int(part["round"].max()) + 1
+    ordered = part.sort_values("round")
+    numbers, methods, seeds = (ordered[name].to_numpy() for name in ("round", "query", "seed"))
+    budgets, paid, scores = (ordered[name].to_numpy(dtype=np.float64) for name in ("budget", "paid", "score"))
+    found: dict[str, dict[int, RunCurve]] = {}
+    for run, at in ordered.groupby("run", sort=False).indices.items():
+        if numbers[at].tolist() == list(range((rounds or {}).get(str(run), most))):
+            curve = RunCurve(budgets[at], scores[at], float(paid[at[0]] - budgets[at[0]]))
+            found.setdefault(str(methods[at[0]]), {})[int(seeds[at[0]])] = curve
+    return found
+
+
 def method_means(areas: "pd.DataFrame", level: float = LEVEL) -> "pd.DataFrame":
     """Mean and t-interval over the complete runs of each setting and query method.
 
@@ -164,18 +208,24 @@ def method_means(areas: "pd.DataFrame", level: float = LEVEL) -> "pd.DataFrame":
 
 
 def gains(
-    areas: "pd.DataFrame", baseline: str, references: References | None = None, level: float = LEVEL
+    areas: "pd.DataFrame",
+    baseline: str,
+    references: References | None = None,
+    level: float = LEVEL,
+    controls: Collection[str] = (),
 ) -> "pd.DataFrame":
     """Gain of each query method over the baseline in each setting, paired by seed.
 
     Only seeds that both have completed count. The AUBC alone is tested: the final score is one noisy point of the
-    curve, and a second family of tests needs its own correction. P-values are Holm-corrected over a setting's methods.
+    curve, and a second family of tests needs its own correction. P-values are those of `decide`, Holm-corrected over
+    all settings and methods of the table.
 
     Args:
         areas: From `run_areas`.
         baseline: Spec string of the query method to compare with.
         references: Query methods that are compared with another one.
         level: Coverage of the t-intervals, which are not corrected.
+        controls: Matched controls. They are no query methods, so their gains are not tested.
 
     Returns:
         Columns of `SETTING`, `query`, `reference` (the method it is compared with), `n` (pairs), and for each of `aubc`
@@ -185,29 +235,24 @@ def gains(
     import pandas as pd
 
     rows: list[dict[str, Any]] = []
+    family: list[tuple[int, GainEstimate]] = []
     for setting, part in settings(areas):
         done = part[part["complete"]].set_index("seed")
-        family: list[dict[str, Any]] = []
         for query in part["query"].unique():
             against = (references or {}).get((setting, query), baseline)
             own, reference = done[done["query"] == query], done[done["query"] == against]
             if query == baseline or reference.empty:
                 continue
             seeds = sorted(set(own.index) & set(reference.index))
-            row: dict[str, Any] = setting._asdict() | {"query": query, "reference": against}
-            family.append(row | {"n": len(seeds)} | _gain(own, reference, seeds, level))
-        for row, p in zip(family, holm([row["aubc_p"] for row in family]), strict=True):
-            rows.append(row | {"aubc_holm": float(p)})
+            row: dict[str, Any] = setting._asdict() | {"query": query, "reference": against, "n": len(seeds)}
+            for what in ("aubc", "final"):
+                differences = (own.loc[seeds, what] - reference.loc[seeds, what]).to_numpy(dtype=np.float64)
+                band = t_interval(differences, level)
+                row |= {what: band.mean, f"{what}_low": band.low, f"{what}_high": band.high}
+                if what == "aubc" and query not in controls:
+                    family.append((len(rows), GainEstimate.of(differences)))
+            no_test = {"aubc_p": float("nan"), "aubc_holm": float("nan"), "aubc_refused": "a matched control"}
+            rows.append(row | no_test)
+    for (at, _), found in zip(family, decide([estimate for _, estimate in family]), strict=True):
+        rows[at] |= {"aubc_p": found.p, "aubc_holm": found.p_holm, "aubc_refused": found.refused}
     return pd.DataFrame(rows)
-
-
-def _gain(own: "pd.DataFrame", reference: "pd.DataFrame", seeds: list[int], level: float) -> dict[str, Any]:
-    row: dict[str, Any] = {}
-    for what in ("aubc", "final"):
-        differences = (own.loc[seeds, what] - reference.loc[seeds, what]).to_numpy(dtype=np.float64)
-        band = t_interval(differences, level)
-        row |= {what: band.mean, f"{what}_low": band.low, f"{what}_high": band.high}
-        if what == "aubc":
-            test = paired_t(differences)
-            row |= {"aubc_p": test.p, "aubc_refused": test.refused}
-    return row

@@ -18,7 +18,6 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 ALPHA = 0.05  # of all tests
 LEVEL = 0.95  # coverage of all intervals
 SPREAD = 1e-12  # differences of scores in [0, 1] whose sd is below this do not vary
-MIN_SEEDS = 5  # with fewer, no exact test reaches .05, and nothing can check the normality that a t-test assumes
 
 
 @dataclass(frozen=True)

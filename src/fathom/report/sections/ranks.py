@@ -134,7 +134,7 @@ def _diagram(page: PageBuilder, gains: Sequence[SettingGain], order: Ranking, na
         f"smallest p of one test is {minimum_p(found.datasets):.2g}."
     )
     if np.isfinite(found.friedman):
-        p = p_value(found.friedman, 99)
+        p = p_value(found.friedman)
         caption += f" Friedman's test of equal methods: p {p if p.startswith('<') else '= ' + p}."
     return page.add_figure(rank_figure(f"{name}-diagram", found, styles_of(page.results)), caption)
 
@@ -178,5 +178,5 @@ def _cold_start_words(results: StudyResults) -> Iterator[str]:
 
 
 def _p(value: float) -> str:
-    text = p_value(value, 99)
+    text = p_value(value)
     return text if text.startswith("<") else f"= {text}"
