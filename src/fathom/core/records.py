@@ -186,7 +186,8 @@ class Round(_Record):
         budget: Training labels this round's classifier was trained on.
         paid: Labels bought so far, the validation set included.
         hparams: The HPs of the setting, chosen before round 0.
-        metrics: Test metrics, fractions in [0, 1] but `log_loss` (nats); `val_*` on the validation set.
+        metrics: Test metrics (`core.metrics`); `val_*` on the validation set. A metric is left out where it is
+            not defined, or was not known to the version that computed the round.
         recalls: Test recall of each class; None for a class absent from the test set.
         queried: Dataset ids bought after this round, in the order the query method gave; empty in the last round.
         queried_classes: Their classes, from the oracle.
