@@ -7,7 +7,7 @@ labeled after some rounds follows from the committed rounds alone, so a run can 
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -28,6 +28,7 @@ from fathom.protocol.diagnostics import diagnostics, engine_of, public_diagnosti
 from fathom.protocol.dropout import base_dropout, dropout_of
 from fathom.protocol.oracle import Labeled, Oracle
 from fathom.protocol.pool_query import PoolQuery
+from fathom.protocol.predictions import keep_predictions
 from fathom.protocol.preparation import stored_weights, with_features
 from fathom.protocol.retune import retune
 from fathom.protocol.split import Split
@@ -132,6 +133,8 @@ class ActiveLearningRun:
             **self.context.stamp(self.spec.setting, self.spec.query),
         )
         self.number += 1
+        if self.context.store.study.keeps(record.round, split.regime.rounds):  # written before the round that names it
+            record = replace(record, predictions=keep_predictions(self.context.store, log_probs))
         return record, checkpointer
 
     def train(self, dropout: float) -> tuple[Classifier, FileCheckpointer]:
