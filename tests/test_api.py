@@ -110,7 +110,7 @@ ONLY_COMMAND = {
     "freeze": {"json"},
     "audit": {"json", "all_", "figure", "strict"},  # audit_literature is the function of --all and --figure
 }
-NO_VERB = {"table"}  # a frame is for notebooks; `fathom report` writes it to a file
+NO_VERB = {"table", "predictions"}  # for notebooks; `fathom report` writes the table to a file
 DEFAULTS_DIFFER = {("audit", "study")}  # absent with --all
 
 

@@ -4,6 +4,7 @@
     fathom.run("quickstart", "out")      # run a study (name, path or `Study`), or resume it
     fathom.status("out")                 # read how far it is
     fathom.table("out")                  # pandas frame, one row per committed round
+    fathom.predictions("out")            # kept test predictions of first and last rounds
     fathom.report("out")                 # write the HTML report, its figures and tables
 
 `fathom.compare`, `audit`, `freeze` and `recheck` judge a study. A query method is a function with a decorator:
@@ -20,7 +21,19 @@ from fathom.core.version import __version__ as __version__
 # Names are looked up on first use, so that `import fathom` needs neither torch nor pandas.
 _LAZY = {
     **dict.fromkeys(
-        ("audit", "compare", "freeze", "plan", "recheck", "report", "run", "status", "table", "PlanOptions"),
+        (
+            "audit",
+            "compare",
+            "freeze",
+            "plan",
+            "predictions",
+            "recheck",
+            "report",
+            "run",
+            "status",
+            "table",
+            "PlanOptions",
+        ),
         "fathom.api",
     ),
     **dict.fromkeys(("backbone", "dataset", "paradigm", "regime", "score", "selection"), "fathom.registry.registry"),
@@ -35,6 +48,7 @@ if TYPE_CHECKING:
     from fathom.api import compare as compare
     from fathom.api import freeze as freeze
     from fathom.api import plan as plan
+    from fathom.api import predictions as predictions
     from fathom.api import recheck as recheck
     from fathom.api import report as report
     from fathom.api import run as run

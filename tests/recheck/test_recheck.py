@@ -218,6 +218,23 @@ def test_what_may_differ_between_environments() -> None:
     )
 
 
+def test_metrics_that_the_committed_round_lacks_are_told_and_not_compared() -> None:
+    committed, now = {"metrics": {"accuracy": 0.5}}, {"metrics": {"accuracy": 0.5, "brier": 0.7, "augrc": 0.1}}
+    told = ["not compared, as the committed record has no such metric: brier, augrc"]
+    assert compare_records(committed, now, True) == compare_records(committed, now, False) == ([], told)
+    wrong, _ = compare_records(committed, {"metrics": {**now["metrics"], "accuracy": 0.4}}, True)
+    assert wrong == ["metrics.accuracy: 0.5 committed, 0.4 now"]
+
+
+def test_a_study_of_a_version_with_fewer_metrics_rechecks_clean(copy: Path) -> None:
+    rewrite(copy, "entropy", 2, lambda c: [c["metrics"].pop(name) for name in ("brier", "aurc", "augrc")])
+    found = recheck(copy, sample=100)
+    assert found.sound
+    (mine,) = (o for o in found.outcomes if not o.before)
+    assert mine.bitwise
+    assert mine.notes == ["not compared, as the committed record has no such metric: brier, aurc, augrc"]
+
+
 @pytest.mark.slow
 def test_features_and_worker_processes(tmp_path: Path) -> None:
     out = tmp_path / "out"

@@ -6,9 +6,20 @@ printed; progress goes to standard error.
 
 from fathom.api.answers import Audit, Freeze, StudyComparison, StudyStatus
 from fathom.api.compute import PlanOptions, plan, recheck, run
-from fathom.api.read import audit, audit_literature, compare, count_rounds, freeze, register, report, status, table
+from fathom.api.read import (
+    audit,
+    audit_literature,
+    compare,
+    count_rounds,
+    freeze,
+    predictions,
+    register,
+    report,
+    status,
+    table,
+)
 
 __all__ = [
     "Audit", "Freeze", "PlanOptions", "StudyComparison", "StudyStatus", "audit", "audit_literature", "compare",
-    "count_rounds", "freeze", "plan", "recheck", "register", "report", "run", "status", "table",
+    "count_rounds", "freeze", "plan", "predictions", "recheck", "register", "report", "run", "status", "table",
 ]  # fmt: skip

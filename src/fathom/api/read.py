@@ -1,6 +1,6 @@
-"""The public functions that read a study and judge it: status, table, report, compare, audit, freeze."""
+"""The public functions that read a study and judge it: status, table, predictions, report, compare, audit, freeze."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from fathom.audit.literature import PublishedAudit
+    from fathom.results.predictions import KeptPredictions
 
 
 def status(folder: str | Path) -> StudyStatus:
@@ -57,6 +58,31 @@ def table(folder: str | Path) -> "pd.DataFrame":
     from fathom.store.tables import read_rounds
 
     return read_rounds(folder)
+
+
+def predictions(
+    folder: str | Path, *, only: Sequence[str] = (), round: int | None = None
+) -> "Iterator[KeptPredictions]":
+    """Read the test predictions that rounds kept, for failure detection, calibration or another metric.
+
+    A study keeps those of the first and the last round of each run, unless its file says `keep = "all"` or `"none"`.
+    The study's data are not needed.
+
+    Args:
+        folder: The study's folder.
+        only: Read only these runs, as for `run`.
+        round: Read only this round of each run; -1 is the last one.
+
+    Returns:
+        One after the other, each read when it is asked for: `log_probs`, `labels`, and `metrics()`, which computes all
+        test metrics from them. A file that is damaged or gone is left out, with a warning.
+
+    Raises:
+        FathomError: The folder holds no study, or no round of these kept its test predictions.
+    """
+    from fathom.results.predictions import read_predictions
+
+    return read_predictions(folder, only, round)
 
 
 def report(

@@ -8,6 +8,7 @@ from cyclopts import Parameter, validators
 from fathom import api
 from fathom.cli.app import AtLeast0, AtLeast1, DeviceOptions, Flat, Json, Quiet, again, app
 from fathom.cli.console import err, out, print_json, print_plain, print_rechecked, print_table
+from fathom.core.text import plural
 from fathom.stats.differences import EQUIVALENCE_MARGIN
 
 
@@ -93,15 +94,31 @@ def recheck(
 
 
 @app.command
-def export(folder: Path, /, *, to: Path, json: Json = False) -> None:
-    """Write a study's committed rounds to one small Parquet file, for a repository.
+def export(folder: Path, /, *, to: str, json: Json = False) -> None:
+    """Write a study's committed rounds to one small Parquet file, for a repository, or to an experiment tracker.
 
-    One row per round: the run, metrics, budgets, queried ids, HPs and retries, hardware, versions, commit.
+    A file has one row per round: the run, metrics, budgets, queried ids, HPs and retries, hardware, versions, commit. A
+    tracker gets one run per run of the study, with its spec as parameters and the metrics of each round at the step of
+    its budget; run the command again to add new rounds. Trackers need their package: pip install 'fathom-al[mlflow]',
+    'fathom-al[tensorboard]' or 'fathom-al[wandb]'.
 
     Args:
         folder: The study's folder.
-        to: The file, for example results/NAME.parquet; it is replaced.
+        to: The file, for example results/NAME.parquet, which is replaced; or mlflow:URI, tensorboard:FOLDER or
+            wandb:[ENTITY/]PROJECT.
     """
+    from fathom.results.trackers import is_tracker, track
+
+    if is_tracker(to):
+        found = track(folder, to)
+        if json:
+            print_json(found.__dict__)
+            return
+        counts = f"{plural(found.runs, 'run')}, {plural(found.rounds, 'round')}, {found.added} of them new"
+        out.print(f"{found.target}: {counts}", markup=False, soft_wrap=True)
+        if found.note:
+            out.print(found.note, markup=False, soft_wrap=True)
+        return
     from fathom.results.export import export as write
 
     path = write(folder, to)

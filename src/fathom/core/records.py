@@ -10,7 +10,7 @@ import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache, cached_property
-from typing import Any, ClassVar, NamedTuple, Self, TypeVar, get_type_hints
+from typing import Any, ClassVar, Literal, NamedTuple, Self, TypeVar, get_type_hints
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -186,7 +186,8 @@ class Round(_Record):
         budget: Training labels this round's classifier was trained on.
         paid: Labels bought so far, the validation set included.
         hparams: The HPs of the setting, chosen before round 0.
-        metrics: Test metrics, fractions in [0, 1] but `log_loss` (nats); `val_*` on the validation set.
+        metrics: Test metrics (`core.metrics`); `val_*` on the validation set. A metric is left out where it is
+            not defined, or was not known to the version that computed the round.
         recalls: Test recall of each class; None for a class absent from the test set.
         queried: Dataset ids bought after this round, in the order the query method gave; empty in the last round.
         queried_classes: Their classes, from the oracle.
@@ -201,6 +202,8 @@ class Round(_Record):
         looked_at: Labels that diagnostics have read so far, for the report only: no training and no query saw them.
             Kept with them too.
         code: Identity of the code of each member that made it, `query margin` -> hash. Kept with them too.
+        predictions: SHA-256 of its kept test predictions; empty where the study keeps none of this round. Kept with
+            them too, as it does not decide the round.
     """
 
     round: int
@@ -221,8 +224,9 @@ class Round(_Record):
     engine: str = ""
     looked_at: int = 0
     code: dict[str, str] = field(default_factory=dict)
+    predictions: str = ""
 
-    CLOCK: ClassVar = ("seconds", "finished", "environment", "engine", "looked_at", "code")
+    CLOCK: ClassVar = ("seconds", "finished", "environment", "engine", "looked_at", "code", "predictions")
 
     def content(self) -> dict[str, Any]:
         """Everything except clock readings: equal in two runs of one RunSpec."""
@@ -255,6 +259,7 @@ class Study(_Record):
         margin: Loss in AUBC that still counts as none, a fraction (`stats.decisions`).
         claims: Statements such as `badge > random` that were written down before the results.
         names: Dataset -> its name for people.
+        keep: Rounds that keep their test predictions: `ends` (first and last), `all` or `none`. It decides no number.
     """
 
     name: str
@@ -268,6 +273,7 @@ class Study(_Record):
     margin: float = 0.01
     claims: tuple[str, ...] = ()
     names: dict[str, Any] = field(default_factory=dict, hash=False)
+    keep: Literal["ends", "all", "none"] = "ends"
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -281,6 +287,10 @@ class Study(_Record):
     def settings(self) -> list[Setting]:
         """The distinct (dataset, regime, paradigm), in order."""
         return unique(r.setting for r in self.runs)
+
+    def keeps(self, number: int, rounds: int) -> bool:
+        """Tell whether a round of a run with so many rounds keeps its test predictions."""
+        return self.keep == "all" or (self.keep == "ends" and number in (0, rounds - 1))
 
 
 def unique(items: Iterable[Any]) -> list[Any]:
@@ -300,18 +310,3 @@ def run_difference(old: tuple[RunSpec, ...], new: tuple[RunSpec, ...]) -> tuple[
     """(added, removed) runs."""
     before, after = set(old), set(new)
     return [r for r in new if r not in before], [r for r in old if r not in after]
-
-
-def refusal(root: object, old: tuple[RunSpec, ...], new: tuple[RunSpec, ...]) -> str:
-    """Message for a study that differs from the one in a folder."""
-    added, removed = run_difference(old, new)
-    lines = [f"{root} holds another study; the difference:"]
-    for name in ("dataset", "regime", "paradigm", "query", "seed", "protocol"):
-        here, there = unique(getattr(r, name) for r in old), unique(getattr(r, name) for r in new)
-        if set(here) != set(there):
-            gone = ", ".join(str(v) for v in here if v not in there) or "(none)"
-            come = ", ".join(str(v) for v in there if v not in here) or "(none)"
-            lines.append(f"  {name}: {gone} -> {come}")
-    lines.append(f"  {len(removed)} runs here are not in the new study, {len(added)} new runs are not here")
-    extend = "" if removed else ", or add the new runs to this one with --extend"
-    return "\n".join([*lines, f"Name a new folder with --out{extend}"])

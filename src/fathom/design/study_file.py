@@ -12,6 +12,7 @@
     # retry = ["fp32", "lr/10"]     # where a training is not finite: changes with which all runs of its setting restart
     # margin = 1.0                  # points of AUBC that a method may lose and still count as not worse
     # claims = ["badge > random"]   # statements to be decided, written down before the results
+    # keep = "all"                  # rounds that keep their test predictions; "none"; without it first and last round
     # freeze = "dev.freeze.json"    # a file of `fathom freeze` in this folder, which binds the runs on roll-out data
     [[run]]                         # one more cross product; axes left out are those above
     datasets = ["cifar10"]
@@ -76,6 +77,7 @@ class _File(_Axes):
     freeze: StrictStr = ""
     margin: Annotated[float, Field(gt=0, lt=100)] = 100 * MARGIN
     claims: list[StrictStr] = []
+    keep: Literal["ends", "all", "none"] = "ends"
     overrides: dict[str, dict[str, Scalar | list[Scalar]]] = {}
     run: list[_Axes] = []
 
@@ -196,6 +198,7 @@ def _build(file: _File, problems: list[str], hparams: str) -> Study | None:
         retry=tuple(file.retry),
         margin=file.margin / 100,
         claims=tuple(file.claims),
+        keep=file.keep,
     )
 
 

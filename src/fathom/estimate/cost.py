@@ -5,7 +5,7 @@ from functools import cache
 
 import numpy as np
 
-from fathom.core.records import LabelRegime, RunSpec, Setting
+from fathom.core.records import LabelRegime, RunSpec, Setting, Study
 from fathom.core.work import WorkKind
 from fathom.engine.jobs import Job
 from fathom.estimate.throughput import Throughput, speed_name
@@ -32,6 +32,17 @@ def labels_of(context: WorkerContext, spec: RunSpec, regime: LabelRegime) -> int
 def run_bytes(regime: LabelRegime) -> int:
     """Size of a finished run on disk, in bytes."""
     return regime.rounds * ROUND_BYTES + (regime.rounds - 1) * regime.query_size * QUERIED_BYTES
+
+
+def predictions_bytes(study: Study, context: WorkerContext, jobs: Iterable[Job]) -> int:
+    """Size of the test predictions that rounds keep, in bytes: float16, and one file for a round 0 that runs share."""
+    total = 0
+    for job in jobs:
+        d = context.dataset(job.setting.dataset)
+        rounds = context.split_at(job.setting, max(job.seed, 0)).regime.rounds
+        numbers = {WorkKind.ROUND_0: range(1), WorkKind.RUN: range(1, rounds)}.get(job.kind, range(0))
+        total += sum(study.keeps(number, rounds) for number in numbers) * 2 * len(d.test_labels) * d.num_classes
+    return total
 
 
 def kept_bytes(jobs: Iterable[Job], speeds: dict[str, Throughput]) -> int:

@@ -17,7 +17,7 @@ from fathom.design.remarks import remarks
 from fathom.engine.engine import data_root, default_workers
 from fathom.engine.preflight import prepare
 from fathom.estimate.alternatives import LONG, alternatives
-from fathom.estimate.cost import by_axis, kept_bytes, labels_of, memory_bytes, run_bytes, seconds_of
+from fathom.estimate.cost import by_axis, kept_bytes, labels_of, memory_bytes, predictions_bytes, run_bytes, seconds_of
 from fathom.estimate.profile import Profile, load_profile, write_profile
 from fathom.estimate.throughput import Throughput, measure_speeds, speed_name
 from fathom.machine.environment import find_device
@@ -43,6 +43,7 @@ class Plan:
         labels: Labels that all runs buy, including validation sets; every run pays for itself.
         labels_a_run: Labels of the most expensive run.
         disk_bytes: Size of the finished store; without known rates it excludes the round-0 classifiers.
+        predictions_bytes: Size of the test predictions in it, which rounds keep as the study's `keep` says.
         memory_bytes: Peak memory of a worker without the training step (`cost.memory_bytes`).
         seconds: Time with `workers` at the known rates; None if a rate is unknown.
         faster: Faster variants of a study of more than three hours, in words, with their seconds.
@@ -67,6 +68,7 @@ class Plan:
     labels: int
     labels_a_run: int
     disk_bytes: int
+    predictions_bytes: int
     memory_bytes: int
     seconds: float | None
     workers: int
@@ -99,7 +101,7 @@ class Plan:
             *([("pre-training", f"{self.pretrainings} encoders, without labels")] if self.pretrainings else []),
             *([("features", f"{self.embeddings} x a whole dataset, computed once")] if self.embeddings else []),
             ("labels", f"{self.labels_a_run} at most by one run, {self.labels} by all runs"),
-            ("disk", f"{self.disk_bytes / 1e6:.0f} MB"),
+            ("disk", f"{self.disk_bytes / 1e6:.0f} MB, {self.predictions_bytes / 1e6:.1f} MB of it test predictions"),
             ("memory", f"{self.memory_bytes / 1e6:.0f} MB per worker at most, without the training step"),
         ]
         if self.seconds is not None:
@@ -163,7 +165,7 @@ def estimate_plan(
     fitted = grouped((spec.setting, regime) for spec, regime in regimes.items())
     notes += remarks(study.settings, fitted)
     labels = [labels_of(context, spec, regime) for spec, regime in regimes.items()]
-    work = Counter(job.kind for job in jobs)
+    work, kept = Counter(job.kind for job in jobs), predictions_bytes(study, context, jobs)
     seconds = None if unknown else sum(seconds_of(context, job, speeds) for job in jobs) / max(1, min(count, len(jobs)))
     faster: list[tuple[str, float]] = []
     if seconds is not None and seconds > LONG and not sketched:
@@ -183,7 +185,8 @@ def estimate_plan(
         embeddings=work[WorkKind.FEATURES],
         labels=sum(labels),
         labels_a_run=max(labels, default=0),
-        disk_bytes=sum(map(run_bytes, regimes.values())) + kept_bytes(jobs, speeds),
+        disk_bytes=sum(map(run_bytes, regimes.values())) + kept_bytes(jobs, speeds) + kept,
+        predictions_bytes=kept,
         memory_bytes=memory_bytes(context, study.runs),
         seconds=seconds,
         workers=count,

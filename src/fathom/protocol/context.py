@@ -24,7 +24,7 @@ from fathom.protocol.split import Ids, Split, TrainSplit
 from fathom.registry.code import MemberCode, identify_code
 from fathom.registry.registry import members_of
 from fathom.registry.spec_string import parse
-from fathom.store.store import Store
+from fathom.store.store import TEST_LABELS, Store
 
 
 @runtime_checkable
@@ -199,6 +199,9 @@ class WorkerContext:
             # Lone surrogates of names that are not UTF-8 are no JSON.
             names = [file.encode("utf-8", "backslashreplace").decode() for file in loaded.ids]
             self.store.put(images, {"dataset": text, "images": names})
+        truth = name.replace("datasets/", f"{TEST_LABELS}/")
+        if self.store.get(truth) is None:
+            self.store.put(truth, {"dataset": text, "revision": loaded.revision, "labels": loaded.test_labels.tolist()})
 
     def _computed_on(self, dataset: str, name: str) -> bool:
         """Tell whether results here were computed on a dataset that has no record which can be read."""

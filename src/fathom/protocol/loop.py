@@ -7,11 +7,12 @@ labeled after some rounds follows from the committed rounds alone, so a run can 
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 
 from fathom.core.records import Round, RunSpec, Setting, digest
@@ -25,15 +26,16 @@ from fathom.protocol.clock import Clock
 from fathom.protocol.context import WorkerContext
 from fathom.protocol.diagnostics import diagnostics, engine_of, public_diagnostics
 from fathom.protocol.dropout import base_dropout, dropout_of
-from fathom.protocol.metrics import measure
 from fathom.protocol.oracle import Labeled, Oracle
 from fathom.protocol.pool_query import PoolQuery
+from fathom.protocol.predictions import keep_predictions
 from fathom.protocol.preparation import stored_weights, with_features
 from fathom.protocol.retune import retune
 from fathom.protocol.split import Split
 from fathom.protocol.trainer import Trainer
 from fathom.protocol.tune import chosen
 from fathom.query.method import build_query
+from fathom.stats.classification import Array, measure
 
 
 def run_rounds(
@@ -99,7 +101,8 @@ class ActiveLearningRun:
             self.hparams = retune(self.trainer, self.spec, labeled, self.number) or self.hparams
             classifier, checkpointer = self.train(dropout)
         with clock("test"):
-            metrics, recalls = test(split, classifier, dropout)
+            log_probs = predict_test(split, classifier, dropout)
+            metrics, recalls = measure(log_probs, split.dataset.test_labels)
             # Pseudo-labels are judged on this round's pool, so before the query takes its picks out of it.
             training = diagnostics(split, classifier, labeled, self.oracle, dropout)
         budget, paid, labeled_classes = len(labeled), self.oracle.paid, labeled.count(split.dataset.num_classes)
@@ -130,6 +133,8 @@ class ActiveLearningRun:
             **self.context.stamp(self.spec.setting, self.spec.query),
         )
         self.number += 1
+        if self.context.store.study.keeps(record.round, split.regime.rounds):  # written before the round that names it
+            record = replace(record, predictions=keep_predictions(self.context.store, log_probs))
         return record, checkpointer
 
     def train(self, dropout: float) -> tuple[Classifier, FileCheckpointer]:
@@ -153,11 +158,13 @@ class ActiveLearningRun:
         return classifier, context.checkpointer(key, "")
 
 
-def test(split: Split, classifier: Classifier, dropout: float) -> tuple[dict[str, float], list[float | None]]:
-    """Measure a classifier on the fixed test split (see `metrics.measure`)."""
+def predict_test(split: Split, classifier: Classifier, dropout: float) -> Array:
+    """Log-probabilities of the fixed test split, float64 [t, c]: of the mean probability over the draws."""
     masks = Streams(split.seed)("draws")
     chunks = classifier.stream(split.dataset.test_images, prediction_draws(dropout), masks)
-    return measure(torch.cat([p.log_probs for p in chunks]), split.test_labels)
+    log_probs = torch.cat([p.log_probs for p in chunks]).double()
+    mean: Array = (torch.logsumexp(log_probs, dim=1) - np.log(log_probs.shape[1])).cpu().numpy()
+    return mean
 
 
 # --------------------------------------------------------------------------------------- trainings that runs share
@@ -200,7 +207,7 @@ def train_full_data(context: WorkerContext, setting: Setting, seed: int) -> None
     checkpointer = trainer.checkpointer(key, everything, dropout, hparams)
     # The streams are those of the round after the last one, so that no round of a run shares its draws.
     classifier = trainer.fit(everything, Streams(seed, split.regime.rounds), dropout, hparams, checkpointer)
-    metrics, recalls = test(split, classifier, dropout)
+    metrics, recalls = measure(predict_test(split, classifier, dropout), split.dataset.test_labels)
     content = {**setting._asdict(), "seed": seed, "budget": len(everything)}
     trainer.commit(key, content | {"hparams": hparams, "metrics": metrics, "recalls": recalls}, began)
     checkpointer.close()

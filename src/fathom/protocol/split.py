@@ -5,7 +5,6 @@ All query methods of a seed share it, so that a difference between them is one o
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -124,8 +123,3 @@ class Split:
     def tensor(self, values: Any) -> torch.Tensor:
         """Put ids or labels on the device as int64."""
         return torch.as_tensor(np.asarray(values, np.int64), device=self.device)
-
-    @cached_property
-    def test_labels(self) -> torch.Tensor:
-        """Classes of the fixed test split, int64 [t]."""
-        return self.tensor(self.dataset.test_labels)

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from fathom.core.metrics import UNBOUNDED
+from fathom.core.metrics import UNSTEADY
 from fathom.core.records import unique
 
 TOLERANCE = 0.02  # of a metric in [0, 1], in another environment
@@ -15,7 +15,8 @@ def compare_records(committed: dict[str, Any], found: dict[str, Any], bitwise: b
 
     Args:
         committed, found: Contents of the records.
-        bitwise: Every field must be equal; else only `EXACT` ones, and metrics within `TOLERANCE`.
+        bitwise: Every field must be equal; else only `EXACT` ones, and metrics within `TOLERANCE`. Of the metrics only
+            those that the committed record has are compared.
 
     Returns:
         (differences, notes): fields that differ and must not; fields that differ as another environment may make them.
@@ -27,10 +28,12 @@ def compare_records(committed: dict[str, Any], found: dict[str, Any], bitwise: b
         if one == other:
             continue
         if key == "metrics" and isinstance(one, dict) and isinstance(other, dict):
-            for name in unique([*one, *other]):
-                text = _difference(f"{key}.{name}", one.get(name), other.get(name))
-                if one.get(name) != other.get(name):
-                    near = not bitwise and _near(name, one.get(name), other.get(name))
+            if new := [name for name in other if name not in one]:  # an earlier version measured fewer
+                notes.append(f"not compared, as the committed record has no such metric: {', '.join(new)}")
+            for name in one:
+                text = _difference(f"{key}.{name}", one[name], other.get(name))
+                if one[name] != other.get(name):
+                    near = not bitwise and _near(name, one[name], other.get(name))
                     (notes if near else differences).append(text)
         elif bitwise or key in EXACT:
             differences.append(_difference(key, one, other))
@@ -41,7 +44,7 @@ def compare_records(committed: dict[str, Any], found: dict[str, Any], bitwise: b
 
 def _near(name: str, one: Any, other: Any) -> bool:
     """Tell whether two environments may differ so much in a metric."""
-    if name in UNBOUNDED:
+    if name in UNSTEADY:
         return True
     return isinstance(one, float) and isinstance(other, float) and abs(one - other) <= TOLERANCE
 

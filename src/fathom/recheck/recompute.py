@@ -26,11 +26,12 @@ from fathom.protocol.dropout import dropout_of
 from fathom.query.method import build_query
 from fathom.recheck.compare_records import TOLERANCE, compare_records, plain_values
 from fathom.store.atomic_files import DamageWarning
-from fathom.store.store import Store
+from fathom.store.store import PREDICTIONS, Store
 
 # Shared work that a recheck takes as committed; round 0 and full data are trained again.
 GIVEN = (WorkKind.PRETRAIN, WorkKind.FEATURES, WorkKind.HP_SEARCH, WorkKind.HP_CHOICE, WorkKind.RETRIES)
 ROUND = "round"  # kind of item; the others are kinds of shared work
+DAMAGED = "damaged"  # instead of the SHA-256 of kept test predictions
 OUTCOMES = "outcomes"  # folder of the temporary store through which outcomes reach the parent process
 
 
@@ -176,6 +177,7 @@ class Recheck:
             "bitwise": bitwise,
             "tolerance": None if bitwise else TOLERANCE,
             "changed_code": changed,
+            **({"predictions": predictions} if (predictions := self._kept(item)) else {}),
         }
         stem = f"{item.run}-{item.number:02d}" if item.kind == ROUND else f"{item.kind}-{Path(item.name).name}"
         name = f"rechecks/{stem}-{digest(decided, 8)}"
@@ -183,8 +185,9 @@ class Recheck:
             found = kept[0]
             return RecheckOutcome(item, what, found["same"], bitwise, found["differences"], found["notes"], before=True)
         began = time.perf_counter()
-        differences, notes = self._compare(item, committed, bitwise)
+        differences, notes = self._compare(item, committed, bitwise, predictions)
         notes += [] if computed_under else ["the environment that it was computed in is not recorded"]
+        differences += ["the kept test predictions are damaged or gone"] if predictions == DAMAGED else []
         (differences if differences else notes).extend(f"the code of {text} has changed since" for text in changed)
         outcome = RecheckOutcome(item, what, not differences, bitwise, differences, notes)
         content = {**decided, "same": outcome.same, "differences": differences, "notes": notes}
@@ -206,6 +209,11 @@ class Recheck:
         words = f"{item.kind} on {content['dataset']} {content['regime']} {content['paradigm']}, seed {content['seed']}"
         return content, words, self._decides(clock.get("environment", "")), self._changed(clock.get("code", {}))
 
+    def _kept(self, item: RecheckItem) -> str:
+        """SHA-256 of the test predictions that a round kept, or `DAMAGED`; empty where it kept none."""
+        sha256 = self.store.rounds(self._spec(item))[item.number].predictions if item.kind == ROUND else ""
+        return sha256 if not sha256 or self.store.get_named_by_content(PREDICTIONS, sha256) else DAMAGED
+
     def _decides(self, environment: str) -> dict[str, Any]:
         found = self.store.get(f"environments/{environment}") if environment else None
         return found[0] if found else {}
@@ -218,25 +226,30 @@ class Recheck:
     def _spec(self, item: RecheckItem) -> RunSpec:
         return next(spec for spec in self.store.study.runs if spec.key == item.run)
 
-    def _compare(self, item: RecheckItem, committed: dict[str, Any], bitwise: bool) -> tuple[list[str], list[str]]:
+    def _compare(
+        self, item: RecheckItem, committed: dict[str, Any], bitwise: bool, kept: str
+    ) -> tuple[list[str], list[str]]:
         """Compute an item again: (differences, notes)."""
         try:
-            found, more = self._again(item, committed)
+            found, more = self._again(item, committed, kept)
         except NonFiniteError as error:
             return [f"could not be computed again: {error}"], []
         differences, notes = compare_records(committed, found, bitwise)
         (differences if bitwise else notes).extend(more)
         return differences, notes
 
-    def _again(self, item: RecheckItem, committed: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-        """(the content computed now, the differences of the classifier of a round 0)."""
+    def _again(self, item: RecheckItem, committed: dict[str, Any], kept: str) -> tuple[dict[str, Any], list[str]]:
+        """(the content computed now, the differences of kept test predictions and of the classifier of a round 0)."""
         if item.kind == ROUND:
             spec = self._spec(item)
             if item.number == 0:
                 self._train_round_0(spec)
             al_run = loop.ActiveLearningRun.open(self.context, spec, self.store.rounds(spec)[: item.number])
             record, _ = al_run.round()
-            return plain_values(record.content()), self._compare_round_0(item)
+            # Either is empty where the study did not, or does not now, keep those of this round.
+            other = kept not in ("", DAMAGED) and record.predictions not in ("", kept)
+            texts = [f"test predictions: {kept[:12]} committed, {record.predictions[:12]} now"] if other else []
+            return plain_values(record.content()), texts + self._compare_round_0(item)
         setting = Setting(committed["dataset"], committed["regime"], committed["paradigm"])
         self.context.store.path(item.name).unlink(missing_ok=True)
         if item.kind == WorkKind.HP_SEARCH:

@@ -123,6 +123,25 @@ class RecordStore:
         self.quarantine(name, damage, ".safetensors")
         return None
 
+    def put_named_by_content(self, folder: str, data: bytes) -> str:
+        """Write packed arrays under their SHA-256, before the record that names them is committed.
+
+        Equal arrays are one file, whoever writes it first, and a damaged file is replaced. A process that is killed
+        before its record is committed leaves a file that nothing names; the same work writes the same file again.
+
+        Returns:
+            The SHA-256.
+        """
+        self.expect_lease()
+        sha256 = hashlib.sha256(data).hexdigest()
+        if self.get_named_by_content(folder, sha256) is None:
+            atomic_files.write(self.root / folder / f"{sha256}.safetensors", data, replace=True)
+        return sha256
+
+    def get_named_by_content(self, folder: str, sha256: str) -> bytes | None:
+        """Read packed arrays by their SHA-256; None where they are absent or damaged."""
+        return _checked(self.root / folder / f"{sha256}.safetensors", sha256)
+
     def lock(
         self, name: str, *, wait: bool = False, takes_over: bool = False
     ) -> AbstractContextManager[locks.Lease | None]:

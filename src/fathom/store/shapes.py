@@ -32,6 +32,11 @@ class _Dataset(_Shape):
     notes: list[str] = []
 
 
+class _TestLabels(_Shape):
+    dataset: str
+    labels: list[int]
+
+
 class _Choice(_OfSetting):
     chosen: dict[str, Any]
     table: list[dict[str, Any]] = []
@@ -87,6 +92,7 @@ class _Clock(_Shape):
 
 SHAPES: dict[str, type[_Shape]] = {
     "datasets": _Dataset,
+    "test-labels": _TestLabels,
     WorkKind.HP_CHOICE.folder: _Choice,
     WorkKind.FULL_DATA.folder: _FullData,
     WorkKind.PRETRAIN.folder: _Encoder,

@@ -5,10 +5,12 @@
     OUT/code/<digest>.json              what identifies the code of a member: hashes of what it uses, by module
     OUT/datasets/<digest>.json          facts on each dataset: counts, metric, source, revision
     OUT/images/<digest>.json            names of the train images of each dataset that has names, by id
+    OUT/test-labels/<digest>.json       classes of the test images of each dataset
     OUT/runs/<key>/spec.json            the RunSpec and its label regime
     OUT/runs/<key>/round-00.json        one committed round
     OUT/runs/<key>-1/                   the run again, with the change of its setting's first retry
     OUT/shared/<kind>/<key>.json        shared work and retries (see `core.work` for the kinds)
+    OUT/predictions/<sha256>.safetensors   test predictions of rounds that keep them (`Study.keep`), named by content
     OUT/failures/<task>-<attempt>.json  a failed attempt; a failure is never repaired silently
     OUT/rechecks/<round>-<digest>.json  the outcome of a round that was computed again
     OUT/quarantine/                     damaged files whose work was done again
@@ -38,6 +40,8 @@ from fathom.store import atomic_files, locks, study_folder
 from fathom.store.record_store import LOCKS, Record, RecordStore
 
 R = TypeVar("R", Study, Round, LabelRegime)
+PREDICTIONS = "predictions"  # folder of kept test predictions
+TEST_LABELS = "test-labels"  # folder of the records of test labels
 WORK = ".work"  # folder of the checkpoints of long jobs (see `protocol.checkpoint`)
 CHECKPOINT = re.compile(r".+-[0-9a-f]{12}\.(safetensors|json)")
 RECENT_SECONDS = 60.0  # without news from a job, after which it does not count as in progress

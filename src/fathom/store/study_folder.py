@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fathom.core.records import FathomError, RunSpec, Study, refusal, run_difference
+from fathom.core.records import FathomError, RunSpec, Study, run_difference, unique
 from fathom.store import atomic_files
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def expect_study(store: "Store", study: Study, *, extend: bool = False) -> str:
         return _check_remains(store, study)
     added, removed = run_difference(store.study.runs, study.runs)
     if (removed or (added and not extend)) and store.holds_results():
-        raise FathomError(refusal(store.root, store.study.runs, study.runs))
+        raise FathomError(_refusal(store.root, store.study.runs, study.runs))
     return ""
 
 
@@ -76,7 +76,7 @@ def _check_remains(store: "Store", study: Study) -> str:
         raise FathomError(
             f"{file} is damaged or gone, and {len(foreign)} of the {len(keys)} runs here are not of this study "
             f"({', '.join(foreign[:5])}{', ...' if len(foreign) > 5 else ''}), so it cannot be written again.\n"
-            + refusal(store.root, here, study.runs)
+            + _refusal(store.root, here, study.runs)
         )
     return f"{file} is damaged or gone; it is written again, as all {len(keys)} runs here are of this study"
 
@@ -84,3 +84,18 @@ def _check_remains(store: "Store", study: Study) -> str:
 def _unwritable(root: Path, error: Exception | str) -> FathomError:
     reason = getattr(error, "strerror", None) or error
     return FathomError(f"cannot write to {root}: {reason}. Name another folder with --out")
+
+
+def _refusal(root: object, old: tuple[RunSpec, ...], new: tuple[RunSpec, ...]) -> str:
+    """Message for a study that differs from the one in a folder."""
+    added, removed = run_difference(old, new)
+    lines = [f"{root} holds another study; the difference:"]
+    for name in ("dataset", "regime", "paradigm", "query", "seed", "protocol"):
+        here, there = unique(getattr(r, name) for r in old), unique(getattr(r, name) for r in new)
+        if set(here) != set(there):
+            gone = ", ".join(str(v) for v in here if v not in there) or "(none)"
+            come = ", ".join(str(v) for v in there if v not in here) or "(none)"
+            lines.append(f"  {name}: {gone} -> {come}")
+    lines.append(f"  {len(removed)} runs here are not in the new study, {len(added)} new runs are not here")
+    extend = "" if removed else ", or add the new runs to this one with --extend"
+    return "\n".join([*lines, f"Name a new folder with --out{extend}"])
