@@ -83,7 +83,7 @@ def _row(results: StudyResults, cell: SharedCell) -> list[TableCell]:
         text_cell(results.names.title(cell.setting)),
         *scores,
         TableCell(gain(d.mean, d.low, d.high), d.mean, emphasis=emphasis),
-        TableCell(p_value(d.p_holm, 99), d.p_holm, title=d.refused),
+        TableCell(p_value(d.p_holm), d.p_holm, title=d.refused),
         TableCell(f"{cell.first.n}, {cell.second.n}"),
         TableCell("no" if cell.unpaired else "yes", title=cell.unpaired),
         TableCell(d.verdict, title=d.refused),
