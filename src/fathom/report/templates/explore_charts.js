@@ -243,6 +243,9 @@ class Chart {
     const room = this.host.getBoundingClientRect();
     const inner = this.plot.over.getBoundingClientRect();
     const most = document.documentElement.clientWidth - inner.left - own - 8;
+    // Below the panel, so that no value is covered; above it where the window ends.
+    const under = inner.bottom + this.tip.offsetHeight + 8 <= document.documentElement.clientHeight;
+    this.tip.style.top = under ? "calc(100% + 4px)" : `${-this.tip.offsetHeight - 4}px`;
     this.tip.style.left = `${Math.max(8 - inner.left, Math.min(Math.max(left, room.left - inner.left), most))}px`;
   }
 
