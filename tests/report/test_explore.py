@@ -78,7 +78,7 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     html = report_module.Page(StudyResults.of(tmp_path)).html()
     text = re.search(r'id="explore-data">(.*?)</script>', html, re.DOTALL)
     assert text is not None
-    assert json.loads(text[1])["settings"][0]["classes"]["names"][0] == name
+    assert json.loads(text[1])["settings"][0]["class_names"][0] == name
     assert "<" not in text[1]
     assert "\u202e" not in text[1]
 

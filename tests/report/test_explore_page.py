@@ -1,15 +1,18 @@
 """The report in a browser: filters, hover, legend, keyboard, address, themes, print, accessibility, no request."""
 
+import base64
 import json
 import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from tests.results.synthetic import CLASSES, Plan, build
 
 from fathom.core.records import RunSpec
@@ -25,6 +28,7 @@ pytestmark = pytest.mark.xdist_group("browser")
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 AXE = Path(__file__).parents[1] / "vendor/axe-core/axe.min.js"
 WIDE, PHONE = (1280, 1000), (390, 844)
+THUMBNAILS = 10
 PANEL = ".explore .chart"
 PARADIGMS = ("standard(recipe=short)", "frozen(recipe=short)")
 
@@ -40,6 +44,10 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rounds=4, seeds=4, queries=("random", "bald", "badge"), classes=CLASSES[:3], paradigms=PARADIGMS, stop=stop
     )
     build(out, plan)
+    data = BytesIO()
+    Image.new("RGB", (8, 8), "gray").save(data, "PNG")
+    images = dict.fromkeys(map(str, range(THUMBNAILS)), base64.b64encode(data.getvalue()).decode())
+    Store.open(out).put("thumbnails/0", {"dataset": "digits", "images": images})
     with pytest.MonkeyPatch.context() as patch:  # fonts take long; that a PDF is one is tested where it is drawn
         patch.setattr(Drawing, "pdf", lambda self: b"%PDF")
         report(out)
@@ -303,6 +311,19 @@ def test_recalls_per_class(opened: Opener) -> None:
     assert table.locator("tbody th").all_inner_texts() == CLASSES[:3]
     title = table.locator("td.heat").first.get_attribute("title")
     assert re.match(r"BADGE, airplane: \S+ \[\S+, \S+\], 3 seeds, \d+\.\d training labels", title)
+
+
+def test_images_that_were_queried_most_often(opened: Opener) -> None:
+    page = opened("#explore?dataset=digits&paradigm=standard&off=BALD")
+    page.get_by_text("Images that were queried most often").click()
+    images = page.locator(".bought img")
+    assert images.count() == 2 * THUMBNAILS
+    alts = images.evaluate_all("all => all.map((image) => image.alt)")
+    assert all(re.fullmatch(rf"({'|'.join(CLASSES[:3])}), image \d+, queried in [34] of 4 seeds", alt) for alt in alts)
+    assert page.locator(".bought").first.locator("img").evaluate_all("all => all.every((i) => i.naturalWidth === 8)")
+    chip(page, "digits-lt").check()
+    chip(page, "digits").uncheck()
+    assert page.get_by_text("No thumbnails in these settings.").is_visible()
 
 
 def test_files_it_links_to_exist(opened: Opener, study: Path) -> None:

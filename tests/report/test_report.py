@@ -179,7 +179,7 @@ def test_its_policy_allows_its_own_scripts_and_no_other(full: Path) -> None:
     hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts]
     assert len(hashes) == 3
     assert set(re.findall(r"'sha256-([^']+)'", unescape(policy[1]))) == set(hashes)
-    assert policy[1].startswith("default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-")
+    assert policy[1].startswith("default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-")
     assert policy[1].count("unsafe") == 1
 
 

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from fathom.core.metrics import METRICS, Metric
-from fathom.core.records import Setting, unique
+from fathom.core.records import Setting, grouped, unique
 from fathom.report.style import styles_of
 from fathom.results.class_recalls import class_gains
 from fathom.results.results import StudyResults
 from fathom.stats.inference import ALPHA, critical_t
+from fathom.store.picks import kept_thumbnails, most_queried, picks_limit
 
 DIGITS = 6  # decimals of a score; a report shows at most three
 CAP_SCORES = 400_000  # about 3 MB of the page; metrics beyond it stay in results.csv
@@ -38,6 +39,7 @@ def explore_data(results: StudyResults, files: Mapping[Setting, Mapping[str, Any
     metrics, left_out = _metrics(results, shown)
     few = len(methods) * sum(len(results.facts.get(s.dataset, {}).get("class_names", ())) for s in shown) <= CAP_CLASSES
     seeds = max((len(results.rows(s)["seed"].unique()) for s in shown), default=1)
+    kept = kept_thumbnails(results.store)
     return {
         "baseline": methods.index(results.baseline),
         "methods": [{"label": styles[q].label, "marker": styles[q].marker, "style": styles[q].number} for q in methods],
@@ -45,9 +47,10 @@ def explore_data(results: StudyResults, files: Mapping[Setting, Mapping[str, Any
         "metrics": {m.name: {"words": m.words, "unit": m.unit, "higher": m.higher_is_better} for m in metrics},
         "left_out": [m.words for m in left_out],
         "t": [round(critical_t(n, ALPHA), 8) for n in range(2, max(2, seeds) + 1)],
+        "images": [kept.get(dataset, {}) for dataset in results.names.dataset],
         "settings": [
             _setting(results, s, methods, metrics)
-            | {"classes": _classes(results, s, methods) if few else None}
+            | {"classes": _classes(results, s, methods) if few else None, "picks": _picks(results, s, methods, kept)}
             | dict(files[s])
             for s in shown
         ],
@@ -70,6 +73,7 @@ def _setting(results: StudyResults, setting: Setting, methods: list[str], metric
     references = {query: against for (own, query), against in results.references.items() if own == setting}
     full = results.full_data(setting)
     return {
+        "class_names": [str(name) for name in results.facts.get(setting.dataset, {}).get("class_names", ())],
         "title": results.names.title(setting),
         "parts": [names[part].index(setting[part]) for part in range(3)],
         "metric": results.metric(setting),
@@ -119,12 +123,22 @@ def _classes(results: StudyResults, setting: Setting, methods: list[str]) -> dic
         }
         for query, own in found.items()
     }
-    return {
-        "names": [str(name) for name in facts["class_names"]],
-        "test": facts.get("test_class_counts"),
-        "pool": facts.get("class_counts"),
-        "methods": points,
-    }
+    return {"test": facts.get("test_class_counts"), "pool": facts.get("class_counts"), "methods": points}
+
+
+def _picks(
+    results: StudyResults, setting: Setting, methods: list[str], kept: Mapping[str, Mapping[int, str]]
+) -> dict[int, Any]:
+    """Method -> seeds, and [id, seeds that queried it, class] of its most often queried images with a thumbnail."""
+    images = kept.get(setting.dataset, {})
+    runs = grouped((run.spec.query, run.spec) for run in results.runs_of.get(setting, ()))
+    limit, found = picks_limit(results.store.study), {}
+    for query, own in runs.items() if images else ():
+        rounds = [r for spec in own if (r := results.store.rounds(spec))]
+        picks = [[p.id, p.seeds, p.label] for p in most_queried(rounds, limit) if p.id in images]
+        if picks:
+            found[methods.index(query)] = {"seeds": len(rounds), "images": picks}
+    return found
 
 
 def _rounded(value: float) -> float | None:

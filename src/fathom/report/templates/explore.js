@@ -121,7 +121,8 @@ function legend() {
 const slider = el("input", { type: "range", id: "explore-at", step: "1" });
 const number = el("input", { type: "number", "aria-label": "Number of labels", step: "1" });
 const atNote = el("span", { class: "soft" });
-const [panels, readout, perClass] = [el("div", { class: "panels" }), el("div"), el("div")];
+const [panels, readout] = [el("div", { class: "panels" }), el("div")];
+const parts = [];
 
 function reader() {
   const moved = (input, final) => () => {
@@ -245,13 +246,14 @@ function update() {
   }
   draw();
   at();
-  if (perClass.firstElementChild?.open) fillClasses();
+  parts.forEach((refill) => refill());
 }
 
 // --------------------------------------------------------------------------------------------------- per class
 
 function classTable(setting) {
-  const { names, test, pool, methods } = setting.classes;
+  const { test, pool, methods } = setting.classes;
+  const names = setting.class_names;
   const shown = Object.keys(methods).map(Number).filter((m) => m === DATA.baseline || !state.off.has(m));
   const gains = shown.filter((m) => m !== DATA.baseline);
   const most = Math.max(1, ...gains.flatMap((m) => methods[m].mean.map((v) => Math.abs(v ?? 0))));
@@ -275,25 +277,52 @@ function classTable(setting) {
   return table(heads, [el("tbody", {}, ...rows)], `Recall per class, ${setting.title}`, words);
 }
 
-function fillClasses() {
-  const some = settingsShown().filter((s) => s.classes).slice(0, first());
-  const tables = some.map(classTable);
-  perClass.firstElementChild.replaceChildren(perClass.firstElementChild.firstElementChild,
-    ...(tables.length ? tables : [el("p", { class: "soft" }, "No complete run with known classes.")]));
+// Images that each method queried most often over the seeds, of those that the run kept a thumbnail of.
+function gallery(setting) {
+  const images = DATA.images[setting.parts[0]];
+  const rows = Object.keys(setting.picks).map(Number).filter((m) => !state.off.has(m)).map((m) => {
+    const { seeds, images: picks } = setting.picks[m];
+    const figures = picks.map(([id, count, label]) => {
+      const name = setting.class_names[label] ?? String(label);
+      const title = `${name}, image ${id}, queried in ${count} of ${seedsText(seeds)}`;
+      const kind = images[id].startsWith("/9j/") ? "jpeg" : "png";
+      return el("li", { title }, el("img", { src: `data:image/${kind};base64,${images[id]}`, alt: title }), el("span", { "aria-hidden": "true" }, name));
+    });
+    return el("div", { class: "bought" }, el("h4", {}, swatch(m), DATA.methods[m].label), el("ul", {}, ...figures));
+  });
+  return el("div", {}, el("h3", {}, setting.title), ...rows);
 }
+
+// A part that is filled when it is opened, and again when the selection changes.
+function part(summary, holds, fill, none) {
+  if (!DATA.settings.some(holds)) return null;
+  const content = el("div");
+  const refill = () => {
+    if (!details.open) return;
+    const some = settingsShown().filter(holds).slice(0, first()).map(fill);
+    content.replaceChildren(...(some.length ? some : [el("p", { class: "soft" }, none)]));
+  };
+  const details = el("details", { ontoggle: refill }, el("summary", {}, summary), content);
+  parts.push(refill);
+  return details;
+}
+
+const noImages = () => (DATA.settings.some((s) => Object.keys(s.picks).length) ? null : el("p", { class: "note" },
+  "No pictures of the queried images: the study holds no thumbnails of them. Their names are in picks.csv."));
 
 // ---------------------------------------------------------------------------------------------------------- start
 
 function start() {
-  const details = el("details", { ontoggle: () => details.open && fillClasses() }, el("summary", {}, "Recall per class, and what was labeled"));
-  if (DATA.settings.some((s) => s.classes)) perClass.append(details);
   const same = DATA.settings.length > 1
     ? group("Scale", choice("checkbox", "same", "same y axis in all panels", () => state.same, (on) => { state.same = on; })) : null;
   app.append(...[
     el("div", { class: "controls" }, ...[...filters(), radios("Show", "show", { both: "scores and gains", score: "scores", gain: "gains" }),
       radios("Labels", "axis", { budget: "training", paid: "all paid" }), same, metricSelect()].filter(Boolean)),
-    legend(), panels, reader(), readout, links(), perClass, live,
-  ]);
+    legend(), panels, reader(), readout, links(),
+    part("Recall per class, and what was labeled", (s) => s.classes, classTable, "No complete run with known classes."),
+    part("Images that were queried most often", (s) => Object.keys(s.picks).length, gallery, "No thumbnails in these settings."),
+    noImages(), live,
+  ].filter(Boolean));
   app.hidden = false;
   document.getElementById("explore-without").remove();
   const linked = readAddress();
