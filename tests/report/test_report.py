@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from unittest.mock import ANY
@@ -161,21 +162,25 @@ def test_it_is_one_file_that_asks_nothing_of_the_network(full: Path) -> None:
     assert len(html) < 10_000_000
     page = Page(html)
     assert not {"img", "link", "iframe", "object", "embed"} & {tag for tag, _ in page.tags}
-    assert not re.search(r"https?://|//[a-z]+\.|@import|url\((?!#)", html)
+    outside = re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL)  # scripts: tests/report/test_explore_page.py
+    assert not re.search(r"https?://|//[a-z]+\.|@import|url\((?!#)", outside)
     for tag, attributes in page.tags:
         assert not [a for a in attributes if a.startswith("on") or a == "src"], tag
         assert (attributes.get("href") or "#").startswith("#") or attributes["href"] == "picks.csv"
-    assert sum(tag == "script" for tag, _ in page.tags) == 1
+    assert [a.get("type") for tag, a in page.tags if tag == "script"] == ["application/json", None, None, None]
 
 
 @OFFLINE_REPORT
-def test_its_policy_allows_its_own_script_and_no_other(full: Path) -> None:
+def test_its_policy_allows_its_own_scripts_and_no_other(full: Path) -> None:
     html = (full / "report" / "report.html").read_text()
-    script = re.search(r"<script>(.*?)</script>", html, re.DOTALL)
-    assert script is not None
-    stated = re.search(r"script-src &#39;sha256-([^&]+)&#39;|script-src 'sha256-([^']+)'", html)
-    assert stated is not None
-    assert (stated[1] or stated[2]) == base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode()
+    scripts = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    policy = re.search(r'content="(default-src .*?)"', html)
+    assert policy is not None
+    hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts]
+    assert len(hashes) == 3
+    assert set(re.findall(r"'sha256-([^']+)'", unescape(policy[1]))) == set(hashes)
+    assert policy[1].startswith("default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-")
+    assert policy[1].count("unsafe") == 1
 
 
 @fault("report", "hostile names", "escaped")

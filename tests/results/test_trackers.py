@@ -78,7 +78,7 @@ def test_mlflow(out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_server_that_is_not_there_is_one_clear_error(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with pytest.raises(FathomError, match="MLflow at http://127.0.0.1:9 cannot be written"):
+    with pytest.raises(FathomError, match=r"MLflow at http://127.0.0.1:9 cannot be written"):
         track(out, "mlflow:http://127.0.0.1:9")
 
 

@@ -23,6 +23,7 @@ from fathom.engine.local import LocalEngine, default_workers
 from fathom.engine.preflight import prepare
 from fathom.engine.retry import retry_settings
 from fathom.engine.signals import STOPPED, TRY_AGAIN, SignalNoticed, Terminated, notice_signals
+from fathom.engine.thumbnails import keep_thumbnails
 from fathom.engine.watch import Interrupted, Progress, StudyOutcome, Watch
 from fathom.engine.worker import WorkerOrders
 from fathom.machine.environment import check, check_code
@@ -192,6 +193,8 @@ class _Call:
             again = retry_settings(context, self.part, self.session, engine.kind)
         store.clean()
         outcome = self.outcome()
+        if outcome.finished:
+            keep_thumbnails(context)
         if outcome.finished and self.only is None:
             store.clear_work()
             heartbeat.clear(store)

@@ -26,6 +26,7 @@ from fathom.report import figures
 from fathom.report.across_datasets import across_table
 from fathom.report.builder import PageBuilder, PageFigure
 from fathom.report.compare_tables import cells_table, claims_table, compare_summary, refused_table
+from fathom.report.explore.section import explore_section
 from fathom.report.numbers import DASH
 from fathom.report.sections.paradigms import paradigms, training
 from fathom.report.sections.ranks import ranks
@@ -51,6 +52,8 @@ class Page(PageBuilder):
         """Build the whole page; its figures and tables are in `drawings` and `tables` afterwards."""
         r = self.results
         findings = audit_results(r)
+        settings = by_role(r)
+        sections = [self._section(number, *found) for number, found in enumerate(settings)]
         script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
         html = _template().render(
             study=r.store.study,
@@ -60,7 +63,8 @@ class Page(PageBuilder):
             method_styles=styles_of(r).values(),
             finished=str(r.frame["finished"].max())[:10] if len(r.frame) else "",
             across=[table for role in roles(r) if (table := self.add_table(across_table(r, role)))],
-            sections=[self._section(number, *found) for number, found in enumerate(by_role(r))],
+            sections=sections,
+            explore=explore_section(r, zip((s for s, _ in settings), sections, strict=True)),
             paradigms=paradigms(self),
             training=training(self),
             ranks=ranks(self),

@@ -11,6 +11,7 @@
     OUT/runs/<key>-1/                   the run again, with the change of its setting's first retry
     OUT/shared/<kind>/<key>.json        shared work and retries (see `core.work` for the kinds)
     OUT/predictions/<sha256>.safetensors   test predictions of rounds that keep them (`Study.keep`), named by content
+    OUT/thumbnails/<digest>.json        small copies of images that were queried often, for the report
     OUT/failures/<task>-<attempt>.json  a failed attempt; a failure is never repaired silently
     OUT/rechecks/<round>-<digest>.json  the outcome of a round that was computed again
     OUT/quarantine/                     damaged files whose work was done again

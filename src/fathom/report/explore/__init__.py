@@ -1,0 +1,1 @@
+"""Interactive part of a report: the data and scripts of the section "Explore"."""
