@@ -207,9 +207,9 @@ def test_it_says_what_must_be_known(full: Path) -> None:
     assert "support no claim about the published settings" in text
     assert "short: 60 steps a training" in text
     assert "BADGE gained the most over Random" in text
-    assert "With 3 seeds these numbers describe effect sizes and test nothing" in text
+    assert "with Holm's correction over all settings and methods (3 seeds or more)" in text
     assert "None: every run of the study is complete" in text
-    assert "n = 3 seeds, 3 budgets each" in text
+    assert "(n = 3 seeds), 3 budgets each" in text
     assert "A processor" in text
     assert "88b3bff" in text
 
@@ -459,7 +459,7 @@ def test_several_environments_are_told_at_the_head_and_where_it_is_said_how(tmp_
 def test_a_p_that_is_refused_says_why(tmp_path: Path) -> None:
     store = build(tmp_path, replace(SMALL, seeds=5, noise=0.0))
     table = setting_table(StudyResults.of(tmp_path), store.study.settings[0], "scores")
-    reason = "the differences do not vary between seeds"
+    reason = "the gains do not vary, which shows only the resolution of the test set"
     assert table.rows[1][table.columns.index("p")] == TableCell("\u2013", ANY, title=reason)
 
 

@@ -70,7 +70,7 @@ def test_every_table_of_the_setting_says_it(retried: Store) -> None:
     note = retry_note(["lr/10"])
     assert "repeated with a tenth of the learning rate (lr/10)" in note
     own = [name for name in tables if name.startswith("01-")]
-    assert len(own) == 3
+    assert len(own) == 4
     assert all(note in tables[name].note for name in own)
     assert not any("repeated" in tables[name].note for name in tables if name.startswith("00-"))
     for name in ("across", "penalty", "times"):

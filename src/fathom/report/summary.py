@@ -257,8 +257,8 @@ def penalty_words(p: Penalty) -> str:
     start = "with round 0" if p.include_start else "without round 0, at which nothing has been queried"
     return (
         f"A cell is the share of budgets at which the row beats the column, summed over {settings}: two-sided paired "
-        f"t-tests at alpha = {p.alpha:g} over the seeds that both have completed (n = {span([*p.fewest, *p.seeds])}), "
-        f"{span(p.budgets)} budgets each, {start}. Such tests find “wins” even between identical methods. "
+        f"t-tests at alpha = {p.alpha:g} over the seeds that both have completed (n = {span([*p.fewest, *p.seeds])} "
+        f"seeds), {span(p.budgets)} budgets each, {start}. Such tests find “wins” even between identical methods. "
         f"{_band_words(p)}{_partly_compared(p)}"
     )
 
