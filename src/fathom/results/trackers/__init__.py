@@ -84,7 +84,7 @@ class TrackedRun:
 
 @dataclass(frozen=True)
 class Tracked:
-    """What was exported to a tracker.
+    """Counts of an export to a tracker.
 
     Args:
         target: Where to, as it was given.
@@ -135,7 +135,7 @@ def track(out: str | Path, target: str) -> Tracked:
     ]
     if not runs:
         raise FathomError(f"{out} holds no committed round, so there is nothing to export; run the study first")
-    write: Writer = import_module(f"fathom.results.trackers.to_{tracker}").write_runs
+    write: Writer = getattr(import_module(f"{__name__}.to_{tracker}"), f"write_{tracker}")
     added, note = write(store.study.name, runs, place)
     return Tracked(target, len(runs), sum(len(run.rounds) for run in runs), added, note)
 

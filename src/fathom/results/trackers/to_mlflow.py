@@ -5,12 +5,12 @@ from typing import Any
 from fathom.core.records import FathomError
 from fathom.results.trackers import TrackedRun, package
 
-TAG = "fathom.run"
+TAG = "fathom_run"
 MOST_METRICS = 1000  # per call of log_batch
 MOST_PARAMS = 100
 
 
-def write_runs(study: str, runs: list[TrackedRun], place: str) -> tuple[int, str]:
+def write_mlflow(study: str, runs: list[TrackedRun], place: str) -> tuple[int, str]:
     """Add the rounds that an MLflow server or folder does not have; returns (rounds added, "").
 
     Args:
@@ -42,7 +42,7 @@ def _add(client: Any, experiment: str, run: TrackedRun) -> int:
         name = found[0].info.run_id
         have = {int(metric.value) for metric in client.get_metric_history(name, "round")}
     else:
-        began, tags = int(1000 * run.rounds[0].seconds), {TAG: run.key, "fathom.setting": run.group}
+        began, tags = int(1000 * run.rounds[0].seconds), {TAG: run.key, "fathom_setting": run.group}
         name, have = client.create_run(experiment, began, tags, run.name).info.run_id, set()
     parameters = [entities.Param(key, str(value)) for key, value in run.parameters.items()]
     for start in range(0, len(parameters) if len(have) < len(run.rounds) else 0, MOST_PARAMS):

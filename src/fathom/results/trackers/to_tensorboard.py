@@ -10,7 +10,7 @@ from fathom.results.trackers import TrackedRun, package
 from fathom.store import atomic_files
 
 
-def write_runs(study: str, runs: list[TrackedRun], place: str) -> tuple[int, str]:
+def write_tensorboard(study: str, runs: list[TrackedRun], place: str) -> tuple[int, str]:
     """Write the runs of a study to a folder; returns (rounds that were not there, "").
 
     Args:

@@ -11,7 +11,7 @@ from fathom.core.records import FathomError
 from fathom.results.trackers import TrackedRun, package
 
 
-def write_runs(study: str, runs: list[TrackedRun], place: str) -> tuple[int, str]:
+def write_wandb(study: str, runs: list[TrackedRun], place: str) -> tuple[int, str]:
     """Add the rounds that a project does not have; returns (rounds added, note).
 
     A folder that was written offline cannot be added to. So offline only complete runs are written, each once.
