@@ -290,7 +290,8 @@ function gallery(setting) {
     });
     return el("div", { class: "bought" }, el("h4", {}, swatch(m), DATA.methods[m].label), el("ul", {}, ...figures));
   });
-  return el("div", {}, el("h3", {}, setting.title), ...rows);
+  const order = el("p", { class: "note" }, "Images that most seeds queried come first; pointing at one tells how many.");
+  return el("div", {}, el("h3", {}, setting.title), order, ...rows);
 }
 
 // A part that is filled when it is opened, and again when the selection changes.
