@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fathom.stats.choices import cross_fit, lead_bound, lead_interval
-from fathom.stats.decisions import GainEstimate
+from fathom.stats.choices import cross_fit, lead_bound, lead_interval, standard_errors
 from fathom.stats.inference import Array
 
 
@@ -25,14 +24,17 @@ def test_a_seed_is_measured_by_the_choice_of_the_others() -> None:
 
 def test_bounds_are_those_of_the_least_favorable_rival_at_a_corrected_level() -> None:
     draws = np.random.default_rng(0).normal(0.02, 0.01, (2, 3, 6))
-    leads = [[GainEstimate.of(values) for values in own] for own in draws]
     want = [
         min(v.mean() - stats.t.ppf(1 - 0.025 / 2, 5) * stats.sem(v) for v in own) for own in draws
     ]  # two candidates
-    assert lead_bound(leads, 0.025) == pytest.approx(max(want))
-    assert lead_bound([[GainEstimate.of([0.1, 0.2])]], 0.025) == -math.inf  # two units
-    assert lead_bound([[GainEstimate.of([0.1, 0.1, 0.1])]], 0.025) == -math.inf  # no spread
-    assert lead_bound([], 0.025) == -math.inf
+    se = standard_errors(draws)
+    assert se == pytest.approx(stats.sem(draws, axis=-1))
+    assert lead_bound(draws.mean(axis=-1), se, np.full((2, 3), 5.0), 0.025) == pytest.approx(max(want))
+    se[:, 0] = np.nan  # one rival of each is not known
+    assert lead_bound(draws.mean(axis=-1), se, np.full((2, 3), 5.0), 0.025) == -math.inf
+    assert np.isnan(standard_errors(draws[..., :2])).all()  # two units
+    assert np.isnan(standard_errors(np.ones((2, 3)))).all()  # no spread
+    assert lead_bound(np.zeros((0, 3)), np.zeros((0, 3)), np.zeros((0, 3)), 0.025) == -math.inf
 
 
 def worlds(count: int, seeds: int, candidates: int, rivals: int, gain: float, random: np.random.Generator) -> Array:

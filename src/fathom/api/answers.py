@@ -10,9 +10,9 @@ from fathom.core.records import Setting, grouped
 
 if TYPE_CHECKING:
     from fathom.engine.status import Status
-    from fathom.published.agreement import WholeComparison
     from fathom.published.claims import Claim
     from fathom.published.compare import Comparison
+    from fathom.published.reproduction import WholeComparison
     from fathom.results.results import StudyResults
 
 

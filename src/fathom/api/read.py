@@ -136,16 +136,16 @@ def compare(folder: str | Path, *, margin: float = 100 * MARGIN) -> StudyCompari
     Raises:
         FathomError: The folder holds no study, or the margin is not above 0 and at most 1 point.
     """
-    from fathom.published.agreement import agreement
     from fathom.published.claims import claims
     from fathom.published.compare import compare_study
     from fathom.published.evidence import published_evidence, study_evidence
+    from fathom.published.reproduction import reproduction
     from fathom.results.results import StudyResults
 
     results = StudyResults.of(folder)
     compared = compare_study(results, margin / 100)
     ours, published = claims(study_evidence(results)), claims(published_evidence())
-    return StudyComparison(results, compared, ours, published, agreement(compared))
+    return StudyComparison(results, compared, ours, published, reproduction(compared))
 
 
 def audit(study: str | Path) -> Audit:

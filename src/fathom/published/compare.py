@@ -11,7 +11,7 @@ means. Areas are one family of tests and gains another. The verdict, with tests 
 - cannot tell: neither, or there is no interval (one seed).
 
 Cells that were not run as the published study ran them are listed with the reason and are not compared.
-`agreement` has the one verdict on all cells together.
+`reproduction` has the one verdict on all cells together.
 """
 
 import math

@@ -7,10 +7,10 @@ from string import ascii_lowercase
 from fathom.core.records import unique
 from fathom.core.text import plural
 from fathom.published import tables
-from fathom.published.agreement import AREAS, DEPARTS, GAINS, REPRODUCES, UNCLEAR, WholeComparison, agreement
 from fathom.published.claims import Claim
 from fathom.published.compare import AGREES, BASELINE, DIFFERS, OPEN, Compared, ComparedGain, Comparison
 from fathom.published.findings import CONTRADICTED, SUPPORTED, UNTESTED, ClaimFinding
+from fathom.published.reproduction import AREAS, DEPARTS, GAINS, REPRODUCES, UNCLEAR, WholeComparison, reproduction
 from fathom.report.numbers import DASH, MINUS, gain, number
 from fathom.report.tables import EMPTY_CELL, ReportTable, TableCell, method_cell, text_cell
 from fathom.results.names import label
@@ -125,10 +125,10 @@ def claims_table(ours: list[Claim], published: list[Claim]) -> ReportTable:
         "its 95 % interval, and n as datasets/settings/seeds."
     )
     note = (
-        "In means over datasets each dataset counts as one value. Where an effect must hold in every cell, the least "
-        "favorable cell is shown. Supported or contradicted: the interval (in cells: every interval) lies on one side; "
-        "contradictions in cells are Holm-corrected. A question that three seeds cannot decide is no error of the "
-        "published study; it is the limit of its numbers."
+        "Our runs: only those that are comparable with the published ones. In means over datasets each dataset counts "
+        "as one value. Where an effect must hold in every cell, the least favorable cell is shown. Supported or "
+        f"contradicted: at {ALPHA:g}, Holm-corrected over all questions to one source; intervals are not corrected. "
+        "A question that three seeds cannot decide is no error of the published study; it is the limit of its numbers."
     )
     columns = ["Claim", "Question", "Our runs", "Effect", "n", "Published", "Effect", "n"]
     return ReportTable("claims", caption, columns, rows, note, 2)
@@ -146,9 +146,17 @@ def _answer(finding: ClaimFinding) -> list[TableCell]:
     verdict = TableCell(finding.verdict, finding.verdict, None, TONES.get(finding.verdict, ""), title)
     if finding.verdict == UNTESTED:
         return [verdict, EMPTY_CELL, EMPTY_CELL]
-    effect = gain(finding.effect, finding.low, finding.high)
+    effect = _effect(finding)
     basis = TableCell(_basis(finding), float(finding.datasets))
     return [verdict, TableCell(effect, finding.effect, title=title), basis]
+
+
+def _effect(finding: ClaimFinding) -> str:
+    """Effect with its interval; the interval alone where there is no unbiased estimate."""
+    if math.isfinite(finding.effect) or not math.isfinite(finding.low):
+        return gain(finding.effect, finding.low, finding.high)
+    low, high = (number(100 * end, 1, sign=True) for end in (finding.low, finding.high))
+    return f"[{low}, {high}]"
 
 
 def _basis(finding: ClaimFinding) -> str:
@@ -168,8 +176,7 @@ def claim_lines(ours: list[Claim], published: list[Claim]) -> list[str]:
         for source, finding in (("our runs", own), ("published", other)):
             text = f"      {source}: {finding.verdict}"
             if finding.verdict != UNTESTED:
-                effect = gain(finding.effect, finding.low, finding.high)
-                text += f", {effect} points, datasets/settings/seeds {_basis(finding)}"
+                text += f", {_effect(finding)} points, datasets/settings/seeds {_basis(finding)}"
             lines.append(text + (f" ({finding.note})" if finding.note else ""))
     return lines
 
@@ -188,7 +195,7 @@ def compare_summary(found: Comparison) -> list[str]:
         "by one."
         for n, what, count in counts
     )
-    return [*map(whole_words, agreement(found)), cells]
+    return [*map(whole_words, reproduction(found)), cells]
 
 
 def whole_words(whole: WholeComparison) -> str:

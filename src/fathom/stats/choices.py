@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import stdtrit
 
-from fathom.stats.decisions import MIN_UNITS, GainEstimate
+from fathom.stats.decisions import MIN_UNITS
 from fathom.stats.inference import SPREAD, Array
 
 
@@ -41,7 +41,7 @@ def cross_fit(gains: Array, none: bool = True) -> tuple[Array, list[int | None]]
     return values, chosen
 
 
-def lead_bound(leads: Sequence[Sequence[GainEstimate]], alpha: float) -> float:
+def lead_bound(mean: Array, se: Array, df: Array, alpha: float) -> float:
     """Lower bound of the best candidate's lead over the best rival, at coverage 1 - alpha; -inf where there is none.
 
     For each candidate the bound is that of its least favorable rival: whichever rival is truly the best is among them,
@@ -49,20 +49,40 @@ def lead_bound(leads: Sequence[Sequence[GainEstimate]], alpha: float) -> float:
     each is bounded at alpha / candidates.
 
     Args:
-        leads: `leads[i][j]` is candidate i minus rival j.
+        mean: [candidates, rivals] leads of each candidate over each rival.
+        se: Their standard errors; NaN where nothing may be decided.
+        df: Their degrees of freedom.
         alpha: Error rate, one-sided.
 
     Source: intersection-union tests: Berger, 1982; Bonferroni over candidates.
     """
-    level = alpha / max(1, len(leads))
-    return max((min((_bound(e, level) for e in own), default=-np.inf) for own in leads), default=-np.inf)
-
-
-def _bound(e: GainEstimate, alpha: float) -> float:
-    # Nothing is decided on fewer than three units, and no spread at all shows only the resolution of the test set.
-    if e.n < MIN_UNITS or not np.isfinite([e.mean, e.se]).all() or e.se < SPREAD:
+    if not mean.size:
         return -np.inf
-    return e.mean - float(stdtrit(e.df, 1 - alpha)) * e.se
+    low = mean - stdtrit(df, 1 - alpha / len(mean)) * se
+    return float(np.where(np.isfinite(low), low, -np.inf).min(axis=1).max())
+
+
+def pooled_lead_bound(groups: Sequence[tuple[Array, Array, Array]], weights: Array, alpha: float) -> float:
+    """Lower bound of a weighted mean over independent groups of the best candidate's lead over each group's best rival.
+
+    One candidate for all groups, so the bound holds for a choice by group as well, whose lead is larger. In each group
+    the least favorable rival is taken, with the largest standard error and the fewest degrees of freedom of any.
+
+    Args:
+        groups: (mean, se, df) as for `lead_bound`, with the same candidates in the same order.
+        weights: Of the groups; they sum to 1.
+        alpha: Error rate, one-sided.
+
+    Source: degrees of freedom by Satterthwaite, 1946.
+    """
+    means = np.array([mean.min(axis=1) for mean, _, _ in groups])
+    ses = np.array([se.max(axis=1) for _, se, _ in groups])
+    df = np.array([df.min(axis=1) for _, _, df in groups])
+    variances = (weights[:, None] * ses) ** 2
+    total, pooled = weights @ means, variances.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        together = pooled**2 / (variances**2 / df).sum(axis=0)
+    return lead_bound(total[:, None], np.sqrt(pooled)[:, None], together[:, None], alpha)
 
 
 def lead_interval(gains: Array, rivals: Array, alpha: float) -> tuple[float, float]:
@@ -74,7 +94,20 @@ def lead_interval(gains: Array, rivals: Array, alpha: float) -> tuple[float, flo
     """
 
     def bound(own: Array, other: Array) -> float:
-        others = np.vstack([np.zeros((1, other.shape[1])), other])
-        return lead_bound([[GainEstimate.of(a - b) for b in others] for a in own], alpha / 2)
+        leads = own[:, None] - np.vstack([np.zeros((1, other.shape[1])), other])[None]
+        se = standard_errors(leads)
+        return lead_bound(leads.mean(axis=-1), se, np.full_like(se, leads.shape[-1] - 1), alpha / 2)
 
     return bound(gains, rivals), -bound(rivals, gains)
+
+
+def standard_errors(values: Array) -> Array:
+    """Standard errors of the means over the last axis (seeds); NaN where nothing may be decided.
+
+    That is on fewer than three seeds, and where nothing varies, which shows only the resolution of the test set.
+    """
+    n = values.shape[-1]
+    if n < MIN_UNITS:
+        return np.full(values.shape[:-1], np.nan)
+    se: Array = values.std(axis=-1, ddof=1) / n**0.5
+    return np.where(se < SPREAD, np.nan, se)

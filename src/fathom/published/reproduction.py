@@ -79,7 +79,7 @@ class _Cell:
     theirs: GainEstimate
 
 
-def agreement(found: Comparison) -> list[WholeComparison]:
+def reproduction(found: Comparison) -> list[WholeComparison]:
     """Verdicts on areas and on gains, where there are comparable cells."""
     areas, gains = [_area(cell) for cell in found.cells], [g for cell in found.cells if (g := _gain(found, cell))]
     parts = ((AREAS, areas), (GAINS, gains))

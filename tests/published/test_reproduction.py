@@ -10,8 +10,8 @@ from scipy import stats
 from tests.published.synthetic import build, cells
 
 from fathom.core.records import Setting
-from fathom.published.agreement import WholeComparison, agreement
 from fathom.published.compare import Compared, ComparedGain, Comparison, compare_study
+from fathom.published.reproduction import WholeComparison, reproduction
 from fathom.published.tables import PublishedArea
 from fathom.report.compare_tables import compare_summary
 from fathom.stats.differences import SeedSummary, contrast, paired_difference, welch
@@ -27,7 +27,7 @@ def noisy(area: PublishedArea, seed: int) -> float:
 def test_three_datasets_are_the_units(tmp_path: Path) -> None:
     build(tmp_path, LOW, noisy)
     found = compare_study(tmp_path)
-    areas, gains = agreement(found)
+    areas, gains = reproduction(found)
     for whole, of in ((areas, lambda c: c.difference.mean), (gains, lambda c: c.gain and c.gain.difference.mean)):
         means = []
         for dataset in ("cifar10", "cifar100", "cifar10-lt"):
@@ -51,7 +51,7 @@ def test_three_datasets_are_the_units(tmp_path: Path) -> None:
 def test_fewer_datasets_use_the_seeds_of_both_sides(tmp_path: Path) -> None:
     build(tmp_path, [c for c in LOW if c.dataset != "cifar100"], noisy, seeds=5)
     found = compare_study(tmp_path)
-    whole = agreement(found)[0]
+    whole = reproduction(found)[0]
     parts = []
     for dataset in ("cifar10", "cifar10-lt"):
         own = [c for c in found.cells if c.setting.dataset == dataset]
@@ -69,21 +69,21 @@ def test_fewer_datasets_use_the_seeds_of_both_sides(tmp_path: Path) -> None:
 
 def test_a_shift_of_all_areas_differs_and_leaves_the_gains(tmp_path: Path) -> None:
     build(tmp_path, LOW, lambda a, seed: noisy(a, seed) + 0.08)
-    areas, gains = agreement(compare_study(tmp_path))
+    areas, gains = reproduction(compare_study(tmp_path))
     assert (areas.verdict, gains.verdict) == ("differs", "reproduces")
 
 
 def test_nothing_is_decided_on_two_seeds_or_cells_of_one(tmp_path: Path) -> None:
     build(tmp_path / "two", [c for c in LOW if c.dataset == "cifar10"], noisy, seeds=2)
     two = compare_study(tmp_path / "two")
-    assert {whole.verdict for whole in agreement(two)} == {"cannot tell"}
+    assert {whole.verdict for whole in reproduction(two)} == {"cannot tell"}
     assert "no interval: 2 seeds are complete in all cells; a decision needs at least 3" in compare_summary(two)[0]
     build(tmp_path / "one", LOW, noisy, seeds=1)
     one = compare_study(tmp_path / "one")
     assert compare_summary(one)[0].endswith("published numbers, since every cell rests on one seed.")
-    assert math.isnan(agreement(one)[0].mean)
-    assert agreement(one)[0].to_json()["mean"] is None
-    assert agreement(Comparison(0.01)) == []
+    assert math.isnan(reproduction(one)[0].mean)
+    assert reproduction(one)[0].to_json()["mean"] is None
+    assert reproduction(Comparison(0.01)) == []
 
 
 def made(shift: float, datasets: int, random: np.random.Generator) -> WholeComparison:
@@ -97,13 +97,13 @@ def made(shift: float, datasets: int, random: np.random.Generator) -> WholeCompa
             area = replace(template, mean=theirs.mean(), sd=theirs.std(ddof=1), n=3)
             d = welch(ours, SeedSummary(area.mean, area.sd, 3))
             found.append(Compared(setting, area.query, area, ours, 3, d, d.p, "", []))
-    return agreement(Comparison(0.01, found))[0]
+    return reproduction(Comparison(0.01, found))[0]
 
 
 @pytest.mark.parametrize("datasets", [1, 2, 3, 5])
 def test_false_verdicts_are_rare(datasets: int) -> None:
     """Equal studies differ, and studies a margin apart reproduce, in at most .025 of cases."""
-    count, random = 300, np.random.default_rng(datasets)
+    count, random = 120, np.random.default_rng(datasets)
     limit = stats.binom.ppf(0.999, count, 0.025)
     equal = [made(0.0, datasets, random).verdict for _ in range(count)]
     apart = [made(0.01, datasets, random).verdict for _ in range(count)]
@@ -126,5 +126,5 @@ def test_gains_of_a_cell_are_what_the_whole_averages() -> None:
         Compared(setting, "badge", areas[1], badge, 3, welch(badge, pubs[1]), math.nan, "", [],
                  ComparedGain(ours, theirs, difference, math.nan, "")),
     ]  # fmt: skip
-    whole = agreement(Comparison(0.01, found))[1]
+    whole = reproduction(Comparison(0.01, found))[1]
     assert (whole.mean, whole.low, whole.high) == pytest.approx((difference.mean, difference.low, difference.high))
