@@ -38,7 +38,34 @@ def test_a_study_with_the_published_means_agrees(tmp_path: Path) -> None:
         assert cell.ours.mean == pytest.approx(cell.published.mean)
         assert cell.ours.sd == pytest.approx(cell.published.sd)
         assert cell.difference.mean == pytest.approx(0, abs=1e-9)
-    assert found.count("agrees") == 16
+        assert (cell.gain is None) == (cell.query == "random")
+        if cell.gain:
+            assert cell.gain.ours.mean == pytest.approx(cell.gain.published.mean)
+            assert cell.gain.difference.mean == pytest.approx(0, abs=1e-9)
+    assert found.count("differs") == found.count_gains("differs") == 0
+
+
+def test_gains_are_paired_on_our_side_and_not_on_the_published(tmp_path: Path) -> None:
+    def level(a: PublishedArea, seed: int) -> float:
+        return a.mean + 0.05 * seed + (0.03 if a.query == "badge" else 0) + 0.001 * ((seed * len(a.query)) % 3)
+
+    build(tmp_path, cells(**LOW), level, seeds=4)
+    found = of_query(compare_study(tmp_path))
+    random, badge = found["random"], found["badge"]
+    ours = np.array([badge.ours.seeds[s] - random.ours.seeds[s] for s in range(4)])
+    theirs = [(cell.published.sd, cell.published.n) for cell in (badge, random)]
+    parts = [(ours.std(ddof=1) ** 2 / 4, 3), *((sd**2 / n, n - 1) for sd, n in theirs)]
+    total = sum(v for v, _ in parts)
+    df = total**2 / sum(v**2 / d for v, d in parts)
+    mean = ours.mean() - (badge.published.mean - random.published.mean)
+    half = stats.t.ppf(0.975, df) * total**0.5
+    d = badge.gain.difference
+    assert (d.mean, d.low, d.high) == pytest.approx((mean, mean - half, mean + half))
+    assert d.p == pytest.approx(2 * stats.t.sf(mean / total**0.5, df))
+    assert d.p_outside(0.01) == pytest.approx(stats.t.cdf((mean - 0.01) / total**0.5, df))
+    # The levels of our seeds lie far apart, but not their gains.
+    assert d.high - d.low < 0.6 * (badge.difference.high - badge.difference.low)
+    assert badge.gain.holm == pytest.approx(min(1, 4 * d.p))
 
 
 def test_verdicts_follow_the_stated_rule(tmp_path: Path) -> None:
@@ -58,10 +85,23 @@ def test_verdicts_follow_the_stated_rule(tmp_path: Path) -> None:
     raw = [cell.difference.p for cell in found.values()]
     assert found["entropy"].holm == pytest.approx(min(raw) * 5)
     verdicts = {query: cell.verdict for query, cell in found.items()}
-    assert verdicts == {"random": "cannot tell", "entropy": "differs", "core-set": "agrees", "bald": "cannot tell",
+    assert verdicts == {"random": "cannot tell", "entropy": "differs", "core-set": "cannot tell", "bald": "cannot tell",
                         "badge": "cannot tell"}  # fmt: skip
-    wide = of_query(compare_study(tmp_path, margin=0.2))
-    assert {cell.verdict for cell in wide.values()} == {"agrees"}
+    inside = [stats.t.cdf((abs(c.difference.mean) - 0.01) / c.difference.se, c.difference.df) for c in found.values()]
+    assert min(inside) > 0.05 / 5  # none is shown to be within a point, corrected for five
+
+
+def test_precise_runs_near_the_published_mean_agree(tmp_path: Path) -> None:
+    where = {"dataset": "cifar10", "paradigm": "self-sl", "regime": "high"}
+    build(tmp_path, cells(**where), lambda a, seed: a.mean + 0.0002 * seed, seeds=8)
+    found = compare_study(tmp_path)
+    precise = [c for c in found.cells if c.published.sd < 0.0012]
+    assert precise
+    for cell in precise:
+        d, n = cell.difference, len(found.cells)
+        corrected = n * stats.t.cdf((abs(d.mean) - 0.01) / d.se, d.df)
+        assert cell.verdict == ("agrees" if corrected < 0.05 else cell.verdict)
+    assert found.count("agrees") > 0
 
 
 def test_one_seed_cannot_tell(tmp_path: Path) -> None:
@@ -71,7 +111,6 @@ def test_one_seed_cannot_tell(tmp_path: Path) -> None:
     assert found["entropy"].verdict == "cannot tell"
     assert math.isnan(found["entropy"].holm)
     assert "1 seed" in found["entropy"].difference.refused
-    assert found["badge"].verdict == "agrees"
     assert sum(math.isfinite(cell.holm) for cell in found.values()) == 4
 
 
@@ -123,6 +162,7 @@ def test_a_weighted_loss_is_compared_with_the_first_version_of_the_study(tmp_pat
     assert len(found.cells) == 4
     assert {cell.published.table for cell in found.cells} == {"weighted"}
     assert {cell.verdict for cell in found.cells} <= {"agrees", "cannot tell"}
+    assert all(cell.gain for cell in found.cells if cell.query != "random")
 
 
 def test_sizes_count_not_names(tmp_path: Path) -> None:
@@ -160,10 +200,10 @@ def test_areas_by_budgets_and_by_rounds_are_the_same_for_the_published_regimes(a
     assert aubc([*budgets[:-1], budgets[-1] - 2], scores) != pytest.approx(aubc(budgets, scores))
 
 
-@pytest.mark.parametrize("margin", [0.0, -0.02, 1.0, 2.0])
+@pytest.mark.parametrize("margin", [0.0, -0.02, 0.0101, 0.02, 1.0])
 def test_a_margin_must_be_one(margin: float, tmp_path: Path) -> None:
     build(tmp_path, cells(**LOW))
-    with pytest.raises(FathomError, match="between 0 and 100 points"):
+    with pytest.raises(FathomError, match=r"at most 1 point; got .* whatever its gains are"):
         compare_study(tmp_path, margin)
 
 
@@ -173,15 +213,17 @@ def test_json_holds_no_nan(tmp_path: Path) -> None:
     text = json.dumps(found, allow_nan=False)
     assert found["cells"][0]["difference"]["p"] is None
     assert found["count"] == {"agrees": 0, "differs": 0, "cannot tell": 5}
-    assert json.loads(text)["rule"]["margin"] == 0.02
+    assert json.loads(text)["rule"]["margin"] == 0.01
 
 
 def test_the_report_has_the_section_where_it_concerns_the_study(tmp_path: Path, undrawn: None) -> None:
     build(tmp_path / "a", [*cells(**LOW), *cells(dataset="cifar10", paradigm="self-sl", regime="low")])
     page = report(tmp_path / "a").read_text(encoding="utf-8")
     assert "Comparison with the published numbers" in page
-    assert "Of 11 comparable cells" in page  # with BatchBALD
-    assert page.count("agrees") > 2
+    assert "Of 11 comparable areas" in page  # with BatchBALD
+    assert "Of 9 comparable gains" in page
+    assert "Gains over Random: cannot tell whether this study reproduces the published numbers: ours minus" in page
+    assert (tmp_path / "a/report/tables/published-gains.tex").is_file()
     assert (tmp_path / "a/report/tables/published.tex").is_file()
     assert (tmp_path / "a/report/tables/claims.tex").is_file()
     assert tables.caveats()["badge-duplicates"] in page
@@ -200,12 +242,17 @@ def test_the_verb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
 
     status, text = call()
     assert status == 0
-    assert text.startswith("Of 5 comparable cells ")
+    assert text.startswith("AUBC: ")
+    assert "\nGains over Random: " in text
     assert re.search(r"^BADGE .*differs", text, flags=re.M)
     assert "3. BADGE is the best query method overall and has no failure mode." in text
-    status, text = call("--json", "--margin", "30")
+    status, text = call("--margin", "2")
+    assert status == 2
+    status, text = call("--json", "--margin", "0.5")
     told = json.loads(text)
-    assert told["rule"]["margin"] == pytest.approx(0.3)
-    assert told["count"]["agrees"] == 5
+    assert told["rule"]["margin"] == pytest.approx(0.005)
+    assert told["count"]["differs"] == 1
+    assert [whole["what"] for whole in told["whole"]] == ["AUBC", "gain over Random"]
+    assert told["cells"][-1]["gain"]["difference"]["mean"] == pytest.approx(0.1)
     assert len(told["claims"]) == len(told["published_claims"]) == 8
     assert {cell["published"]["source"] for cell in told["cells"]} == {"nb"}

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from tests.report.test_report import Page, made
 from tests.results.paradigms import FROZEN, LEVELS, SELF, SEMI, STANDARD, WIDE, build_four, four
 from tests.results.synthetic import CLASSES, Plan, build, rounds_of
@@ -14,9 +15,10 @@ from tests.results.synthetic import CLASSES, Plan, build, rounds_of
 from fathom.core.records import LabelRegime
 from fathom.report import report as report_module
 from fathom.report.paradigm_figures import paradigm_figure
-from fathom.report.paradigm_tables import paradigm_table, verdict_details, verdict_words
+from fathom.report.paradigm_tables import across_words, paradigm_table, verdict_details, verdict_words
 from fathom.report.style import LINE_STYLES, line_styles, method_styles
 from fathom.report.summary import summary
+from fathom.results.paradigm_lead import across
 from fathom.results.paradigms import compare_paradigms, paradigm_groups, verdicts, without_group
 from fathom.results.results import StudyResults
 from fathom.stats.curves import budget_curves
@@ -79,19 +81,26 @@ def test_a_paradigm_is_paired_by_seed_at_the_budgets_that_both_have(
     assert pair.saving.labels[0] > 0
 
 
-def test_the_verdict_is_the_paired_difference_of_the_two_best_choices(results: StudyResults) -> None:
+def test_the_verdict_measures_each_choice_on_a_seed_that_had_no_part_in_it(results: StudyResults) -> None:
     (verdict,) = verdicts(results)
     (choice,) = verdict.choices
     assert choice.budgets == COMMON
-    assert (choice.paradigm and choice.paradigm[2], choice.query) == (SELF, "badge")
+    assert [pick and pick[2] for pick in choice.paradigm_picks] == [SELF] * 3
+    assert choice.query_picks == ["badge"] * 3
     base = np.array([area(results.frame, STANDARD, "random", seed, COMMON) for seed in range(3)])
-    by_paradigm = np.array([area(results.frame, SELF, "random", seed, COMMON) for seed in range(3)]) - base
+    others = (SELF, SEMI, FROZEN)
+    by_paradigm = np.array([[area(results.frame, p, "random", s, COMMON) for s in range(3)] for p in others]) - base
     by_query = np.array([area(results.frame, STANDARD, "badge", seed, COMMON) for seed in range(3)]) - base
-    band = t_interval(by_paradigm - by_query)
-    found = verdict.difference
-    assert (found.mean, found.low, found.high, found.n) == pytest.approx((band.mean, band.low, band.high, 3))
-    assert verdict.paradigm.mean == pytest.approx(by_paradigm.mean())
-    assert verdict.query.mean == pytest.approx(by_query.mean())
+    assert verdict.paradigm == pytest.approx(by_paradigm[0].mean())
+    assert verdict.query == pytest.approx(by_query.mean())
+    # The interval, with scipy: for the low end each paradigm against the query method and against none, at .025 / 3.
+    low = -np.inf
+    for own in by_paradigm:
+        rivals = [own, own - by_query]
+        low = max(low, min(d.mean() - stats.t.ppf(1 - 0.025 / 3, 2) * stats.sem(d) for d in rivals))
+    high = max(d.mean() + stats.t.ppf(0.975, 2) * stats.sem(d) for d in (-by_query, *(by_paradigm - by_query)))
+    assert (verdict.low, verdict.high) == pytest.approx((low, high))
+    assert (verdict.level, verdict.n, verdict.family) == (pytest.approx(0.95), 3, 1)
 
 
 def test_the_table_says_what_the_pairs_say(results: StudyResults, undrawn: None) -> None:
@@ -134,10 +143,9 @@ def test_what_is_said_follows_the_interval(tmp_path: Path, levels: dict[str, flo
     said = verdict_words(results, verdict)
     assert said.startswith(f"On digits {told}: ")
     assert summary(results)[0].startswith(said)
-    low, high = verdict.difference.low, verdict.difference.high
-    assert ("cannot" in told or "neither" in told) == (low <= 0 <= high)
+    assert ("cannot" in told or "neither" in told) == (verdict.low <= 0 <= verdict.high)
     if "neither" in told:
-        assert verdict.paradigm.mean == verdict.query.mean == 0
+        assert verdict.paradigm == verdict.query == 0
         assert verdict_details(results, verdict).count("none was better than the reference") == 2
 
 
@@ -145,7 +153,27 @@ def test_one_seed_cannot_tell(tmp_path: Path) -> None:
     build(tmp_path, small(seeds=1))
     results = StudyResults.of(tmp_path)
     assert "one seed cannot tell" in summary(results)[0]
-    assert "(no interval)" in summary(results)[0]
+    build(tmp_path / "two", small(seeds=2))
+    two = StudyResults.of(tmp_path / "two")
+    assert "two seeds cannot tell" in summary(two)[0]
+    assert "no interval for the lead" in summary(two)[0]
+
+
+@pytest.mark.parametrize(("level", "told"), [(0.1, "training paradigm gains more"), (0.0, "together cannot tell")])
+def test_three_datasets_are_the_units_of_one_decision(tmp_path: Path, level: float, told: str) -> None:
+    levels = {STANDARD: -0.2, SELF: -0.2 + level, FROZEN: -0.2}
+    datasets = ("digits", "digits-lt", "breast")
+    plan = four(levels, paradigms=tuple(levels), datasets=datasets, queries=("random", "badge", "entropy"), rounds=4)
+    build(tmp_path, replace(plan, effect=lambda _: 0.0, noise=0.01, classes=CLASSES[:3]))
+    results = StudyResults.of(tmp_path)
+    found = verdicts(results)
+    assert [v.family for v in found] == [3] * 3
+    assert [v.level for v in found] == pytest.approx([1 - 0.05 / 3] * 3)
+    (lead,) = across(results, found)
+    assert lead.decision.n == 3
+    assert lead.decision.mean == pytest.approx(np.mean([v.paradigm - v.query for v in found]))
+    assert told in across_words(lead)
+    assert across(results, found[:2]) == []
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fathom.engine.status import Status
     from fathom.published.claims import Claim
     from fathom.published.compare import Comparison
+    from fathom.published.reproduction import WholeComparison
     from fathom.results.results import StudyResults
 
 
@@ -67,18 +68,21 @@ class StudyComparison:
         comparison: Its cells, with the published ones.
         claims: The published claims, tested on the study.
         published_claims: The same claims, tested on the published numbers.
+        whole: One verdict on all areas together and one on all gains over Random.
     """
 
     results: "StudyResults" = field(repr=False)
     comparison: "Comparison"
     claims: list["Claim"]
     published_claims: list["Claim"]
+    whole: list["WholeComparison"]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for scripts, in fractions."""
         claims = {"claims": self.claims, "published_claims": self.published_claims}
         tested = {name: [claim.to_json() for claim in found] for name, found in claims.items()}
-        return {"study": self.results.store.study.name, **self.comparison.to_json(), **tested}
+        whole = {"whole": [whole.to_json() for whole in self.whole]}
+        return {"study": self.results.store.study.name, **whole, **self.comparison.to_json(), **tested}
 
     def _repr_html_(self) -> str:
         rows = [

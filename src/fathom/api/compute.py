@@ -67,6 +67,7 @@ def plan(
     from fathom.design.study_file import load_study
     from fathom.design.subset import select
     from fathom.estimate.plan import estimate_plan
+    from fathom.published.undecidable import undecidable, undecidable_words
 
     register(machine.plugins)
     part = select(load_study(study, options.hparams), only)
@@ -79,6 +80,8 @@ def plan(
     if options.hparams == "published" and (searched := unpublished(part)):
         pairs = ", ".join(f"{paradigm} on {dataset}" for dataset, paradigm in searched)
         notes.append(f"no HPs are published for {pairs}; they are searched")
+    if words := undecidable_words(undecidable(part)):
+        notes.append(words)
     return dataclasses.replace(made, notes=notes, proof=power.to_json(), proof_lines=power.lines())
 
 

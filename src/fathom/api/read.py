@@ -8,7 +8,7 @@ from fathom.api.answers import Audit, Freeze, StudyComparison, StudyStatus
 from fathom.core.inputs import user_path
 from fathom.core.records import FathomError, Study
 from fathom.registry import registry
-from fathom.stats.differences import EQUIVALENCE_MARGIN
+from fathom.stats.decisions import MARGIN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,29 +121,31 @@ def report(
     return path
 
 
-def compare(folder: str | Path, *, margin: float = 100 * EQUIVALENCE_MARGIN) -> StudyComparison:
+def compare(folder: str | Path, *, margin: float = 100 * MARGIN) -> StudyComparison:
     """Compare a study with the published numbers and test the published claims on it.
 
-    Only cells with the images, regime, recipe and metric of the published study are compared; the others are listed
-    with the reason. A cell agrees if the 90 % Welch interval of the difference lies within the margin (two one-sided
-    tests). It differs if it does not agree and Welch's test rejects equal means at .05, Holm-corrected over all cells.
-    Otherwise it cannot be decided.
+    Areas and gains over Random are compared, cell by cell and as a whole. Only cells with the images, regime, recipe
+    and metric of the published study are compared, and only they are asked about the claims; the others are listed
+    with the reason. A cell agrees if two one-sided tests show that the difference is within the margin, and differs if
+    Welch's test rejects equal means; both at .05, Holm-corrected over all cells. Otherwise it cannot be decided.
 
     Args:
         folder: The study's folder.
-        margin: Difference in AUBC, in points, below which two values count as equal.
+        margin: Difference in AUBC, in points, below which two values count as equal; at most 1.
 
     Raises:
-        FathomError: The folder holds no study, or the margin is not between 0 and 100.
+        FathomError: The folder holds no study, or the margin is not above 0 and at most 1 point.
     """
     from fathom.published.claims import claims
     from fathom.published.compare import compare_study
     from fathom.published.evidence import published_evidence, study_evidence
+    from fathom.published.reproduction import reproduction
     from fathom.results.results import StudyResults
 
     results = StudyResults.of(folder)
     compared = compare_study(results, margin / 100)
-    return StudyComparison(results, compared, claims(study_evidence(results)), claims(published_evidence()))
+    ours, published = claims(study_evidence(results)), claims(published_evidence())
+    return StudyComparison(results, compared, ours, published, reproduction(compared))
 
 
 def audit(study: str | Path) -> Audit:

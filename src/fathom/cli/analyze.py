@@ -9,7 +9,7 @@ from fathom import api
 from fathom.cli.app import AtLeast0, AtLeast1, DeviceOptions, Flat, Json, Quiet, again, app
 from fathom.cli.console import err, out, print_json, print_plain, print_rechecked, print_table
 from fathom.core.text import plural
-from fathom.stats.differences import EQUIVALENCE_MARGIN
+from fathom.stats.decisions import MARGIN
 
 
 @app.command
@@ -17,21 +17,21 @@ def compare(
     folder: Path,
     /,
     *,
-    margin: Annotated[float, Parameter(validator=validators.Number(gt=0, lt=100))] = 100 * EQUIVALENCE_MARGIN,
+    margin: Annotated[float, Parameter(validator=validators.Number(gt=0, lt=100))] = 100 * MARGIN,
     json: Json = False,
 ) -> None:
     """Compare a study with the published numbers and test the published claims on it.
 
-    Only cells with the images, regime, recipe and metric of the published study are compared; the others are listed
-    with the reason. A cell agrees if the 90 % Welch interval of the difference lies within the margin (two one-sided
-    tests). It differs if it does not agree and Welch's test rejects equal means at .05, Holm-corrected over all cells.
-    Otherwise it cannot be decided.
+    Areas and gains over Random are compared, cell by cell and as a whole. Only cells with the images, regime, recipe
+    and metric of the published study are compared, and only they are asked about the claims; the others are listed
+    with the reason. A cell agrees if two one-sided tests show that the difference is within the margin, and differs if
+    Welch's test rejects equal means; both at .05, Holm-corrected over all cells. Otherwise it cannot be decided.
 
     Args:
         folder: The study's folder.
-        margin: Difference in AUBC, in points, below which two values count as equal.
+        margin: Difference in AUBC, in points, below which two values count as equal; at most 1.
     """
-    from fathom.report.compare_tables import cells_table, claim_lines, compare_summary, refused_table
+    from fathom.report.compare_tables import cells_table, claim_lines, compare_summary, gains_table, refused_table
 
     compared = api.compare(folder, margin=margin)
     if json:
@@ -40,8 +40,10 @@ def compare(
     results, comparison = compared.results, compared.comparison
     for text in results.damage:
         err.print(f"damaged: {text}", markup=False, soft_wrap=True)
-    out.print(compare_summary(comparison), markup=False)
-    for table in (cells_table(results, comparison), refused_table(results, comparison)):
+    for sentence in compare_summary(comparison):
+        out.print(sentence, markup=False)
+    made = (gains_table, cells_table, refused_table)
+    for table in (make(results, comparison) for make in made):
         if table is not None:
             out.print(f"\n{table.caption}", markup=False)
             print_table(table.columns, [[cell.text for cell in row] for row in table.rows], table.text)

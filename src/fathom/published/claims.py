@@ -8,12 +8,14 @@ Source: Lüth et al., 2023, Sec. 4 and 5; the questions are ours.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from fathom.core.records import Setting
+from fathom.published.choice_claim import hp_spread, paradigm_spread
 from fathom.published.evidence import BASELINE, Evidence, is_of
 from fathom.published.findings import (
     CONTRADICTED,
@@ -23,6 +25,7 @@ from fathom.published.findings import (
     ClaimCell,
     ClaimFinding,
     between,
+    decide_questions,
     equal_in_each,
     in_each,
     nowhere_below,
@@ -59,9 +62,9 @@ class Claim:
 
     @property
     def verdict(self) -> str:
-        """Contradicted if any tested question is, supported if all of them are."""
-        verdicts = {f.verdict for f in self.findings} - {UNTESTED}
-        if not verdicts:
+        """Contradicted if any question is, supported if all of them are; one that is not tested leaves it open."""
+        verdicts = {f.verdict for f in self.findings}
+        if verdicts == {UNTESTED}:
             return UNTESTED
         return CONTRADICTED if CONTRADICTED in verdicts else SUPPORTED if verdicts == {SUPPORTED} else OPEN
 
@@ -72,34 +75,30 @@ class Claim:
 
 
 def claims(evidence: Evidence) -> list[Claim]:
-    """All claims, tested on the evidence."""
-    return [Claim(number, text, list(test(evidence))) for number, (text, test) in enumerate(CLAIMS, 1)]
+    """All claims, tested on the evidence; their questions are one family of tests (`findings.decide_questions`)."""
+    asked = [list(test(evidence)) for _, test in CLAIMS]
+    decided = iter(decide_questions([finding for own in asked for finding in own]))
+    if evidence.reasons:
+        decided = (replace(f, note=_why(f, evidence)) for f in decided)
+    return [
+        Claim(number, text, list(islice(decided, len(own))))
+        for number, ((text, _), own) in enumerate(zip(CLAIMS, asked, strict=True), 1)
+    ]
+
+
+def _why(finding: ClaimFinding, evidence: Evidence) -> str:
+    """Note of a finding; where nothing was tested, with the reasons why runs are not comparable."""
+    return f"{finding.note}; not comparable: {evidence.reasons}" if finding.verdict == UNTESTED else finding.note
 
 
 # ------------------------------------------------------------------------------------------------------ the claims
 
 
 def _hp_and_paradigm(e: Evidence) -> Iterator[ClaimFinding]:
-    # Effect of the paradigm (best minus worst, with Random) against the largest effect of a query method, per dataset
-    # and regime. Both are maxima over noisy means, so both are optimistic; their difference is less so.
-    paradigm: dict[ClaimCell, float] = {}
-    for dataset, regime in dict.fromkeys((d, r) for d, r, _ in e.settings()):
-        there = [s for s in e.settings(dataset=dataset) if s.regime == regime and (s, BASELINE) in e.areas]
-        largest = [g for s in there if (g := _largest_gain(e, s)) is not None]
-        if len(there) > 1 and largest:
-            means = [e.areas[s, BASELINE].mean for s in there]
-            paradigm[Setting(dataset, regime, "all"), ""] = max(means) - min(means) - max(largest)
     question = "Random's area with the best paradigm minus that with the worst, minus the largest gain of any method"
-    yield over_datasets(e, f"{question} there (above 0 supports)", paradigm)
-    grids = {(s, ""): spread - gain for s, spread in e.grids.items() if (gain := _largest_gain(e, s)) is not None}
+    yield paradigm_spread(e, f"{question} there (above 0 supports)")
     question = "best minus worst entry of the HP search (validation score at the start), minus the largest gain there"
-    yield over_datasets(e, f"{question} (above 0 supports)", grids)
-
-
-def _largest_gain(e: Evidence, setting: Setting) -> float | None:
-    """Largest absolute gain of any method in a setting; None where no gain is known."""
-    gains = [abs(g.mean) for q in e.methods(setting) if (g := e.gain(setting, q))]
-    return max(gains) if gains else None
+    yield hp_spread(e, f"{question} (above 0 supports)")
 
 
 def _imbalance(e: Evidence) -> Iterator[ClaimFinding]:
@@ -202,7 +201,9 @@ def _semi_sl(e: Evidence) -> Iterator[ClaimFinding]:
         if not (at_start and is_of(setting, paradigm="semi-sl") and setting.dataset in IMBALANCED):
             continue
         for (there, q, b), reference in e.points.items():
-            same = (there.dataset, there.regime, q, b) == (setting.dataset, setting.regime, query, budget)
+            same = (there.dataset, name_of(there.regime), q, b) == (
+                setting.dataset, name_of(setting.regime), query, budget
+            )  # fmt: skip
             if same and name_of(there.paradigm) == "standard":
                 starts.setdefault((setting, query), paired_difference(score, reference))
     note = "published numbers: test score with weighted loss against validation score with oversampling"

@@ -1,17 +1,21 @@
-"""Comparison of a study with the published numbers, cell by cell.
+"""Comparison of a study with the published numbers, cell by cell: areas, and gains over Random.
 
 A cell is one query method in one setting. Its areas under the budget curve, one per seed, are compared with the
-published mean, standard deviation and number of seeds. The verdict, with tests at level .05:
+published mean, standard deviation and number of seeds, and its gain over Random with the published gain. Our gains are
+paired by seed. Published runs are known by their means and spreads only, so their gain is a difference of independent
+means. Areas are one family of tests and gains another. The verdict, with tests at level .05:
 
-- agrees: equivalent, since the 90 % Welch interval of the difference lies within the margin (two one-sided tests).
-  Equivalence comes first: a difference may be significant and still too small to matter;
-- differs: not equivalent, and Welch's test rejects equal means, Holm-corrected over all cells of the comparison;
+- agrees: equivalent (two one-sided tests at the margin, Holm-corrected over the cells). Equivalence comes first: a
+  difference may be significant and still too small to matter;
+- differs: not equivalent, and Welch's test rejects equal means, Holm-corrected over the cells;
 - cannot tell: neither, or there is no interval (one seed).
 
 Cells that were not run as the published study ran them are listed with the reason and are not compared.
+`reproduction` has the one verdict on all cells together.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,10 +25,32 @@ from fathom.published import tables
 from fathom.published.matching import Match, NotComparable, is_published, match, name_of, query_of
 from fathom.published.tables import PublishedArea
 from fathom.results.results import StudyResults
-from fathom.stats.differences import EQUIVALENCE_MARGIN, Difference, SeedSummary, welch
+from fathom.stats.decisions import MARGIN
+from fathom.stats.differences import Difference, SeedSummary, contrast, paired_difference, welch
 from fathom.stats.inference import ALPHA, LEVEL, holm
 
 AGREES, DIFFERS, OPEN = "agrees", "differs", "cannot tell"
+BASELINE = "random"  # of the published study
+LARGEST_MARGIN = MARGIN
+
+
+@dataclass(frozen=True)
+class ComparedGain:
+    """Gain over Random of one cell, ours and published.
+
+    Args:
+        ours: Our gain, paired by seed.
+        published: Published gain, of runs that are not paired for us.
+        difference: Ours minus published, a fraction.
+        holm: p of the difference, Holm-corrected over all gains; NaN where there is none.
+        verdict: `agrees`, `differs` or `cannot tell`.
+    """
+
+    ours: Difference
+    published: Difference
+    difference: Difference
+    holm: float
+    verdict: str
 
 
 @dataclass(frozen=True)
@@ -40,6 +66,7 @@ class Compared:
         holm: p of the difference, Holm-corrected over all cells; NaN where there is none.
         verdict: `agrees`, `differs` or `cannot tell`.
         notes: Differences in how it was run that do not prevent the comparison.
+        gain: Its gain over Random; None for Random and where Random is not comparable.
     """
 
     setting: Setting
@@ -51,10 +78,11 @@ class Compared:
     holm: float
     verdict: str
     notes: list[str]
+    gain: ComparedGain | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; None where a number is undefined."""
-        a, d = self.published, self.difference
+        a, d, g = self.published, self.difference, self.gain
         found: dict[str, Any] = json_value(
             {
                 **self.setting._asdict(),
@@ -62,15 +90,26 @@ class Compared:
                 "ours": {"mean": self.ours.mean, "sd": self.ours.sd, "n": self.ours.n, "planned": self.planned},
                 "published": {"mean": a.mean, "sd": a.sd, "n": a.n, "table": a.table, "source": a.source},
                 "metric": a.metric,
-                "difference": {"mean": d.mean, "low": d.low, "high": d.high, "p": d.p, "p_holm": self.holm},
+                "difference": {**_difference_json(d), "p_holm": self.holm},
                 "equivalence": {"low": d.inner_low, "high": d.inner_high},
                 "verdict": self.verdict,
+                "gain": g
+                and {
+                    "ours": _difference_json(g.ours),
+                    "published": _difference_json(g.published),
+                    "difference": {**_difference_json(g.difference), "p_holm": g.holm},
+                    "verdict": g.verdict,
+                },
                 "why": d.refused,
                 "notes": self.notes,
                 "caveats": list(a.caveats),
             }
         )
         return found
+
+
+def _difference_json(d: Difference) -> dict[str, float]:
+    return {"mean": d.mean, "low": d.low, "high": d.high, "p": d.p}
 
 
 @dataclass(frozen=True)
@@ -114,34 +153,42 @@ class Comparison:
         return not (self.cells or self.refused)
 
     def count(self, verdict: str) -> int:
-        """Number of cells with this verdict."""
+        """Number of cells whose area has this verdict."""
         return sum(cell.verdict == verdict for cell in self.cells)
+
+    def count_gains(self, verdict: str) -> int:
+        """Number of cells whose gain has this verdict."""
+        return sum(cell.gain is not None and cell.gain.verdict == verdict for cell in self.cells)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, in fractions."""
         return {
             "reference": tables.reference(),
-            "rule": {"level": LEVEL, "margin": self.margin, "correction": "Holm over cells"},
+            "rule": {"level": LEVEL, "margin": self.margin, "correction": "Holm over cells; areas and gains apart"},
             "cells": [cell.to_json() for cell in self.cells],
             "not_comparable": [refused.to_json() for refused in self.refused],
             "not_published": self.foreign,
             "count": {verdict: self.count(verdict) for verdict in (AGREES, DIFFERS, OPEN)},
+            "count_gains": {verdict: self.count_gains(verdict) for verdict in (AGREES, DIFFERS, OPEN)},
         }
 
 
-def compare_study(out: str | Path | StudyResults, margin: float = EQUIVALENCE_MARGIN) -> Comparison:
+def compare_study(out: str | Path | StudyResults, margin: float = MARGIN) -> Comparison:
     """Compare a study with the published numbers.
 
     Args:
         out: Folder of the study, or its results.
-        margin: Difference in AUBC (a fraction) below which two values count as equal.
+        margin: Difference in AUBC (a fraction) below which two values count as equal; at most one point.
 
     Raises:
-        FathomError: The folder holds no study, or the margin is not in (0, 1).
+        FathomError: The folder holds no study, or the margin is not in (0, .01].
     """
-    if not 0 < margin < 1:
-        usual = f"{100 * EQUIVALENCE_MARGIN:g}"
-        raise FathomError(f"expected a margin between 0 and 100 points; got {100 * margin:g}. The default is {usual}")
+    if not 0 < margin <= LARGEST_MARGIN:
+        raise FathomError(
+            f"expected a margin above 0 and of at most {100 * LARGEST_MARGIN:g} point; got {100 * margin:g}. The gains "
+            "of query methods are of a point or two, so with a wider margin a study would agree with the published "
+            "numbers whatever its gains are"
+        )
     results = out if isinstance(out, StudyResults) else StudyResults.of(out)
     refused: list[UnmatchedCells] = []
     found: list[tuple[Setting, str, Match, PublishedArea, SeedSummary]] = []
@@ -184,32 +231,51 @@ def _cell(query: str, own: Match, summary: SeedSummary) -> tuple[PublishedArea, 
 def _compared(
     results: StudyResults, found: list[tuple[Setting, str, Match, PublishedArea, SeedSummary]], margin: float
 ) -> list[Compared]:
-    differences = [welch(ours, SeedSummary(area.mean, area.sd, area.n)) for _, _, _, area, ours in found]
+    published = {(setting, query_of(query)): _summary(area) for setting, query, _, area, _ in found}
+    ours = {(setting, query_of(query)): own for setting, query, _, _, own in found}
+    differences = [welch(own, published[key]) for key, own in ours.items()]
     # All cells of the comparison are one family: the more are compared, the more differ by chance alone.
-    corrected = holm([d.p for d in differences])
+    judged = _judged(differences, margin)
+    gains = _gains(ours, published, margin)
     cells = []
-    for (setting, query, own, area, ours), d, p in zip(found, differences, corrected, strict=True):
-        planned, notes = results.seeds(setting, query), list(own.notes)
-        if ours.n < planned:
-            notes.append(f"{ours.n} of {planned} runs are complete")
-        answer = verdict(d, float(p), margin)
-        cells.append(Compared(setting, query, area, ours, planned, d, float(p), answer, notes))
+    for (setting, query, like, area, own), d, (p, answer) in zip(found, differences, judged, strict=True):
+        planned, notes = results.seeds(setting, query), list(like.notes)
+        if own.n < planned:
+            notes.append(f"{own.n} of {planned} runs are complete")
+        gain = gains.get((setting, area.query))
+        cells.append(Compared(setting, query, area, own, planned, d, p, answer, notes, gain))
     return cells
 
 
-def verdict(difference: Difference, corrected: float, margin: float) -> str:
-    """Verdict on a difference by the rule in the docstring of this module.
+def _summary(area: PublishedArea) -> SeedSummary:
+    return SeedSummary(area.mean, area.sd, area.n)
 
-    Args:
-        difference: Ours minus published.
-        corrected: Its Holm-corrected p.
-        margin: Equivalence margin, a fraction.
-    """
-    if difference.refused:
-        return OPEN
-    if difference.within(margin):
-        return AGREES
-    return DIFFERS if corrected < ALPHA else OPEN
+
+def _gains(
+    ours: Mapping[tuple[Setting, str], SeedSummary], published: Mapping[tuple[Setting, str], SeedSummary], margin: float
+) -> dict[tuple[Setting, str], ComparedGain]:
+    """Gains over Random of all cells whose setting has Random on both sides."""
+    found = {}
+    for (setting, query), own in ours.items():
+        random = (setting, BASELINE)
+        if query == BASELINE or random not in ours:
+            continue
+        seeds = own.seeds.keys() & ours[random].seeds.keys()
+        gains = SeedSummary.of({seed: own.seeds[seed] - ours[random].seeds[seed] for seed in sorted(seeds)})
+        terms = [(1.0, gains), (-1.0, published[setting, query]), (1.0, published[random])]
+        theirs = welch(published[setting, query], published[random])
+        found[setting, query] = (paired_difference(own, ours[random]), theirs, contrast(terms))
+    judged = _judged([d for _, _, d in found.values()], margin)
+    return {key: ComparedGain(*parts, *own) for (key, parts), own in zip(found.items(), judged, strict=True)}
+
+
+def _judged(differences: Sequence[Difference], margin: float) -> list[tuple[float, str]]:
+    """(Holm-corrected p of equal means, verdict) of each difference; all are one family."""
+    equal, outside = holm([d.p for d in differences]), holm([d.p_outside(margin) for d in differences])
+    return [
+        (float(p), OPEN if d.refused else AGREES if wide < ALPHA else DIFFERS if p < ALPHA else OPEN)
+        for d, p, wide in zip(differences, equal, outside, strict=True)
+    ]
 
 
 def json_value(value: Any) -> Any:

@@ -1,15 +1,18 @@
-"""Evidence for claims about query methods, in one form for our runs and for the published numbers."""
+"""Evidence for claims about query methods, in one form for our runs and for the published numbers.
+
+Of our runs only those count that were run as the published study ran them (`matching`): a claim of the study is about
+its conditions, and another recipe, regime or dataset says nothing of it.
+"""
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from fathom.core.records import Setting, grouped
+from fathom.core.records import Setting, grouped, unique
 from fathom.published import tables
-from fathom.published.compare import seed_summaries
-from fathom.published.matching import name_of
+from fathom.published.compare import UnmatchedCells, seed_summaries
+from fathom.published.matching import NotComparable, is_published, match, match_start, name_of, query_of
 from fathom.results.results import StudyResults
-from fathom.stats.curves import SETTING
 from fathom.stats.differences import Difference, SeedSummary, paired_difference
 
 BASELINE = "random"
@@ -24,16 +27,23 @@ class Evidence:
         points: Scores at single budgets, by setting, query method and budget.
         sizes: Setting -> query size.
         starts: Setting -> starting budget.
-        grids: Setting -> best minus worst entry of its HP search (validation score at the starting budget).
+        grids: Setting -> entries of its HP search (validation score at the starting budget).
         balanced: Dataset -> whether its classes are balanced.
+        left_out: What was run and is not comparable with the published study, with the reason.
     """
 
     areas: dict[tuple[Setting, str], SeedSummary] = field(default_factory=dict)
     points: dict[tuple[Setting, str, int], SeedSummary] = field(default_factory=dict)
     sizes: dict[Setting, int] = field(default_factory=dict)
     starts: dict[Setting, int] = field(default_factory=dict)
-    grids: dict[Setting, float] = field(default_factory=dict)
+    grids: dict[Setting, list[SeedSummary]] = field(default_factory=dict)
     balanced: dict[str, bool] = field(default_factory=dict)
+    left_out: list[UnmatchedCells] = field(default_factory=list)
+
+    @property
+    def reasons(self) -> str:
+        """Reasons why runs are left out, joined; empty where none is."""
+        return "; ".join(unique(cell.reason for cell in self.left_out))
 
     def settings(self, **parts: str) -> list[Setting]:
         """Settings with areas; `dataset`, `regime` and `paradigm` restrict them by name."""
@@ -41,7 +51,7 @@ class Evidence:
         return [s for s in found if is_of(s, **parts)]
 
     def methods(self, setting: Setting) -> list[str]:
-        """Query methods of a setting without Random, whichever classifier Random is run with."""
+        """Query methods of a setting without Random."""
         return [q for s, q in self.areas if s == setting and name_of(q) != BASELINE]
 
     def gain(self, setting: Setting, query: str) -> Difference | None:
@@ -93,46 +103,74 @@ def published_evidence() -> Evidence:
         best = next((a for a in entries if a.chosen), max(entries, key=lambda a: a.mean))
         found.points.setdefault((setting, BASELINE, best.budget), SeedSummary(best.mean, best.sd, best.n))
         if best.split == "validation":
-            found.grids[setting] = max(a.mean for a in entries) - min(a.mean for a in entries)
+            found.grids[setting] = [SeedSummary(a.mean, a.sd, a.n) for a in entries]
     return found
 
 
 def study_evidence(results: StudyResults) -> Evidence:
-    """Evidence of our runs: complete runs for areas, all committed rounds for scores."""
+    """Evidence of our comparable runs: complete runs for areas, all committed rounds for scores."""
     found = Evidence()
     for setting in results.store.study.settings:
-        named = _named(setting)
-        if facts := results.facts.get(setting.dataset):
-            found.balanced[named[0]] = bool(facts["balanced"])
+        if not is_published(setting.dataset):
+            found.left_out.append(UnmatchedCells(setting, "", "its dataset is not in the published study"))
+            continue
+        try:
+            named, whole = _comparable(results, setting)
+        except NotComparable as reason:
+            found.left_out.append(UnmatchedCells(setting, "", str(reason)))
+            continue
+        if named in found.starts:
+            found.left_out.append(UnmatchedCells(setting, "", "another setting stands for the same published one"))
+            continue
+        found.balanced[named.dataset] = tables.datasets()[named.dataset].balanced
         if regime := results.regime(setting):
             found.sizes[named], found.starts[named] = regime.query_size, regime.start
         for query, summary in seed_summaries(results, setting).items():
-            if summary.n:
-                found.areas[named, query] = summary
-        if (spread := _grid(results, setting)) is not None:
-            found.grids[named] = spread
-    for named, query, budget, summary in _points(results):
-        found.points[named, query, budget] = summary
+            _add(found, setting, named, query, summary, whole)
+        for query, budget, summary in _points(results, setting):
+            if not any(cell.setting == setting and cell.query == query for cell in found.left_out):
+                found.points.setdefault((named, query, budget), summary)
+        if whole and (entries := _grid(results, setting)):
+            found.grids[named] = entries
     return found
 
 
-def _points(results: StudyResults) -> Iterator[tuple[Setting, str, int, SeedSummary]]:
-    if results.frame.empty:
+def _comparable(results: StudyResults, setting: Setting) -> tuple[Setting, bool]:
+    """(published name, whether areas are comparable) of a setting; some are comparable at single budgets only."""
+    try:
+        own = match(results, setting)
+    except NotComparable as reason:
+        try:
+            return match_start(results, setting), False
+        except NotComparable:
+            raise reason from None
+    if own.table != "final":
+        raise NotComparable("trained with a weighted loss, as only the first version of the study was")
+    return Setting(own.regime.dataset, own.regime.regime, own.regime.paradigm), True
+
+
+def _add(found: Evidence, setting: Setting, named: Setting, query: str, summary: SeedSummary, whole: bool) -> None:
+    """Add the area of a query method, or the reason why it is left out."""
+    try:
+        query_of(query)
+    except NotComparable as reason:
+        found.left_out.append(UnmatchedCells(setting, query, str(reason)))
         return
-    for key, rows in results.frame.groupby([*SETTING, "query", "budget"], sort=False):
-        dataset, regime, paradigm, query, budget = key
+    if summary.n and whole:
+        found.areas.setdefault((named, query), summary)
+
+
+def _points(results: StudyResults, setting: Setting) -> Iterator[tuple[str, int, SeedSummary]]:
+    frame = results.rows(setting)
+    if frame.empty:
+        return
+    for (query, budget), rows in frame.groupby(["query", "budget"], sort=False):
         scores = {int(seed): float(score) for seed, score in zip(rows["seed"], rows["score"], strict=True)}
-        setting = _named(Setting(str(dataset), str(regime), str(paradigm)))
-        yield setting, str(query), int(str(budget)), SeedSummary.of(scores)
+        yield str(query), int(str(budget)), SeedSummary.of(scores)
 
 
-def _named(setting: Setting) -> Setting:
-    """The setting with the published name of its dataset, where its spec string stands for a published dataset."""
-    known = tables.datasets().get(name_of(setting.dataset))
-    return setting._replace(dataset=known.name) if known and setting.dataset in known.calls else setting
-
-
-def _grid(results: StudyResults, setting: Setting) -> float | None:
-    table = results.hparams.get(setting, {}).get("table", [])
-    means = [row["mean"] for row in table if row["mean"] is not None]
-    return max(means) - min(means) if len(means) > 1 else None
+def _grid(results: StudyResults, setting: Setting) -> list[SeedSummary]:
+    """Entries of the HP search that are finite on all of its seeds."""
+    record = results.hparams.get(setting, {})
+    rows = [row["scores"] for row in record.get("table", []) if row["mean"] is not None]
+    return [SeedSummary.of(dict(zip(record["seeds"], scores, strict=True))) for scores in rows] if len(rows) > 1 else []

@@ -1,20 +1,30 @@
-"""Answers to the questions of a claim: an effect with its interval, its evidence, and a verdict by a stated rule."""
+"""Answers to the questions of a claim: an effect with its interval, its evidence, and a verdict by a stated rule.
+
+Each question has a p-value for its claim and one against it. All questions to one source (our runs, or the published
+numbers) are one family for, and one family against (`decide_questions`, Holm): of 17 questions to runs in which nothing
+matters, some would be answered by chance. Nothing is decided on fewer than three units.
+"""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from scipy.special import stdtr
 
 from fathom.core.records import Setting, grouped, unique
 from fathom.published.compare import json_value
 from fathom.published.evidence import Evidence
 from fathom.registry.dataset_identity import dataset_identity
+from fathom.stats.decisions import MIN_UNITS
 from fathom.stats.differences import Difference, SeedSummary, paired, welch
 from fathom.stats.inference import ALPHA, holm
 
 SUPPORTED, CONTRADICTED, OPEN, UNTESTED = "supported", "contradicted", "cannot tell", "not tested"
+
+NO_SETTINGS = "no such settings"
+TOO_FEW = f"a decision needs at least {MIN_UNITS}"
 
 ClaimCell = tuple[Setting, str]  # (setting, query method); an empty method stands for all methods of the setting
 
@@ -31,6 +41,9 @@ class ClaimFinding:
         seeds: Fewest and most seeds of a cell.
         cells: Cells behind the answer, in words.
         note: Further remarks.
+        p_for, p_against: p of the test that supports, and of the one that contradicts; 1 where it cannot reject, NaN
+            where nothing was tested.
+        asked: Questions that the verdict is corrected for; 0 before `decide_questions`.
     """
 
     question: str
@@ -43,11 +56,27 @@ class ClaimFinding:
     seeds: tuple[int, int] = (0, 0)
     cells: list[str] = field(default_factory=list)
     note: str = ""
+    p_for: float = math.nan
+    p_against: float = math.nan
+    asked: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; None where a number is undefined."""
         found: dict[str, Any] = json_value({**vars(self), "seeds": list(self.seeds)})
         return found
+
+
+def decide_questions(findings: Sequence[ClaimFinding]) -> list[ClaimFinding]:
+    """Verdicts on all questions to one source, corrected for their number."""
+    against = holm([f.p_against for f in findings]) < ALPHA
+    right = holm([f.p_for for f in findings]) < ALPHA
+    asked = sum(math.isfinite(f.p_for) for f in findings)
+    return [
+        replace(f, verdict=SUPPORTED if yes else CONTRADICTED if no else OPEN, asked=asked)
+        if math.isfinite(f.p_for)
+        else f
+        for f, yes, no in zip(findings, right, against, strict=True)
+    ]
 
 
 def untested(question: str, reason: str) -> ClaimFinding:
@@ -70,12 +99,12 @@ def over_datasets(
         note: Further remarks.
     """
     if not values:
-        return untested(question, "no such settings")
+        return untested(question, NO_SETTINGS)
     means = list(dataset_means(values).values())
     found = paired(means)
-    if len(means) == 1:
-        found = replace(found, refused="")  # its reason speaks of seeds; here the units are datasets
-        note = _join(note, "one dataset, so the spread over datasets is not known")
+    if len(means) < MIN_UNITS:
+        found = replace(found, refused="", p=math.nan)  # its reason speaks of seeds; here the units are datasets
+        note = _join(note, f"{'one dataset' if len(means) == 1 else 'two datasets'}; {TOO_FEW}")
     return _by_interval(evidence, question, found, list(values), side, note)
 
 
@@ -88,61 +117,65 @@ def between(
     CIFAR-10 and its long tail, one of each kind, share images, which makes the interval too wide if anything.
     """
     if not one or not other:
-        return untested(question, "only one kind of dataset" if one or other else "no such settings")
+        return untested(question, "only one kind of dataset" if one or other else NO_SETTINGS)
     # `SeedSummary` holds the mean and spread of any independent units; the units here are datasets.
     first, second = (SeedSummary.of(dict(enumerate(dataset_means(values).values()))) for values in (one, other))
     difference = replace(welch(first, second), refused="")  # the note gives the counts that explain a missing interval
     note = f"{first.n} against {second.n} datasets"
+    if first.n + second.n < MIN_UNITS:
+        difference, note = replace(difference, p=math.nan), _join(note, TOO_FEW)
     return _by_interval(evidence, question, difference, [*one, *other], 1, note)
 
 
 def in_each(question: str, found: Mapping[ClaimCell, Difference], side: int = 1, note: str = "") -> ClaimFinding:
     """Test that an effect has a sign in every cell; the reported effect is that of the least favorable cell.
 
-    Supported where the 95 % interval of every cell lies on that side: the claim is an intersection of hypotheses, so
-    these tests need no correction. Contradicted where any cell lies significantly on the other side, Holm-corrected
-    over the cells, since one rejection out of many is enough.
+    For the claim: the largest p of a cell, since it is an intersection of hypotheses, whose tests need no correction
+    among cells. Against it: the smallest p of a cell on the other side, Holm-corrected over the cells, since one
+    rejection out of many is enough.
     """
     if not found:
-        return untested(question, "no such settings")
+        return untested(question, NO_SETTINGS)
     worst = min(found, key=lambda cell: side * found[cell].mean)
     right = [d.low > 0 if side > 0 else d.high < 0 for d in found.values()]
-    wrong = any(side * d.mean < 0 for d in _rejected(found))
+    p_for = [_p(d) if side * d.mean > 0 else 1.0 for d in found.values()]
+    against = [_p(d) if side * d.mean < 0 else 1.0 for d in found.values()]
     on_side = sum(side * d.mean > 0 for d in found.values())
     counts = f"{on_side} of {len(found)} cells on that side, {sum(right)} of them with their whole interval"
-    return _in_cells(question, found, worst, _verdict(all(right), wrong), _join(counts, note))
+    return _in_cells(question, found, worst, (max(p_for), _smallest(against)), _join(counts, note))
 
 
 def nowhere_below(question: str, found: Mapping[ClaimCell, Difference], margin: float) -> ClaimFinding:
     """Test non-inferiority in every cell; the reported effect is that of the lowest cell.
 
-    Supported where every 95 % interval lies above minus the margin. Contradicted where a cell differs from zero,
-    Holm-corrected over the cells, and its whole interval lies below minus the margin: a precise cell at -0.2 points
-    differs from zero, but does not fail a method that only has to stay above -1 point.
+    For the claim: the largest p of a loss of the margin or more. Against it: the smallest p of a loss of the margin or
+    less, Holm-corrected over the cells: a precise cell at -0.2 points differs from zero, but does not fail a method
+    that only has to stay above -1 point.
     """
     if not found:
-        return untested(question, "no such settings")
+        return untested(question, NO_SETTINGS)
     worst = min(found, key=lambda cell: found[cell].mean)
-    below = [d for d in _rejected(found) if d.mean < 0]
-    verdict = _verdict(all(d.low > -margin for d in found.values()), any(d.high < -margin for d in below))
+    p_for = [_tail(d, -(d.mean + margin)) for d in found.values()]
+    against = [_tail(d, d.mean + margin) for d in found.values()]
     lower = sum(d.mean < 0 for d in found.values())
-    counts = f"{lower} of {len(found)} cells below zero, {len(below)} of them significantly (Holm)"
-    return _in_cells(question, found, worst, verdict, counts)
+    counts = f"{lower} of {len(found)} cells below zero"
+    return _in_cells(question, found, worst, (max(p_for), _smallest(against)), counts)
 
 
 def equal_in_each(question: str, found: Mapping[ClaimCell, Difference], margin: float) -> ClaimFinding:
     """Test equivalence in every cell (two one-sided tests); the reported effect is that farthest from zero.
 
-    Contradicted where a cell differs from zero, Holm-corrected over the cells, and its whole interval lies outside
-    the margin.
+    For the claim: the largest p of a cell. Against it: the smallest p of an effect within the margin, Holm-corrected
+    over the cells.
     """
     if not found:
-        return untested(question, "no such settings")
+        return untested(question, NO_SETTINGS)
     worst = max(found, key=lambda cell: abs(found[cell].mean))
-    outside = any(d.low > margin or d.high < -margin for d in _rejected(found))
     same = [d.within(margin) for d in found.values()]
-    counts = f"{sum(same)} of {len(found)} cells shown to be within the margin"
-    return _in_cells(question, found, worst, _verdict(all(same), outside), counts)
+    p_for = [_tail(d, abs(d.mean) - margin) for d in found.values()]
+    against = [_tail(d, margin - abs(d.mean)) for d in found.values()]
+    counts = f"{sum(same)} of {len(found)} cells within the margin, uncorrected"
+    return _in_cells(question, found, worst, (max(p_for), _smallest(against)), counts)
 
 
 def dataset_means(values: Mapping[ClaimCell, float]) -> dict[str, float]:
@@ -151,39 +184,48 @@ def dataset_means(values: Mapping[ClaimCell, float]) -> dict[str, float]:
     return {name: float(np.mean(own)) for name, own in by_dataset.items()}
 
 
-def _rejected(found: Mapping[ClaimCell, Difference]) -> list[Difference]:
-    """Differences that differ from zero, Holm-corrected over the cells."""
-    rejected = holm([d.p for d in found.values()]) < ALPHA
-    return [d for d, significant in zip(found.values(), rejected, strict=True) if significant]
+def _p(d: Difference) -> float:
+    """Two-sided p of a cell; 1 where nothing can be decided on it."""
+    return d.p if math.isfinite(d.p) and min(d.n) >= MIN_UNITS else 1.0
 
 
-def _verdict(right: bool, wrong: bool) -> str:
-    return SUPPORTED if right else CONTRADICTED if wrong else OPEN
+def _tail(d: Difference, above: float) -> float:
+    """Twice the one-sided p of an effect that is `above` (a fraction) past its bound: as strict as a two-sided test."""
+    if not (math.isfinite(d.se) and min(d.n) >= MIN_UNITS):
+        return 1.0
+    return min(1.0, 2 * float(stdtr(d.df, above / d.se)))
+
+
+def _smallest(p: Sequence[float]) -> float:
+    """The smallest p, Holm-corrected over cells."""
+    return float(min(holm(p)))
 
 
 def _by_interval(
     evidence: Evidence, question: str, d: Difference, cells: Collection[ClaimCell], side: int, note: str
 ) -> ClaimFinding:
-    """Finding whose verdict is the side of zero that the interval lies on."""
-    apart = d.low > 0 or d.high < 0
+    """Finding that supports or contradicts by the side of zero that the interval lies on."""
     # A cell without a query method stands for all that was run on a dataset and regime, in any paradigm.
     whole = {(s.dataset, s.regime) for s, query in cells if not query}
     areas = evidence.areas.items()
     seeds = [area.n for (s, query), area in areas if (s, query) in cells or (s.dataset, s.regime) in whole]
-    verdict = _verdict(apart and side * d.mean > 0, apart)
-    return _finding(question, d, verdict, cells, seeds, note)
+    p = d.p if math.isfinite(d.p) else 1.0
+    own = (p, 1.0) if side * d.mean > 0 else (1.0, p)
+    return finding_of(question, d, own, cells, seeds, note)
 
 
 def _in_cells(
-    question: str, found: Mapping[ClaimCell, Difference], worst: ClaimCell, verdict: str, note: str
+    question: str, found: Mapping[ClaimCell, Difference], worst: ClaimCell, p: tuple[float, float], note: str
 ) -> ClaimFinding:
     """Finding on every cell, which reports the effect of the `worst`."""
     seeds = [n for d in found.values() for n in d.n]
-    return _finding(question, found[worst], verdict, found, seeds, _join(note, f"shown: {_cell_name(worst)}"))
+    if seeds and max(min(d.n) for d in found.values()) < MIN_UNITS:
+        note = _join(note, f"fewer than {MIN_UNITS} seeds; {TOO_FEW}")
+    return finding_of(question, found[worst], p, found, seeds, _join(note, f"shown: {_cell_name(worst)}"))
 
 
-def _finding(
-    question: str, d: Difference, verdict: str, cells: Collection[ClaimCell], seeds: list[int], note: str
+def finding_of(
+    question: str, d: Difference, p: tuple[float, float], cells: Collection[ClaimCell], seeds: list[int], note: str
 ) -> ClaimFinding:
     settings = unique(setting for setting, _ in cells)
     return ClaimFinding(
@@ -191,12 +233,13 @@ def _finding(
         d.mean,
         d.low,
         d.high,
-        verdict,
+        OPEN,
         len({dataset_identity(s.dataset) for s in settings}),
         len(settings),
         (min(seeds), max(seeds)) if seeds else (0, 0),
         [_cell_name(cell) for cell in cells],
         _join(note, d.refused),
+        *p,
     )
 
 

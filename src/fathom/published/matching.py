@@ -56,13 +56,37 @@ def match(results: StudyResults, setting: Setting) -> Match:
     Raises:
         NotComparable: The setting was run differently.
     """
+    table, own = _same_setup(results, setting)
+    regime = _same_regime(own, setting, tables.datasets()[name_of(setting.dataset)])
+    return Match(table, regime, [*_choice_notes(results, setting, regime), *_retry_notes(results, setting)])
+
+
+def match_start(results: StudyResults, setting: Setting) -> Setting:
+    """Published name of a setting whose scores at single budgets are comparable, though its areas need not be.
+
+    Data, training and metric are as for `match`; starting budget and validation labels are those of a published regime
+    of the dataset. Query size, rounds and paradigm may be others of the study, as in its ablations.
+
+    Raises:
+        NotComparable: The setting was run differently.
+    """
+    known, own = tables.datasets()[name_of(setting.dataset)], _same_setup(results, setting)[1]
+    there = [r for r in tables.regimes() if r.dataset == known.name]
+    alike = next((r for r in there if own and (r.start, r.val_size) == (own.start, own.val_size)), None)
+    if own is None or alike is None:
+        raise NotComparable("starting budget and validation labels of no published regime")
+    regime = f"{alike.regime}(query_size={own.query_size}, rounds={own.rounds})"
+    return Setting(known.name, regime, name_of(setting.paradigm))
+
+
+def _same_setup(results: StudyResults, setting: Setting) -> tuple[str, LabelRegime | None]:
+    """(published table, label regime) of a setting with published data, training and metric."""
     known = tables.datasets()[name_of(setting.dataset)]
     _same_data(results, setting, known)
     table = _same_training(results, setting, known)
     if (metric := results.metric(setting)) != known.metric:
         raise NotComparable(f"measured by {metric}, published by {known.metric}")
-    regime = _same_regime(results.regime(setting), setting, known)
-    return Match(table, regime, [*_choice_notes(results, setting, regime), *_retry_notes(results, setting)])
+    return table, results.regime(setting)
 
 
 def query_of(query: str) -> str:
@@ -96,17 +120,27 @@ def _same_data(results: StudyResults, setting: Setting, known: PublishedDataset)
 
 def _same_training(results: StudyResults, setting: Setting, known: PublishedDataset) -> str:
     """Name of the published table with the setting's treatment of class imbalance."""
-    call = parse_stored(setting.paradigm)
-    if call.name not in {r.paradigm for r in tables.regimes()}:
-        raise NotComparable(f"no published number was trained with {call.name}")
-    arguments = dict(call.arguments)
-    if other := {key: value for key, value in arguments.items() if key not in HARMLESS}:
-        raise NotComparable(f"trained with {_spelled(SpecString.make('', other))}, which is not published")
+    table = published_table(setting.paradigm, known)
     record = results.hparams.get(setting)
     if record is None:
         raise NotComparable("the HP search is not finished yet")
     if (recipe := str(record.get("recipe", "study"))) != "study":
         raise NotComparable(f"recipe differs from the published one: {recipe}")
+    return table
+
+
+def published_table(paradigm: str, known: PublishedDataset) -> str:
+    """Name of the published table whose runs were trained as a paradigm's spec string says, on a published dataset.
+
+    Raises:
+        NotComparable: None was.
+    """
+    call = parse_stored(paradigm)
+    if call.name not in {r.paradigm for r in tables.regimes()}:
+        raise NotComparable(f"no published number was trained with {call.name}")
+    arguments = dict(call.arguments)
+    if other := {key: value for key, value in arguments.items() if key not in HARMLESS}:
+        raise NotComparable(f"trained with {_spelled(SpecString.make('', other))}, which is not published")
     rule = arguments.get("imbalance", "auto")
     if call.name == "semi-sl" and not known.balanced:
         # Both versions of the study train Semi-SL with weighted cross-entropy, so its numbers are in the final table.

@@ -5,16 +5,19 @@ from collections.abc import Iterator
 from string import ascii_lowercase
 
 from fathom.core.records import unique
+from fathom.core.text import plural
 from fathom.published import tables
 from fathom.published.claims import Claim
-from fathom.published.compare import AGREES, DIFFERS, OPEN, Compared, Comparison
+from fathom.published.compare import AGREES, BASELINE, DIFFERS, OPEN, Compared, ComparedGain, Comparison
 from fathom.published.findings import CONTRADICTED, SUPPORTED, UNTESTED, ClaimFinding
+from fathom.published.reproduction import AREAS, DEPARTS, GAINS, REPRODUCES, UNCLEAR, WholeComparison, reproduction
 from fathom.report.numbers import DASH, MINUS, gain, number
 from fathom.report.tables import EMPTY_CELL, ReportTable, TableCell, method_cell, text_cell
 from fathom.results.names import label
 from fathom.results.results import StudyResults
 from fathom.stats.differences import SeedSummary
 from fathom.stats.inference import ALPHA
+from fathom.stats.verdicts import DATASETS
 
 TONES = {AGREES: "up", DIFFERS: "down", SUPPORTED: "up", CONTRADICTED: "down"}
 
@@ -50,6 +53,33 @@ def _cell_row(results: StudyResults, cell: Compared) -> list[TableCell]:
     ]
 
 
+def gains_table(results: StudyResults, found: Comparison) -> ReportTable | None:
+    """Gains over Random of comparable cells with the published gains; None where there are none."""
+    rows = [_gain_row(results, cell, cell.gain) for cell in found.cells if cell.gain]
+    if not rows:
+        return None
+    caption = (
+        f"Gain in AUBC over {label(BASELINE)} in points, ours (paired by seed) and published (means of runs that are "
+        "not paired), each with its 95 % interval; and their difference with its 95 % interval."
+    )
+    columns = ["Method", "Setting", "Seeds", "Our gain", "Published gain", f"Ours {MINUS} published", "Verdict"]
+    note = "Rules as for the areas; these gains are a family of their own."
+    return ReportTable("published-gains", caption, columns, rows, note, 2)
+
+
+def _gain_row(results: StudyResults, cell: Compared, found: ComparedGain) -> list[TableCell]:
+    ours, theirs, difference = found.ours, found.published, found.difference
+    reasons = [difference.refused] + [f"Holm-corrected p: {found.holm:.3g}"] * math.isfinite(found.holm)
+    tooltip = " ".join(f"{text.rstrip('.')}." for text in reasons if text)
+    return [
+        method_cell(results, cell.query),
+        text_cell(results.names.title(cell.setting), " · ".join(cell.setting)),
+        TableCell(f"{ours.n[0]}, {min(theirs.n)}", float(ours.n[0]), title="ours, published"),
+        *(TableCell(gain(d.mean, d.low, d.high), d.mean) for d in (ours, theirs, difference)),
+        TableCell(found.verdict, found.verdict, emphasis=TONES.get(found.verdict, ""), title=tooltip),
+    ]
+
+
 def _spread(summary: SeedSummary) -> str:
     spread = f" ± {number(100 * summary.sd, 2)}" if math.isfinite(summary.sd) else ""
     return f"{number(100 * summary.mean, 2)}{spread}"
@@ -57,10 +87,9 @@ def _spread(summary: SeedSummary) -> str:
 
 def _rule(found: Comparison) -> str:
     return (
-        f"Agrees: equivalent, since the 90 % interval of the difference lies within ± {100 * found.margin:g} points "
-        "(two one-sided tests). Differs: not equivalent, and Welch's test rejects equal means at "
-        f"{ALPHA:g} (Holm-corrected over all cells of this table). Cannot tell: neither. Both tests assume normal "
-        "scores, which a few seeds cannot check."
+        f"Agrees: the difference is within ± {_margin(found.margin)} (two one-sided tests). Differs: not that, and "
+        f"Welch's test rejects equal means. Both at {ALPHA:g}, Holm-corrected over all cells of this table. Cannot "
+        "tell: neither. Both tests assume normal scores, which a few seeds cannot check."
     )
 
 
@@ -96,10 +125,10 @@ def claims_table(ours: list[Claim], published: list[Claim]) -> ReportTable:
         "its 95 % interval, and n as datasets/settings/seeds."
     )
     note = (
-        "In means over datasets each dataset counts as one value. Where an effect must hold in every cell, the least "
-        "favorable cell is shown. Supported or contradicted: the interval (in cells: every interval) lies on one side; "
-        "contradictions in cells are Holm-corrected. A question that three seeds cannot decide is no error of the "
-        "published study; it is the limit of its numbers."
+        "Our runs: only those that are comparable with the published ones. In means over datasets each dataset counts "
+        "as one value. Where an effect must hold in every cell, the least favorable cell is shown. Supported or "
+        f"contradicted: at {ALPHA:g}, Holm-corrected over all questions to one source; intervals are not corrected. "
+        "A question that three seeds cannot decide is no error of the published study; it is the limit of its numbers."
     )
     columns = ["Claim", "Question", "Our runs", "Effect", "n", "Published", "Effect", "n"]
     return ReportTable("claims", caption, columns, rows, note, 2)
@@ -117,9 +146,17 @@ def _answer(finding: ClaimFinding) -> list[TableCell]:
     verdict = TableCell(finding.verdict, finding.verdict, None, TONES.get(finding.verdict, ""), title)
     if finding.verdict == UNTESTED:
         return [verdict, EMPTY_CELL, EMPTY_CELL]
-    effect = gain(finding.effect, finding.low, finding.high)
+    effect = _effect(finding)
     basis = TableCell(_basis(finding), float(finding.datasets))
     return [verdict, TableCell(effect, finding.effect, title=title), basis]
+
+
+def _effect(finding: ClaimFinding) -> str:
+    """Effect with its interval; the interval alone where there is no unbiased estimate."""
+    if math.isfinite(finding.effect) or not math.isfinite(finding.low):
+        return gain(finding.effect, finding.low, finding.high)
+    low, high = (number(100 * end, 1, sign=True) for end in (finding.low, finding.high))
+    return f"[{low}, {high}]"
 
 
 def _basis(finding: ClaimFinding) -> str:
@@ -139,20 +176,53 @@ def claim_lines(ours: list[Claim], published: list[Claim]) -> list[str]:
         for source, finding in (("our runs", own), ("published", other)):
             text = f"      {source}: {finding.verdict}"
             if finding.verdict != UNTESTED:
-                effect = gain(finding.effect, finding.low, finding.high)
-                text += f", {effect} points, datasets/settings/seeds {_basis(finding)}"
+                text += f", {_effect(finding)} points, datasets/settings/seeds {_basis(finding)}"
             lines.append(text + (f" ({finding.note})" if finding.note else ""))
     return lines
 
 
-def compare_summary(found: Comparison) -> str:
-    """Sentence on all compared cells."""
+def compare_summary(found: Comparison) -> list[str]:
+    """Sentences on all compared cells together: areas, gains over Random, and the count of cells."""
     if found.empty:
-        return "This study has no dataset of the published study."
+        return ["This study has no dataset of the published study, so nothing is compared and no claim is tested."]
     if not found.cells:
-        return "No cell of this study was run as the published study ran it, so none is compared."
-    means = [100 * cell.difference.mean for cell in found.cells]
-    mean, low, high = sum(means) / len(means), min(means), max(means)
-    count = f"{found.count(AGREES)} agree, {found.count(DIFFERS)} differ, {found.count(OPEN)} cannot be decided"
-    text = f"Of {len(found.cells)} comparable cells {count}; ours minus published is {number(mean, 1, sign=True)} "
-    return text + f"points on average ({number(low, 1, sign=True)} to {number(high, 1, sign=True)})."
+        return ["No cell of this study was run as the published study ran it, so none is compared."]
+    counts = [(len(found.cells), "areas", found.count)]
+    if gains := sum(cell.gain is not None for cell in found.cells):
+        counts.append((gains, "gains", found.count_gains))
+    cells = " ".join(
+        f"Of {n} comparable {what} {count(AGREES)} agree, {count(DIFFERS)} differ, {count(OPEN)} cannot be decided one "
+        "by one."
+        for n, what, count in counts
+    )
+    return [*map(whole_words, reproduction(found)), cells]
+
+
+def whole_words(whole: WholeComparison) -> str:
+    """Sentence with the verdict on all areas or all gains."""
+    name = {AREAS: "AUBC", GAINS: f"Gains over {label(BASELINE)}"}[whole.what]
+    verdict = {
+        REPRODUCES: "this study reproduces the published numbers",
+        DEPARTS: "this study differs from the published numbers",
+        UNCLEAR: "cannot tell whether this study reproduces the published numbers",
+    }[whole.verdict]
+    text = f"{name}: {verdict}"
+    if not math.isfinite(whole.mean):
+        return f"{text}, since {whole.refused}."
+    low, high = (number(100 * bound, 1, sign=True) for bound in (whole.low, whole.high))
+    interval = f"95 % interval {low} to {high}" if math.isfinite(whole.low) else f"no interval: {whole.refused}"
+    units = (
+        f"n = {plural(whole.n, 'dataset')}"
+        if whole.unit == DATASETS
+        else f"n = {plural(whole.n, 'seed')} against {whole.published_seeds} published, on these data only"
+    )
+    left_out = f"; {plural(whole.left_out, 'cell')} of one seed left out" if whole.left_out else ""
+    return (
+        f"{text}: ours minus published is {number(100 * whole.mean, 1, sign=True)} points on average over "
+        f"{plural(whole.settings, 'setting')} of {plural(whole.datasets, 'dataset')} ({interval}; margin ± "
+        f"{_margin(whole.margin)}; {units}{left_out})."
+    )
+
+
+def _margin(margin: float) -> str:
+    return f"{100 * margin:g} point{'' if margin == 0.01 else 's'}"

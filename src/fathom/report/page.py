@@ -25,7 +25,7 @@ from fathom.published.evidence import published_evidence, study_evidence
 from fathom.report import figures
 from fathom.report.across_datasets import across_table
 from fathom.report.builder import PageBuilder, PageFigure
-from fathom.report.compare_tables import cells_table, claims_table, compare_summary, refused_table
+from fathom.report.compare_tables import cells_table, claims_table, compare_summary, gains_table, refused_table
 from fathom.report.explore.section import explore_section
 from fathom.report.numbers import DASH
 from fathom.report.sections.paradigms import paradigms, training
@@ -182,6 +182,7 @@ class Page(PageBuilder):
             "summary": compare_summary(found),
             "reference": published_tables.reference(),
             "cells": self.add_table(cells_table(r, found)),
+            "gains": self.add_table(gains_table(r, found)),
             "refused": self.add_table(refused_table(r, found)),
             "claims": self.add_table(claims_table(ours, published)),
             "verdicts": [(own.text, own.verdict, other.verdict) for own, other in zip(ours, published, strict=True)],

@@ -11,6 +11,7 @@ from fathom.report.setting_tables import gain_cell, rows_by_query, saving_cell, 
 from fathom.report.tables import EMPTY_CELL, ReportTable, TableCell, method_cell, text_cell
 from fathom.results.classifiers import listed
 from fathom.results.names import label
+from fathom.results.paradigm_lead import ParadigmLead
 from fathom.results.paradigms import (
     REFERENCE,
     BestChoice,
@@ -22,7 +23,7 @@ from fathom.results.paradigms import (
 )
 from fathom.results.results import StudyResults
 from fathom.results.trivial import trivial_methods
-from fathom.stats.inference import Interval
+from fathom.stats.decisions import BETTER, MIN_UNITS, WORSE
 
 
 def paradigm_table(results: StudyResults, group: ParadigmGroup, name: str) -> ReportTable:
@@ -98,7 +99,8 @@ def _notes(results: StudyResults, group: ParadigmGroup, pairs: dict[Setting, Pai
     notes = [
         f"All paradigms start with the same {group.start} labels and choose their HPs on the same {group.val_size} "
         "validation labels: a seed has one split and one starting set in all of them. The best method was chosen after "
-        "seeing the results, so its gain is optimistic. Labels saved: training labels saved at the score that the "
+        "seeing the results, so its gain is optimistic; intervals of gains here are not corrected, so none of them "
+        "decides anything. Labels saved: training labels saved at the score that the "
         f"reference has with {base} at the last shared budget, with their 95 % interval (paired, not corrected); ≤, ≥: "
         "open, since the curves end there."
     ]
@@ -144,14 +146,15 @@ def _budget_list(budgets: list[int]) -> str:
 
 def verdict_words(results: StudyResults, verdict: ParadigmVerdict) -> str:
     """Sentence on which choice gains more, paradigm or query method, or that the runs cannot tell."""
-    dataset = results.names.dataset[verdict.dataset]
-    if not any(c.paradigm or c.query for c in verdict.choices):
+    dataset, n = results.names.dataset[verdict.dataset], plural(verdict.n, "seed")
+    if verdict.n < MIN_UNITS:
+        count = {1: "one seed", 2: "two seeds"}[verdict.n]
+        opening = f"On {dataset} {count} cannot tell whether the training paradigm or the query method gains more"
+    elif not any(pick for c in verdict.choices for pick in (*c.paradigm_picks, *c.query_picks)):
         opening = f"On {dataset} neither choice gained anything on average"
-    elif not np.isfinite(verdict.difference.low):
-        opening = f"On {dataset} one seed cannot tell whether the training paradigm or the query method gains more"
-    elif verdict.difference.low > 0:
+    elif verdict.low > 0:
         opening = f"On {dataset} the choice of the training paradigm gained more than the choice of the query method"
-    elif verdict.difference.high < 0:
+    elif verdict.high < 0:
         opening = f"On {dataset} the choice of the query method gained more than the choice of the training paradigm"
     else:
         opening = f"On {dataset} the runs cannot tell whether the training paradigm or the query method gains more"
@@ -159,64 +162,91 @@ def verdict_words(results: StudyResults, verdict: ParadigmVerdict) -> str:
     limit = (
         " Its reference is no better than a constant answer, so this compares little with nothing." if trivial else ""
     )
-    marks = {results.classifiers[c.reference].mark(c.query) for c in verdict.choices if c.query}
-    paradigm, query = (number(100 * band.mean, 1, sign=True) for band in (verdict.paradigm, verdict.query))
+    marks = {results.classifiers[c.reference].mark(pick) for c in verdict.choices for pick in c.query_picks if pick}
+    if not np.isfinite(verdict.paradigm):
+        return f"{opening}: nothing can be chosen on one seed and measured on another.{limit}"
+    paradigm, query = (number(100 * gain, 1, sign=True) for gain in (verdict.paradigm, verdict.query))
     return (
-        f"{opening}: {paradigm} points of AUBC with the best paradigm, {query}{''.join(sorted(marks))} with the best "
-        f"query method; difference {_points(verdict.difference)}, {plural(verdict.difference.n, 'seed')}, paired."
-        + limit
+        f"{opening}: {paradigm} points of AUBC by the paradigm, {query}{''.join(sorted(marks))} by the query method, "
+        f"each chosen on the other seeds; {_lead(verdict)}, {n}, paired." + limit
+    )
+
+
+def _lead(verdict: ParadigmVerdict) -> str:
+    """Interval for the lead of the best paradigm over the best query method, with its level."""
+    level = f"{100 * verdict.level:.3g} %"
+    low, high = (number(100 * bound, 1, sign=True) for bound in (verdict.low, verdict.high))
+    if not (np.isfinite(verdict.low) or np.isfinite(verdict.high)):
+        return "no interval for the lead of the best paradigm over the best query method"
+    if not np.isfinite(verdict.high):
+        return f"the best paradigm leads the best query method by {low} or more ({level} interval)"
+    if not np.isfinite(verdict.low):
+        return f"the best paradigm leads the best query method by {high} or less ({level} interval)"
+    return f"the best paradigm leads the best query method by {low} to {high} ({level} interval)"
+
+
+def across_words(found: ParadigmLead) -> str:
+    """Sentence on all datasets together."""
+    d = found.decision
+    what = {
+        BETTER: "The choice of the training paradigm gains more than the choice of the query method",
+        WORSE: "The choice of the query method gains more than the choice of the training paradigm",
+    }.get(d.verdict, "Datasets together cannot tell whether the training paradigm or the query method gains more")
+    role = f" ({found.role} data)" if found.role else ""
+    low, high = (number(100 * bound, 1, sign=True) for bound in (d.low, d.high))
+    interval = f" ({100 * d.level:.3g} % interval {low} to {high})" if np.isfinite(d.low) else ""
+    return (
+        f"{what}{role}: {number(100 * d.mean, 1, sign=True)} points of AUBC on average over {d.n} datasets{interval}, "
+        "each choice made on other seeds than it is measured on."
     )
 
 
 def verdict_details(results: StudyResults, verdict: ParadigmVerdict) -> str:
-    """Sentences on the compared choices and budgets, and on the bias of choosing the best."""
+    """Sentences on the compared choices and budgets, and on how their bias is avoided."""
     base = label(results.baseline)
     members = unique(choice.group.members[choice.reference] for choice in verdict.choices)
     several = len(verdict.choices) > 1
     groups = [f" ({choice.group.title})" if several else "" for choice in verdict.choices]
     paradigms = [_paradigm_change(choice) + group for choice, group in zip(verdict.choices, groups, strict=True)]
     queries = [_query_change(results, choice) + group for choice, group in zip(verdict.choices, groups, strict=True)]
-    paradigm, query = _change(verdict.paradigm, paradigms, base), _change(verdict.query, queries, listed(members))
     budgets = unique(_budget_list(choice.budgets) for choice in verdict.choices)
     notes = results.caption_note(unique(choice.reference for choice in verdict.choices))
+    tried = max(len(c.paradigms) for c in verdict.choices), max(len(c.queries) for c in verdict.choices)
+    family = f" and for {plural(verdict.family, 'dataset')}" if verdict.family > 1 else ""
     return (
-        f"Training paradigm: {paradigm}. Query method: {query}. Compared at the budgets that all have "
-        f"({'; '.join(budgets)} labels). Both choices were made after seeing the results, so both gains are "
-        f"optimistic. {notes}"
+        f"Training paradigm: {'; '.join(unique(paradigms))} (all with {base}). Query method: "
+        f"{'; '.join(unique(queries))} (all with {listed(members)}). Compared at the budgets that all have "
+        f"({'; '.join(budgets)} labels). Each gain is measured on a seed that had no part in the choice, so it is not "
+        f"that of a winner picked afterwards. The interval is corrected for {plural(tried[0], 'paradigm')} and "
+        f"{plural(tried[1], 'query method')} to choose from{family}. {notes}"
     ).strip()
 
 
-NOT_BETTER = "none was better than the reference"
-
-
 def _paradigm_change(choice: BestChoice) -> str:
-    """`self-sl instead of standard`, or `NOT_BETTER`."""
+    """`self-sl instead of standard on 3 of 3 seeds`, or that none was chosen."""
     members = choice.group.members
-    return f"{members[choice.paradigm]} instead of {members[choice.reference]}" if choice.paradigm else NOT_BETTER
+    picks = [None if pick is None else members[pick] for pick in choice.paradigm_picks]
+    return _picks(picks, members[choice.reference])
 
 
 def _query_change(results: StudyResults, choice: BestChoice) -> str:
-    """`BADGE instead of Random`, or `NOT_BETTER`."""
-    if not choice.query:
-        return NOT_BETTER
+    """`BADGE instead of Random on 3 of 3 seeds`, or that none was chosen."""
     classifiers = results.classifiers[choice.reference]
-    reference = label(classifiers.reference(choice.query))
-    return f"{label(choice.query)} instead of {reference}{classifiers.mark(choice.query)}"
+    picks = [None if pick is None else label(pick) + classifiers.mark(pick) for pick in choice.query_picks]
+    references = unique(label(classifiers.reference(pick)) for pick in choice.query_picks if pick)
+    return _picks(picks, " and ".join(references))
 
 
-def _change(band: Interval, changes: list[str], other: str) -> str:
-    """Change in each group with its mean gain; `other` is the part of the setting that stays."""
-    text = f"{'; '.join(unique(changes))} (all with {other})"
-    if changes == [NOT_BETTER]:
-        return text
-    return f"{text}: {_points(band)} of AUBC{', averaged over these' if len(changes) > 1 else ''}"
+def _picks(picks: list[str | None], reference: str) -> str:
+    chosen = unique(pick for pick in picks if pick)
+    if not chosen:
+        return NOT_BETTER
+    counts = [f"{pick} on {picks.count(pick)}" for pick in chosen]
+    kept = f", none on {picks.count(None)}" if None in picks else ""
+    return f"{listed(counts)} of {plural(len(picks), 'seed')} instead of {reference}{kept}"
 
 
-def _points(band: Interval) -> str:
-    text = f"{number(100 * band.mean, 1, sign=True)} points"
-    if not np.isfinite(band.low):
-        return f"{text} (no interval)"
-    return f"{text} (95 % t-interval {number(100 * band.low, 1, sign=True)} to {number(100 * band.high, 1, sign=True)})"
+NOT_BETTER = "none was better than the reference"
 
 
 def not_compared_words(results: StudyResults, settings: list[Setting]) -> str:

@@ -14,8 +14,11 @@ import numpy as np
 from fathom.core.records import Setting, grouped, unique
 from fathom.results.results import StudyResults
 from fathom.results.trivial import constant_scores
+from fathom.results.verdicts import looks
+from fathom.stats.choices import cross_fit, lead_interval
 from fathom.stats.curves import gains, run_areas
-from fathom.stats.inference import Array, Interval, t_interval
+from fathom.stats.decisions import look_alpha
+from fathom.stats.inference import Array
 from fathom.stats.savings import LabelSaving, label_savings
 
 if TYPE_CHECKING:
@@ -70,37 +73,63 @@ class Pair:
 
 @dataclass(frozen=True)
 class BestChoice:
-    """Best paradigm and best query method of one group, and the gain of changing to each, per seed.
+    """The choice of a paradigm and that of a query method in one group, each alone and from the same reference.
 
     Args:
         group: The group.
         reference: Member that both changes start from.
-        paradigm: Best member with the baseline query method; None where none beats the reference on average.
-        query: Best query method of the reference; None where none beats the baseline on average.
+        paradigms, queries: Candidates.
         budgets: Training labels that were compared.
         seeds: Seeds that all compared runs have completed.
-        by_paradigm, by_query: Gain in AUBC of each seed (fraction); 0 where nothing beats the reference.
+        paradigm_gains, query_gains: [candidates, seeds] gains in AUBC, fractions: of the members with the baseline
+            query method over the reference, and of the query methods within the reference.
     """
 
     group: ParadigmGroup
     reference: Setting
-    paradigm: Setting | None
-    query: str | None
+    paradigms: list[Setting]
+    queries: list[str]
     budgets: list[int]
     seeds: list[int]
-    by_paradigm: Array
-    by_query: Array
+    paradigm_gains: Array
+    query_gains: Array
+
+    @property
+    def paradigm_picks(self) -> list[Setting | None]:
+        """Paradigm that is chosen for each seed on the others; None where none beats the reference there."""
+        return [None if i is None else self.paradigms[i] for i in cross_fit(self.paradigm_gains)[1]]
+
+    @property
+    def query_picks(self) -> list[str | None]:
+        """Query method that is chosen for each seed on the others; None where none beats the baseline there."""
+        return [None if i is None else self.queries[i] for i in cross_fit(self.query_gains)[1]]
 
 
 @dataclass(frozen=True)
 class ParadigmVerdict:
-    """Gain of the best paradigm against gain of the best query method on a dataset, averaged over its groups."""
+    """Gain of choosing the paradigm against gain of choosing the query method on a dataset, averaged over its groups.
+
+    Args:
+        dataset: Spec string.
+        choices: One per group.
+        paradigm, query: Mean gain in AUBC (fraction) of what is chosen on the other seeds (`stats.choices.cross_fit`);
+            NaN for one seed.
+        low, high: Interval for the gain of the best paradigm minus that of the best query method, whichever these are
+            (`stats.choices.lead_interval`); infinite where nothing can be decided.
+        level: Its coverage: all datasets with such a verdict are one family.
+        n: Seeds that all groups have.
+        family: Datasets with such a verdict.
+    """
 
     dataset: str
     choices: list[BestChoice]
-    paradigm: Interval
-    query: Interval
-    difference: Interval  # paradigm minus query method, paired by seed
+    paradigm: float
+    query: float
+    low: float
+    high: float
+    level: float
+    n: int
+    family: int
 
 
 def paradigm_groups(results: StudyResults) -> list[ParadigmGroup]:
@@ -198,32 +227,29 @@ def _as_one_setting(results: StudyResults, parts: dict[str, tuple[Setting, str]]
 
 
 def verdicts(results: StudyResults) -> list[ParadigmVerdict]:
-    """ParadigmVerdict on each dataset that was run with several paradigms and several query methods."""
+    """Verdict on each dataset that was run with several paradigms and several query methods; all are one family."""
     found = [choice for group in paradigm_groups(results) if (choice := _best_choice(results, group))]
     by_dataset = grouped((choice.group.dataset, choice) for choice in found)
-    made = [_verdict(dataset, choices) for dataset, choices in by_dataset.items()]
-    return [verdict for verdict in made if verdict]
+    level = look_alpha(looks(results)) / max(1, len(by_dataset))
+    return [_verdict(dataset, own, level, len(by_dataset)) for dataset, own in by_dataset.items()]
 
 
-def _verdict(dataset: str, choices: list[BestChoice]) -> ParadigmVerdict | None:
-    seeds = sorted(set.intersection(*(set(c.seeds) for c in choices)))
-    if not seeds:
-        return None
-
-    def mean(values: list[Array]) -> Array:
-        """Mean over groups, per seed. Groups share their seeds, so seeds stay the units of the interval."""
-        own = [v[[c.seeds.index(s) for s in seeds]] for c, v in zip(choices, values, strict=True)]
-        return np.asarray(np.mean(own, axis=0))
-
-    by_paradigm, by_query = mean([c.by_paradigm for c in choices]), mean([c.by_query for c in choices])
-    difference = t_interval(by_paradigm - by_query)
-    return ParadigmVerdict(dataset, choices, t_interval(by_paradigm), t_interval(by_query), difference)
+def _verdict(dataset: str, choices: list[BestChoice], alpha: float, family: int) -> ParadigmVerdict:
+    """Mean over groups; the mean of bounds that hold together (Bonferroni) bounds the mean."""
+    bounds = [lead_interval(c.paradigm_gains, c.query_gains, alpha / len(choices)) for c in choices]
+    low, high = np.mean(bounds, axis=0)
+    paradigm, query = (
+        float(np.mean([cross_fit(gains)[0].mean() if gains.shape[1] > 1 else np.nan for gains in own]))
+        for own in ([c.paradigm_gains for c in choices], [c.query_gains for c in choices])
+    )
+    n = min(len(c.seeds) for c in choices)
+    return ParadigmVerdict(dataset, choices, paradigm, query, float(low), float(high), 1 - alpha, n, family)
 
 
 def _best_choice(results: StudyResults, group: ParadigmGroup) -> BestChoice | None:
-    """Best paradigm and best query method of a group, each alone, starting from the same reference.
+    """Candidates for the paradigm and for the query method of a group, starting from the same reference.
 
-    All members are compared at the budgets that all have, so that the best one is chosen and measured on one scale.
+    All members are compared at the budgets that all have, so that they are chosen and measured on one scale.
     """
     start = group.references[0]
     classifiers, baseline = results.classifiers[start], results.baseline
@@ -252,8 +278,8 @@ def _best_choice(results: StudyResults, group: ParadigmGroup) -> BestChoice | No
     seeds = sorted(set.intersection(set(base), *map(set, by_member.values()), *map(set, by_method.values())))
     if not seeds:
         return None
-    best_member, best_method = _best(by_member, seeds), _best(by_method, seeds)
-    return BestChoice(group, start, best_member[0], best_method[0], budgets, seeds, best_member[1], best_method[1])
+    gained = [np.array([[own[s] for s in seeds] for own in found.values()]) for found in (by_member, by_method)]
+    return BestChoice(group, start, list(by_member), list(by_method), budgets, seeds, *gained)
 
 
 def _areas_by_seed(frame: "pd.DataFrame") -> dict[str, dict[int, float]]:
@@ -272,10 +298,3 @@ def _complete(gains: dict[T, SeedGains]) -> dict[T, SeedGains]:
     """Candidates with as many seeds as any has: one that lacks seeds might lead by failing where it is bad."""
     most = max(map(len, gains.values()), default=0)
     return {name: own for name, own in gains.items() if own and len(own) == most}
-
-
-def _best(gains: dict[T, SeedGains], seeds: list[int]) -> tuple[T | None, Array]:
-    """Candidate with the highest mean gain and its gain on each seed; None and zeros where no mean is above zero."""
-    values = {name: np.array([own[s] for s in seeds], dtype=np.float64) for name, own in gains.items()}
-    best = max(values, key=lambda name: float(values[name].mean()))
-    return (best, values[best]) if values[best].mean() > 0 else (None, np.zeros(len(seeds)))

@@ -8,7 +8,6 @@ from scipy.special import stdtr, stdtrit
 
 from fathom.stats.inference import LEVEL, SPREAD, paired_t, t_interval
 
-EQUIVALENCE_MARGIN = 0.02  # two AUBCs that differ by less than two points count as equal
 SMALLEST_EFFECT = 0.01  # one point: the smallest effect that claims and designs are about
 
 
@@ -48,6 +47,7 @@ class Difference:
         n: Seeds of the two means; the number of pairs twice, where they are paired.
         refused: Why there is no interval; empty where there is one.
         paired: True where seeds were paired.
+        se: Standard error of the mean; NaN where there is no interval.
     """
 
     mean: float
@@ -60,6 +60,11 @@ class Difference:
     n: tuple[int, int]
     refused: str = ""
     paired: bool = False
+    se: float = float("nan")
+
+    def p_outside(self, margin: float) -> float:
+        """The p of a difference of `margin` or more, by two one-sided tests; NaN where there is no interval."""
+        return float(stdtr(self.df, (abs(self.mean) - margin) / self.se))
 
     def within(self, margin: float) -> bool:
         """True if both one-sided tests reject a difference of `margin` or more."""
@@ -118,7 +123,7 @@ def _interval(
 ) -> Difference:
     outer, inner = se * float(stdtrit(df, (1 + level) / 2)), se * float(stdtrit(df, level))
     p = float(2 * stdtr(df, -abs(mean) / se))
-    return Difference(mean, mean - outer, mean + outer, mean - inner, mean + inner, p, df, n, paired=paired)
+    return Difference(mean, mean - outer, mean + outer, mean - inner, mean + inner, p, df, n, paired=paired, se=se)
 
 
 def _refused(mean: float, n: tuple[int, int], reason: str) -> Difference:

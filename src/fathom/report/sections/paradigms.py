@@ -6,10 +6,17 @@ from typing import Any
 from fathom.core.text import plural
 from fathom.report import paradigm_figures as figures
 from fathom.report.builder import PageBuilder, PageFigure
-from fathom.report.paradigm_tables import not_compared_words, paradigm_table, verdict_details, verdict_words
+from fathom.report.paradigm_tables import (
+    across_words,
+    not_compared_words,
+    paradigm_table,
+    verdict_details,
+    verdict_words,
+)
 from fathom.report.style import line_styles, styles_of
 from fathom.report.training_tables import backbone_table, encoder_table, pseudo_label_table
 from fathom.results.names import short_names
+from fathom.results.paradigm_lead import across
 from fathom.results.paradigms import ParadigmGroup, paradigm_groups, verdicts, without_group
 from fathom.results.training import ProbeCurve, PseudoLabelStats, probe_curves, pseudo_label_stats
 from fathom.stats.curves import budget_curves
@@ -27,8 +34,10 @@ def paradigms(page: PageBuilder) -> dict[str, Any] | None:
     groups, ungrouped = paradigm_groups(results), without_group(results)
     if not groups and not ungrouped:
         return None
+    found = verdicts(results)
+    sentences = [across_words(lead) for lead in across(results, found)]
     return {
-        "verdicts": [f"{verdict_words(results, v)} {verdict_details(results, v)}" for v in verdicts(results)],
+        "verdicts": [*sentences, *(f"{verdict_words(results, v)} {verdict_details(results, v)}" for v in found)],
         "groups": [_group(page, number, group) for number, group in enumerate(groups)],
         "not_compared": not_compared_words(results, ungrouped),
     }
