@@ -192,6 +192,15 @@ def decide(estimates: Sequence[GainEstimate], margin: float = MARGIN, alpha: flo
     return found
 
 
+def rejects_loss(e: GainEstimate, margin: float, alpha: float = ALPHA) -> bool:
+    """True if a loss of `margin` or more is rejected by this comparison alone, missing units at their worst."""
+    return not _refusal(e) and all(_p_loss(*_case(e, case), e.df, margin) < alpha for case in CASES[:2])
+
+
+def _p_loss(mean: float, se: float, df: float, margin: float) -> float:
+    return float(stdtr(df, -(mean + margin) / se))
+
+
 def _sure(own: Mapping[str, str]) -> str:
     """The verdict that holds wherever the missing units lie: a good one in the worst case, a bad one in the best."""
     if own["observed"] == WORSE:
@@ -224,7 +233,7 @@ def _p_values(
     for i, e in enumerate(estimates):
         mean, se = _case(e, case)
         if not refused[i]:
-            p[i] = 2 * stdtr(e.df, -abs(mean) / se) if margin is None else stdtr(e.df, -(mean + margin) / se)
+            p[i] = 2 * stdtr(e.df, -abs(mean) / se) if margin is None else _p_loss(mean, se, e.df, margin)
     return p
 
 

@@ -14,13 +14,14 @@ All verdicts of the headline are one family of tests, and so are all settings x 
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fathom.core.records import Setting, grouped
 from fathom.stats.curves import References, settings
-from fathom.stats.decisions import MARGIN, MIN_UNITS, GainEstimate, GainVerdict, combined, decide
+from fathom.stats.decisions import MARGIN, MIN_UNITS, GainEstimate, GainVerdict, combined, decide, rejects_loss
 from fathom.stats.inference import ALPHA, LEVEL, Array, critical_t
 from fathom.stats.power import units_needed
 
@@ -48,7 +49,7 @@ class SettingGain:
     gains: Mapping[int, float]
     missing: frozenset[int]
 
-    @property
+    @cached_property
     def estimate(self) -> GainEstimate:
         """Mean gain over seeds."""
         return GainEstimate.of(list(self.gains.values()), len(self.missing))
@@ -115,10 +116,12 @@ def setting_gains(
     """
     found = []
     for setting, part in settings(areas):
-        done: dict[str, dict[int, float]] = {str(query): {} for query in part["query"].unique()}
-        complete = part[part["complete"] & part["aubc"].notna()]  # a run of one round has no area
-        for query, seed, area in zip(complete["query"], complete["seed"], complete["aubc"], strict=True):
-            done[str(query)][int(seed)] = float(area)
+        done: dict[str, dict[int, float]] = {}
+        columns = (part[name].tolist() for name in ("query", "seed", "aubc", "complete"))
+        for query, seed, area, complete in zip(*columns, strict=True):
+            own = done.setdefault(str(query), {})
+            if complete and area == area:  # a run of one round has no area
+                own[int(seed)] = float(area)
         for query, own in done.items():
             other = (references or {}).get((setting, query), baseline)
             if query != baseline and query not in skip and other in done:
@@ -178,7 +181,6 @@ def _method_verdict(
     role, paradigm, query = key
     margin, alpha = decision.margin, decision.alpha
     known = [g for g in gains if g.gains]
-    single = [decide([g.estimate], margin, alpha)[0] for g in known]
     sd = estimate.se * estimate.n**0.5
     return MethodVerdict(
         query=query,
@@ -191,7 +193,7 @@ def _method_verdict(
         prediction=_prediction(decision, sd) if unit == DATASETS else None,
         worst=min(known, key=lambda g: g.estimate.mean),
         failures=[g for g in known if g.estimate.mean < -margin],
-        safe=len(known) == len(gains) and all(d.p_loss < alpha and not d.refused for d in single),
+        safe=len(known) == len(gains) and all(rejects_loss(g.estimate, margin, alpha) for g in known),
         to_settle=remaining_units(decision.n, sd, decision.family, margin, alpha),
         lost=[g.setting for g in gains if not g.gains],
     )
