@@ -144,41 +144,36 @@ def run_areas(frame: "pd.DataFrame", rounds: Mapping[str, int] | None = None) ->
     """
     import pandas as pd
 
-    columns = [*SETTING, "query", "seed", "run", "rounds", "planned", "complete", "aubc", "first", "final"]
-    parts = [_setting_areas(setting, part, rounds or {}) for setting, part in settings(frame)]
-    if not parts:
+    names = [*SETTING, "query", "seed", "run"]
+    columns = [*names, "rounds", "planned", "complete", "aubc", "first", "final"]
+    if frame.empty:
         return pd.DataFrame(columns=columns)
-    return pd.DataFrame({name: [value for part in parts for value in part[name]] for name in columns})
-
-
-def _setting_areas(setting: Setting, part: "pd.DataFrame", rounds: Mapping[str, int]) -> dict[str, list[Any]]:
-    """Columns of `run_areas` of one setting.
-
-    Rows are taken out as arrays, and the runs of one length are summed at once: a table per run costs pandas most of
-    the time of a large report.
-    """
-    import pandas as pd
-
-    most = int(part["round"].max()) + 1
-    of_run, runs = pd.factorize(part["run"])
-    numbers, budgets, scores = (part[name].to_numpy(dtype=np.float64) for name in ("round", "budget", "score"))
-    order = np.lexsort((numbers, of_run))
-    lengths = np.bincount(of_run)
-    starts = np.cumsum(lengths) - lengths
+    # Rows are taken out as arrays, and the runs of one length are summed at once: a table per run or per setting costs
+    # pandas most of the time of a large report.
+    of_setting = frame.groupby(SETTING, sort=False).ngroup().to_numpy()
+    numbers, budgets, scores = (frame[name].to_numpy(dtype=np.float64) for name in ("round", "budget", "score"))
+    most = np.zeros(of_setting.max() + 1)
+    np.maximum.at(most, of_setting, numbers + 1)
+    of_run = pd.factorize(frame["run"])[0]
+    order = np.lexsort((numbers, of_run, of_setting))  # runs in order of first appearance within their setting
+    of_setting, of_run = of_setting[order], of_run[order]
     numbers, budgets, scores = numbers[order], budgets[order], scores[order]
-    planned = np.array([rounds.get(str(run), most) for run in runs])
+    starts = np.flatnonzero(np.append(True, (np.diff(of_run) != 0) | (np.diff(of_setting) != 0)))
+    lengths = np.diff(np.append(starts, len(order)))
+    rows = frame[names].iloc[order[starts]].reset_index(drop=True)
+    planned = most[of_setting[starts]].astype(int)
+    if rounds:
+        planned = np.array([rounds.get(str(run), most) for run, most in zip(rows["run"], planned, strict=True)])
     in_turn = np.logical_and.reduceat(numbers == np.arange(len(numbers)) - np.repeat(starts, lengths), starts)
     complete = (lengths == planned) & in_turn
-    areas = np.full(len(runs), np.nan)
+    areas = np.full(len(starts), np.nan)
     for length in np.unique(lengths[complete]):
         own = np.flatnonzero(complete & (lengths == length))
         at = starts[own][:, None] + np.arange(length)
         areas[own] = _aubcs(budgets[at], scores[at])
-    columns: dict[str, Any] = {name: [value] * len(runs) for name, value in setting._asdict().items()}
-    columns |= {name: part[name].to_numpy()[order][starts].tolist() for name in ("query", "seed")}
-    columns |= {"run": list(runs), "rounds": lengths.tolist(), "planned": planned.tolist()}
     final = np.where(complete, scores[starts + lengths - 1], np.nan)
-    return columns | {"complete": complete.tolist(), "aubc": areas, "first": scores[starts], "final": final}
+    found = {"rounds": lengths, "planned": planned, "complete": complete, "aubc": areas}
+    return rows.assign(**found, first=scores[starts], final=final)[columns]
 
 
 def _aubcs(budgets: Array, scores: Array) -> Array:

@@ -170,14 +170,15 @@ def decide(estimates: Sequence[GainEstimate], margin: float = MARGIN, alpha: flo
     if not (0 < margin < 1 and 0 < alpha < 1):
         raise FathomError(f"margin and alpha are fractions between 0 and 1 (a point is .01); got {margin} and {alpha}")
     refused = [_refusal(e) for e in estimates]
-    zero = {case: _p_values(estimates, refused, case) for case in CASES}
-    loss = {case: _p_values(estimates, refused, case, margin) for case in CASES}
-    verdicts = {case: _verdicts(estimates, case, holm(zero[case]), holm(loss[case]), alpha) for case in CASES}
+    cases = CASES if any(e.missing for e in estimates) else CASES[:1]
+    zero = {case: _p_values(estimates, refused, case) for case in cases}
+    loss = {case: _p_values(estimates, refused, case, margin) for case in cases}
+    verdicts = {case: _verdicts(estimates, case, holm(zero[case]), holm(loss[case]), alpha) for case in cases}
     levels, loss_levels = _holm_levels(zero["observed"], alpha), _holm_levels(loss["observed"], alpha)
     corrected, corrected_loss = holm(zero["observed"]), holm(loss["observed"])
     found = []
     for i, e in enumerate(estimates):
-        own = {case: verdicts[case][i] for case in CASES}
+        own = {case: verdicts[case][i] for case in cases}
         half, reach = _halves(e, levels[i], loss_levels[i]) if not refused[i] else (np.nan, np.nan)
         found.append(
             GainVerdict(
@@ -194,11 +195,7 @@ def decide(estimates: Sequence[GainEstimate], margin: float = MARGIN, alpha: flo
 
 def rejects_loss(e: GainEstimate, margin: float, alpha: float = ALPHA) -> bool:
     """True if a loss of `margin` or more is rejected by this comparison alone, missing units at their worst."""
-    return not _refusal(e) and all(_p_loss(*_case(e, case), e.df, margin) < alpha for case in CASES[:2])
-
-
-def _p_loss(mean: float, se: float, df: float, margin: float) -> float:
-    return float(stdtr(df, -(mean + margin) / se))
+    return not _refusal(e) and all(_p_values([e], [""], case, margin)[0] < alpha for case in ("observed", "worst"))
 
 
 def _sure(own: Mapping[str, str]) -> str:
@@ -229,11 +226,11 @@ def _p_values(
 
     NaN where refused, which leaves a comparison out of the family.
     """
+    mean, se = np.array([_case(e, case) for e in estimates], dtype=np.float64).reshape(-1, 2).T
+    df, asked = np.array([e.df for e in estimates]), ~np.array([bool(reason) for reason in refused], dtype=bool)
     p = np.full(len(estimates), np.nan)
-    for i, e in enumerate(estimates):
-        mean, se = _case(e, case)
-        if not refused[i]:
-            p[i] = 2 * stdtr(e.df, -abs(mean) / se) if margin is None else _p_loss(mean, se, e.df, margin)
+    mean, se, df = mean[asked], se[asked], df[asked]
+    p[asked] = 2 * stdtr(df, -np.abs(mean) / se) if margin is None else stdtr(df, -(mean + margin) / se)
     return p
 
 

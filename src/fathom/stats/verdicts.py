@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fathom.core.records import Setting, grouped
-from fathom.stats.curves import References, settings
+from fathom.stats.curves import SETTING, References
 from fathom.stats.decisions import MARGIN, MIN_UNITS, GainEstimate, GainVerdict, combined, decide, rejects_loss
 from fathom.stats.inference import ALPHA, LEVEL, Array, critical_t
 from fathom.stats.power import units_needed
@@ -114,19 +114,18 @@ def setting_gains(
         references: Query methods that are compared with another one.
         skip: Query methods to leave out, such as matched controls.
     """
+    methods: dict[Setting, dict[str, dict[int, float]]] = {}
+    columns = (areas[name].tolist() for name in (*SETTING, "query", "seed", "aubc", "complete"))
+    for dataset, regime, paradigm, query, seed, area, complete in zip(*columns, strict=True):
+        own = methods.setdefault(Setting(dataset, regime, paradigm), {}).setdefault(query, {})
+        if complete and area == area:  # a run of one round has no area
+            own[seed] = area
     found = []
-    for setting, part in settings(areas):
-        done: dict[str, dict[int, float]] = {}
-        columns = (part[name].tolist() for name in ("query", "seed", "aubc", "complete"))
-        for query, seed, area, complete in zip(*columns, strict=True):
-            own = done.setdefault(str(query), {})
-            if complete and area == area:  # a run of one round has no area
-                own[int(seed)] = float(area)
+    for setting, done in methods.items():
         for query, own in done.items():
             other = (references or {}).get((setting, query), baseline)
             if query != baseline and query not in skip and other in done:
-                both = sorted(own.keys() & done[other].keys())
-                gains = {seed: own[seed] - done[other][seed] for seed in both}
+                gains = {seed: own[seed] - done[other][seed] for seed in sorted(own.keys() & done[other].keys())}
                 missing = frozenset(own.keys() ^ done[other].keys())
                 found.append(SettingGain(setting, query, other, gains, missing))
     return found
