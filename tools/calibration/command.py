@@ -60,8 +60,8 @@ def run_task(task: Task) -> tuple[str, int, Sums]:
     name = name_of(section, section.rows[r])
     rng = np.random.default_rng([zlib.crc32(name.encode()), block])
     sums: Sums = {}
-    for study in simulate(section.rows[r].design, studies, rng):
-        for measure, value in section.measure(study).items():
+    for found in section.measure(simulate(section.rows[r].design, studies, rng)):
+        for measure, value in found.items():
             if value == value:
                 own = sums.setdefault(measure, [0, 0.0, 0.0])
                 own[0], own[1], own[2] = own[0] + 1, own[1] + value, own[2] + value**2

@@ -8,7 +8,7 @@ from fathom.stats.inference import ALPHA
 from fathom.stats.power import power, power_not_worse, units_needed
 from tools.calibration import measures
 from tools.calibration.measures import Measures
-from tools.calibration.simulate import Design, SimulatedStudy
+from tools.calibration.simulate import Batch, Design
 
 AT_MOST, AT_LEAST = 0.05, 0.93  # targets: of false verdicts, and of coverage
 GRID = ((1, 1), (3, 1), (3, 3), (5, 3))  # datasets, regimes: 1, 3, 9 and 15 settings
@@ -49,7 +49,7 @@ class Section:
         headings: Of the labels of its rows.
         columns: Measures.
         rows: Designs.
-        measure: Measures of one study.
+        measure: Measures of each study of a batch.
         studies: Studies per design.
     """
 
@@ -58,7 +58,7 @@ class Section:
     headings: tuple[str, ...]
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
-    measure: Callable[[SimulatedStudy], Measures] = measures.verdicts
+    measure: Callable[[Batch], Iterator[Measures]] = measures.verdicts
     studies: int = 1900
 
 

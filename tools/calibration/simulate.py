@@ -1,8 +1,7 @@
 """Simulated studies: tidy tables whose true gains are known."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ AFTER_START = np.array([0.0, 1, 1, 1, 1, 1])  # round 0 is shared by all methods
 SEED_SD = 0.01  # what all methods of a seed share
 DEPTHS = 0.05, 0.30  # a collapsed run loses so much from a random round on
 LOST_ROUNDS = 3  # rounds that a run has committed which never finishes
-SETTING = ("dataset", "regime", "paradigm")
 
 
 @dataclass(frozen=True)
@@ -64,15 +62,15 @@ class Design:
 
 
 @dataclass(frozen=True, eq=False)
-class SimulatedStudy:
-    """A study and its truth.
+class Batch:
+    """Simulated studies of one design and their truth.
 
     Args:
-        design: What it was drawn from.
-        table: The tidy table.
-        gains: [datasets, methods] true gains over Random on these datasets, fractions.
+        design: What they were drawn from.
+        table: The tidy tables of all studies; a dataset is named `study/dataset-number`.
+        gains: [studies, datasets, methods] true gains over Random on these datasets, fractions.
         expected: [methods] true gains over all datasets that might be drawn.
-        new: [methods] gains measured on one more dataset with as many regimes and seeds.
+        new: [studies, methods] gains measured on one more dataset with as many regimes and seeds.
     """
 
     design: Design
@@ -81,37 +79,39 @@ class SimulatedStudy:
     expected: Array
     new: Array
 
+    def true_gain(self, dataset: str, query: str) -> float:
+        """True gain in AUBC over Random on one dataset, a fraction."""
+        number = int(dataset.rpartition("-")[2])
+        return float(self.gains[study_of(dataset), number, self.design.queries.index(query)])
 
-def simulate(design: Design, studies: int, rng: np.random.Generator) -> Iterator[SimulatedStudy]:
+
+def study_of(dataset: str) -> int:
+    """Number of the study that a dataset belongs to."""
+    return int(dataset.partition("/")[0])
+
+
+def simulate(design: Design, studies: int, rng: np.random.Generator) -> Batch:
     """Draw so many studies of a design.
 
     Noise is normal: per seed (shared by all methods), per run and per round.
     """
-    d, s, k = design.datasets + 1, design.settings + design.regimes, design.methods  # the last dataset is the new one
-    expected = np.zeros(k)
-    expected[1 : 1 + len(design.gains)] = design.gains
-    if design.collapse and design.collapsing == "one":
-        expected[1] -= design.collapse * mean_collapse(design.same_depth)
-    true = np.broadcast_to(expected, (studies, d, k)).copy()
-    true[:, :, 1:] += rng.normal(0, design.between, (studies, d, k - 1))
+    d, k = design.datasets + 1, design.methods  # the last dataset is the new one
     planted = np.zeros(k)
     planted[1 : 1 + len(design.gains)] = design.gains
-    shift = (true - expected + planted).repeat(design.regimes, axis=1)  # [studies, s, k], what is added to the curves
-    scores, deviation = _runs(design, shift, rng)
-    unfinished = np.zeros((studies, s, k, design.seeds), dtype=bool)
+    expected = planted.copy()
+    if design.collapse and design.collapsing == "one":
+        expected[1] -= design.collapse * mean_collapse(design.same_depth)
+    differs = rng.normal(0, design.between, (studies, d, k)) * (np.arange(k) > 0)
+    scores, deviation = _runs(design, (planted + differs).repeat(design.regimes, axis=1), rng)
+    table = rows_of(design, studies).assign(score=scores[:, : design.settings].ravel())
     if design.lost:
-        worst = np.quantile(rng.normal(size=100_000), design.lost)
-        unfinished[:, :, 1] = deviation[:, :, 1] < worst
-    rows = rows_of(design)
-    for r in range(studies):
-        score = scores[r, : design.settings].ravel()
-        table = rows.assign(score=score)
-        if design.lost:
-            gone = unfinished[r, : design.settings].repeat(len(BUDGETS)) & (rows["round"] >= LOST_ROUNDS).to_numpy()
-            table = table[~gone]
-        areas = scores[r, design.settings :] @ WEIGHTS
-        new = (areas - areas[:, :1]).mean((0, 2))
-        yield SimulatedStudy(design, table, true[r, :-1], expected, new)
+        gone = deviation < np.quantile(rng.normal(size=100_000), design.lost)
+        gone[:, :, np.arange(k) != 1] = False
+        late = table["round"].to_numpy() >= LOST_ROUNDS
+        table = table[~(gone[:, : design.settings].ravel().repeat(len(BUDGETS)) & late)]
+    areas = scores[:, design.settings :] @ WEIGHTS
+    new = (areas - areas[:, :, :1]).mean((1, 3))
+    return Batch(design, table, (expected + differs)[:, :-1], expected, new)
 
 
 def _runs(design: Design, shift: Array, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -156,22 +156,21 @@ def mean_collapse(same_depth: bool) -> float:
     return float(np.mean(DEPTHS) * np.mean(of_round))
 
 
-@cache
-def rows_of(design: Design) -> pd.DataFrame:
-    """The tidy table of a study of a design, without its scores."""
+@lru_cache(maxsize=1)
+def rows_of(design: Design, studies: int) -> pd.DataFrame:
+    """The tidy tables of studies of a design, without their scores."""
     d, g, k, n = design.datasets, design.regimes, design.methods, design.seeds
-    at = np.indices((d, g, k, n, len(BUDGETS))).reshape(5, -1)
-    names = {"dataset": [f"dataset-{i}" for i in range(d)], "regime": [f"regime-{i}" for i in range(g)],
-             "query": design.queries}  # fmt: skip
+    study, dataset, regime, query, seed, number = np.indices((studies, d, g, k, n, len(BUDGETS))).reshape(6, -1)
+    datasets = np.array([f"{r}/dataset-{i}" for r in range(studies) for i in range(d)], dtype=object)
     columns: dict[str, Any] = {
-        "dataset": np.array(names["dataset"], dtype=object)[at[0]],
-        "regime": np.array(names["regime"], dtype=object)[at[1]],
+        "dataset": datasets[study * d + dataset],
+        "regime": np.array([f"regime-{i}" for i in range(g)], dtype=object)[regime],
         "paradigm": "standard",
-        "query": np.array(names["query"], dtype=object)[at[2]],
-        "seed": at[3],
-        "run": np.arange(d * g * k * n).repeat(len(BUDGETS)).astype(str),
-        "round": at[4],
-        "budget": BUDGETS[at[4]],
-        "paid": BUDGETS[at[4]] + VALIDATION,
+        "query": np.array(design.queries, dtype=object)[query],
+        "seed": seed,
+        "run": np.arange(studies * d * g * k * n).astype(str).astype(object).repeat(len(BUDGETS)),
+        "round": number,
+        "budget": BUDGETS[number],
+        "paid": BUDGETS[number] + VALIDATION,
     }
     return pd.DataFrame(columns)
