@@ -8,7 +8,7 @@ from fathom.stats.inference import ALPHA
 from fathom.stats.power import power, power_not_worse, units_needed
 from tools.calibration import measures
 from tools.calibration.measures import Measures
-from tools.calibration.simulate import Batch, Design
+from tools.calibration.simulate import Batch, Design, mean_collapse
 
 AT_MOST, AT_LEAST = 0.05, 0.93  # targets: of false verdicts, and of coverage
 GRID = ((1, 1), (3, 1), (3, 3), (5, 3))  # datasets, regimes: 1, 3, 9 and 15 settings
@@ -109,9 +109,9 @@ def _uneven() -> Section:
     ]
     columns = (*FALSE, *INTERVALS, Column("new dataset", "prediction for a new dataset", least=AT_LEAST))
     text = (
-        "Methods are equal on average. Spreads differ between settings and methods, log-uniformly; with true gains that "
+        "Methods are equal on average. Spreads differ between settings and methods, log-uniformly. Where true gains "
         "differ between datasets, the headline is about their mean over all datasets, and *these datasets* and settings "
-        "about the gains that are really there. The last column is the share of new datasets whose measured gain lies "
+        "are about the gains on these. The last column is the share of new datasets whose measured gain lies "
         "in the prediction interval."
     )
     return Section("Unequal spreads and unequal datasets", text, ("design", *SIZE), columns, _rows(designs, name))
@@ -126,6 +126,7 @@ def _collapses() -> Section:
         *_sized(sizes, Design(collapse=0.1)),
         *_sized(sizes, Design(collapse=0.2)),
         *_sized([(1, 1, 3), (5, 3, 3), (5, 3, 5)], Design(collapse=0.1, same_depth=True)),
+        *_sized([(1, 1, 3), (5, 3, 3), (5, 3, 5)], Design(collapse=0.2, same_depth=True)),
     ]
     text = (
         "Methods are equal, and runs of all of them collapse: from a random round on they score 5 to 30 points lower. "
@@ -138,7 +139,7 @@ def _collapses() -> Section:
 
 def _one_collapses() -> Section:
     sizes = [(1, 1, 3), (1, 1, 5), (1, 1, 10), (1, 1, 20), (5, 3, 3), (5, 3, 10)]
-    designs = [*_sized(sizes, Design(collapse=0.1, collapsing="one")), *_sized(sizes, Design(collapse=0.2, collapsing="one"))]  # fmt: skip
+    designs = [d for share in (0.1, 0.2) for d in _sized(sizes, Design(collapse=share, collapsing="one"))]
     columns = (
         Column("headline false better", "false *better*", AT_MOST),
         Column("headline false not worse", "false *not worse*"),
@@ -146,7 +147,11 @@ def _one_collapses() -> Section:
         Column("settings false not worse", "settings: false *not worse*"),
         Column("one interval", "interval of that method"),
     )
-    text = "Runs of one method collapse; its expected gain is 1.0 (10 %) or 2.0 (20 %) points below 0."
+    losses = " and ".join(f"{100 * share * mean_collapse(False):.2g}" for share in (0.1, 0.2))
+    text = (
+        f"Runs of one method collapse, which costs it {losses} points on average; all else is equal. *Not worse* is "
+        "false where this is more than the margin, 1 point. What a few runs do not show no interval can cover."
+    )
     return Section(
         "Collapsed runs in one method", text, ("collapsed", *SIZE), columns,
         _rows(designs, lambda d: f"{100 * d.collapse:g} % of its runs"),
@@ -160,8 +165,8 @@ def _missing() -> Section:
         Column("headline interval", "headline interval", least=AT_LEAST),
     )  # fmt: skip
     text = (
-        "Methods are equal; of one method the worst 30 % of runs never finish. The intervals are those of the runs "
-        "there are, which are too good for that method; its verdict must hold with the missing runs at their worst."
+        "Methods are equal; of one method the worst 30 % of runs never finish. Its verdict must hold with the missing "
+        "runs at their worst, and its interval reaches from their worst to their best."
     )
     return Section("Missing runs", text, SIZE, columns, _rows(list(_sized(sizes, Design(lost=0.3)))))
 
@@ -173,8 +178,8 @@ def _losses() -> Section:
         Column("headline false not worse", "headline", AT_MOST),
         Column("settings false not worse", "settings", AT_MOST),
     )
-    rows = [row for name, base in kinds.items() for row in _rows(list(_sized(sizes, base)), lambda _, n=name: n)]  # type: ignore[misc]
-    text = "The true loss equals the margin, 1 point. Share of studies with any *not worse* (or *better*) on such a method."
+    rows = [Row(d, (name, *_size(d))) for name, base in kinds.items() for d in _sized(sizes, base)]
+    text = "The true loss is the margin, 1 point. Share of studies with any *not worse* (or *better*) of such a method."
     return Section("A loss of the margin", text, ("loss in", *SIZE), columns, tuple(rows))
 
 
@@ -240,9 +245,9 @@ def _saved() -> Section:
         Column("more needed", "more that Random needs", least=AT_LEAST),
         Column("estimable", "estimable"),
     )
-    rows = [*_rows(list(_sized([(1, 1, n) for n in (3, 5, 10, 20)], Design(gains=PLANTED))), lambda _: "rising")]
-    text = "Coverage of the true budgets of equal scores by the intervals that are shown; true gains 1, 2, -1 and 0 points."
-    return Section("Labels saved", text, ("curves", *SIZE), columns, tuple(rows), measures.labels_saved, 1000)
+    rows = _rows(list(_sized([(1, 1, n) for n in (3, 5, 10, 20)], Design(gains=PLANTED))))
+    text = "Coverage of the budgets of equal true scores by the intervals shown; true gains 1, 2, -1 and 0 points."
+    return Section("Labels saved", text, SIZE, columns, rows, measures.labels_saved, 1000)
 
 
 def _penalty() -> Section:

@@ -89,7 +89,7 @@ def _cell(rate: Rate, column: Column, promised: float | None) -> str:
 def missed(shown: Shown) -> list[str]:
     """One line per rate that misses its target by more than chance."""
     return [
-        f"{cell.section.title}, {', '.join(cell.row.labels)}: {cell.column.heading} {_cell(cell.rate, cell.column, None)}"
+        f"{cell.section.title}, {', '.join(cell.row.labels)}: {cell.column.heading} {_text(cell)}"
         for cell in cells(shown)
         if cell.rate.misses(cell.column)
     ]
@@ -103,11 +103,15 @@ def summary(shown: Shown) -> str:
     studies = sum(int(max(rate.n for rate in own.values())) for _, rates in shown for own in rates)
     highest, lowest = max(most, key=lambda c: c.rate.mean), min(least, key=lambda c: c.rate.mean)
     return (
-        f"{studies:,} simulated studies. Of {len(most)} rates of false verdicts the highest is "
-        f"{_cell(highest.rate, highest.column, None)} % ({highest.section.title.lower()}), of {len(least)} coverages the "
-        f"lowest is {_cell(lowest.rate, lowest.column, None)} % ({lowest.section.title.lower()}). "
-        f"{len(missed(shown))} of these miss their target by more than chance ({CHANCE:g} Monte-Carlo errors); such are bold."
+        f"{studies:,} simulated studies. Of {len(most)} rates of false verdicts the highest is {_text(highest)} % "
+        f"({highest.section.title.lower()}), of {len(least)} coverages the lowest is {_text(lowest)} % "
+        f"({lowest.section.title.lower()}). {len(missed(shown))} of these miss their target by more than chance "
+        f"({CHANCE:g} Monte-Carlo errors); such are bold."
     )
+
+
+def _text(cell: Cell) -> str:
+    return _cell(cell.rate, cell.column, None)
 
 
 def csv_lines(shown: Shown) -> Iterator[str]:

@@ -104,7 +104,8 @@ class GainVerdict:
     Args:
         verdict: `better`, `not worse`, `worse` or `undecided`.
         mean: Mean gain, a fraction.
-        low, high: t-interval at `level`. It excludes 0 exactly where the two-sided test rejects.
+        low, high: t-interval at `level`. It excludes 0 exactly where the two-sided test rejects. With missing units it
+            reaches from the lowest to the highest end in all their cases, so it may hold 0 though `observed` decides.
         level: Coverage of the interval: 1 - alpha / (comparisons of Holm's step), at least 1 - alpha.
         bound: Lower bound of the non-inferiority test, one-sided at its Holm step: above -margin where it rejects.
         p, p_holm: Two-sided p of a gain of 0, and corrected.
@@ -174,16 +175,19 @@ def decide(estimates: Sequence[GainEstimate], margin: float = MARGIN, alpha: flo
     zero = {case: _p_values(estimates, refused, case) for case in cases}
     loss = {case: _p_values(estimates, refused, case, margin) for case in cases}
     verdicts = {case: _verdicts(estimates, case, holm(zero[case]), holm(loss[case]), alpha) for case in cases}
-    levels, loss_levels = _holm_levels(zero["observed"], alpha), _holm_levels(loss["observed"], alpha)
+    levels = {case: (_holm_levels(zero[case], alpha), _holm_levels(loss[case], alpha)) for case in cases}
     corrected, corrected_loss = holm(zero["observed"]), holm(loss["observed"])
     found = []
     for i, e in enumerate(estimates):
         own = {case: verdicts[case][i] for case in cases}
-        half, reach = _halves(e, levels[i], loss_levels[i]) if not refused[i] else (np.nan, np.nan)
+        steps = {
+            case: (float(zero_level[i]), float(loss_level[i])) for case, (zero_level, loss_level) in levels.items()
+        }
+        low, high, bound = _ends(e, steps) if not refused[i] else (np.nan, np.nan, np.nan)
         found.append(
             GainVerdict(
                 verdict=_sure(own) if e.missing else own["observed"],
-                mean=e.mean, low=e.mean - half, high=e.mean + half, level=1 - float(levels[i]), bound=e.mean - reach,
+                mean=e.mean, low=low, high=high, level=1 - max(step for step, _ in steps.values()), bound=bound,
                 p=float(zero["observed"][i]), p_holm=float(corrected[i]),
                 p_loss=float(loss["observed"][i]), p_loss_holm=float(corrected_loss[i]),
                 n=e.n, missing=e.missing, family=len(estimates), margin=margin, alpha=alpha,
@@ -243,9 +247,20 @@ def _verdicts(estimates: Sequence[GainEstimate], case: str, p: Array, p_loss: Ar
     return found
 
 
-def _halves(e: GainEstimate, level: float, loss_level: float) -> tuple[float, float]:
-    """Half the two-sided interval, and the distance of the one-sided bound from the mean."""
-    return float(stdtrit(e.df, 1 - level / 2)) * e.se, float(stdtrit(e.df, 1 - loss_level)) * e.se
+def _ends(e: GainEstimate, steps: Mapping[str, tuple[float, float]]) -> tuple[float, float, float]:
+    """Ends of the two-sided interval, and the one-sided bound, over all cases of the missing units.
+
+    Args:
+        steps: Case -> levels of the two-sided and of the one-sided test.
+    """
+    lows, highs, bounds = [], [], []
+    for case, (level, loss_level) in steps.items():
+        mean, se = _case(e, case)
+        half = float(stdtrit(e.df, 1 - level / 2)) * se
+        lows.append(mean - half)
+        highs.append(mean + half)
+        bounds.append(mean - float(stdtrit(e.df, 1 - loss_level)) * se)
+    return min(lows), max(highs), min(bounds)
 
 
 def _holm_levels(p: Array, alpha: float) -> Array:
