@@ -109,9 +109,9 @@ def _uneven() -> Section:
     ]
     columns = (*FALSE, *INTERVALS, Column("new dataset", "prediction for a new dataset", least=AT_LEAST))
     text = (
-        "Methods are equal on average. Spreads differ between settings and methods, log-uniformly. Where true gains "
-        "differ between datasets, the headline is about their mean over all datasets, and *these datasets* and settings "
-        "are about the gains on these. The last column is the share of new datasets whose measured gain lies "
+        "Methods are equal on average. Spreads differ between settings and methods, log-uniformly. Where gains "
+        "differ between datasets, the headline is about their mean over all datasets, *these datasets* and settings "
+        "about the gains on these. The last column is the share of new datasets whose measured gain lies "
         "in the prediction interval."
     )
     return Section("Unequal spreads and unequal datasets", text, ("design", *SIZE), columns, _rows(designs, name))
@@ -253,6 +253,7 @@ def _saved() -> Section:
 def _penalty() -> Section:
     columns = (
         Column("raw win", "raw"), Column("Holm win", "Holm", AT_MOST), Column("band win", "null band", AT_MOST),
+        Column("win shown", "marked as more than chance", AT_MOST),
     )  # fmt: skip
     rows = _rows(list(_sized([(d, g, n) for d, g in GRID for n in (3, 5)], Design())))
     text = "Methods are equal. Share of studies whose penalty matrix shows a win in any cell."

@@ -185,4 +185,5 @@ def penalty(batch: Batch) -> Iterator[Measures]:
             "raw win": float((matrix.raw > 0).any()),
             "Holm win": float((matrix.corrected > 0).any()),
             "band win": float(matrix.outside.any()),
+            "win shown": float(matrix.beyond_chance.any()),
         }

@@ -180,9 +180,8 @@ def decide(estimates: Sequence[GainEstimate], margin: float = MARGIN, alpha: flo
     found = []
     for i, e in enumerate(estimates):
         own = {case: verdicts[case][i] for case in cases}
-        steps = {
-            case: (float(zero_level[i]), float(loss_level[i])) for case, (zero_level, loss_level) in levels.items()
-        }
+        known = cases if e.missing else CASES[:1]
+        steps = {case: (float(levels[case][0][i]), float(levels[case][1][i])) for case in known}
         low, high, bound = _ends(e, steps) if not refused[i] else (np.nan, np.nan, np.nan)
         found.append(
             GainVerdict(

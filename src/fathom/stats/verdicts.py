@@ -21,7 +21,16 @@ import numpy as np
 
 from fathom.core.records import Setting, grouped
 from fathom.stats.curves import SETTING, References
-from fathom.stats.decisions import MARGIN, MIN_UNITS, GainEstimate, GainVerdict, combined, decide, rejects_loss
+from fathom.stats.decisions import (
+    MARGIN,
+    MIN_UNITS,
+    MISSING_SDS,
+    GainEstimate,
+    GainVerdict,
+    combined,
+    decide,
+    rejects_loss,
+)
 from fathom.stats.inference import ALPHA, LEVEL, Array, critical_t
 from fathom.stats.power import units_needed
 
@@ -221,6 +230,9 @@ def _over_datasets(parts: list[list[SettingGain]]) -> GainEstimate:
     """Estimate with datasets as the units; missing seeds move the gain of their dataset."""
     cases: dict[str, list[float]] = {"mean": [], "worst": [], "best": []}
     missing = 0
+    every = [g.estimate for own in parts for g in own if g.gains]
+    spreads = [e.se * e.n**0.5 for e in every if e.n > 1] or [float(np.std([e.mean for e in every], ddof=1))]
+    spread = float(np.mean(np.square(spreads)) ** 0.5)
     for own in parts:
         estimates = [g.estimate for g in own if g.gains]
         if not estimates:
@@ -228,12 +240,24 @@ def _over_datasets(parts: list[list[SettingGain]]) -> GainEstimate:
         missing += sum(e.missing for e in estimates)
         cases["mean"].append(float(np.mean([e.mean for e in estimates])))
         for case in ("worst", "best"):
-            cases[case].append(float(np.mean([(getattr(e, case) or (e.mean,))[0] for e in estimates])))
+            cases[case].append(float(np.mean([_mean_in(e, case, spread) for e in estimates])))
     found = GainEstimate.of(cases["mean"])
     if not missing:
         return found
     worst, best = (GainEstimate.of(cases[case]) for case in ("worst", "best"))
     return GainEstimate(found.mean, found.se, found.df, found.n, missing, (worst.mean, worst.se), (best.mean, best.se))
+
+
+def _mean_in(e: GainEstimate, case: str, spread: float) -> float:
+    """Mean of a setting with its missing seeds at their worst or best value.
+
+    Args:
+        case: `worst` or `best`.
+        spread: Standard deviation over seeds in the other settings, for a setting with one gain, which has none.
+    """
+    if not e.missing or getattr(e, case):
+        return float((getattr(e, case) or (e.mean,))[0])
+    return e.mean + (1 if case == "best" else -1) * MISSING_SDS * spread * e.missing / (e.n + e.missing)
 
 
 def _over_seeds(own: list[SettingGain]) -> GainEstimate:
