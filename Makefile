@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 # Without byte code caches every process would compile torch anew, which takes seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: quickstart test faults check site package docs tutorial mutants gpu lock clean
+.PHONY: quickstart test faults calibration check site package docs tutorial mutants gpu lock clean
 
 quickstart: $(READY)
 	@$(BIN)/fathom run quickstart --out runs/quickstart
@@ -21,6 +21,10 @@ test: $(READY)
 # Every fault of docs/reliability.md, repeated: half an hour on two cores; resumes where it was stopped.
 faults: $(READY)
 	@$(BIN)/python -m tools.faults
+
+# Error rates of the statistics by simulation, into docs/statistics.md: minutes on two cores; resumes.
+calibration: $(READY)
+	@$(BIN)/python -m tools.calibration
 
 check: $(READY)
 	$(BIN)/ruff check .

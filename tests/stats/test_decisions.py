@@ -74,6 +74,25 @@ def test_a_loss_that_rests_on_missing_units_is_undecided() -> None:
     assert decide([GainEstimate.of(values, 8)])[0].verdict == UNDECIDED
 
 
+def test_the_interval_holds_all_cases_of_missing_units_as_the_verdict_does() -> None:
+    values = [0.006, 0.03, 0.012, 0.02, 0.018, 0.007, 0.026]
+    for missing in (0, 1, 6):
+        for sign in (1, -1):
+            gains = [sign * v for v in values]
+            found, alone = decide([GainEstimate.of(gains, missing)])[0], decide([GainEstimate.of(gains)])[0]
+            assert (found.verdict in (BETTER, WORSE)) == (not found.low < 0 < found.high)
+            assert found.low <= alone.low < alone.high <= found.high
+            assert (found.bound < alone.bound) == (missing > 0)
+    beside = decide([GainEstimate.of(values), GainEstimate.of(values, 6)])
+    assert beside[0] == decide([GainEstimate.of(values), GainEstimate.of(values)])[0]
+
+
+def test_a_loss_is_rejected_only_with_missing_units_at_their_worst() -> None:
+    values = [0.006, 0.03, 0.012, 0.02, 0.018, 0.007, 0.026]
+    assert [rejects_loss(GainEstimate.of(values, missing), 0.001) for missing in (0, 6)] == [True, False]
+    assert not rejects_loss(GainEstimate.of(values[:2]), 0.5)
+
+
 def test_two_independent_means_combine_as_welch_combines_them() -> None:
     a, b = drawn([0.01, 0.03], n=5)
     found = combined([GainEstimate.of(a), GainEstimate.of(b)])

@@ -88,6 +88,21 @@ def test_a_setting_without_any_pair_is_told_and_no_method_is_safe_by_it() -> Non
     assert verdict(areas({"badge": 0.02}), "badge").safe
 
 
+def test_seeds_missing_beside_a_single_pair_count_at_the_spread_of_the_other_settings() -> None:
+    frame = areas({"badge": 0.02}, datasets=3, regimes=1)
+    lost = (frame["query"] == "badge") & (frame["dataset"] == "d0") & (frame["seed"] > 0)
+    frame.loc[lost, ["complete", "aubc"]] = [False, float("nan")]
+    found = verdict(frame, "badge").decision
+    estimates = [g.estimate for g in setting_gains(frame, "random")]
+    assert [e.n for e in estimates] == [1, 4, 4]
+    spread = np.sqrt(np.mean([4 * e.se**2 for e in estimates[1:]]))
+    means = np.array([e.mean for e in estimates])
+    worst = means - [3 * spread * 3 / 4, 0, 0]
+    low = worst.mean() - stats.t.ppf(0.975, 2) * worst.std(ddof=1) / 3**0.5
+    assert (found.n, found.missing, found.mean) == (3, 3, pytest.approx(means.mean()))
+    assert found.low == pytest.approx(low)
+
+
 def test_failures_and_the_worst_setting() -> None:
     frame = areas({"badge": 0.02})
     frame.loc[(frame["query"] == "badge") & (frame["dataset"] == "d2") & (frame["regime"] == "r1"), "aubc"] -= 0.1

@@ -144,24 +144,46 @@ def run_areas(frame: "pd.DataFrame", rounds: Mapping[str, int] | None = None) ->
     """
     import pandas as pd
 
-    rows: list[dict[str, Any]] = []
-    for setting, part in settings(frame):
-        most = int(part["round"].max()) + 1
-        # Columns are taken out as arrays once: a table per run costs pandas most of the time of a large report.
-        of_run, runs = pd.factorize(part["run"])
-        numbers, budgets, scores = (part[name].to_numpy(dtype=np.float64) for name in ("round", "budget", "score"))
-        order = np.lexsort((numbers, of_run))
-        for run, at in zip(runs, np.split(order, np.cumsum(np.bincount(of_run))[:-1]), strict=True):
-            planned = (rounds or {}).get(str(run), most)
-            complete = numbers[at].tolist() == list(range(planned))
-            row: dict[str, Any] = setting._asdict()
-            row |= {"query": part["query"].iloc[at[0]], "seed": int(part["seed"].iloc[at[0]]), "run": run}
-            row |= {"rounds": len(at), "planned": planned, "complete": complete}
-            row["aubc"] = aubc(budgets[at], scores[at]) if complete else float("nan")
-            row |= {"first": scores[at[0]], "final": scores[at[-1]] if complete else float("nan")}
-            rows.append(row)
-    columns = [*SETTING, "query", "seed", "run", "rounds", "planned", "complete", "aubc", "first", "final"]
-    return pd.DataFrame(rows, columns=columns)
+    names = [*SETTING, "query", "seed", "run"]
+    columns = [*names, "rounds", "planned", "complete", "aubc", "first", "final"]
+    if frame.empty:
+        return pd.DataFrame(columns=columns)
+    # Rows are taken out as arrays, and the runs of one length are summed at once: a table per run or per setting costs
+    # pandas most of the time of a large report.
+    of_setting = frame.groupby(SETTING, sort=False).ngroup().to_numpy()
+    numbers, budgets, scores = (frame[name].to_numpy(dtype=np.float64) for name in ("round", "budget", "score"))
+    most = np.zeros(of_setting.max() + 1)
+    np.maximum.at(most, of_setting, numbers + 1)
+    of_run = pd.factorize(frame["run"])[0]
+    order = np.lexsort((numbers, of_run, of_setting))  # runs in order of first appearance within their setting
+    of_setting, of_run = of_setting[order], of_run[order]
+    numbers, budgets, scores = numbers[order], budgets[order], scores[order]
+    starts = np.flatnonzero(np.append(True, (np.diff(of_run) != 0) | (np.diff(of_setting) != 0)))
+    lengths = np.diff(np.append(starts, len(order)))
+    rows = frame[names].iloc[order[starts]].reset_index(drop=True)
+    planned = most[of_setting[starts]].astype(int)
+    if rounds:
+        planned = np.array([rounds.get(str(run), most) for run, most in zip(rows["run"], planned, strict=True)])
+    in_turn = np.logical_and.reduceat(numbers == np.arange(len(numbers)) - np.repeat(starts, lengths), starts)
+    complete = (lengths == planned) & in_turn
+    areas = np.full(len(starts), np.nan)
+    for length in np.unique(lengths[complete]):
+        own = np.flatnonzero(complete & (lengths == length))
+        at = starts[own][:, None] + np.arange(length)
+        areas[own] = _aubcs(budgets[at], scores[at])
+    final = np.where(complete, scores[starts + lengths - 1], np.nan)
+    found = {"rounds": lengths, "planned": planned, "complete": complete, "aubc": areas}
+    return rows.assign(**found, first=scores[starts], final=final)[columns]
+
+
+def _aubcs(budgets: Array, scores: Array) -> Array:
+    """`aubc` of many curves [runs, budgets] at once."""
+    if budgets.shape[1] < 2 or (np.diff(budgets) <= 0).any():
+        return np.array([aubc(x, y) for x, y in zip(budgets, scores, strict=True)])  # raises where they do not increase
+    whole = np.isfinite(scores).all(1)
+    with np.errstate(invalid="ignore"):
+        found = np.trapezoid(scores, budgets, axis=1) / (budgets[:, -1] - budgets[:, 0])
+    return np.where(whole, found, np.nan)
 
 
 def complete_curves(part: "pd.DataFrame", rounds: Mapping[str, int] | None = None) -> dict[str, dict[int, RunCurve]]:

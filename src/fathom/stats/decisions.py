@@ -104,7 +104,8 @@ class GainVerdict:
     Args:
         verdict: `better`, `not worse`, `worse` or `undecided`.
         mean: Mean gain, a fraction.
-        low, high: t-interval at `level`. It excludes 0 exactly where the two-sided test rejects.
+        low, high: t-interval at `level`. It excludes 0 exactly where the two-sided test rejects. With missing units it
+            reaches from the lowest to the highest end in all their cases, so it may hold 0 though `observed` decides.
         level: Coverage of the interval: 1 - alpha / (comparisons of Holm's step), at least 1 - alpha.
         bound: Lower bound of the non-inferiority test, one-sided at its Holm step: above -margin where it rejects.
         p, p_holm: Two-sided p of a gain of 0, and corrected.
@@ -170,19 +171,22 @@ def decide(estimates: Sequence[GainEstimate], margin: float = MARGIN, alpha: flo
     if not (0 < margin < 1 and 0 < alpha < 1):
         raise FathomError(f"margin and alpha are fractions between 0 and 1 (a point is .01); got {margin} and {alpha}")
     refused = [_refusal(e) for e in estimates]
-    zero = {case: _p_values(estimates, refused, case) for case in CASES}
-    loss = {case: _p_values(estimates, refused, case, margin) for case in CASES}
-    verdicts = {case: _verdicts(estimates, case, holm(zero[case]), holm(loss[case]), alpha) for case in CASES}
-    levels, loss_levels = _holm_levels(zero["observed"], alpha), _holm_levels(loss["observed"], alpha)
+    cases = CASES if any(e.missing for e in estimates) else CASES[:1]
+    zero = {case: _p_values(estimates, refused, case) for case in cases}
+    loss = {case: _p_values(estimates, refused, case, margin) for case in cases}
+    verdicts = {case: _verdicts(estimates, case, holm(zero[case]), holm(loss[case]), alpha) for case in cases}
+    levels = {case: (_holm_levels(zero[case], alpha), _holm_levels(loss[case], alpha)) for case in cases}
     corrected, corrected_loss = holm(zero["observed"]), holm(loss["observed"])
     found = []
     for i, e in enumerate(estimates):
-        own = {case: verdicts[case][i] for case in CASES}
-        half, reach = _halves(e, levels[i], loss_levels[i]) if not refused[i] else (np.nan, np.nan)
+        own = {case: verdicts[case][i] for case in cases}
+        known = cases if e.missing else CASES[:1]
+        steps = {case: (float(levels[case][0][i]), float(levels[case][1][i])) for case in known}
+        low, high, bound = _ends(e, steps) if not refused[i] else (np.nan, np.nan, np.nan)
         found.append(
             GainVerdict(
                 verdict=_sure(own) if e.missing else own["observed"],
-                mean=e.mean, low=e.mean - half, high=e.mean + half, level=1 - float(levels[i]), bound=e.mean - reach,
+                mean=e.mean, low=low, high=high, level=1 - max(step for step, _ in steps.values()), bound=bound,
                 p=float(zero["observed"][i]), p_holm=float(corrected[i]),
                 p_loss=float(loss["observed"][i]), p_loss_holm=float(corrected_loss[i]),
                 n=e.n, missing=e.missing, family=len(estimates), margin=margin, alpha=alpha,
@@ -190,6 +194,11 @@ def decide(estimates: Sequence[GainEstimate], margin: float = MARGIN, alpha: flo
             )
         )  # fmt: skip
     return found
+
+
+def rejects_loss(e: GainEstimate, margin: float, alpha: float = ALPHA) -> bool:
+    """True if a loss of `margin` or more is rejected by this comparison alone, missing units at their worst."""
+    return not _refusal(e) and all(_p_values([e], [""], case, margin)[0] < alpha for case in ("observed", "worst"))
 
 
 def _sure(own: Mapping[str, str]) -> str:
@@ -220,11 +229,11 @@ def _p_values(
 
     NaN where refused, which leaves a comparison out of the family.
     """
+    mean, se = np.array([_case(e, case) for e in estimates], dtype=np.float64).reshape(-1, 2).T
+    df, asked = np.array([e.df for e in estimates]), ~np.array([bool(reason) for reason in refused], dtype=bool)
     p = np.full(len(estimates), np.nan)
-    for i, e in enumerate(estimates):
-        mean, se = _case(e, case)
-        if not refused[i]:
-            p[i] = 2 * stdtr(e.df, -abs(mean) / se) if margin is None else stdtr(e.df, -(mean + margin) / se)
+    mean, se, df = mean[asked], se[asked], df[asked]
+    p[asked] = 2 * stdtr(df, -np.abs(mean) / se) if margin is None else stdtr(df, -(mean + margin) / se)
     return p
 
 
@@ -237,9 +246,20 @@ def _verdicts(estimates: Sequence[GainEstimate], case: str, p: Array, p_loss: Ar
     return found
 
 
-def _halves(e: GainEstimate, level: float, loss_level: float) -> tuple[float, float]:
-    """Half the two-sided interval, and the distance of the one-sided bound from the mean."""
-    return float(stdtrit(e.df, 1 - level / 2)) * e.se, float(stdtrit(e.df, 1 - loss_level)) * e.se
+def _ends(e: GainEstimate, steps: Mapping[str, tuple[float, float]]) -> tuple[float, float, float]:
+    """Ends of the two-sided interval, and the one-sided bound, over all cases of the missing units.
+
+    Args:
+        steps: Case -> levels of the two-sided and of the one-sided test.
+    """
+    lows, highs, bounds = [], [], []
+    for case, (level, loss_level) in steps.items():
+        mean, se = _case(e, case)
+        half = float(stdtrit(e.df, 1 - level / 2)) * se
+        lows.append(mean - half)
+        highs.append(mean + half)
+        bounds.append(mean - float(stdtrit(e.df, 1 - loss_level)) * se)
+    return min(lows), max(highs), min(bounds)
 
 
 def _holm_levels(p: Array, alpha: float) -> Array:

@@ -14,13 +14,23 @@ All verdicts of the headline are one family of tests, and so are all settings x 
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fathom.core.records import Setting, grouped
-from fathom.stats.curves import References, settings
-from fathom.stats.decisions import MARGIN, MIN_UNITS, GainEstimate, GainVerdict, combined, decide
+from fathom.stats.curves import SETTING, References
+from fathom.stats.decisions import (
+    MARGIN,
+    MIN_UNITS,
+    MISSING_SDS,
+    GainEstimate,
+    GainVerdict,
+    combined,
+    decide,
+    rejects_loss,
+)
 from fathom.stats.inference import ALPHA, LEVEL, Array, critical_t
 from fathom.stats.power import units_needed
 
@@ -48,7 +58,7 @@ class SettingGain:
     gains: Mapping[int, float]
     missing: frozenset[int]
 
-    @property
+    @cached_property
     def estimate(self) -> GainEstimate:
         """Mean gain over seeds."""
         return GainEstimate.of(list(self.gains.values()), len(self.missing))
@@ -113,17 +123,18 @@ def setting_gains(
         references: Query methods that are compared with another one.
         skip: Query methods to leave out, such as matched controls.
     """
+    methods: dict[Setting, dict[str, dict[int, float]]] = {}
+    columns = (areas[name].tolist() for name in (*SETTING, "query", "seed", "aubc", "complete"))
+    for dataset, regime, paradigm, query, seed, area, complete in zip(*columns, strict=True):
+        own = methods.setdefault(Setting(dataset, regime, paradigm), {}).setdefault(query, {})
+        if complete and area == area:  # a run of one round has no area
+            own[seed] = area
     found = []
-    for setting, part in settings(areas):
-        done: dict[str, dict[int, float]] = {str(query): {} for query in part["query"].unique()}
-        complete = part[part["complete"] & part["aubc"].notna()]  # a run of one round has no area
-        for query, seed, area in zip(complete["query"], complete["seed"], complete["aubc"], strict=True):
-            done[str(query)][int(seed)] = float(area)
+    for setting, done in methods.items():
         for query, own in done.items():
             other = (references or {}).get((setting, query), baseline)
             if query != baseline and query not in skip and other in done:
-                both = sorted(own.keys() & done[other].keys())
-                gains = {seed: own[seed] - done[other][seed] for seed in both}
+                gains = {seed: own[seed] - done[other][seed] for seed in sorted(own.keys() & done[other].keys())}
                 missing = frozenset(own.keys() ^ done[other].keys())
                 found.append(SettingGain(setting, query, other, gains, missing))
     return found
@@ -178,7 +189,6 @@ def _method_verdict(
     role, paradigm, query = key
     margin, alpha = decision.margin, decision.alpha
     known = [g for g in gains if g.gains]
-    single = [decide([g.estimate], margin, alpha)[0] for g in known]
     sd = estimate.se * estimate.n**0.5
     return MethodVerdict(
         query=query,
@@ -191,7 +201,7 @@ def _method_verdict(
         prediction=_prediction(decision, sd) if unit == DATASETS else None,
         worst=min(known, key=lambda g: g.estimate.mean),
         failures=[g for g in known if g.estimate.mean < -margin],
-        safe=len(known) == len(gains) and all(d.p_loss < alpha and not d.refused for d in single),
+        safe=len(known) == len(gains) and all(rejects_loss(g.estimate, margin, alpha) for g in known),
         to_settle=remaining_units(decision.n, sd, decision.family, margin, alpha),
         lost=[g.setting for g in gains if not g.gains],
     )
@@ -220,6 +230,9 @@ def _over_datasets(parts: list[list[SettingGain]]) -> GainEstimate:
     """Estimate with datasets as the units; missing seeds move the gain of their dataset."""
     cases: dict[str, list[float]] = {"mean": [], "worst": [], "best": []}
     missing = 0
+    every = [g.estimate for own in parts for g in own if g.gains]
+    spreads = [e.se * e.n**0.5 for e in every if e.n > 1] or [float(np.std([e.mean for e in every], ddof=1))]
+    spread = float(np.mean(np.square(spreads)) ** 0.5)
     for own in parts:
         estimates = [g.estimate for g in own if g.gains]
         if not estimates:
@@ -227,12 +240,24 @@ def _over_datasets(parts: list[list[SettingGain]]) -> GainEstimate:
         missing += sum(e.missing for e in estimates)
         cases["mean"].append(float(np.mean([e.mean for e in estimates])))
         for case in ("worst", "best"):
-            cases[case].append(float(np.mean([(getattr(e, case) or (e.mean,))[0] for e in estimates])))
+            cases[case].append(float(np.mean([_mean_in(e, case, spread) for e in estimates])))
     found = GainEstimate.of(cases["mean"])
     if not missing:
         return found
     worst, best = (GainEstimate.of(cases[case]) for case in ("worst", "best"))
     return GainEstimate(found.mean, found.se, found.df, found.n, missing, (worst.mean, worst.se), (best.mean, best.se))
+
+
+def _mean_in(e: GainEstimate, case: str, spread: float) -> float:
+    """Mean of a setting with its missing seeds at their worst or best value.
+
+    Args:
+        case: `worst` or `best`.
+        spread: Standard deviation over seeds in the other settings, for a setting with one gain, which has none.
+    """
+    if not e.missing or getattr(e, case):
+        return float((getattr(e, case) or (e.mean,))[0])
+    return e.mean + (1 if case == "best" else -1) * MISSING_SDS * spread * e.missing / (e.n + e.missing)
 
 
 def _over_seeds(own: list[SettingGain]) -> GainEstimate:

@@ -1,0 +1,1 @@
+"""Simulated studies whose truth is known, sent through the functions of the report (`docs/statistics.md`)."""
