@@ -10,7 +10,7 @@ from scipy import stats
 from tests.faults import fault
 
 from fathom.core.records import FathomError
-from fathom.stats.inference import critical_t, holm, minimum_p, paired_t, sign_flip, t_interval
+from fathom.stats.inference import critical_t, holm, minimum_p, paired_t, t_interval
 
 WRONG_STATISTIC = fault("statistics", "wrong statistic", "equal to hand-computed values, SciPy and published formulas")
 
@@ -80,13 +80,6 @@ def test_a_p_value_is_refused_with_its_reason(differences: list[float], reason: 
     test = paired_t(differences)
     assert math.isnan(test.p)
     assert reason in test.refused
-
-
-@WRONG_STATISTIC
-def test_sign_flip_is_exact() -> None:
-    assert sign_flip([1.0, 2.0, 3.0]).p == pytest.approx(minimum_p(3)) == 0.25
-    assert sign_flip([1.0, 2.0, -0.5, 4.0, 3.0, 2.0, 1.0, 2.0]).p == pytest.approx(4 / 256)
-    assert "n = 1" in sign_flip([1.0]).refused
 
 
 @WRONG_STATISTIC

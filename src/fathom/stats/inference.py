@@ -105,29 +105,6 @@ def paired_t(differences: Sequence[float] | Array) -> TestResult:
     return TestResult(float(2 * stdtr(n - 1, -abs(t))), t, n)
 
 
-def sign_flip(differences: Sequence[float] | Array) -> TestResult:
-    """Exact two-sided sign-flip test of mean 0 on paired differences (all 2^n flips up to n = 16, else 100,000).
-
-    It assumes that under the null hypothesis the differences are symmetric about 0, and nothing else of their shape.
-
-    Source: Fisher, 1935; by `scipy.stats.permutation_test`.
-    """
-    from scipy.stats import permutation_test
-
-    d = np.asarray(differences, dtype=np.float64)
-    if reason := _refusal(d, "pairs"):
-        return TestResult(float("nan"), float("nan"), len(d), reason)
-    result = permutation_test(
-        (d,),
-        lambda x, axis: np.mean(x, axis=axis),
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=2**16 if len(d) <= 16 else 100_000,
-        rng=np.random.default_rng(0),
-    )
-    return TestResult(float(result.pvalue), float(result.statistic), len(d))
-
-
 def _refusal(d: Array, what: str) -> str:
     """The reason why differences cannot be tested; empty where they can."""
     if len(d) < 2:
