@@ -227,6 +227,7 @@ def _in_cells(
 def finding_of(
     question: str, d: Difference, p: tuple[float, float], cells: Collection[ClaimCell], seeds: list[int], note: str
 ) -> ClaimFinding:
+    """Finding on some cells, with its p for and against the claim; `decide_questions` gives the verdict."""
     settings = unique(setting for setting, _ in cells)
     return ClaimFinding(
         question,

@@ -54,8 +54,8 @@ def undecidable(study: Study) -> list[UndecidableClaim]:
 def undecidable_words(found: Sequence[UndecidableClaim]) -> str:
     """One sentence on all parts that cannot be tested, by reason; empty where there are none."""
     parts = [(reason, f"{claim.number}{part}") for claim in found for part, reason in claim.reasons.items()]
-    told = [f"{', '.join(own)} ({reason})" for reason, own in grouped(parts).items()]
-    return f"published claims that this design cannot test (docs/protocol.md): {'; '.join(told)}" if told else ""
+    texts = [f"{', '.join(own)} ({reason})" for reason, own in grouped(parts).items()]
+    return f"published claims that this design cannot test (docs/protocol.md): {'; '.join(texts)}" if texts else ""
 
 
 def _reason(finding: ClaimFinding) -> str:
