@@ -7,7 +7,17 @@ import pytest
 from scipy import stats
 
 from fathom.core.records import FathomError
-from fathom.stats.decisions import BETTER, NOT_WORSE, UNDECIDED, WORSE, GainEstimate, combined, decide, look_alpha
+from fathom.stats.decisions import (
+    BETTER,
+    NOT_WORSE,
+    UNDECIDED,
+    WORSE,
+    GainEstimate,
+    combined,
+    decide,
+    look_alpha,
+    rejects_loss,
+)
 
 
 def drawn(means: list[float], sd: float = 0.01, n: int = 6, seed: int = 0) -> list[np.ndarray]:

@@ -59,7 +59,7 @@ class Section:
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     measure: Callable[[Batch], Iterator[Measures]] = measures.verdicts
-    studies: int = 1900
+    studies: int = 1500
 
 
 FALSE = (
@@ -195,7 +195,7 @@ def _looks() -> Section:
         "Methods are equal. The study is looked at after 5 seeds and again after every seed up to 20. *Any look*: at "
         "least one of the 16 reports shows a false *better* or *worse* in the headline."
     )
-    return Section("Looks", text, SIZE, columns, _rows([*pair, *designs]), measures.looks)
+    return Section("Looks", text, SIZE, columns, _rows([*pair, *designs]), measures.looks, 1000)
 
 
 def _power() -> Section:

@@ -65,11 +65,11 @@ def _verdicts(batch: Batch, number: int, own: list[SettingGain]) -> Measures:
     }
 
 
-def _errors(level: str, told: Sequence[tuple[str, float]]) -> Measures:
+def _errors(level: str, pairs: Sequence[tuple[str, float]]) -> Measures:
     """1 where any verdict of a study contradicts the truth: its sign, or that a loss is below the margin."""
-    better = [word == BETTER and true < TINY for word, true in told]
-    worse = [word == WORSE and true > -TINY for word, true in told]
-    losses = [word in (BETTER, NOT_WORSE) and true < -MARGIN + TINY for word, true in told]
+    better = [word == BETTER and true < TINY for word, true in pairs]
+    worse = [word == WORSE and true > -TINY for word, true in pairs]
+    losses = [word in (BETTER, NOT_WORSE) and true < -MARGIN + TINY for word, true in pairs]
     return {
         f"{level} false": float(any(better) or any(worse)),
         f"{level} false better": float(any(better)),
@@ -95,8 +95,8 @@ def looks(batch: Batch) -> Iterator[Measures]:
             seen = [replace(g, gains={s: gain for s, gain in g.gains.items() if s < seeds}) for g in own]
             heads = method_verdicts(seen, alpha=look_alpha(look))
             true = batch.expected if heads[0].unit == DATASETS else batch.gains[number].mean(0)
-            told = [(v.decision.verdict, float(true[batch.design.queries.index(v.query)])) for v in heads]
-            found.append(_errors("look", told)["look false"])
+            pairs = [(v.decision.verdict, float(true[batch.design.queries.index(v.query)])) for v in heads]
+            found.append(_errors("look", pairs)["look false"])
         yield {"first look": found[0], "any look": max(found), "later look": max(found[1:])}
 
 
