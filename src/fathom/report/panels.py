@@ -19,7 +19,7 @@ from fathom.report.style import GREY, INK, STYLE, MethodStyle
 if TYPE_CHECKING:
     import pandas as pd
 
-MOST_LINES = 6  # more curves in one panel cannot be told apart
+MOST_LINES = 6  # more curves in one panel are hard to tell apart
 ROW, HEAD, LEGEND = 1.5, 0.24, 0.19  # inches: height of a panel, of its title, and of a line of the legend
 
 

@@ -131,19 +131,19 @@ def _place(results: StudyResults, own: list[MethodVerdict]) -> str:
 
 
 def _which(results: StudyResults, own: list[MethodVerdict], best: MethodVerdict) -> str:
-    name, told = method_name(results, best), amount(best.decision, best.unit)
+    name, spelled = method_name(results, best), amount(best.decision, best.unit)
     if len(own) == 1:
-        return f"Only {name} was run: {told}."
+        return f"Only {name} was run: {spelled}."
     if best.decision.verdict == BETTER:
         others = [v for v in own if v.decision.verdict == BETTER and v is not best]
         others.sort(key=lambda v: -v.decision.mean)
         more = [f"{method_name(results, v)} ({number(100 * v.decision.mean, 1, sign=True)})" for v in others[:3]]
         more += [f"{len(others) - 3} more"] if len(others) > 3 else []
-        return f"{name} has the largest gain: {told}." + (f" Also better: {listed(more)}." if more else "")
+        return f"{name} has the largest gain: {spelled}." + (f" Also better: {listed(more)}." if more else "")
     if best.decision.mean <= 0:
-        return f"None: no mean gain is above 0; the highest is that of {name}, {told}."
+        return f"None: no mean gain is above 0; the highest is that of {name}, {spelled}."
     return (
-        f"None is shown to gain. The largest mean is that of {name}, {told}; as the largest of {len(own)} it is "
+        f"None is shown to gain. The largest mean is that of {name}, {spelled}; as the largest of {len(own)} it is "
         "optimistic."
     )
 
@@ -177,23 +177,25 @@ def _undecided(results: StudyResults, own: list[MethodVerdict]) -> str:
         there = f"there are {span(v.decision.n for v in few)}"
         return f"All of it. A decision needs at least {MIN_UNITS} {few[0].unit}, and small gains need more; {there}."
     absent = [v for v in waiting if id(v) in lost][:2]
-    told = [f"{method_name(results, v)} has no complete run in {plural(len(lost[id(v)]), 'setting')}." for v in absent]
+    spelled = [
+        f"{method_name(results, v)} has no complete run in {plural(len(lost[id(v)]), 'setting')}." for v in absent
+    ]
     rest = sorted((v for v in waiting if id(v) not in lost), key=lambda v: v.to_settle[1] or np.inf)
     words = [
         f"{method_name(results, v)}: {settle_words(v.unit, v.decision.n, v.to_settle, v.decision.margin)}" for v in rest
     ]
     if len(waiting) <= 2:
-        return joined(*told, *(f"{text}." for text in words))
+        return joined(*spelled, *(f"{text}." for text in words))
     count = f"{len(waiting)} of {len(own)} {_things(own)}."
     if not rest:
-        return joined(count, *told)
+        return joined(count, *spelled)
     far = rest[-1]
     last = (
         f" The others need up to {far.to_settle[1]} more {far.unit} for that."
         if len(rest) > 1 and far.to_settle[1]
         else ""
     )
-    return joined(count, f"Nearest to a decision is {words[0]}.{last}", *told)
+    return joined(count, f"Nearest to a decision is {words[0]}.{last}", *spelled)
 
 
 def _elsewhere(results: StudyResults, own: list[MethodVerdict], best: MethodVerdict) -> str:
@@ -243,7 +245,7 @@ def _missing(results: StudyResults, own: list[MethodVerdict]) -> str:
     text = f"Runs are missing for {names}, or for what they are compared with; "
     text += "verdicts hold wherever the missing gains plausibly lie."
     changed = [v for v in lacking if v.decision.observed not in ("", v.decision.verdict)]
-    told = [f"{method_name(results, v)} {v.decision.observed}" for v in changed[:NAMED]]
-    if told:
-        return f"{text} By the complete runs alone they would be: {listed(told)}."
+    spelled = [f"{method_name(results, v)} {v.decision.observed}" for v in changed[:NAMED]]
+    if spelled:
+        return f"{text} By the complete runs alone they would be: {listed(spelled)}."
     return f"{text} No verdict would differ without them."

@@ -70,8 +70,8 @@ def _settle_cell(v: MethodVerdict) -> TableCell:
         return TableCell(DASH)
     better, not_worse = v.to_settle
     parts = [f"{better} for a gain" if better else "", f"{not_worse} for not worse" if not_worse else ""]
-    told = settle_words(v.unit, v.decision.n, v.to_settle, v.decision.margin)
-    return TableCell(", ".join(filter(None, parts)) or DASH, float(not_worse or 0), title=told)
+    spelled = settle_words(v.unit, v.decision.n, v.to_settle, v.decision.margin)
+    return TableCell(", ".join(filter(None, parts)) or DASH, float(not_worse or 0), title=spelled)
 
 
 def verdict_cell(decision: GainVerdict) -> TableCell:

@@ -1,11 +1,10 @@
 """Methods paragraphs of a study, ready for a paper, and what is needed to run it again."""
 
-from fathom.core.records import PROTOCOL, grouped, unique
+from fathom.core.records import grouped, unique
 from fathom.core.text import joined, number_ranges, plural
 from fathom.core.version import __version__
 from fathom.report.head.verdict_text import span
 from fathom.results.classifiers import listed
-from fathom.results.environments import common
 from fathom.results.names import label
 from fathom.results.results import StudyResults
 from fathom.stats.decisions import MIN_UNITS
@@ -21,7 +20,7 @@ CITATION = (
 
 
 def methods_paragraphs(results: StudyResults) -> list[str]:
-    """What was run and how it was analyzed, in three paragraphs; nothing that the store does not know."""
+    """Paragraphs on design, training and statistics; they state nothing that the store does not know."""
     return [text for text in (_design(results), _training(results), _statistics(results)) if text]
 
 
@@ -97,10 +96,10 @@ def _statistics(results: StudyResults) -> str:
         SEEDS: "seeds, each the mean gain over the settings of its dataset; the verdicts hold for these datasets only",
         DATASETS: "datasets, each the mean over its settings, and of a setting over its seeds",
     }
-    told = "; ".join(unit[u] for u in (DATASETS, SEEDS) if u in units)
+    spelled = "; ".join(unit[u] for u in (DATASETS, SEEDS) if u in units)
     return joined(
         f"The outcome is the area under the budget curve (AUBC; Zhan et al., 2021), as a gain over {base} paired by "
-        f"seed. Units of the tests: {told}.",
+        f"seed. Units of the tests: {spelled}.",
         f"A method is better or worse where a two-sided paired t-test rejects a gain of 0, and not worse where a "
         f"one-sided one rejects a loss of {loss} (margin stated in the study file); both are corrected by Holm (1979) "
         f"over all {first.family} comparisons at alpha = {first.alpha:.3g}. With fewer than {MIN_UNITS} units nothing "
@@ -109,12 +108,3 @@ def _statistics(results: StudyResults) -> str:
         if first.alpha < ALPHA
         else "",
     )
-
-
-def reproduction(results: StudyResults) -> list[tuple[str, str]]:
-    """(what, value) of what decides the numbers: software, commit, seeds."""
-    shared = dict(common(results.environments))
-    found = [("Fathom", __version__), ("Protocol", str(PROTOCOL))]
-    found += [(key, value) for key, value in shared.items() if key not in ("Fathom",)]
-    found.append(("Seeds", number_ranges(run.spec.seed for run in results.runs)))
-    return found
