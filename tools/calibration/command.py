@@ -3,6 +3,7 @@
     python -m tools.calibration                  # all; stopped and run again on the same code, it resumes
     python -m tools.calibration --only Looks     # the sections whose title holds this
     python -m tools.calibration --share 0.1      # a tenth of the studies; the page is left as it is
+    python -m tools.calibration --write          # no studies: the tables of those that are done, into the page
 
 Studies whose truth is known are drawn as tidy tables and go through the functions that the report uses. The tables go
 into docs/statistics.md, the numbers into out/calibration/table.csv. Ends with 1 if a rate misses its target by more
@@ -16,7 +17,6 @@ import multiprocessing
 import os
 import time
 import zlib
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
@@ -35,8 +35,9 @@ Sums = dict[str, list[float]]  # measure -> [studies, sum, sum of squares]
 
 
 def code_now() -> str:
-    """Digest of what decides the numbers: results of other code do not count."""
-    files = sorted([*(ROOT / "src/fathom/stats").glob("*.py"), *(ROOT / "tools/calibration").glob("*.py")])
+    """Digest of what decides the numbers of a design: results of other code do not count."""
+    own = [ROOT / "tools/calibration" / name for name in ("simulate.py", "measures.py")]
+    files = sorted([*(ROOT / "src/fathom/stats").glob("*.py"), *own])
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
 
 
@@ -45,12 +46,17 @@ def name_of(section: Section, row: Row) -> str:
     return f"{section.title}: {row.design}"
 
 
-def tasks_of(all_sections: list[Section], share: float) -> Iterator[Task]:
-    """Blocks of studies of every design."""
-    for s, section in enumerate(all_sections):
-        blocks = max(1, round(section.studies * share / BLOCK))
-        for r in range(len(section.rows)):
-            yield from ((s, r, block, BLOCK) for block in range(blocks))
+def tasks_of(all_sections: list[Section], share: float) -> list[Task]:
+    """Blocks of studies of every design: first one of each, then a second of each, and so on."""
+    return sorted(
+        (
+            (s, r, block, BLOCK)
+            for s, section in enumerate(all_sections)
+            for r in range(len(section.rows))
+            for block in range(max(1, round(section.studies * share / BLOCK)))
+        ),
+        key=lambda task: task[2],
+    )
 
 
 def run_task(task: Task) -> tuple[str, int, Sums]:
@@ -102,6 +108,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "calibration", help="folder of the numbers")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--share", type=float, default=1.0, help="share of the studies")
+    parser.add_argument("--write", action="store_true", help="only put what is done into docs/statistics.md")
     parser.add_argument("--only", default="", help="only sections whose title holds this")
     options = parser.parse_args()
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -113,20 +120,19 @@ def main() -> int:
     tasks = [task for task in tasks_of(every, options.share) if task[0] in meant]
     names = {task: (name_of(every[task[0]], every[task[0]].rows[task[1]]), task[2]) for task in tasks}
     done = read_blocks(path)
-    compute([task for task in tasks if names[task] not in done], path, options.processes)
+    if not options.write:
+        compute([task for task in tasks if names[task] not in done], path, options.processes)
     blocks = read_blocks(path)
-    rates: dict[str, dict[str, Rate]] = {}
-    for task in tasks:
-        name, block = names[task]
-        for measure, sums in blocks[name, block].items():
-            own = rates.setdefault(name, {})
-            own[measure] = own.get(measure, Rate()) + Rate(*sums)
+    rates: dict[str, dict[str, Rate]] = {name: {} for name, _ in names.values()}
+    for name, block in names.values():
+        for measure, sums in blocks.get((name, block), {}).items():
+            rates[name][measure] = rates[name].get(measure, Rate()) + Rate(*sums)
     shown = [(every[s], [rates[name_of(every[s], row)] for row in every[s].rows]) for s in meant]
     tables = "\n".join(markdown(section, own) for section, own in shown)
     (options.out / "table.csv").write_text("\n".join(csv_lines(shown)) + "\n", encoding="utf-8")
     print(tables)
     off = missed(shown)
-    if options.share == 1 and not options.only:
+    if options.write or (options.share == 1 and not options.only):
         write_page(f"{summary(shown)}\n\n{tables}")
     print("\n".join(off) or "all rates keep to their targets")
     return 1 if off else 0

@@ -69,8 +69,9 @@ def markdown(section: Section, rates: list[dict[str, Rate]]) -> str:
     for row, own in zip(section.rows, rates, strict=True):
         found = [_cell(own.get(c.measure, Rate()), c, row.promised.get(c.measure)) for c in section.columns]
         lines.append("| " + " | ".join([*row.labels, *found]) + " |")
-    studies = {int(rate.n) for own in rates for rate in own.values()}
-    return "\n".join([*lines, "", f"{max(studies):,} studies per row.", ""])
+    studies = [max((int(rate.n) for rate in own.values()), default=0) for own in rates]
+    number = f"{min(studies):,}" if min(studies) == max(studies) else f"{min(studies):,} to {max(studies):,}"
+    return "\n".join([*lines, "", f"{number} studies per row.", ""])
 
 
 def _heading(column: Column) -> str:
@@ -100,7 +101,7 @@ def summary(shown: Shown) -> str:
     found = list(cells(shown))
     most = [cell for cell in found if cell.column.most is not None and cell.rate.n]
     least = [cell for cell in found if cell.column.least is not None and cell.rate.n]
-    studies = sum(int(max(rate.n for rate in own.values())) for _, rates in shown for own in rates)
+    studies = sum(int(max((rate.n for rate in own.values()), default=0)) for _, rates in shown for own in rates)
     highest, lowest = max(most, key=lambda c: c.rate.mean), min(least, key=lambda c: c.rate.mean)
     return (
         f"{studies:,} simulated studies. Of {len(most)} rates of false verdicts the highest is {_text(highest)} % "
