@@ -58,3 +58,8 @@ def test_what_would_settle_it(unit: str, n: int, to_settle: tuple[int | None, in
 def test_the_words_take_what_the_verdicts_compute() -> None:
     assert "not worse by 0.5 points" in settle_words("seeds", 5, remaining_units(5, 0.009, 4, 0.005), 0.005)
     assert [in_points(x) for x in (0.01, 0.0025, 0.1)] == ["1 point", "0.25 points", "10 points"]
+
+
+def test_the_gain_may_be_another_than_the_margin() -> None:
+    said = settle_words("seeds", 6, (0, 3), 0.01, effect=0.02)
+    assert said == "6 seeds can show a gain of 2 points, and 3 more seeds that it is not worse by 1 point (80 % power)"
