@@ -6,7 +6,7 @@ from scipy import stats
 
 from fathom.core.records import FathomError, RunSpec, Setting, Study
 from fathom.design.power import HEADLINE, HERE, SETTING, PowerAnalysis, proof
-from fathom.design.spread import Spread, at_least_noise, first_known, measured_spread, noise_of_test_set
+from fathom.design.spread import Spread, at_least_noise, first_known, measured_spread, noise_of_test_set, sources_of
 from fathom.stats.power import detectable, power, units_needed
 from fathom.stats.verdicts import SettingGain, method_verdicts
 
@@ -173,9 +173,11 @@ def test_a_spread_is_at_least_the_noise_of_the_test_set() -> None:
     correct = rng.random((4000, 100, 5)) < 0.8  # study, test image, round
     other = np.where(rng.random(correct.shape) < 0.5, correct, rng.random(correct.shape) < 0.8)  # correlation .5
     gains = (correct.mean(1) - other.mean(1)) @ [0, 1 / 4, 1 / 4, 1 / 4, 1 / 4]
-    assert noise_of_test_set(100, 5) == pytest.approx(gains.std(), rel=0.05)
+    assert noise_of_test_set(100, 5, 0.8) == pytest.approx(gains.std(), rel=0.05)
     source = at_least_noise(lambda _: Spread(0.005, "known"), {"d": 100}, {"low": 5})
-    assert source(setting) == Spread(0.02, "noise of 100 test images at a score of 80 %, above what is known")
+    assert source(setting) == Spread(
+        pytest.approx(0.015), "noise of 100 test images at a score of 90 %, above what is known"
+    )
     large = at_least_noise(lambda _: Spread(0.005, "known"), {"d": 10_000}, {"low": 5})
     assert large(setting) == Spread(0.005, "known")
 
@@ -190,3 +192,14 @@ def test_what_was_measured_on_such_data_is_known_by_name() -> None:
     assert measured_spread(Setting("cifar10", "low", "standard")) is None
     other = Spread(0.5, "other")
     assert first_known([measured_spread, lambda _: other])(Setting("cifar10", "low", "standard")) == other
+
+
+def test_sources_are_said_once() -> None:
+    spreads = [
+        Spread(0.1, "known"),
+        Spread(0.2, "known"),
+        Spread(0.1, "published", "a low"),
+        Spread(0.1, "published", "b"),
+    ]
+    assert sources_of(spreads) == "known; published, for a low; b"
+    assert sources_of(Spread(0.1, "published", str(i)) for i in range(9)) == "published, for 9 settings"

@@ -217,8 +217,8 @@ def test_spreads_of_gains_follow_from_the_published_ones() -> None:
         found = published_spread(setting)
         assert found is not None
         assert 0.002 < found.sd < 0.03
-        sources[setting] = found.source.removeprefix("published for ").partition(" (")[0]
-    assert list(sources.values()) == ["cifar10, low", "low, standard", "low", "all settings"]
+        sources[setting] = found.where
+    assert list(sources.values()) == ["cifar10 low", "low standard", "low", "all settings"]
 
 
 def test_low_regimes_need_more_seeds_than_high_ones() -> None:

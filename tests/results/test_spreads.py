@@ -32,12 +32,12 @@ def test_a_spread_is_that_of_the_settings_most_like_the_planned_one(tmp_path: Pa
     regime = results.paired_gains[0].setting.regime
     own = observed(Setting("digits", regime, "frozen"))
     assert own.sd == pytest.approx(expected(dataset="digits", paradigm="frozen"))
-    assert "for this setting (12 degrees of freedom)" in own.source  # four methods of four seeds
+    assert own.where == "this setting (12 degrees of freedom)"  # four methods of four seeds
     variant = observed(Setting("digits-lt(rho=5)", "low(rounds=99)", "standard"))
     assert variant.sd == pytest.approx(expected(dataset="digits-lt", paradigm="standard"))
     assert observed(Setting("mnist", "low", "frozen")).sd == pytest.approx(expected(paradigm="frozen"))
     assert observed(Setting("mnist", "low", "semi-sl")).sd == pytest.approx(expected())
-    assert "for all settings" in observed(Setting("mnist", "low", "semi-sl")).source
+    assert observed(Setting("mnist", "low", "semi-sl")).where.startswith("all settings")
     assert observed.between() is None  # two datasets give no verdict over datasets
 
 
@@ -50,7 +50,7 @@ def test_a_plan_from_a_study_asks_for_what_its_report_asks_for(tmp_path: Path) -
     assert (planned.unit, planned.n, planned.family) == (verdict.unit, verdict.decision.n, verdict.decision.family)
     assert planned.to_settle == verdict.to_settle
     assert planned.to_settle == remaining_units(6, planned.sd, 1, 0.01)
-    assert planned.source.startswith(f"observed in {results.store.study.name} for this setting")
+    assert planned.source.startswith(f"observed in {results.store.study.name}, for this setting")
 
 
 def test_datasets_that_differ_are_seen_to_differ(tmp_path: Path) -> None:

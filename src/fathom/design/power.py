@@ -15,7 +15,7 @@ from fathom.core.records import FathomError, Setting, Study, grouped, unique
 from fathom.core.text import plural
 from fathom.design.dropout import is_matched_control
 from fathom.design.freeze import role_of
-from fathom.design.spread import Spread, SpreadSource
+from fathom.design.spread import Spread, SpreadSource, sources_of
 from fathom.registry.dataset_identity import dataset_identity
 from fathom.stats.decisions import MIN_UNITS
 from fathom.stats.inference import ALPHA
@@ -103,11 +103,11 @@ class PlannedTest:
         settle = settle_words(self.unit, self.n, self.to_settle, self.margin, effect=self.effect)
         if not self.decides:
             return f"{units}: nothing is decided with fewer than {MIN_UNITS} {self.unit}. {settle}"
-        smallest = _rounded(detectable(self.n, self.sd, family=self.family))
+        smallest = _in_points(detectable(self.n, self.sd, family=self.family))
         return (
             f"{units}: finds a gain of {in_points(self.effect)} with {_percent(self.power)} power, shows that an equal "
             f"method is not worse by {in_points(self.margin)} with {_percent(self.power_not_worse)}, and finds a gain "
-            f"of {smallest} points with 80 %. {settle}"
+            f"of {smallest} with 80 %. {settle}"
         )
 
 
@@ -153,18 +153,18 @@ class PowerAnalysis:
         for test in main:
             found.append((f"  {test.paradigm}{f', {test.role} data' if roles else ''}", test.words()))
             found += [("    on these datasets alone", t.words()) for t in here if _same(t, test)]
-            spread = f"standard deviation over {test.unit} {_rounded(test.sd)} points"
+            spread = f"standard deviation over {test.unit} {_in_points(test.sd)}"
             found.append(("    spread", f"{spread}: {test.source}"))
         settings = self.of_kind(SETTING)
         smallest = [test.detectable for test in settings if test.detectable is not None]
         count = sum(len(test.queries) for test in settings)
         if smallest and count > sum(len(test.queries) for test in main):
-            low, high = _rounded(min(smallest)), _rounded(max(smallest))
+            low, high = _in_points(min(smallest)), _in_points(max(smallest))
             found.append(
                 (
                     "  single settings",
                     f"{count} comparisons, corrected by Holm: the smallest gain found with 80 % power is "
-                    f"{low if low == high else f'{low} to {high}'} points",
+                    f"{low if low == high else f'{low} to {high}'}",
                 )
             )
         return found
@@ -214,7 +214,7 @@ def proof(study: Study, spread: SpreadSource, between: Spread, *, effect: float 
     for (role, paradigm, query), own in parts.items():
         for setting, seeds in own.items():
             what = (SETTING, paradigm, role, (query,), (setting,))
-            assumed = known[setting].sd, known[setting].source
+            assumed = known[setting].sd, sources_of([known[setting]])
             tests.append(PlannedTest(*what, SEEDS, len(seeds), *assumed, family, effect, study.margin))
     seeds_of = grouped((run.setting, run.seed) for run in study.runs)
     return PowerAnalysis(
@@ -250,7 +250,7 @@ def _estimates(
 ) -> list[tuple[str, str, int, float, str]]:
     """(kind, unit, n, sd over units, source) of the headline's tests, averaged as in `stats.verdicts`."""
     datasets = grouped((dataset_identity(setting.dataset), setting) for setting in own)
-    source = "; ".join(unique(known[setting].source for setting in own))
+    source = sources_of(known[setting] for setting in own)
     m = len(datasets)
     per_seed, n_seeds, per_dataset = [], [], []
     for settings in datasets.values():
@@ -279,8 +279,8 @@ def _merged(tests: list[PlannedTest]) -> tuple[PlannedTest, ...]:
     )
 
 
-def _rounded(fraction: float) -> str:
-    return f"{100 * fraction:.2g}"
+def _in_points(fraction: float) -> str:
+    return in_points(float(f"{fraction:.2g}"))
 
 
 def _percent(share: float) -> str:

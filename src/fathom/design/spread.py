@@ -5,24 +5,32 @@ which this room does not know; all of them are a `SpreadSource`.
 """
 
 import csv
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from fathom.core.records import Setting
+from fathom.core.records import Setting, grouped, unique
 from fathom.registry.spec_string import parse_stored
 
 TABLE = Path(__file__).parent / "spreads.csv"
-SCORE = 0.8  # assumed of the classifiers where the noise of a test set is computed
+MOST_NAMED = 3  # kinds of data in a sentence
+SCORE = 0.9  # assumed of the classifiers where the noise of a test set is computed
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Standard deviation of paired gains in AUBC, a fraction of 1, and in words where it is known from."""
+    """Standard deviation of paired gains in AUBC.
+
+    Args:
+        sd: A fraction of 1.
+        source: Where it is known from, in words.
+        where: Data that it was observed on, in words; empty where the source says it.
+    """
 
     sd: float
     source: str
+    where: str = ""
 
 
 SpreadSource = Callable[[Setting], Spread | None]
@@ -50,6 +58,17 @@ def measured_spread(setting: Setting) -> Spread | None:
     """
     dataset, regime, paradigm = names_in(setting)
     return _measured().get((dataset, regime, paradigm)) or _measured().get((dataset, "", ""))
+
+
+def sources_of(spreads: Iterable[Spread]) -> str:
+    """The sources of some spreads in words, each once, with the data that they are known for."""
+    named = grouped((spread.source, spread.where) for spread in spreads)
+    parts = []
+    for source, places in named.items():
+        known = [where for where in unique(places) if where]
+        what = "; ".join(known) if len(known) <= MOST_NAMED else f"{len(known)} settings"
+        parts.append(f"{source}, for {what}" if known else source)
+    return "; ".join(parts)
 
 
 def first_known(sources: Sequence[SpreadSource]) -> SpreadSource:

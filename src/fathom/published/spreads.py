@@ -26,8 +26,8 @@ def published_spread(setting: Setting) -> Spread | None:
         wanted = {"dataset": dataset, "regime": regime, "paradigm": paradigm}
         own = [a for a in _final() if all(getattr(a, key) == wanted[key] for key in keys)]
         if own:
-            what = ", ".join(wanted[key] for key in keys) or "all settings"
-            return Spread(2**0.5 * _pooled_sd(own), f"published for {what} (Lüth et al., 2023), unpaired")
+            what = " ".join(wanted[key] for key in keys) or "all settings"
+            return Spread(2**0.5 * _pooled_sd(own), "published (Lüth et al., 2023), unpaired", what)
     return None
 
 

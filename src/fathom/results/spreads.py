@@ -39,8 +39,8 @@ class ObservedSpreads:
         identity, names = dataset_identity(setting.dataset), names_in(setting)
         alike: list[tuple[str, Callable[[SettingGain], bool]]] = [
             ("this setting", lambda g: g.setting == setting),
-            (f"{names[0]}, {names[1]}, {names[2]}", lambda g: _like(g, identity, names)),
-            (f"{names[0]}, {names[2]}", lambda g: _like(g, identity, names, any_regime=True)),
+            (" ".join(names), lambda g: _like(g, identity, names)),
+            (f"{names[0]} {names[2]}", lambda g: _like(g, identity, names, any_regime=True)),
             (names[2], lambda g: names_in(g.setting)[2] == names[2]),
         ]
         for words, fits in alike:
@@ -59,7 +59,7 @@ class ObservedSpreads:
         """Pooled over query methods and settings, weighted by degrees of freedom."""
         weights = [len(gain.gains) - 1 for gain in own]
         sd = float(np.average([_variance(gain) for gain in own], weights=weights)) ** 0.5
-        return Spread(sd, f"observed in {self.name} for {words} ({sum(weights)} degrees of freedom)")
+        return Spread(sd, f"observed in {self.name}", f"{words} ({sum(weights)} degrees of freedom)")
 
 
 def _variance(gain: SettingGain) -> float:
