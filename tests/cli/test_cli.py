@@ -176,11 +176,11 @@ def test_list_holds_methods_of_a_plugin_file(tmp_path: Path) -> None:
 
 def test_show_a_study() -> None:
     shown = parsed("show", "quickstart")
-    assert len(shown["runs"]) == 66
-    assert len({run["key"] for run in shown["runs"]}) == 66
+    assert len(shown["runs"]) == 192
+    assert len({run["key"] for run in shown["runs"]}) == 192
     said = call("show", "quickstart").out
-    assert "66 runs. Estimate what they need: fathom plan quickstart" in said
-    assert "random, entropy, bald, core-set, badge" in said
+    assert "192 runs. Estimate what they need: fathom plan quickstart" in said
+    assert "random, badge, entropy, bald, core-set" in said
 
 
 @pytest.mark.parametrize(("name", "words"), [
@@ -204,19 +204,40 @@ def test_show_a_method_of_a_plugin_file(tmp_path: Path) -> None:
 
 
 def test_plan_counts_the_quickstart() -> None:
-    """Three seeds of four settings of five methods and of semi-sl with two. BALD alone needs dropout: where it is, each
-    seed has two first classifiers. Self-sl and frozen features share an encoder a seed."""
+    """Frozen features on two datasets, 15 seeds of five methods; the other paradigms have two methods and fewer seeds.
+
+    BALD alone needs dropout: where it is, each seed has two first classifiers."""
     plan = parsed("plan", "quickstart", "--no-probe")
     study = load_study("quickstart")
     rounds = dict(registry.find("regime", study.runs[0].regime)[1].arguments)["rounds"]
     assert isinstance(rounds, int)
-    assert plan["experiments"] == (4 * 5 + 2) * 3
-    assert plan["trainings"] == 66 * rounds
-    assert plan["trainings_shared"] == 66 * (rounds - 1) + (4 * 2 + 1) * 3
-    assert plan["trainings_search"] == 3 * (2 * 4 + 2 + 9)  # seeds x entries: standard twice, self-sl, frozen
+    assert plan["experiments"] == 2 * 5 * 15 + 2 * (10 + 6 + 5) == 192
+    assert plan["trainings"] == 192 * rounds
+    assert plan["trainings_shared"] == 192 * (rounds - 1) + 2 * 2 * 15 + 10 + 6 + 5
+    assert plan["trainings_search"] == 3 * (2 * 9 + 4 + 2)  # seeds x entries: frozen twice, standard, self-sl
     assert plan["trainings_full_data"] == 5
-    assert (plan["pretrainings"], plan["embeddings"]) == (3, 3)
+    assert (plan["pretrainings"], plan["embeddings"]) == (6, 2)
     assert plan["seconds"] is None
+
+
+def test_the_quickstart_can_decide() -> None:
+    """Frozen features most likely do, by the spread that was measured on digits; nothing is hopeless."""
+    plan = parsed("plan", "quickstart", "--no-probe")
+    headline = {
+        test["paradigm"].partition("(")[0]: test for test in plan["proof"]["tests"] if test["kind"] == "headline"
+    }
+    assert set(headline) == {"frozen", "standard", "self-sl", "semi-sl"}
+    assert {test["family"] for test in headline.values()} == {7}
+    assert all("measured" in test["source"] for test in headline.values())
+    assert headline["frozen"]["power"] > 0.8
+    assert all(test["n"] >= 5 for test in headline.values())
+
+
+def test_plan_takes_the_spread_of_a_finished_study(finished: Path, tmp_path: Path) -> None:
+    said = call("plan", "quickstart", "--no-probe", "--from", finished)
+    assert said.status == 2
+    assert "no spread can be taken from tiny" in said.err
+    assert "as given" in call("plan", "quickstart", "--no-probe", "--sd", 0.01).out
 
 
 def test_plan_counts_labels(tmp_path: Path) -> None:
@@ -541,6 +562,8 @@ def mistake(said: Said, *words: str) -> None:
     ("plan quickstart --only colour=red", ("expected AXIS=VALUE", "dataset, paradigm, query, regime, seed")),
     ("plan quickstart --profile h20", ("no profile", "h200")),
     ("plan quickstart --no-probe --effect 1", ("a point is .01",)),
+    ("plan quickstart --no-probe --sd 1", ("a point is .01",)),
+    ("plan quickstart --no-probe --from nowhere", ("nowhere",)),
 ])  # fmt: skip
 def test_mistakes(words: str, expected: tuple[str, ...]) -> None:
     mistake(call(*words.split()), *expected)

@@ -9,14 +9,16 @@ import pytest
 from scipy import stats
 from tests.data.make import dataset
 
-from fathom.core.records import FathomError, RunSpec
+from fathom.core.records import FathomError, RunSpec, Setting
 from fathom.data.datasets import cifar
 from fathom.data.regimes import build_regime
 from fathom.design.hparams import published_choice, with_hparams
 from fathom.published import tables
+from fathom.published.spreads import published_between, published_spread
 from fathom.published.tables import PublishedArea
 from fathom.registry import registry
 from fathom.registry.registry import find
+from fathom.stats.power import units_needed
 
 FINAL = {(a.dataset, a.paradigm, a.query, a.regime): a for a in tables.areas() if a.table == "final"}
 WEIGHTED = {(a.dataset, a.paradigm, a.query, a.regime): a for a in tables.areas() if a.table == "weighted"}
@@ -198,3 +200,34 @@ def test_a_study_with_published_hps_is_run_with_the_published_choice() -> None:
         entry, call = find("paradigm", made.paradigm)
         run_with = {**entry.parameters, **dict(call.arguments)}  # defaults are left out of a canonical spec string
         assert all(run_with[name] in (value, (value,)) for name, value in values.items())
+
+
+def test_spreads_of_gains_follow_from_the_published_ones() -> None:
+    cells = [a.sd for key, a in FINAL.items() if (key[0], key[1], key[3]) == ("cifar10", "standard", "low")]
+    known = published_spread(Setting("cifar10(train_size=5000)", "low(rounds=3)", "standard(recipe=short)"))
+    assert known is not None
+    assert known.sd == pytest.approx((2 * sum(sd**2 for sd in cells) / len(cells)) ** 0.5)
+    sources = {}
+    for setting in (
+        Setting("cifar10", "low", "frozen"),
+        Setting("mnist", "low", "standard"),
+        Setting("mnist", "low", "frozen"),
+        Setting("mnist", "custom(start=9)", "frozen"),
+    ):
+        found = published_spread(setting)
+        assert found is not None
+        assert 0.002 < found.sd < 0.03
+        sources[setting] = found.where
+    assert list(sources.values()) == ["cifar10 low", "low standard", "low", "all settings"]
+
+
+def test_low_regimes_need_more_seeds_than_high_ones() -> None:
+    low, high = (published_spread(Setting("mnist", regime, "standard")) for regime in ("low", "high"))
+    assert low is not None
+    assert high is not None
+    needed = [units_needed(0.01, spread.sd) for spread in (low, high)]
+    assert needed == [24, 9]
+
+
+def test_gains_differ_between_datasets_by_more_than_their_noise() -> None:
+    assert 0.01 < published_between().sd < 0.02

@@ -6,7 +6,8 @@ import pytest
 from tests.results.synthetic import CLASSES, Plan, build
 
 from fathom.core.records import RunSpec, Setting, Study
-from fathom.design.power import proof
+from fathom.design.power import HEADLINE, proof
+from fathom.design.spread import Spread
 from fathom.published.findings import dataset_means
 from fathom.registry.dataset_identity import dataset_identity
 from fathom.report.across_datasets import across_table
@@ -35,7 +36,9 @@ def test_the_source_of_the_images_counts_and_nothing_else(dataset: str, identity
 
 def test_the_power_analysis_counts_by_the_rule() -> None:
     runs = [RunSpec(d, "low", "standard", q, s) for d in VARIANTS for q in ("random", "badge") for s in range(2)]
-    assert proof(Study("s", tuple(runs))).datasets == len(IDENTITIES)
+    made = proof(Study("s", tuple(runs)), lambda _: Spread(0.01, ""), Spread(0.01, ""))
+    assert made.datasets == len(IDENTITIES)
+    assert made.of_kind(HEADLINE)[0].n == len(IDENTITIES)
 
 
 def test_the_claims_count_by_the_rule() -> None:

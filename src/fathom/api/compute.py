@@ -11,8 +11,6 @@ from fathom.core.inputs import user_path
 from fathom.core.machine import Machine, RunOptions
 from fathom.core.progress import describe_job, progress_bar
 from fathom.core.records import Study
-from fathom.design.power import SD
-from fathom.stats.differences import SMALLEST_EFFECT
 
 if TYPE_CHECKING:
     from fathom.engine.watch import StudyOutcome
@@ -28,16 +26,18 @@ class PlanOptions:
         hparams: Search the published HP grids, or use the published HPs; replaces what the study file says.
         profile: Use a stored profile instead of a probe: h200, or a file that --save-profile wrote.
         save_profile: File to write the measured rates to.
-        effect: Difference that the study should find, as a fraction of 1.
-        sd: Standard deviation of the differences of two methods over seeds, as a fraction of 1. The default comes from
-            the published results.
+        effect: Gain in AUBC that the study should find, as a fraction of 1 [default: the margin of the study].
+        sd: Standard deviation of the paired gains over seeds, as a fraction of 1 [default: as measured or published for
+            such data].
+        from_: Folder of a finished study, whose gains vary as those of this one will.
     """
 
     hparams: Literal["search", "published"] | None = None
     profile: str | None = None
     save_profile: Path | None = None
-    effect: float = SMALLEST_EFFECT
-    sd: float = SD
+    effect: float | None = None
+    sd: float | None = None
+    from_: Path | None = None
 
 
 def plan(
@@ -62,8 +62,8 @@ def plan(
     Raises:
         FathomError: Study, data or a regime do not fit.
     """
+    from fathom.api.power import study_power
     from fathom.design.hparams import unpublished
-    from fathom.design.power import proof
     from fathom.design.study_file import load_study
     from fathom.design.subset import select
     from fathom.estimate.plan import estimate_plan
@@ -73,7 +73,14 @@ def plan(
     part = select(load_study(study, options.hparams), only)
     rates: dict[str, Any] = {"profile": options.profile, "save_profile": options.save_profile}
     made = estimate_plan(part, workers=workers, probe=probe, machine=machine, **rates)
-    power = proof(part, effect=options.effect, sd=options.sd)
+    power = study_power(
+        part,
+        effect=options.effect,
+        sd=options.sd,
+        finished=options.from_,
+        test_images=made.test_images,
+        rounds=made.rounds,
+    )
     notes = [*made.notes, *power.notes()]
     if part.baseline not in {spec.query for spec in part.runs}:
         notes.append(f"no run has the baseline {part.baseline!r}, so no gains can be computed")

@@ -7,6 +7,8 @@ number of their own. Runs and reports apply the same rule, so it needs neither t
 Source: Lüth et al., 2023, Sec. 3 and code.
 """
 
+from fathom.registry.spec_string import SpecString, parse_stored
+
 DROPOUT = 0.5  # before the last linear layer of Bayesian classifiers
 DRAWS = 50  # MC-dropout samples whose mean is the prediction of a classifier with dropout
 
@@ -45,3 +47,13 @@ def needs_dropout(query: str, draws: int, paradigm: str, dropout: float) -> str:
 def prediction_draws(dropout: float) -> int:
     """MC-dropout samples of a prediction; 0 for the plain softmax of a classifier without dropout."""
     return DRAWS if dropout else 0
+
+
+def is_matched_control(query: str, baseline: str) -> bool:
+    """True for the baseline method with another classifier, such as `random(dropout=0.5)`, which is no query method."""
+    return query != baseline and _without_dropout(query) == _without_dropout(baseline)
+
+
+def _without_dropout(query: str) -> SpecString:
+    call = parse_stored(query)
+    return SpecString(call.name, tuple((k, v) for k, v in call.arguments if k != "dropout"))

@@ -50,6 +50,8 @@ class Plan:
         workers: Worker processes that the time is for.
         device: Device that trains.
         rates: Images per second in training and prediction, by `dataset, paradigm`.
+        test_images: Dataset -> images of its test split.
+        rounds: Regime -> rounds of a run.
         by: `dataset`, `regime` and `paradigm` -> name -> experiments, trainings, trainings_shared.
         notes: Limits of the design, and how the plan was made.
         proof: Statistical power (`design.power.PowerAnalysis`).
@@ -74,6 +76,8 @@ class Plan:
     workers: int
     device: str
     rates: dict[str, dict[str, float]]
+    test_images: dict[str, int]
+    rounds: dict[str, int]
     by: dict[str, dict[str, dict[str, int]]]
     faster: list[tuple[str, float]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -192,6 +196,10 @@ def estimate_plan(
         workers=count,
         device=known.name if known else _name(where),
         rates={name: {"train": s.train, "predict": s.predict} for name, s in speeds.items()},
+        test_images={
+            name: len(context.dataset(name).test_images) for name in unique(s.dataset for s in study.settings)
+        },
+        rounds={spec.regime: regime.rounds for spec, regime in regimes.items()},
         by=by_axis(study.runs, jobs, store),
         faster=faster,
         notes=notes,

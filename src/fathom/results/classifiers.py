@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from fathom.core.records import FathomError, grouped
-from fathom.design.dropout import classifier_dropout
+from fathom.design.dropout import classifier_dropout, is_matched_control
 from fathom.registry.registry import find
-from fathom.registry.spec_string import SpecString, parse, parse_stored
+from fathom.registry.spec_string import SpecString, parse
 from fathom.results.names import label
 
 CROSSED, MATCHED = "†", "‡"  # marks of a comparison: across two classifiers, with the matched control
@@ -71,7 +71,7 @@ class Classifiers:
 
     def is_control(self, query: str) -> bool:
         """True for the baseline method with another classifier."""
-        return query != self.baseline and _without_dropout(query) == _without_dropout(self.baseline)
+        return is_matched_control(query, self.baseline)
 
     def reference(self, query: str) -> str:
         """Query method that a gain is measured from: the matched control where it was run, else the baseline."""
@@ -122,11 +122,6 @@ class Classifiers:
         """Spec string of the baseline with a method's classifier."""
         call = parse(self.baseline)
         return str(SpecString.make(call.name, {**dict(call.arguments), "dropout": self.dropouts[query]}))
-
-
-def _without_dropout(query: str) -> str:
-    call = parse_stored(query)
-    return str(SpecString(call.name, tuple((k, v) for k, v in call.arguments if k != "dropout")))
 
 
 def listed(words: list[str]) -> str:
