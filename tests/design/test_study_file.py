@@ -81,6 +81,24 @@ def test_run_entries_take_missing_axes_from_the_top(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("members")
+def test_datasets_have_names_that_decide_nothing(tmp_path: Path) -> None:
+    def study(entry: str, more: str = "") -> Study:
+        return load_study(write(tmp_path, f"[[run]]\ndatasets = [{entry}]\n{more}", datasets=None))
+
+    plain = study("\"folder(path='a b')\", 'digits'")
+    named = study("{data = \"folder(path='a b')\", name = 'Skin lesions'}, 'digits'")
+    assert named.runs == plain.runs
+    assert named.names == {"folder(path='a b')": "Skin lesions"}
+    again = study("{data = 'digits-lt', name = 'Tail'}", "[overrides.digits-lt]\nrho = 5.0")
+    assert {run.dataset for run in again.runs} == set(again.names)
+    assert list(again.names.values()) == ["Tail"]
+    with pytest.raises(FathomError, match="digits has two names, 'A' and 'B'; expected one"):
+        study("{data = 'digits', name = 'A'}, {data = 'digits', name = 'B'}")
+    with pytest.raises(FathomError, match="several datasets have the name 'A'"):
+        study("{data = 'digits', name = 'A'}, {data = 'digits-lt', name = 'A'}")
+
+
+@pytest.mark.usefixtures("members")
 def test_without_a_cross_product_only_the_run_entries_count(tmp_path: Path) -> None:
     study = load_study(write(tmp_path, '[[run]]\ndatasets = ["digits"]', datasets=None))
     assert len(study.runs) == 4
@@ -126,6 +144,12 @@ def test_all_mistakes_are_told_at_once_with_the_nearest_name(tmp_path: Path) -> 
         ("[[run]]\nquerys = []", "run[0].querys: unknown key. Did you mean 'queries'?"),
         ("full_data = -1", "full_data: input should be greater than or equal to 0; got -1"),
         ("[overrides.low]\nrounds = {a = 1}", "overrides.low.rounds: expected a number, true, false, a string"),
+        (
+            '[[run]]\ndatasets = [{data = "digits"}]',
+            'run[0].datasets[0]: expected "DATASET" or {data = "DATASET", name =',
+        ),
+        ('[[run]]\ndatasets = [{data = "digits", name = " "}]', "run[0].datasets[0]: expected"),
+        ("[[run]]\ndatasets = [3]", "run[0].datasets[0]: expected"),
         ("baseline = 3", "baseline: input should be a valid string; got 3"),
     ],
 )

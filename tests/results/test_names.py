@@ -60,3 +60,27 @@ def test_a_setting_is_told_by_what_differs() -> None:
     assert names.brief(two) == "digits-lt"
     assert Names.of([one, Setting("digits", "mid", LONG)]).brief(one) == "digits, low"
     assert names.title(Setting("other(a=1)", "low(rounds=8)", LONG)) == "other(a=1) · low · standard"
+
+
+def test_a_given_name_wins_and_stays_distinct() -> None:
+    settings_ = [Setting(text, "low", "standard") for text in ("table(path=ham.csv)", "digits", "folder(path=x)")]
+    names = Names.of(settings_, {"table(path=ham.csv)": "Skin lesions", "mnist": "not of this study"})
+    assert [names.title(s) for s in settings_] == [
+        "Skin lesions · low · standard", "digits · low · standard", "folder · low · standard"]  # fmt: skip
+    taken = Names.of(settings_, {"table(path=ham.csv)": "digits"})
+    assert taken.dataset["table(path=ham.csv)"] == "table(path=ham.csv)"
+
+
+def test_file_names_say_what_they_hold() -> None:
+    texts = ["table(path=ham.csv)", "digits", "folder(path=a)", "folder(path=b)", "digits(x=1)"]
+    settings_ = [Setting(text, "low(query_size=5)", "self-sl") for text in texts]
+    given = {
+        "table(path=ham.csv)": "Hautläsionen / 2024",
+        "digits": "皮膚",
+        "folder(path=a)": "A B",
+        "folder(path=b)": "a-b",
+    }
+    stems = Names.of(settings_, given).stems(settings_)
+    assert list(stems.values()) == [
+        "hautlasionen-2024-low-self-sl", "digits-low-self-sl", "a-b-low-self-sl", "a-b-low-self-sl-2",
+        "digits-x-1-low-self-sl"]  # fmt: skip

@@ -28,6 +28,7 @@ class StudyStatus:
         retries: Setting -> changes it was run again with, because a training was not finite.
         tasks: Jobs by state and kind, workers, rate and time left; None in a store without a list of jobs.
         failures: Failed jobs with their messages.
+        names: Dataset -> the name that the study file gives it.
     """
 
     study: str
@@ -37,6 +38,7 @@ class StudyStatus:
     retries: dict[Setting, list[str]]
     tasks: "Status | None"
     failures: list[dict[str, Any]]
+    names: dict[str, str] = field(default_factory=dict)
 
     @property
     def complete(self) -> int:
@@ -45,13 +47,14 @@ class StudyStatus:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for scripts."""
-        found = {name: getattr(self, name) for name in ("study", "runs", "shared", "in_progress", "failures")}
+        found = {name: getattr(self, name) for name in ("study", "runs", "shared", "in_progress", "failures", "names")}
         return found | {"tasks": self.tasks.to_json() if self.tasks else None}
 
     def cells(self) -> list[tuple[str, ...]]:
         """One row per setting and query method: dataset, regime, paradigm, query, `done/total` rounds by seed."""
-        axes = ("dataset", "regime", "paradigm", "query")
-        counts = [(tuple(row[a] for a in axes), f"{row['rounds']}/{row['of'] or '?'}") for row in self.runs]
+        axes = ("regime", "paradigm", "query")
+        cells = [(self.names.get(row["dataset"], row["dataset"]), *(row[a] for a in axes)) for row in self.runs]
+        counts = [(cell, f"{row['rounds']}/{row['of'] or '?'}") for cell, row in zip(cells, self.runs, strict=True)]
         return [(*cell, "  ".join(done)) for cell, done in grouped(counts).items()]
 
     def _repr_html_(self) -> str:

@@ -43,6 +43,7 @@ def status(folder: str | Path) -> StudyStatus:
         retries={setting: changes for setting in store.study.settings if (changes := store.retries(setting))},
         tasks=status_of(store, rounds),
         failures=store.failures(),
+        names=store.study.names,
     )
 
 

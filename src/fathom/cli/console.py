@@ -65,7 +65,8 @@ def show_study(study: Study, name: str) -> None:
     for setting in study.settings:
         runs = [r for r in study.runs if r.setting == setting]
         queries, seeds = dict.fromkeys(r.query for r in runs), dict.fromkeys(r.seed for r in runs)
-        table.add_row(*map(escape, setting), escape(", ".join(queries)), ", ".join(map(str, seeds)))
+        shown = (study.names.get(setting.dataset, setting.dataset), *setting[1:])
+        table.add_row(*map(escape, shown), escape(", ".join(queries)), ", ".join(map(str, seeds)))
     out.print(table)
     out.print(f"\n{len(study.runs)} runs. Estimate what they need: fathom plan {escape(shlex.quote(name))}")
 

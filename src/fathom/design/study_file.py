@@ -15,7 +15,7 @@
     # keep = "all"                  # rounds that keep their test predictions; "none"; without it first and last round
     # freeze = "dev.freeze.json"    # a file of `fathom freeze` in this folder, which binds the runs on roll-out data
     [[run]]                         # one more cross product; axes left out are those above
-    datasets = ["cifar10"]
+    datasets = ["cifar10", {data = "table(path=ham.csv)", name = "Lesions"}]  # a name for people, which decides nothing
 
 The runs are the cross product of the five axes and those of each `[[run]]`. Built-in studies are in `designs/`.
 """
@@ -50,6 +50,16 @@ MOST_PROBLEMS = 50  # listed at once
 Scalar = StrictBool | StrictInt | StrictFloat | StrictStr
 Seeds = Annotated[StrictInt, Field(ge=1)] | list[Annotated[StrictInt, Field(ge=0, lt=LARGEST)]]
 Texts = Annotated[list[StrictStr], Field(min_length=1, max_length=10_000)]
+LONGEST_NAME = 60  # characters
+
+
+class _NamedDataset(BaseModel):
+    """A dataset and its name in reports."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    data: StrictStr
+    name: Annotated[StrictStr, Field(min_length=1, max_length=LONGEST_NAME, pattern=r"^\S(.*\S)?$")]
 
 
 class _Axes(BaseModel):
@@ -57,7 +67,7 @@ class _Axes(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    datasets: Texts | None = None
+    datasets: Annotated[list[StrictStr | _NamedDataset], Field(min_length=1, max_length=10_000)] | None = None
     regimes: Texts | None = None
     paradigms: Texts | None = None
     queries: Texts | None = None
@@ -151,6 +161,10 @@ def _validate(data: Mapping[str, Any], problems: list[str]) -> _File | None:
 def _explain(place: tuple[int | str, ...], kind: str, message: str, given: Any) -> str:
     branches = re.compile(r"\[|constrained|^(int|list|bool|str|float)$")  # pydantic's names inside a union
     parts = [p for p in place if not (isinstance(p, str) and branches.search(p))]
+    if "datasets" in parts[:-1]:  # a union, of which each member has its own complaint
+        entry = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in parts[: parts.index("datasets") + 2])
+        wanted = f'"DATASET" or {{data = "DATASET", name = "up to {LONGEST_NAME} characters"}}'
+        return f"{entry.lstrip('.')}: expected {wanted}"
     key = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in parts).lstrip(".")
     if kind == "extra_forbidden":
         model = _Axes if parts[0] == "run" else _File
@@ -182,6 +196,7 @@ def _build(file: _File, problems: list[str], hparams: str) -> Study | None:
     runs = [run for where, block in blocks for run in _runs(block, where, file.overrides, problems)]
     baseline = _canonical("query", file.baseline, "baseline", file.overrides, problems)
     texts = [text for _, block in blocks for key in AXES for text in block[key]]
+    given = _names(file, problems)
     names = {text.partition("(")[0].strip() for text in texts}  # also of spec strings with mistakes
     for name in file.overrides:
         if name not in names:
@@ -199,24 +214,45 @@ def _build(file: _File, problems: list[str], hparams: str) -> Study | None:
         margin=file.margin / 100,
         claims=tuple(file.claims),
         keep=file.keep,
+        names=given,
     )
+
+
+def _names(file: _File, problems: list[str]) -> dict[str, str]:
+    """Dataset -> the name that the file gives it; names are distinct."""
+    found: dict[str, str] = {}
+    for entry in (e for axes in (file, *file.run) for e in axes.datasets or () if isinstance(e, _NamedDataset)):
+        dataset = _canonical("dataset", entry.data, "datasets", file.overrides, problems)
+        if found.setdefault(dataset, entry.name) != entry.name:
+            names = f"{quoted(found[dataset])} and {quoted(entry.name)}"
+            problems.append(f"datasets: {entry.data} has two names, {names}; expected one")
+    shared = [name for name in unique(found.values()) if list(found.values()).count(name) > 1]
+    problems += [f"datasets: several datasets have the name {quoted(name)}; expected distinct names" for name in shared]
+    return found
 
 
 def _blocks(file: _File, problems: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     """(prefix for messages, the five axes) of the top level and of each `[[run]]`."""
     keys = (*AXES, "seeds")
-    top = {key: getattr(file, key) for key in keys}
+    top = {key: _texts(getattr(file, key)) for key in keys}
     absent = [key for key in keys if top[key] is None]
     if not absent:
         yield "", top
     elif not file.run:
         problems.append(f"{', '.join(absent)}: missing, and there is no [[run]]; a study needs all five axes")
     for number, entry in enumerate(file.run):
-        block = {key: getattr(entry, key) if getattr(entry, key) is not None else top[key] for key in keys}
+        own = {key: _texts(getattr(entry, key)) for key in keys}
+        block = {key: own[key] if own[key] is not None else top[key] for key in keys}
         if absent := [key for key in keys if block[key] is None]:
             problems.append(f"run[{number}]: {', '.join(absent)}: given neither here nor at the top level")
             continue
         yield f"run[{number}].", block
+
+
+def _texts(axis: Any) -> Any:
+    """An axis with its datasets as spec strings, without their names."""
+    named = isinstance(axis, list)
+    return [entry.data if isinstance(entry, _NamedDataset) else entry for entry in axis] if named else axis
 
 
 def _count(block: Mapping[str, Any]) -> int:

@@ -1,6 +1,8 @@
-"""Display names: query methods as in the paper; datasets, regimes and paradigms as short as they stay distinct."""
+"""Display names: query methods as in the paper; datasets as people named them, else as short as they stay distinct."""
 
-from collections.abc import Iterable
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from fathom.core.records import Setting, unique
@@ -28,10 +30,18 @@ class Names(NamedTuple):
     paradigm: dict[str, str]
 
     @classmethod
-    def of(cls, settings: Iterable[Setting]) -> "Names":
-        """Names for the settings of a study."""
+    def of(cls, settings: Iterable[Setting], given: Mapping[str, str] | None = None) -> "Names":
+        """Names for the settings of a study.
+
+        Args:
+            settings: All of them.
+            given: Dataset -> the name that people gave it (`Study.names`).
+        """
         known = list(settings)
-        return cls(*(short_names(s[part] for s in known) for part in range(3)))
+        datasets, regimes, paradigms = (short_names(s[part] for s in known) for part in range(3))
+        datasets |= {text: str(name) for text, name in (given or {}).items() if text in datasets}
+        taken = list(datasets.values())
+        return cls({t: n if taken.count(n) == 1 else t for t, n in datasets.items()}, regimes, paradigms)
 
     def parts(self, setting: Setting) -> Setting:
         """Short names of the parts of a setting; spec strings of another study stay as they are."""
@@ -46,6 +56,29 @@ class Names(NamedTuple):
         """Dataset, with regime and paradigm where the study has several, for a row of a table."""
         parts = self.parts(setting)
         return ", ".join([parts[0], *(parts[i] for i in (1, 2) if len(self[i]) > 1)])
+
+    def stems(self, settings: Iterable[Setting]) -> dict[Setting, str]:
+        """Setting -> the beginning of its file names, such as `lesions-low-standard`: ASCII, distinct."""
+        found: dict[str, Setting] = {}
+        for setting in settings:
+            stem = "-".join(file_word(name, text) for name, text in zip(self.parts(setting), setting, strict=True))
+            taken = [stem, *(f"{stem}-{number}" for number in range(2, len(found) + 2))]
+            found[next(name for name in taken if name not in found)] = setting
+        return {setting: stem for stem, setting in found.items()}
+
+
+def file_word(name: str, fallback: str = "x") -> str:
+    """A name as part of a file name: lower case, ASCII letters, digits and dashes, at most 40 characters.
+
+    Args:
+        name: A display name.
+        fallback: Spec string that takes its place where no character of it is left.
+    """
+    for text in (name, fallback.partition("(")[0]):
+        plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+        if word := re.sub(r"[^a-z0-9]+", "-", plain)[:40].strip("-"):
+            return word
+    return "x"
 
 
 def label(query: str) -> str:

@@ -140,8 +140,8 @@ class StudyResults:
 
     @cached_property
     def names(self) -> Names:
-        """Short names of datasets, regimes and paradigms."""
-        return Names.of(self.store.study.settings)
+        """Names of datasets as the study file gives them, else short names; short names of regimes and paradigms."""
+        return Names.of(self.store.study.settings, self.store.study.names)
 
     @cached_property
     def facts(self) -> dict[str, dict[str, Any]]:
