@@ -102,9 +102,10 @@ def test_development_and_roll_out_stand_apart(tmp_path: Path) -> None:
         ("held-b", ""),
     ]
     told = summary(results)
-    assert told[0].startswith("On development data: ")
-    assert told[1].startswith("On roll-out data: ")
-    assert "2 settings" in told[0]
+    assert told[0].startswith("Development data. Is active learning worth it here? ")
+    assert "on a and b (3 seeds)" in told[0]
+    (held,) = [text for text in told if text.startswith("Roll-out data. Is active learning worth it here? ")]
+    assert "on held-a and held-b (3 seeds)" in held
     page = report(tmp_path / "out").read_text()
     assert "Development data. Gain in AUBC" in page
     assert "Roll-out data. Gain in AUBC" in page

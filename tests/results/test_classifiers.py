@@ -10,7 +10,8 @@ from tests.results.synthetic import CLASSES, Plan, build
 from fathom.learn.builder import build_paradigm
 from fathom.protocol.dropout import dropout_of
 from fathom.query.method import build_query
-from fathom.report.summary import summary, warnings
+from fathom.report.latex import latex
+from fathom.report.summary import classifier_note, summary
 from fathom.results.classifiers import Classifiers, dropout_by_spec, joined_notes
 from fathom.results.results import StudyResults
 
@@ -65,17 +66,22 @@ def test_what_all_settings_say_is_said_once() -> None:
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_the_note_stands_beside_every_comparison(tmp_path: Path) -> None:
+def test_the_note_stands_once_and_marks_lead_to_it(tmp_path: Path) -> None:
     build(tmp_path, replace(SMALL, datasets=("digits", "digits-lt")))
     page, tables = made(tmp_path)
-    for name in ("00-digits-low-standard", "00-digits-low-standard-paid", "penalty", "across"):
-        assert "dropout 0.5 for BALD; no dropout for Random and BADGE" in tables[name].note, name
-    captions = page.text.count("† Different classifiers: dropout 0.5 for BALD, none for the others.")
-    assert captions == 2 * 2 + 1  # curves and gains of each setting, and the penalty matrix
-    bald = next(row for row in tables["00-digits-low-standard"].rows if row[0].text == "BALD")
+    assert page.text.count("dropout 0.5 for BALD; no dropout for Random and BADGE") == 1
+    assert page.text.count("BALD†: see the note.") == 2 * 2 + 1  # curves and gains of each setting, penalty matrix
+    links = [a["href"] for tag, a in page.tags if tag == "a" and a.get("class") == "mark"]
+    assert set(links) == {"#note-classifiers"}
+    assert len(links) == page.text.count("†") - 1  # but for the note itself
+    bald = next(row for row in tables["digits-low-standard"].rows if row[0].text == "BALD")
     assert bald[4].text.endswith("]†")
-    assert not any("†" in cell.text for row in tables["00-digits-low-standard"].rows for cell in row if row is not bald)
-    assert "BALD†" in [row[0].text for row in tables["across"].rows]
+    assert not any("†" in cell.text for row in tables["digits-low-standard"].rows for cell in row if row is not bald)
+    for name in ("across", "verdicts"):
+        assert "BALD†" in [row[0].text for row in tables[name].rows]
+    note = classifier_note(StudyResults.of(tmp_path))
+    assert "no dropout for Random and BADGE" in latex(tables["across"], note)
+    assert "no dropout" not in latex(tables["digits-low-standard-paid"], note)  # compares nothing
 
 
 def test_gains_and_savings_of_bald_are_those_over_the_control(tmp_path: Path) -> None:
@@ -91,9 +97,8 @@ def test_gains_and_savings_of_bald_are_those_over_the_control(tmp_path: Path) ->
     saving = results.savings[(setting, "bald")][0]
     assert saving.reference == CONTROL
     assert saving.labels[1] > 0
-    told = summary(results)[0]
-    assert told.startswith("BALD‡ gained the most over Random")
-    assert "Measured from the matched control" in told
-    assert "Random (dropout=0.5) gained" not in told
-    assert "the best of 2 methods" in told  # the control is not ranked
-    assert "measured from Random (dropout=0.5)" in dict(warnings(results))["Different classifiers"]
+    told = " ".join(summary(results))
+    assert "BALD‡ has the largest gain: +" in told
+    assert "Random (dropout=0.5)" not in told
+    assert [v.query for v in results.verdicts] == ["bald", "badge"]  # the control is no query method
+    assert "measured from Random (dropout=0.5)" in classifier_note(results)

@@ -69,10 +69,10 @@ def test_every_table_of_the_setting_says_it(retried: Store) -> None:
     page, tables = made(retried.root)
     note = retry_note(["lr/10"])
     assert "repeated with a tenth of the learning rate (lr/10)" in note
-    own = [name for name in tables if name.startswith("01-")]
+    own = [name for name in tables if name.startswith("digits-lt-low-standard")]
     assert len(own) == 4
     assert all(note in tables[name].note for name in own)
-    assert not any("repeated" in tables[name].note for name in tables if name.startswith("00-"))
+    assert not any("repeated" in tables[name].note for name in tables if name.startswith("digits-low-standard"))
     for name in ("across", "penalty", "times"):
         assert f"In digits-lt · low · standard: {note}" in tables[name].note, name
     assert "In digits-lt" in dict(warnings(StudyResults.of(retried.root)))["Retried settings"]

@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 from scipy import stats
 from tests.report.test_report import Page, made
-from tests.results.paradigms import FROZEN, LEVELS, SELF, SEMI, STANDARD, WIDE, build_four, four
+from tests.results.paradigms import FROZEN, SELF, SEMI, STANDARD, WIDE, build_four, four
 from tests.results.synthetic import CLASSES, Plan, build, rounds_of
 
 from fathom.core.records import LabelRegime
 from fathom.report import report as report_module
-from fathom.report.paradigm_figures import paradigm_figure
+from fathom.report.panels import Panel, panel_figure
 from fathom.report.paradigm_tables import across_words, paradigm_table, verdict_details, verdict_words
-from fathom.report.style import LINE_STYLES, line_styles, method_styles
+from fathom.report.style import method_styles
 from fathom.report.summary import summary
 from fathom.results.paradigm_lead import across
 from fathom.results.paradigms import compare_paradigms, paradigm_groups, verdicts, without_group
@@ -142,7 +142,7 @@ def test_what_is_said_follows_the_interval(tmp_path: Path, levels: dict[str, flo
     (verdict,) = verdicts(results)
     said = verdict_words(results, verdict)
     assert said.startswith(f"On digits {told}: ")
-    assert summary(results)[0].startswith(said)
+    assert f"Is the training paradigm worth more? {said}" in summary(results)
     assert ("cannot" in told or "neither" in told) == (verdict.low <= 0 <= verdict.high)
     if "neither" in told:
         assert verdict.paradigm == verdict.query == 0
@@ -152,11 +152,16 @@ def test_what_is_said_follows_the_interval(tmp_path: Path, levels: dict[str, flo
 def test_one_seed_cannot_tell(tmp_path: Path) -> None:
     build(tmp_path, small(seeds=1))
     results = StudyResults.of(tmp_path)
-    assert "one seed cannot tell" in summary(results)[0]
+    assert "one seed cannot tell" in _of_paradigm(results)
     build(tmp_path / "two", small(seeds=2))
-    two = StudyResults.of(tmp_path / "two")
-    assert "two seeds cannot tell" in summary(two)[0]
-    assert "no interval for the lead" in summary(two)[0]
+    told = _of_paradigm(StudyResults.of(tmp_path / "two"))
+    assert "two seeds cannot tell" in told
+    assert "no interval for the lead" in told
+
+
+def _of_paradigm(results: StudyResults) -> str:
+    (said,) = [text for text in summary(results) if text.startswith("Is the training paradigm worth more?")]
+    return said
 
 
 @pytest.mark.parametrize(("level", "told"), [(0.1, "training paradigm gains more"), (0.0, "together cannot tell")])
@@ -173,6 +178,7 @@ def test_three_datasets_are_the_units_of_one_decision(tmp_path: Path, level: flo
     assert lead.decision.n == 3
     assert lead.decision.mean == pytest.approx(np.mean([v.paradigm - v.query for v in found]))
     assert told in across_words(lead)
+    assert across_words(lead) in _of_paradigm(results)
     assert across(results, found[:2]) == []
 
 
@@ -261,32 +267,21 @@ def test_a_paradigm_in_two_regimes_is_told_apart_and_each_has_the_reference_of_i
     assert f"Compared: self-sl, {narrow} with standard, {narrow}, self-sl, {WIDE.name} with standard" in note
 
 
-def test_line_styles_are_those_of_the_study_and_others_differ() -> None:
-    found = line_styles({"standard(a=1) low(b=2)": "a", "self-sl low": "b", "standard(a=2) low": "c", "mine low": "d"})
-    assert found["self-sl low"].line == "-"
-    assert found["self-sl low"].marker == "o"
-    assert (found["standard(a=1) low(b=2)"].line, found["standard(a=1) low(b=2)"].marker) == LINE_STYLES["standard"]
-    assert [style.hollow for style in found.values()] == [False, False, True, False]
-    assert len({(repr(style.line), style.marker) for style in found.values()}) == 4
-
-
-def test_the_panel_has_every_curve_in_the_color_of_its_method(results: StudyResults) -> None:
-    curves = {
-        s[2]: budget_curves(results.frame[results.frame["paradigm"] == s[2]])
-        for s in paradigm_groups(results)[0].members
-    }
+def test_each_paradigm_has_a_panel_with_the_same_grey_curve(results: StudyResults) -> None:
+    members = paradigm_groups(results)[0].members
+    curves = {s: budget_curves(results.frame[results.frame["paradigm"] == s[2]]) for s in members}
     own = method_styles(["random", "badge"])
-    drawn = paradigm_figure(
-        "p", curves, line_styles({p: p for p in LEVELS}), own, "accuracy", {STANDARD: 0.97, SELF: 0.98}
-    )
-    lines = [line for line in drawn.figure.axes[0].get_lines() if len(line.get_xdata()) > 2]
-    assert len(lines) == 4 * 2
-    assert {line.get_color() for line in lines} == {style.light for style in own.values()}
-    assert {line.get_marker() for line in lines} == {"v", "o", "d", "s"}
-    assert len(drawn.figure.axes[0].get_lines()) == 10  # with two full-data lines
-    assert drawn.alt.startswith(f"Budget curves of training paradigms. {STANDARD}: Random ")
+    base = next(iter(curves.values()))
+    base = base[base["query"] == "random"]
+    panels = [Panel(name, curves[s], 0.97 if s[2] == STANDARD else None) for s, name in members.items()]
+    drawn = panel_figure("p", panels, base, "Random, standard", own, "accuracy")
+    shown = [axes for axes in drawn.figure.axes if axes.get_visible()]
+    assert [axes.get_title(loc="left") for axes in shown] == list(members.values())
+    for axes, panel in zip(shown, panels, strict=True):
+        grey, *lines = [line for line in axes.get_lines() if len(line.get_xdata()) > 2]
+        assert list(grey.get_ydata()) == list(100 * base["mean"])
+        assert {line.get_color() for line in lines} == {style.light for style in own.values()}
+        assert len(axes.get_lines()) == 3 + (panel.full_data is not None)
+    assert drawn.alt.startswith("Budget curves. With the last budget, standard: Random ")
     assert re.search(r"--q0\b", drawn.inline)
-    again = paradigm_figure(
-        "p", curves, line_styles({p: p for p in LEVELS}), own, "accuracy", {STANDARD: 0.97, SELF: 0.98}
-    )
-    assert again.svg == drawn.svg
+    assert panel_figure("p", panels, base, "Random, standard", own, "accuracy").svg == drawn.svg

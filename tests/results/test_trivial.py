@@ -14,7 +14,7 @@ from fathom.report.page import Page
 from fathom.report.setting_tables import setting_table
 from fathom.report.summary import summary, warnings
 from fathom.results.results import StudyResults
-from fathom.results.trivial import constant_score, trivial_methods
+from fathom.results.trivial import constant_score, trivial_methods, weak_words
 from fathom.stats.savings import CONSTANT, FLAT
 
 SMALL = Plan(datasets=("digits",), queries=("random", "badge"), seeds=5, rounds=4)
@@ -47,12 +47,26 @@ def test_a_classifier_no_better_than_a_constant_answer_is_called_that(tmp_path: 
     assert set(trivial_methods(poor, setting)) == {"random", "badge"}
     assert all(s.needs.refused in (CONSTANT, FLAT) for s in poor.savings[setting, "badge"])
     what = "always naming the majority class" if metric == "accuracy" else "chance"
-    for text in (summary(poor)[0], dict(warnings(poor))["No better than a constant answer"]):
-        assert f"no better than {what}" in text
-        assert re.search(r"Random \d+\.\d %, BADGE \d+\.\d %", text)
+    text = summary(poor)[0]
+    assert f"no better than {what}" in text
+    assert re.search(r"Random \d+\.\d %, BADGE \d+\.\d %", text)
+    assert not weak_words(poor, [setting])
     table = setting_table(poor, setting, "x")
     assert f"no better than {what}" in table.note
     assert all(row[-1].text in ("not estimable", DASH) for row in table.rows)
+
+
+def test_a_classifier_that_hardly_beats_the_majority_class_is_called_that(tmp_path: Path) -> None:
+    good = of(tmp_path, SMALL)
+    setting = good.store.study.settings[0]
+    assert not weak_words(good, [setting])
+    final = float(good.means["final"].max())
+    n = round(1000 * final) - 5
+    good.facts["digits"] |= {"test_class_counts": [n, *[0] * 8, 1000 - n]}
+    assert "Did the classifiers learn? digits · low · standard: no better than" in summary(good)[0]  # the worse one
+    (text,) = weak_words(good, [setting])
+    assert f"({n / 10:.1f} %): with the last budget the best mean score is {100 * final:.1f} %" in text
+    assert text in summary(good)[0]
 
 
 @fault("report", "frozen without a backbone", "plan, run and report say that its features are raw pixels")

@@ -3,6 +3,7 @@
 Figures are drawn without pyplot, so no global state changes and the same table gives the same bytes.
 """
 
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,10 +18,11 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from fathom.core.html import escape
 from fathom.core.text import printable
-from fathom.report.style import STYLE, MethodStyle
-from fathom.report.svg import inline
+from fathom.report.style import FAINT, FILL, INK, STYLE, MethodStyle
 
+PAGE = {INK: "currentColor", FAINT: "var(--line)", FILL: "var(--heat)"}  # color in the file -> color on the page
 WIDTH = 4.4  # inches: fits a phone without shrinking, two fit side by side on a desk
 
 
@@ -175,3 +177,27 @@ def _any_letters() -> Iterator[None]:
         warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
         warnings.filterwarnings("ignore", message="constrained_layout not applied")  # names longer than the figure
         yield
+
+
+def inline(svg: str, name: str, alt: str, method_styles: Mapping[str, MethodStyle]) -> str:
+    """Convert an SVG file to a part of a page.
+
+    Args:
+        svg: File that matplotlib wrote, with text as text.
+        name: Prefix of all ids, so that a page can hold several figures.
+        alt: Description for screen readers.
+        method_styles: Styles of the query methods, whose colors become the page's `--q0`, `--q1`, ...
+    """
+    svg = svg[svg.index("<svg") :]
+    for unwanted in (r"<metadata>.*?</metadata>", r"<!--.*?-->", r"<style[^>]*>.*?</style>"):
+        svg = re.sub(unwanted + r"\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'\s(?:xmlns(?::xlink)?|version)="[^"]*"', "", svg)
+    svg = svg.replace("xlink:href=", "href=")
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = svg.replace('href="#', f'href="#{name}-').replace("url(#", f"url(#{name}-")
+    svg = re.sub(r"-?\d+\.\d{3,}", lambda m: f"{float(m.group()):.2f}".rstrip("0").rstrip("."), svg)
+    colors = PAGE | {style.light: f"var(--q{style.number})" for style in method_styles.values()}
+    svg = re.sub(r"#[0-9a-f]{6}\b", lambda m: colors.get(m.group(), m.group()), svg)
+    svg = re.sub(r"font-family: [^;\"]*", "font-family: var(--sans)", svg)
+    opening = f'<svg class="figure" role="img" aria-label="{escape(alt)}" fill="currentColor" '
+    return svg.replace("<svg ", opening, 1)

@@ -1,10 +1,12 @@
 """Tables as LaTeX with booktabs."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from fathom.core.text import printable
 from fathom.report.numbers import DASH, MINUS
 from fathom.report.tables import ReportTable
+from fathom.results.classifiers import CROSSED, MATCHED
 
 _TEX = {
     "\\": r"\textbackslash{}",
@@ -32,8 +34,16 @@ def tex(text: str) -> str:
     return "".join(_TEX.get(c, c) for c in printable(text).replace("\n", " "))
 
 
-def latex(table: ReportTable) -> str:
-    """Table as LaTeX with booktabs, caption and label."""
+def latex(table: ReportTable, note: str = "") -> str:
+    """Table as LaTeX with booktabs, caption and label.
+
+    Args:
+        table: The table.
+        note: What its marks mean: added to the caption of a table that has one, since it stands alone.
+    """
+    texts = [table.caption, table.note, *(cell.text for row in table.rows for cell in row)]
+    if note and any(mark in text for mark in (CROSSED, MATCHED) for text in texts):
+        table = replace(table, note=f"{table.note} {note}".strip())
     lines = [
         "% needs \\usepackage{booktabs}",
         "\\begin{table}",

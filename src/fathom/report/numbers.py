@@ -48,3 +48,8 @@ def p_value(value: float) -> str:
 def emphasis(verdict: str) -> str:
     """Emphasis of a gain by the verdict on it: `up` for better, `down` for worse, else empty."""
     return {BETTER: "up", WORSE: "down"}.get(verdict, "")
+
+
+def thousands(count: int) -> str:
+    """Whole number with thin spaces: `12 345`."""
+    return f"{count:,}".replace(",", "\u202f")

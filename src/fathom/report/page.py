@@ -4,45 +4,47 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from functools import cache
 from itertools import groupby, product
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from fathom.audit.audit import audit_results
 from fathom.audit.rules import VERDICTS, Finding
 from fathom.core.durations import duration
 from fathom.core.records import PROTOCOL, Setting
-from fathom.core.text import number_ranges, plural, printable
+from fathom.core.text import joined, number_ranges, plural
 from fathom.core.version import __version__
+from fathom.design.study_text import study_text
 from fathom.published import tables as published_tables
 from fathom.published.claims import claims
 from fathom.published.compare import compare_study
 from fathom.published.evidence import published_evidence, study_evidence
 from fathom.report import figures
 from fathom.report.across_datasets import across_table
-from fathom.report.builder import PageBuilder, PageFigure
+from fathom.report.builder import TEMPLATES, PageBuilder, PageFigure, page_template
 from fathom.report.compare_tables import cells_table, claims_table, compare_summary, gains_table, refused_table
+from fathom.report.drawing import Drawing
 from fathom.report.explore.section import explore_section
-from fathom.report.numbers import DASH
+from fathom.report.head.answer import answers
+from fathom.report.head.verdict_table import verdict_tables
+from fathom.report.head.verdict_text import span
+from fathom.report.numbers import DASH, thousands
+from fathom.report.panels import MOST_LINES, Panel, panel_figure
+from fathom.report.sections.methods import citations, methods_paragraphs
 from fathom.report.sections.paradigms import paradigms, training
 from fathom.report.sections.ranks import ranks
 from fathom.report.setting_tables import hparam_table, paid_table, savings_table, setting_table
 from fathom.report.style import styles_of
-from fathom.report.summary import penalty_words, setting_facts, span, summary, warnings
+from fathom.report.summary import classifier_note, penalty_words, setting_facts, warnings
 from fathom.report.tables import environment_table, penalty_table, pending_table, times_table
 from fathom.report.training_tables import preparation_table
-from fathom.results.environments import common, mixed_words, plugin_code
+from fathom.results.environments import common, plugin_code
 from fathom.results.names import label
 from fathom.results.pool_shares import pool_shares
 from fathom.results.results import StudyResults
 from fathom.results.roles import by_role, roles
 from fathom.stats import curves
-
-TEMPLATES = Path(__file__).parent / "templates"
 
 
 class Page(PageBuilder):
@@ -51,13 +53,14 @@ class Page(PageBuilder):
     def html(self) -> str:
         """Build the whole page; its figures and tables are in `drawings` and `tables` afterwards."""
         r = self.results
-        findings = audit_results(r)
-        settings = by_role(r)
-        sections = [self._section(number, *found) for number, found in enumerate(settings)]
+        settings, stems = by_role(r), r.names.stems(s for s, _ in by_role(r))
         script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
-        html = _template().render(
+        head = [self.add_table(table) for table in verdict_tables(r)]
+        sections = [self._section(n, stems[s], s, heading) for n, (s, heading) in enumerate(settings)]
+        html = page_template("report.html.j2").render(
             study=r.store.study,
-            summary=summary(r),
+            answers=[(role, list(own)) for role, own in groupby(answers(r), lambda answer: answer.role)],
+            verdict_tables=head,
             warnings=warnings(r),
             key_figures=_key_figures(r),
             method_styles=styles_of(r).values(),
@@ -70,33 +73,51 @@ class Page(PageBuilder):
             ranks=ranks(self),
             penalty=self._penalty(),
             published=self._published(),
-            audit={"summary": audit_summary(findings), "findings": findings},
             times=self.add_table(times_table(r)),
             preparation_times=self.add_table(preparation_table(r)),
-            pending=pending_table(r),
-            failures=r.failures,
-            retries=[(r.names.title(s), records) for s, records in r.retries.items()],
-            quarantine=r.quarantine,
-            damage=r.damage,
-            notes=r.notes,
-            environments=self.add_table(environment_table(r.environments)),
-            mixed=mixed_words(r.environments),
-            common=[*common(r.environments), *plugin_code(r.codes)],
-            seeds=number_ranges(run.spec.seed for run in r.runs),
+            classifier_note=classifier_note(r),
+            **self._closing(),
             version=__version__,
             protocol=PROTOCOL,
             results="results.csv",
+            written={table.name for table in self.tables},
             script=Markup(script),
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         )
         return re.sub(r"(\d) %", "\\1\u00a0%", html)  # no line break between a number and its unit
 
+    def _closing(self) -> dict[str, Any]:
+        """Audit, failures, methods, and what is needed to run the study again."""
+        r = self.results
+        findings = audit_results(r)
+        return {
+            "audit": {"summary": audit_summary(findings), "findings": findings},
+            "pending": pending_table(r),
+            "failures": r.failures,
+            "retries": [(r.names.title(s), records) for s, records in r.retries.items()],
+            "quarantine": r.quarantine,
+            "damage": r.damage,
+            "notes": r.notes,
+            "methods": methods_paragraphs(r),
+            "citations": citations(),
+            "environments": self.add_table(environment_table(r.environments)),
+            "common": [*common(r.environments), *plugin_code(r.codes)],
+            "seeds": number_ranges(run.spec.seed for run in r.runs),
+            "study_text": study_text(r.store.study),
+        }
+
     # ------------------------------------------------------------------------------------------------- settings
 
-    def _section(self, number: int, setting: Setting, heading: str) -> dict[str, Any]:
-        """Section of one setting; `heading` is the role where the setting is the first of its role, else empty."""
+    def _section(self, number: int, stem: str, setting: Setting, heading: str) -> dict[str, Any]:
+        """Section of one setting.
+
+        Args:
+            number: Its place on the page.
+            stem: Beginning of its file names.
+            setting: The setting.
+            heading: The role where the setting is the first of its role, else empty.
+        """
         r = self.results
-        stem = _stem(number, setting)
         record, facts = r.hparams.get(setting, {}), r.facts.get(setting.dataset, {})
         names = zip(setting, r.names.parts(setting), strict=True)
         return {
@@ -107,9 +128,9 @@ class Page(PageBuilder):
             "short": r.names.brief(setting),
             "facts": setting_facts(r, setting),
             "figures": list(self._curves(stem, setting)),
-            "table": self.add_table(setting_table(r, setting, stem)),
+            "table": self.add_setting_table(setting_table(r, setting, stem), setting),
             "savings": self.add_table(savings_table(r, setting, f"{stem}-savings")),
-            "paid": self.add_table(paid_table(r, setting, f"{stem}-paid")),
+            "paid": self.add_setting_table(paid_table(r, setting, f"{stem}-paid"), setting),
             "queried": self._queried(stem, setting),
             "hparams": self.add_table(hparam_table(r, setting, f"{stem}-hparams")),
             "recipe": record.get("recipe", "study"),
@@ -122,22 +143,32 @@ class Page(PageBuilder):
         frame = r.rows(setting)
         if frame.empty:
             return
-        metric, scores, notes = r.metric(setting), r.full_data(setting), r.caption_note([setting])
+        metric, scores = r.metric(setting), r.full_data(setting)
+        notes = joined(self.test_size(setting), r.caption_note([setting]))
         means = curves.budget_curves(frame)
         text = f"Mean over {_count(means)}; {_band(means)}.{_extra(frame)}"
-        if scores:
-            text += f" Dashed line: trained on all labels ({plural(len(scores), 'seed')})."
-        figure = figures.curve_figure(f"{stem}-curves", means, styles_of(r), metric, r.full_data_score(setting))
-        yield self.add_figure(figure, f"{text} {notes}".strip())
+        text += " Dashed: trained on all labels" if scores else ""
+        text += f" ({plural(len(scores), 'seed')})." if scores else ""
+        figure = self._curve_figure(f"{stem}-curves", means, metric, r.full_data_score(setting))
+        yield self.add_figure(figure, joined(text, notes))
         points = curves.seed_gains(frame, r.baseline, r.references)
         if not points.empty:
             differences = curves.budget_curves(points)
+            several = bool((differences["n"] > 1).any())
             text = f"Gain over {label(r.baseline)} at each budget, paired by seed, {_count(differences)}; "
-            intervals = "bars: 95 % t-interval, not corrected, clipped at the panel edge."
-            text += intervals if (differences["n"] > 1).any() else "no interval."
-            text += " Pale points: single seeds." if (differences["n"] > 1).any() else ""
+            intervals = "bars: 95 % t-interval, not corrected, clipped at the panel edge. Pale points: single seeds."
+            text += intervals if several else "no interval."
             figure = figures.gain_figure(f"{stem}-gains", differences, styles_of(r), r.baseline, metric, points)
-            yield self.add_figure(figure, f"{text} {notes}".strip())
+            yield self.add_figure(figure, joined(text, notes))
+
+    def _curve_figure(self, name: str, means: Any, metric: str, full_data: float | None) -> Drawing:
+        """One panel, or one per query method where the curves of one panel would be hard to tell apart."""
+        styles, baseline = styles_of(self.results), self.results.baseline
+        own = dict(list(means.groupby("query", sort=False)))
+        if len(own) <= MOST_LINES or baseline not in own:
+            return figures.curve_figure(name, means, styles, metric, full_data)
+        panels = [Panel(styles[query].label, rows, full_data) for query, rows in own.items() if query != baseline]
+        return panel_figure(name, panels, own[baseline], styles[baseline].label, styles, metric)
 
     def _queried(self, stem: str, setting: Setting) -> PageFigure | None:
         queried, facts = self.results.queried_classes(setting), self.results.facts.get(setting.dataset)
@@ -201,20 +232,6 @@ def audit_summary(findings: Sequence[Finding]) -> str:
     return " ".join(sentences)
 
 
-@cache
-def _template() -> Template:
-    """Template of the page, compiled once: compiling takes as long as rendering."""
-    loader = FileSystemLoader(TEMPLATES)
-    layout: dict[str, Any] = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
-    rules = Environment(loader=loader, undefined=StrictUndefined, finalize=_finalize, **layout)
-    return rules.get_template("report.html.j2")
-
-
-def _finalize(value: Any) -> Any:
-    """Every value of the page passes here before it is escaped; markup is ours."""
-    return printable(str(value)) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
 def _key_figures(r: StudyResults) -> list[tuple[str, str, str]]:
     """(name, value, unit) of the numbers at the head of the page."""
     done = sum(run.complete for run in r.runs)
@@ -226,15 +243,9 @@ def _key_figures(r: StudyResults) -> list[tuple[str, str, str]]:
         ("Query methods", str(len(r.queries)), ""),
         ("Seeds", str(len(seeds)), number_ranges(seeds) if len(seeds) < 100 else ""),
         ("Rounds", str(len(r.frame)), ""),
-        ("Labels queried", f"{queried:,}".replace(",", "\u202f"), ""),
+        ("Labels queried", thousands(queried), ""),
         ("Compute", duration(r.seconds), ""),
     ]
-
-
-def _stem(number: int, setting: Setting) -> str:
-    """File stem of a setting: its number, which is unique, and its names without arguments."""
-    names = [re.sub(r"[^\w.-]+", "-", part.split("(")[0], flags=re.ASCII)[:40] for part in setting]
-    return f"{number:02d}-" + "-".join(names)
 
 
 def _count(frame: Any) -> str:

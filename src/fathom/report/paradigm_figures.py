@@ -1,79 +1,18 @@
-"""Figures of training paradigms: budget curves in one panel, pre-training of encoders, pseudo-labels."""
+"""Figures of the training itself: pre-training of encoders, pseudo-labels."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from fathom.core.records import unique
-from fathom.report.drawing import Drawing, clip_axis, epoch_frame, finished, frame, legend, margins, one_panel
+from fathom.report.drawing import Drawing, epoch_frame, finished, frame, legend, margins, one_panel
 from fathom.report.figures import final_values
-from fathom.report.style import FILL, INK, LineStyle, MethodStyle
+from fathom.report.style import FILL, GREY, INK, MethodStyle
 from fathom.stats.inference import Array
 
 if TYPE_CHECKING:
     import pandas as pd
-
-WIDE = 6.4  # inches
-GREY = "#808791"  # readable on a light and on a dark page
-
-
-def paradigm_figure(
-    name: str,
-    curves: Mapping[str, "pd.DataFrame"],
-    line_styles: Mapping[str, LineStyle],
-    method_styles: Mapping[str, MethodStyle],
-    metric: str,
-    full_data: Mapping[str, float],
-) -> Drawing:
-    """Budget curves of all paradigms: color = query method, line and marker = paradigm, thin line = full data.
-
-    Args:
-        name: File stem.
-        curves: Key of a setting -> its rows of `budget_curves`.
-        line_styles: Line and marker of each setting.
-        method_styles: Styles of the query methods by spec string.
-        metric: Name of the metric.
-        full_data: Key of a setting -> mean score of its classifier trained on all labels, a fraction.
-    """
-    with one_panel(4.3, WIDE) as (figure, axes):
-        budgets: set[float] = set()
-        queries = unique(str(q) for rows in curves.values() for q in rows["query"])
-        for key, rows in curves.items():
-            line_style = line_styles[key]
-            budgets |= set(rows["budget"])
-            for query, own in rows.groupby("query", sort=False):
-                style = method_styles[str(query)]
-                face = "none" if line_style.hollow else style.light
-                axes.plot(
-                    own["budget"].to_numpy(), 100 * own["mean"].to_numpy(), color=style.light, lw=1.3, alpha=0.9,
-                    ls=line_style.line, marker=line_style.marker, ms=4.5, mfc=face, mew=_edge(line_style),
-                )  # fmt: skip
-        for key, score in full_data.items():
-            axes.axhline(100 * score, color=INK, lw=0.8, ls=line_styles[key].line, alpha=0.65)
-        frame(axes, "labeled training samples", f"{metric.replace('_', ' ')} (%)", budgets)
-        means = [float(mean) for rows in curves.values() for mean in rows["mean"]]
-        shown = [*means, *full_data.values()]
-        clip_axis(axes, 100 * min(shown), 100 * max(shown), 0.0, 100.8)
-        handles = [Line2D([], [], color=method_styles[q].light, lw=3, label=method_styles[q].label) for q in queries]
-        handles += [_handle(line_styles[key]) for key in curves]
-        if full_data:
-            handles.append(Line2D([], [], color=INK, lw=0.8, alpha=0.65, label="full data"))
-        legend(figure, axes, handles, wide=True)
-        ends = [f"{line_styles[key].label}: {final_values(rows, method_styles)}" for key, rows in curves.items()]
-        return finished(figure, name, f"Budget curves of training paradigms. {'; '.join(ends)}.", method_styles)
-
-
-def _edge(line_style: LineStyle) -> float:
-    return 0.9 if line_style.hollow else 0.0
-
-
-def _handle(line_style: LineStyle) -> Line2D:
-    face = "none" if line_style.hollow else INK
-    return Line2D([], [], color=INK, lw=1.3, ls=line_style.line, label=line_style.label,
-                  marker=line_style.marker, ms=4.5, mfc=face, mew=_edge(line_style))  # fmt: skip
 
 
 def probe_figure(name: str, curves: Mapping[int, tuple[Sequence[float], Sequence[float]]]) -> Drawing:

@@ -5,7 +5,7 @@ BatchBALD cyan), moved apart in lightness so that they can be told apart with th
 repeats the information of the color.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,24 +34,8 @@ class MethodStyle:
     number: int
 
 
-@dataclass(frozen=True)
-class LineStyle:
-    """Line and marker of one training paradigm in figures that show several.
-
-    Args:
-        label: Short name.
-        line: Matplotlib line style.
-        marker: A matplotlib marker.
-        hollow: Draw the marker without filling, for a further paradigm of the same name.
-    """
-
-    label: str
-    line: Any
-    marker: str
-    hollow: bool
-
-
 INK, FAINT, FILL = "#1b1f24", "#d9dde3", "#5b3f9e"  # text and axes, grid, heat
+GREY = "#808791"  # readable on a light and on a dark page
 
 # matplotlib's settings
 STYLE: Any = {
@@ -96,19 +80,6 @@ COLORS = {
     "least-confidence": ("#b8478f", "#f08fce"),
     "variation-ratios": ("#6b7d1e", "#b7cc57"),
 }
-# As in the published study: standard training dashed, Self-SL solid, Semi-SL dotted.
-LINE_STYLES: dict[str, tuple[Any, str]] = {
-    "standard": ((0, (5, 2)), "v"),
-    "self-sl": ("-", "o"),
-    "semi-sl": ((0, (1, 1.5)), "d"),
-    "frozen": ((0, (6, 1.5, 1, 1.5)), "s"),
-}
-SPARE_LINE_STYLES: list[tuple[Any, str]] = [
-    ((0, (3, 1, 1, 1, 1, 1)), "^"),
-    ((0, (8, 2)), "P"),
-    ((0, (2, 2)), "X"),
-    ((0, (8, 2, 2, 2)), "p"),
-]
 SPARE = [("#4a5568", "#a9b4c4"), ("#93294f", "#ef86ad"), ("#2f6f5f", "#7cc7b4"), ("#5a5ac9", "#a2a2ff")]
 MARKERS = {"random": "o", "entropy": "s", "bald": "^", "core-set": "D", "badge": "P", "batch-bald": "v"}
 SPARE_MARKERS = ["X", "<", ">", "p", "h", "*", "d"]
@@ -134,24 +105,3 @@ def method_styles(queries: Sequence[str]) -> dict[str, MethodStyle]:
 def styles_of(results: "StudyResults") -> dict[str, MethodStyle]:
     """Styles of a study's query methods and of its baseline, by spec string."""
     return method_styles(unique([*results.queries, results.baseline]))
-
-
-def line_styles(paradigms: Mapping[str, str]) -> dict[str, LineStyle]:
-    """Line styles of paradigms.
-
-    Args:
-        paradigms: Key -> label. A key begins with the name of the paradigm, which decides its line.
-    """
-    found: dict[str, LineStyle] = {}
-    seen: list[str] = []
-    spare = 0
-    for key, label_ in paradigms.items():
-        name = key.split("(")[0].split()[0]
-        if name in LINE_STYLES and name not in seen:
-            line, marker = LINE_STYLES[name]
-        else:
-            line, marker = SPARE_LINE_STYLES[spare % len(SPARE_LINE_STYLES)]
-            spare += 1
-        found[key] = LineStyle(label_, line, marker, name in seen)
-        seen.append(name)
-    return found

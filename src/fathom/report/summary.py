@@ -1,190 +1,32 @@
-"""Summary of the results in sentences, which never claim more than the runs show."""
-
-from collections.abc import Iterable, Iterator
-from typing import Any
+"""Texts of a report beside its answers: warnings, facts of a setting, the penalty matrix in words."""
 
 import numpy as np
 
-from fathom.core.records import Setting, unique
-from fathom.core.text import number_ranges, plural
-from fathom.design.freeze import role_of
+from fathom.core.records import Setting
+from fathom.core.text import joined, number_ranges, plural
 from fathom.design.remarks import remarks
-from fathom.report.numbers import gain, number, p_value, percent
-from fathom.report.paradigm_tables import verdict_words
-from fathom.results.classifiers import CROSSED, MATCHED, joined_notes, listed
+from fathom.report.head.answer import answers
+from fathom.report.head.verdict_text import span
+from fathom.report.numbers import percent
+from fathom.results.classifiers import joined_notes, listed
 from fathom.results.environments import mixed_words
 from fathom.results.names import label
-from fathom.results.paradigms import verdicts
 from fathom.results.results import StudyResults
-from fathom.results.roles import roles, roll_out_words
-from fathom.results.trivial import trivial_words
-from fathom.stats.decisions import MIN_UNITS
-from fathom.stats.inference import ALPHA, t_interval
+from fathom.results.roles import roll_out_words
+from fathom.stats.inference import t_interval
 from fathom.stats.penalty import Penalty
 from fathom.store.codes import NOT_RECORDED
 
 
 def summary(results: StudyResults) -> list[str]:
-    """Paragraphs at the head of the report: verdicts on paradigms, one paragraph per training paradigm, a caveat."""
-    if results.frame.empty:
-        return ["No round is committed yet, so there is nothing to compare."]
-    gains = _ranked_gains(results)
-    if gains.empty:
-        return [_no_gains(results)]
-    paragraphs, paradigms = [], unique(gains["paradigm"])
-    for role in roles(results):  # roll-out data were never tuned on, so their gains are never mixed with the others
-        own = gains[[role_of(dataset, results.facts) == role for dataset in gains["dataset"]]]
-        for paradigm in unique(own["paradigm"]):
-            where = [f"on {role} data"] if len(roles(results)) > 1 else []
-            where += [f"with {results.names.paradigm[paradigm]}"] if len(paradigms) > 1 else []
-            text = ", ".join(where)
-            opening = f"{text[0].upper()}{text[1:]}: " if text else ""
-            paragraphs.append(opening + _of_paradigm(results, own[own["paradigm"] == paradigm]))
-    if trivial := trivial_words(results, results.store.study.settings):
-        paragraphs.insert(0, ". ".join(trivial) + ".")
-    paradigm_verdicts = [_with_legend(verdict_words(results, verdict)) for verdict in verdicts(results)]
-    return [*paradigm_verdicts, *paragraphs, _caveat(results, gains)]
+    """Answers of the head as paragraphs, each after its question."""
+    roles = {a: f"{a.role.capitalize()} data." if a.role else "" for a in answers(results)}
+    return [joined(role, a.question, a.text) for a, role in roles.items()]
 
 
-def _ranked_gains(results: StudyResults) -> Any:
-    """Gains that are ranked, with columns `label` (name and mark of the method) and `control`.
-
-    The baseline with another classifier is left out: its gain is one of the classifier, not of a query method.
-    """
-    gains = results.gains
-    if gains.empty:
-        return gains
-    settings = map(Setting, gains["dataset"], gains["regime"], gains["paradigm"])
-    found = [(results.classifiers[setting], query) for setting, query in zip(settings, gains["query"], strict=True)]
-    labels = [label(query) + classifiers.mark(query) for classifiers, query in found]
-    gains = gains.assign(label=labels, control=[classifiers.is_control(query) for classifiers, query in found])
-    gains = gains[gains["n"] > 0]
-    return gains[~gains["control"]] if not gains["control"].all() else gains
-
-
-def _no_gains(results: StudyResults) -> str:
-    base = label(results.baseline)
-    if results.baseline not in results.queries:
-        return f"The baseline {base} was not run, so there are no gains; the report shows curves and areas only."
-    if len(results.queries) == 1:
-        return f"Only {base} was run, so there is nothing to compare it with."
-    return f"No seed is complete for both {base} and another method yet, so there are no gains."
-
-
-def _of_paradigm(results: StudyResults, part: Any) -> str:
-    base = label(results.baseline)
-    settings = len(part.groupby(["dataset", "regime"], sort=False))
-    ranked, not_ranked = _ranked(part)
-    mean = ranked.groupby("query", sort=False)["aubc"].mean().sort_values(ascending=False, kind="stable")
-    best = str(mean.index[0])
-    if mean.iloc[0] > 0:
-        first = f"{_label(part, best)} gained the most over {base}: "
-    else:
-        first = f"No method gained over {base} on average; the closest was {_label(part, best)}: "
-    first += _amount(part[part["query"] == best], settings) + "."
-    if len(mean) > 1:  # the maximum of several noisy means is biased upwards
-        first += f" It is the best of {len(mean)} methods, chosen after seeing the results, so this gain is optimistic."
-    return _with_legend(" ".join([first, *not_ranked, *_signs(part, base, settings), *_reach(results, part)]))
-
-
-def _with_legend(text: str) -> str:
-    """A text with the meaning of the marks in it."""
-    if CROSSED in text:
-        text += f" {CROSSED} With another classifier: see “Different classifiers” below."
-    if MATCHED in text:
-        text += f" {MATCHED} Measured from the matched control: see “Different classifiers” below."
-    return text
-
-
-def _label(part: Any, query: str) -> str:
-    """Name of a method with the mark that it has in any of these settings."""
-    return str(max(part[part["query"] == query]["label"], key=len))
-
-
-def _ranked(part: Any) -> tuple[Any, list[str]]:
-    """(rows of the ranked methods, sentence on the others).
-
-    Only methods with the highest number of settings are ranked. Means over different settings are not comparable: a
-    method could lead because its runs in a difficult setting are missing.
-    """
-    count = part.groupby("query", sort=False).size()
-    fewer = count[count < count.max()]
-    if fewer.empty:
-        return part, []
-    methods = listed([f"{label(str(query))} ({n} of {count.max()})" for query, n in fewer.items()])
-    return part[~part["query"].isin(fewer.index)], [f"Not ranked (not run in every setting): {methods}."]
-
-
-def _amount(rows: Any, settings: int) -> str:
-    if settings == 1:
-        row = rows.iloc[0]
-        text = f"{number(100 * row['aubc'], 1, sign=True)} points of AUBC"
-        if row["n"] < 2:
-            return f"{text} in a single seed, without an interval"
-        low, high = (number(100 * row[f"aubc_{end}"], 1, sign=True) for end in ("low", "high"))
-        return f"{text} (95 % t-interval {low} to {high}, {row['n']} seeds, paired)"
-    low, high = (number(100 * v, 1, sign=True) for v in (rows["aubc"].min(), rows["aubc"].max()))
-    mean = number(100 * rows["aubc"].mean(), 1, sign=True)
-    return f"{mean} points of AUBC on average over {len(rows)} settings ({low} to {high})"
-
-
-def _signs(part: Any, base: str, settings: int) -> Iterator[str]:
-    """Sentences on the methods whose intervals lie completely above or below zero, with the number of settings."""
-    sized = part[part["n"] >= 2]
-    for rows, words in ((sized[sized["aubc_low"] > 0], "above"), (sized[sized["aubc_high"] < 0], "below")):
-        counts = rows.groupby("query", sort=False).size()
-        if len(counts):
-            methods = []
-            for query, n in counts.items():
-                methods.append(_label(rows, str(query)) + (f" ({n} of {settings} settings)" if settings > 1 else ""))
-            yield f"The whole interval lies {words} {base} for {listed(methods)}."
-    if len(sized) and not ((sized["aubc_low"] > 0) | (sized["aubc_high"] < 0)).any():
-        yield f"Every interval includes zero: these runs do not distinguish any method from {base}."
-
-
-def _reach(results: StudyResults, part: Any) -> Iterator[str]:
-    """Sentence on the baseline's last budget and the full-data classifier, for a study of one setting."""
-    settings = unique(map(Setting, part["dataset"], part["regime"], part["paradigm"]))
-    full_data = results.full_data_score(settings[0]) if len(settings) == 1 else None
-    regime = results.regime(settings[0])
-    if full_data is None or regime is None:
-        return
-    final = results.means[results.means["query"] == results.baseline]["final"]
-    metric = results.metric(settings[0]).replace("_", " ")
-    if len(final) == 1 and np.isfinite(final.iloc[0]):
-        yield (
-            f"At {regime.final} labels {label(results.baseline)} reaches {number(100 * final.iloc[0])} % {metric}; "
-            f"trained on all labels the classifier reaches {number(100 * full_data)} %."
-        )
-
-
-def _caveat(results: StudyResults, gains: Any) -> str:
-    """Statement on what these numbers of seeds can show."""
-    fewest = int(gains["n"].min())
-    if fewest < 2:
-        return "With one seed there is no interval and no test: these numbers illustrate, they do not measure."
-    if int(gains["n"].max()) < MIN_UNITS:
-        return (
-            f"With {fewest} seeds these numbers describe effect sizes and test nothing: a test needs at least "
-            f"{MIN_UNITS}, and the intervals are not corrected for the number of methods."
-        )
-    passed = gains[gains["aubc_holm"] < ALPHA]
-    tested = f"By paired t-tests with Holm's correction over all settings and methods ({fewest} seeds or more) "
-    if passed.empty:
-        return tested + "no gain or loss in AUBC is significant at .05."
-    methods = []
-    for row in passed.head(6).to_dict("records"):
-        points, p = gain(row["aubc"], np.nan, np.nan), p_value(row["aubc_holm"])
-        p = p if p.startswith("<") else f"= {p}"
-        methods.append(f"{row['label']} on {_where(results, row)} ({points} points, p {p})")
-    more = f" and {len(passed) - 6} more" if len(passed) > 6 else ""
-    return tested + f"these differ from {label(results.baseline)} at .05: {listed(methods)}{more}."
-
-
-def _where(results: StudyResults, row: Any) -> str:
-    """Dataset and regime of a row, with the paradigm where the study has several."""
-    dataset, regime, paradigm = results.names.parts(Setting(row["dataset"], row["regime"], row["paradigm"]))
-    return ", ".join([dataset, regime, *([paradigm] if len(results.names.paradigm) > 1 else [])])
+def classifier_note(results: StudyResults) -> str:
+    """Note on the marks of methods with different classifiers; empty where all have one."""
+    return joined_notes({results.names.title(s): c.note() for s, c in results.classifiers.items()})
 
 
 # ------------------------------------------------------------------------------------------------------- warnings
@@ -203,7 +45,6 @@ def warnings(results: StudyResults) -> list[tuple[str, str]]:
             found.append(("Shortened recipe", text))
     settings = results.store.study.settings
     found += [("Settings", f"{text}.") for text in remarks(settings, {s: results.regimes(s) for s in settings})]
-    found += [("No better than a constant answer", f"{text}.") for text in trivial_words(results, settings)]
     if unfinished := sum(not r.complete for r in results.runs):
         counts = f"{unfinished} of {len(results.runs)} runs are not complete"
         found.append(("Incomplete", f"{counts}. Means are over complete runs; tables show their number."))
@@ -222,8 +63,6 @@ def warnings(results: StudyResults) -> list[tuple[str, str]]:
         found.append(("Damage", text))
     if again := results.retry_notes(results.store.study.settings):
         found.append(("Retried settings", f"{again} “Missing and failed” lists the failures."))
-    if note := joined_notes({results.names.title(s): c.note() for s, c in results.classifiers.items()}):
-        found.append(("Different classifiers", note.replace(f"{CROSSED} Two classifiers: d", f"{CROSSED} D")))
     return found
 
 
@@ -294,9 +133,3 @@ def _partly_compared(p: Penalty) -> str:
         f"over their comparisons, scaled to {len(p.seeds)} settings; how they would have done in the missing settings "
         "is not known."
     )
-
-
-def span(values: Iterable[int]) -> str:
-    """`3`, or `2 to 3`."""
-    known = list(values) or [0]
-    return str(min(known)) if min(known) == max(known) else f"{min(known)} to {max(known)}"

@@ -99,15 +99,9 @@ class Classifiers:
         return " ".join([text, *self._controls()])
 
     def brief(self) -> str:
-        """Short form of the note, for a caption."""
-        if not self.mixed:
-            return ""
-        *more, (least, _) = self._by_dropout()
-        parts = [f"{value:g} for {listed(names)}" for value, names in more]
-        others = f"{least:g}" if least else "none"
-        text = f"{CROSSED} Different classifiers: dropout {', '.join(parts)}, {others} for the others."
-        matched = [q for q in self.dropouts if self.mark(q) == MATCHED]
-        return text + (f" {MATCHED} Gains over {label(self.reference(matched[0]))}." if matched else "")
+        """Methods with a mark, for a caption whose figure has none: `BALD†: see the note.`; else empty."""
+        marked = [label(query) + self.mark(query) for query in self.dropouts if self.mark(query)]
+        return f"{listed(marked)}: see the note." if marked else ""
 
     def _by_dropout(self) -> list[tuple[float, list[str]]]:
         """(dropout, names of the methods that are run with it), highest dropout first."""

@@ -252,12 +252,11 @@ class StudyResults:
         return retries_of(self.store, self.store.study.settings)
 
     def footnote(self, settings: Collection[Setting]) -> str:
-        """Footnote of all numbers of these settings: different classifiers and retries."""
-        classifiers = joined_notes({self.names.title(s): self.classifiers[s].note() for s in settings})
-        return joined(classifiers, self.retry_notes(settings))
+        """Footnote of all numbers of these settings. What a mark means stands once in a report (`Classifiers.note`)."""
+        return self.retry_notes(settings)
 
     def caption_note(self, settings: Collection[Setting]) -> str:
-        """Short form of the footnote, for a caption."""
+        """Note of a caption whose figure has no marks: methods with another classifier, and retries."""
         classifiers = joined_notes({self.names.title(s): self.classifiers[s].brief() for s in settings})
         return joined(classifiers, self.retry_notes(settings))
 

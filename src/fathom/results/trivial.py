@@ -11,6 +11,8 @@ from fathom.results.names import label
 if TYPE_CHECKING:
     from fathom.results.results import StudyResults
 
+HARDLY = 0.1  # of the way from a constant answer to a perfect one; ours
+
 
 def constant_score(facts: Mapping[str, Any] | None) -> float:
     """Test score of a classifier that always names one class: the best it can reach by that.
@@ -52,3 +54,24 @@ def trivial_words(results: "StudyResults", settings: Iterable[Setting]) -> list[
                 "here say nothing about query methods"
             )
     return found
+
+
+def weak_words(results: "StudyResults", settings: Iterable[Setting]) -> list[str]:
+    """One sentence per setting whose best mean final score is hardly better than `constant_score`."""
+    found = []
+    for setting in settings:
+        level, best = constant_score(results.facts.get(setting.dataset)), _best_final(results, setting)
+        if best is not None and level < best <= level + HARDLY * (1 - level):
+            what = "chance" if results.metric(setting) == "balanced_accuracy" else "always naming the majority class"
+            found.append(
+                f"{results.names.title(setting)}: hardly better than {what} ({100 * level:.1f} %): with the last "
+                f"budget the best mean score is {100 * best:.1f} %, so gains here say little about query methods"
+            )
+    return found
+
+
+def _best_final(results: "StudyResults", setting: Setting) -> float | None:
+    means = results.means
+    own = means[(means[["dataset", "regime", "paradigm"]] == list(setting)).all(axis=1)] if len(means) else means
+    scores = [float(score) for score in own["final"] if np.isfinite(score)] if len(own) else []
+    return max(scores, default=None)

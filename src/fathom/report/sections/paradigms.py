@@ -6,6 +6,7 @@ from typing import Any
 from fathom.core.text import plural
 from fathom.report import paradigm_figures as figures
 from fathom.report.builder import PageBuilder, PageFigure
+from fathom.report.panels import Panel, panel_figure
 from fathom.report.paradigm_tables import (
     across_words,
     not_compared_words,
@@ -13,7 +14,7 @@ from fathom.report.paradigm_tables import (
     verdict_details,
     verdict_words,
 )
-from fathom.report.style import line_styles, styles_of
+from fathom.report.style import styles_of
 from fathom.report.training_tables import backbone_table, encoder_table, pseudo_label_table
 from fathom.results.names import short_names
 from fathom.results.paradigm_lead import across
@@ -56,21 +57,16 @@ def _group_figure(page: PageBuilder, name: str, group: ParadigmGroup) -> PageFig
     begun = [setting for setting, rows in means.items() if not rows.empty]
     if not begun:
         return None
-    # `line_styles` takes the line from the name that a key begins with, which is that of the paradigm.
-    keys = {setting: f"{setting.paradigm} {setting.regime}" for setting in begun}
-    full_data = {key: score for s, key in keys.items() if (score := results.full_data_score(s)) is not None}
-    drawing = figures.paradigm_figure(
-        name,
-        {key: means[setting] for setting, key in keys.items()},
-        line_styles({key: group.members[setting] for setting, key in keys.items()}),
-        styles_of(results),
-        results.metric(group.references[0]),
-        full_data,
-    )
-    text = "Mean over seeds. Color: query method; line and marker: training paradigm."
-    if full_data:
-        text += " Thin lines: each paradigm trained on all labels."
-    text += " The figures of each setting show the intervals."
+    styles, reference = styles_of(results), group.references[0]
+    base = means[reference]
+    base = base[base["query"] == results.baseline]
+    panels = [Panel(group.members[s], means[s], results.full_data_score(s)) for s in begun]
+    grey = f"{styles[results.baseline].label}, {group.members[reference]}"
+    drawing = panel_figure(name, panels, base, grey, styles, results.metric(reference))
+    text = f"One panel per training paradigm, mean over seeds. Grey in every panel: {grey}."
+    if any(panel.full_data is not None for panel in panels):
+        text += " Dashed: trained on all labels."
+    text += f" {page.test_size(reference)} The figures of each setting show the intervals."
     return page.add_figure(drawing, f"{text} {results.caption_note(begun)}".strip())
 
 

@@ -1,15 +1,13 @@
 """Page that shows two studies side by side."""
 
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from fathom.core.records import Setting, unique
-from fathom.core.text import plural, printable
+from fathom.core.text import plural
 from fathom.core.version import __version__
+from fathom.report.builder import page_template
 from fathom.report.drawing import Drawing
 from fathom.report.figures import curve_figure
 from fathom.report.numbers import DASH, gain, p_value, percent
@@ -21,15 +19,13 @@ from fathom.results.side_by_side import SharedCell, StudyDifferences, study_diff
 from fathom.stats.curves import budget_curves
 from fathom.stats.verdicts import MethodVerdict
 
-TEMPLATES = Path(__file__).parents[1] / "templates"
-
 
 def page_of_two(first: StudyResults, second: StudyResults) -> str:
     """HTML page of two studies: verdicts of each, differences of what both have, and their curves."""
     found = study_differences(first, second)
     names = _study_names(first, second)
     settings = unique(cell.setting for cell in found.cells)
-    return _template().render(
+    return page_template("two_studies.html.j2").render(
         names=names,
         words=_summary(found, names),
         verdicts=_verdict_table(first, second, names),
@@ -124,12 +120,3 @@ def _curves(number: int, setting: Setting, first: StudyResults, second: StudyRes
 
 def _listed(keys: list[tuple[Setting, str]], results: StudyResults) -> str:
     return "; ".join(f"{label(query)}, {results.names.title(setting)}" for setting, query in keys)
-
-
-@cache
-def _template() -> Template:
-    rules = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True, finalize=lambda v: printable(v) if type(v) is str else v,
-    )  # fmt: skip
-    return rules.get_template("two_studies.html.j2")
