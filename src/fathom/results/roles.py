@@ -4,6 +4,7 @@ from fathom.core.records import ROLES, ROLL_OUT, Setting
 from fathom.core.text import plural
 from fathom.design.freeze import departures, frozen_code, role_of
 from fathom.results.results import StudyResults
+from fathom.results.statements.plan_changes import first_roll_out
 from fathom.store.codes import NOT_RECORDED, recorded_codes
 
 FOLLOWED, UNKNOWN_CODE, NOT_ONE = (
@@ -35,14 +36,6 @@ def roles(results: StudyResults) -> list[str]:
     return [role for role in ROLES if role in found]
 
 
-def first_result(results: StudyResults) -> str:
-    """Time at which the first round on roll-out data was committed, ISO 8601; empty where there is none."""
-    if results.frame.empty:
-        return ""
-    times = results.frame[results.frame["dataset"].isin(_roll_out_datasets(results))]["finished"]
-    return str(times.min()) if len(times) else ""
-
-
 def roll_out_words(results: StudyResults) -> tuple[str, str] | None:
     """(title, text) that says whether the roll-out followed a freeze; None for a study without roll-out data."""
     if ROLL_OUT not in roles(results):
@@ -50,7 +43,7 @@ def roll_out_words(results: StudyResults) -> tuple[str, str] | None:
     datasets = _roll_out_datasets(results)
     names = ", ".join(results.names.dataset[d] for d in datasets)
     as_development = "Treat these results as results on development data."
-    freeze, first = results.store.study.freeze, first_result(results)
+    freeze, first = results.store.study.freeze, first_roll_out(results)
     if freeze is None:
         declared = "is declared a roll-out dataset" if len(datasets) == 1 else "are declared roll-out datasets"
         text = f"{names} {declared}, but the study names no freeze that records what was decided before."
