@@ -35,7 +35,8 @@ from fathom.core.inputs import read_toml, user_path
 from fathom.core.records import FathomError, RunSpec, Study, unique
 from fathom.core.retries import RETRIES
 from fathom.core.text import quoted
-from fathom.design.freeze import follow, load_freeze
+from fathom.design.departures import follow
+from fathom.design.freeze import load_freeze
 from fathom.design.hparams import with_hparams
 from fathom.design.stated_claims import bind_claim, parse_claim
 from fathom.registry.registry import find, suggest
