@@ -102,6 +102,7 @@ FORWARDED = {
     "audit": "cli > api > audit: the rules on the results of a study",
     "check_data": "cli > data: check a dataset",
     "check_query": "cli > testing: the contract of query methods",
+    "claim": "cli > api: decide a claim about a study",
     "compare": "cli > api: compare with the published numbers",
     "export": "cli > results: write a Parquet file",
     "freeze": "cli > api > design: write a pre-registration file",

@@ -7,8 +7,8 @@
     fathom.predictions("out")            # kept test predictions of first and last rounds
     fathom.report("out")                 # write the HTML report, its figures and tables
 
-`fathom.compare`, `audit`, `freeze` and `recheck` judge a study. A query method is a function with a decorator:
-`fathom.score` or `fathom.selection` (see docs/adding.md).
+`fathom.claim` decides a claim such as `badge > random`; `compare`, `audit`, `freeze` and `recheck` judge a study.
+A query method is a function with a decorator: `fathom.score` or `fathom.selection` (see docs/adding.md).
 """
 
 import sys
@@ -23,6 +23,7 @@ _LAZY = {
     **dict.fromkeys(
         (
             "audit",
+            "claim",
             "compare",
             "freeze",
             "plan",
@@ -45,6 +46,7 @@ _LAZY = {
 if TYPE_CHECKING:
     from fathom.api import PlanOptions as PlanOptions
     from fathom.api import audit as audit
+    from fathom.api import claim as claim
     from fathom.api import compare as compare
     from fathom.api import freeze as freeze
     from fathom.api import plan as plan

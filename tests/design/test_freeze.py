@@ -12,7 +12,8 @@ from tests.results.synthetic import Plan, build
 from tests.studies import PARADIGM, REGIME, SEARCHING, study
 
 from fathom.core.records import PROTOCOL, FathomError, RunSpec, Study
-from fathom.design.freeze import decided, follow, freeze, load_freeze, role_of
+from fathom.design.departures import follow
+from fathom.design.freeze import decided, freeze, load_freeze, role_of
 from fathom.design.study_file import load_study
 from fathom.engine.engine import run_study
 from fathom.registry import registry

@@ -37,6 +37,7 @@ class Plan:
         held_out: Datasets of the role roll-out.
         freeze: The freeze that the study follows.
         code: Member -> identity of its code; empty where the results do not name it.
+        claims, margin: Of the study.
     """
 
     datasets: Sequence[str] = ("digits", "digits-lt")
@@ -58,6 +59,8 @@ class Plan:
     held_out: Sequence[str] = ()
     freeze: dict[str, Any] | None = None
     code: Callable[[str], str] = lambda member: "c0de"
+    claims: Sequence[str] = ()
+    margin: float = 0.01
     name: str = "synthetic"
     title: str = "Five query methods on made-up curves"
 
@@ -75,6 +78,7 @@ def build(root: Path, plan: Plan | None = None) -> Store:
     store = Store(root)
     description = "Curves drawn from a formula, to look at a report."
     told = {"title": plan.title, "description": description, "baseline": plan.baseline, "freeze": plan.freeze}
+    told |= {"claims": tuple(plan.claims), "margin": plan.margin}
     store.begin(Study(plan.name, specs, full_data=1, **told))
     for number, name in enumerate(plan.datasets):
         store.put(f"datasets/{number}", facts(name, plan))

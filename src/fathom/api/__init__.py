@@ -4,11 +4,12 @@ Importing this room imports neither torch nor pandas; each function imports the 
 printed; progress goes to standard error.
 """
 
-from fathom.api.answers import Audit, Freeze, StudyComparison, StudyStatus
+from fathom.api.answers import Audit, Freeze, StudyClaim, StudyComparison, StudyStatus
 from fathom.api.compute import PlanOptions, plan, recheck, run
 from fathom.api.read import (
     audit,
     audit_literature,
+    claim,
     compare,
     count_rounds,
     freeze,
@@ -20,6 +21,7 @@ from fathom.api.read import (
 )
 
 __all__ = [
-    "Audit", "Freeze", "PlanOptions", "StudyComparison", "StudyStatus", "audit", "audit_literature", "compare",
-    "count_rounds", "freeze", "plan", "predictions", "recheck", "register", "report", "run", "status", "table",
+    "Audit", "Freeze", "PlanOptions", "StudyClaim", "StudyComparison", "StudyStatus", "audit", "audit_literature",
+    "claim", "compare", "count_rounds", "freeze", "plan", "predictions", "recheck", "register", "report", "run",
+    "status", "table",
 ]  # fmt: skip

@@ -97,6 +97,31 @@ class StudyComparison:
 
 
 @dataclass(frozen=True)
+class StudyClaim:
+    """Decision on a claim about a study.
+
+    Args:
+        claim: Its wording.
+        verdict: `supported`, `contradicted`, `undecided` or `not tested`.
+        sentence: What was found, how sure that is and what it rests on, to be quoted.
+        fields: All numbers, as in `statistics.json`: `mean`, `low`, `high`, `level`, `n`, `unit`, `p_holm`, `power`,
+            `missing`, ... Differences are fractions, or nats for a metric in nats; None where there is no number.
+    """
+
+    claim: str
+    verdict: str
+    sentence: str
+    fields: dict[str, Any] = field(repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for scripts."""
+        return dict(self.fields)
+
+    def _repr_html_(self) -> str:
+        return html_table([(self.claim, self.verdict, self.sentence)], ("claim", "verdict", "in words"), "")
+
+
+@dataclass(frozen=True)
 class Audit:
     """Verdicts of the audit rules on one study.
 

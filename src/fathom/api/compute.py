@@ -125,6 +125,7 @@ def run(
         Interrupted: Ctrl-C or a signal during training; committed rounds are kept.
         KeyboardInterrupt: Ctrl-C before training; its text says how many rounds are kept.
     """
+    from fathom.design.departures import follow
     from fathom.design.study_file import load_study
     from fathom.design.subset import select
     from fathom.engine.engine import run_study
@@ -133,6 +134,8 @@ def run(
     register(machine.plugins)
     whole = load_study(study, options.hparams, freeze=options.freeze)
     part = select(whole, only)
+    if whole.freeze and len(part.runs) < len(whole.runs):
+        follow(part, whole.freeze)  # a part of a roll-out is not what was frozen
     folder = user_path(out) if out is not None else Path("runs") / whole.name
     store = Store(folder)
     title = f"{whole.name}: {len(part.runs)} runs"

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from fathom.audit.pitfalls import NOTHING, Answer, begun
-from fathom.audit.rules import predicate
+from fathom.audit.rules import Verdict, predicate
 from fathom.core.records import Setting, digest, unique
 from fathom.core.text import plural
 from fathom.results.classifiers import listed
 from fathom.results.environments import UNKNOWN
 from fathom.results.results import StudyResults
-from fathom.results.roles import FOLLOWED, UNKNOWN_CODE, roll_out_words
+from fathom.results.roles import FOLLOWED, UNFINISHED, UNKNOWN_CODE, roll_out_words
 from fathom.store.codes import NOT_RECORDED
 
 NEAR = 0.01  # share of images with a near-duplicate, up to which `partly` is said
@@ -289,4 +289,5 @@ def rollout(r: StudyResults) -> Answer:
     if not (statement := roll_out_words(r)):
         return "unknown", "development data only, so nothing is known about unseen data"
     title, text = statement
-    return ("pass" if title == FOLLOWED else "unknown" if title == UNKNOWN_CODE else "fail"), text
+    verdicts: dict[str, Verdict] = {FOLLOWED: "pass", UNKNOWN_CODE: "unknown", UNFINISHED: "partly"}
+    return verdicts.get(title, "fail"), text

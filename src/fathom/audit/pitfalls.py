@@ -10,7 +10,7 @@ from fathom.registry.dataset_identity import dataset_identity
 from fathom.results.classifiers import listed
 from fathom.results.names import short_names
 from fathom.results.results import StudyResults
-from fathom.results.roles import FOLLOWED, UNKNOWN_CODE, roll_out_words
+from fathom.results.roles import FOLLOWED, UNFINISHED, UNKNOWN_CODE, roll_out_words
 
 Answer = tuple[Verdict, str]
 NOTHING: Answer = ("unknown", "no round is committed yet")
@@ -54,8 +54,9 @@ def distributions(r: StudyResults) -> Answer:
     evidence = f"{plural(len(datasets), 'dataset')} ({_or_none(datasets)}); imbalanced: {_or_none(imbalanced)}"
     evidence += f"; naturally imbalanced: {_or_none(naturally)}; roll-out: {_or_none(last)}"
     if held_out and not followed:
-        unknown = statement is not None and statement[0] == UNKNOWN_CODE
-        evidence += f" (not a roll-out: {'its code is unknown' if unknown else 'no freeze is followed'})"
+        reasons = {UNKNOWN_CODE: "its code is unknown", UNFINISHED: "not all that was frozen is complete"}
+        reason = reasons.get(statement[0] if statement else "", "no freeze is followed")
+        evidence += f" (not a roll-out: {reason})"
     if len(datasets) >= 3 and natural and followed:
         return "pass", evidence
     return ("partly" if len(datasets) >= 2 or skewed else "fail"), evidence

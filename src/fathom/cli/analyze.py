@@ -1,4 +1,4 @@
-"""Verbs that check what has been run: compare it with the published numbers, recompute it, export it."""
+"""Verbs that check what has been run: compare it with the published numbers, test claims, recompute it, export it."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,10 +6,13 @@ from typing import Annotated
 from cyclopts import Parameter, validators
 
 from fathom import api
-from fathom.cli.app import AtLeast0, AtLeast1, DeviceOptions, Flat, Json, Quiet, again, app
+from fathom.cli.app import AtLeast0, AtLeast1, DeviceOptions, Flat, Json, Quiet, Repeatable, again, app
 from fathom.cli.console import err, out, print_json, print_plain, print_rechecked, print_table
 from fathom.core.text import plural
 from fathom.stats.decisions import MARGIN
+from fathom.stats.inference import ALPHA
+
+CLAIM_STATUS = {"supported": 0, "contradicted": 1}  # 3 for others
 
 
 @app.command
@@ -54,6 +57,44 @@ def compare(
         out.print(line, markup=False)
     if comparison.foreign:
         out.print(f"\nNot in the published study: {', '.join(comparison.foreign)}", markup=False)
+
+
+@app.command
+def claim(
+    folder: Path,
+    text: str,
+    /,
+    *,
+    where: Annotated[tuple[str, ...], Repeatable] = (),
+    metric: str = "",
+    margin: Annotated[float | None, Parameter(validator=validators.Number(gt=0, lt=100))] = None,
+    alpha: Annotated[float, Parameter(validator=validators.Number(gt=0, lt=1))] = ALPHA,
+    json: Json = False,
+) -> int:
+    """Decide a claim about a study, such as "badge > random", by the tests of its report. Prints one sentence to quote.
+
+    "A > B" says that A is better, "A >= B" that it is not worse by the margin, "A < B" that it is worse. Both are query
+    methods of the study, or both training paradigms, which are compared with the baseline query method. With three
+    datasets or more datasets are the units of the test, else seeds. A claim that the study file states (claims = [...])
+    is decided in the family of all stated claims, any other one alone, as one that was chosen after seeing the results.
+
+    Exit status: 0 the claim is supported; 1 it is contradicted; 3 it is undecided or could not be tested.
+
+    Args:
+        folder: The study's folder.
+        text: The claim, in quotes; "badge > random by final where regime=low" has a metric and conditions.
+        where: Use only these settings: dataset=cifar10,regime=low; also paradigm= and seed=, as --only of fathom run.
+        metric: aubc: area under the budget curve by the dataset's metric. final: score of the last round. Or the name
+            of a recorded metric such as balanced_accuracy (its area), or final:NAME [default: aubc].
+        margin: Loss that counts as none, in points (nats for a metric in nats) [default: that of the study].
+        alpha: Error rate of the test.
+    """
+    found = api.claim(folder, text, where=where, metric=metric, margin=margin, alpha=alpha)
+    if json:
+        print_json(found.to_json())
+    else:
+        out.print(found.sentence, markup=False)
+    return CLAIM_STATUS.get(found.verdict, 3)
 
 
 @app.command

@@ -5,23 +5,24 @@ decisions are written to a file, the roll-out study names the file, and a study 
 report states the hash, and if the freeze is older than the first result.
 """
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from fathom.core.inputs import user_path
-from fathom.core.records import DEVELOPMENT, PROTOCOL, ROLL_OUT, FathomError, Study, digest, unique
+from fathom.core.records import DEVELOPMENT, PROTOCOL, ROLL_OUT, FathomError, Study, digest, grouped, unique
 from fathom.core.work import WorkKind
 from fathom.registry.code import codes_of
 from fathom.registry.registry import find
-from fathom.registry.spec_string import Value, parse, spell
+from fathom.registry.spec_string import parse, parse_stored, spell
+from fathom.stats.inference import ALPHA
 from fathom.store import atomic_files
 from fathom.store.codes import NOT_RECORDED, recorded_codes
 from fathom.store.store import Store
 
 ENDING = ".freeze.json"
+METRIC_RULE = {"balanced": "accuracy", "imbalanced": "balanced_accuracy"}  # kind of test set -> main metric
 
 
 # ------------------------------------------------------------------------------------------------------- writing
@@ -49,7 +50,13 @@ def freeze(study: Study, out: str | Path | None = None, *, store: Store | None =
             f"{study.name} has roll-out datasets ({', '.join(forbidden)}); a freeze contains decisions made on "
             "development data only. Name the development study, or a part of it with --only dataset=NAME"
         )
-    content = {**decided(study), "results": _results(store, study) if store else None, "code": _code(store, study)}
+    if study.baseline not in {r.query for r in study.runs}:
+        raise FathomError(
+            f"{study.name} does not run its baseline {study.baseline}, so a roll-out could not measure any gain. Add "
+            "it to the query methods, or name another baseline"
+        )
+    results = {"results": _results(store, study) if store else None, "code": _code(store, study)}
+    content = {**decided(study, facts), **results}
     path = user_path(out or f"{study.name}{ENDING}")
     if path.exists() and not path.is_file():
         raise FathomError(f"{path} is no file that a freeze can be written to. Name another file with --out")
@@ -65,8 +72,13 @@ def freeze(study: Study, out: str | Path | None = None, *, store: Store | None =
     return path
 
 
-def decided(study: Study) -> dict[str, Any]:
-    """The decisions of a study: query methods, paradigms with all their parameters, regimes, protocol."""
+def decided(study: Study, facts: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Any]:
+    """The decisions of a study: what is run, by which protocol, and how it is judged.
+
+    Args:
+        study: The study.
+        facts: Recorded facts on its datasets, as far as there are some (`Store.facts`).
+    """
     return {
         "name": study.name,
         "protocol": PROTOCOL,
@@ -77,7 +89,52 @@ def decided(study: Study) -> dict[str, Any]:
             {"call": call, "parameters": parameters_of(call)} for call in unique(r.paradigm for r in study.runs)
         ],
         "retry": list(study.retry),
+        "arms": _arms(study),
+        "baseline": study.baseline,
+        "metric": _metrics(study, facts or {}),
+        "margin": study.margin,
+        "alpha": ALPHA,
+        "claims": list(study.claims),
     }
+
+
+def _arms(study: Study) -> list[dict[str, Any]]:
+    """Query methods and their numbers of seeds, for each regime and paradigm.
+
+    A dataset may have its own HPs in the spec string of a paradigm. Spec strings of one name, of which each dataset has
+    one, are one arm.
+    """
+    by_name = grouped(((r.regime, parse(r.paradigm).name), r) for r in study.runs)
+    found = []
+    for (regime, _), own in by_name.items():
+        calls = grouped((r.dataset, r.paradigm) for r in own)
+        several = any(len(set(texts)) > 1 for texts in calls.values())
+        paradigms = unique(r.paradigm for r in own)
+        for alternatives in [[call] for call in paradigms] if several else [paradigms]:
+            seeds = grouped(((r.query, r.dataset), r.seed) for r in own if r.paradigm in alternatives)
+            fewest = {
+                query: min(counts) for query, counts in grouped((q, len(n)) for (q, _), n in seeds.items()).items()
+            }
+            found.append({"regime": regime, "paradigms": alternatives, "seeds": fewest})
+    return found
+
+
+def _metrics(study: Study, facts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The measure of the tests, the metric of each kind of test set, and how datasets were told to choose it."""
+    datasets = unique(r.dataset for r in study.runs)
+    known = {kind_of_test_set(own): str(own["metric"]) for d in datasets if (own := facts.get(d))}
+    return {"measure": "AUBC", **METRIC_RULE, **known, "chosen": unique(metric_choice(d) for d in datasets)}
+
+
+def kind_of_test_set(facts: Mapping[str, Any]) -> str:
+    """`balanced` or `imbalanced`, by the counts of a test set's classes: the rule of `folder(metric=auto)`."""
+    counts = [count for count in facts.get("test_class_counts", ()) if count]
+    return "imbalanced" if counts and max(counts) > 1.5 * min(counts) else "balanced"
+
+
+def metric_choice(dataset: str) -> str:
+    """The `metric` of a dataset's spec string; `auto` where it has none."""
+    return str(dict(parse_stored(dataset).arguments).get("metric", "auto"))
 
 
 def _code(store: Store | None, study: Study) -> dict[str, str]:
@@ -142,6 +199,7 @@ def load_freeze(path: str | Path) -> dict[str, Any]:
 def _is_freeze(content: Mapping[str, Any]) -> bool:
     """True if a record has the shape that `decided` gives it."""
     lists = [content.get(name) for name in ("developed_on", "queries", "regimes", "retry")]
+    lists.append(content.get("claims", []))
     paradigms = content.get("paradigms")
     return (
         all(isinstance(own, list) and all(isinstance(text, str) for text in own) for own in lists)
@@ -149,79 +207,19 @@ def _is_freeze(content: Mapping[str, Any]) -> bool:
         and isinstance(content.get("protocol"), int)
         and isinstance(code := content.get("code", {}), dict)
         and all(isinstance(text, str) for text in code.values())
+        and isinstance(content.get("baseline", ""), str)
+        and all(isinstance(content.get(name, 0.01), float) for name in ("margin", "alpha"))
+        and isinstance(metric := content.get("metric", {}), dict)
+        and isinstance(metric.get("chosen", []), list)
+        and isinstance(arms := content.get("arms", []), list)
+        and all(isinstance(own, dict) and set(own) == {"regime", "paradigms", "seeds"} for own in arms)
+        and all(isinstance(own["paradigms"], list) and isinstance(own["seeds"], dict) for own in arms)
+        and all(isinstance(count, int) for own in arms for count in own["seeds"].values())
         and isinstance(paradigms, list)
         and all(isinstance(own, dict) and set(own) == {"call", "parameters"} for own in paradigms)
         and all(isinstance(own["call"], str) and isinstance(own["parameters"], dict) for own in paradigms)
         and all(isinstance(text, str) for own in paradigms for text in own["parameters"].values())
     )
-
-
-def follow(study: Study, kept: Mapping[str, Any]) -> Study:
-    """Attach a freeze to the study that follows it.
-
-    Raises:
-        FathomError: It departs from the freeze on roll-out data; all departures are listed.
-    """
-    held_out = [d for d in unique(r.dataset for r in study.runs) if role_of(d) == ROLL_OUT]
-    codes = codes_of(r for r in study.runs if r.dataset in held_out)
-    if found := departures(study, kept, held_out, {name: [code.sha256] for name, code in codes.items()}):
-        listed = "\n".join(f"  {text}" for text in found)
-        raise FathomError(
-            f"{study.name} departs from the freeze {kept['name']} ({kept['hash']}) on roll-out data:\n{listed}\n"
-            "Run what was frozen. If the difference was decided on development data too, freeze that development study"
-        )
-    return replace(study, freeze=dict(kept))
-
-
-def departures(
-    study: Study, kept: Mapping[str, Any], held_out: Iterable[str], codes: Mapping[str, Collection[str]]
-) -> list[str]:
-    """Everything that a study runs on its roll-out datasets `held_out` and that was not frozen.
-
-    Args:
-        study: The study.
-        kept: The freeze.
-        held_out: Its roll-out datasets.
-        codes: Member (`query my_al/margin`) -> identities of the code that it runs with on them.
-    """
-    apart = set(held_out)
-    runs = [r for r in study.runs if r.dataset in apart]
-    frozen = [paradigm["call"] for paradigm in kept["paradigms"]]
-    found = [f"protocol {PROTOCOL}; frozen: {kept['protocol']}"] if runs and kept["protocol"] != PROTOCOL else []
-    for kind, known in (("query", kept["queries"]), ("regime", kept["regimes"]), ("paradigm", frozen)):
-        for used in unique(getattr(r, kind) for r in runs):
-            if used in known or (kind == "paradigm" and any(_within(used, p) for p in kept["paradigms"])):
-                continue
-            found.append(f"{'query method' if kind == 'query' else kind} {used}; frozen: {', '.join(known)}")
-    for member, code in sorted(frozen_code(kept, codes).items()):
-        if code and (other := sorted({*codes[member]} - {code, NOT_RECORDED})):
-            found.append(f"the code of {member} ({', '.join(other)}); frozen: {code}")
-    return found
-
-
-def frozen_code(kept: Mapping[str, Any], members: Iterable[str]) -> dict[str, str]:
-    """Identity of the frozen code of members, but of datasets, which differ on roll-out data; empty where unknown."""
-    known = kept.get("code", {})
-    return {member: known.get(member, "") for member in members if not member.startswith("dataset ")}
-
-
-def _within(paradigm: str, frozen: Mapping[str, Any]) -> bool:
-    """True if a paradigm is a frozen one, or has HPs from its frozen grids (`hparams = "published"`)."""
-    call = find("paradigm", paradigm)[1]
-    if call.name != parse(frozen["call"]).name:
-        return False
-    own, kept = parameters_of(paradigm), frozen["parameters"]
-    return set(own) == set(kept) and all(_offered(own[name], kept[name]) for name in own)
-
-
-def _offered(value: str, frozen: str) -> bool:
-    return value == frozen or set(_values(value)) <= set(_values(frozen))
-
-
-def _values(text: str) -> tuple[Value, ...]:
-    """The values that a spelled parameter offers: those of a tuple, or the one."""
-    value = parse(f"x(v={text})").arguments[0][1]
-    return value if isinstance(value, tuple) else (value,)
 
 
 # --------------------------------------------------------------------------------------------------------- roles

@@ -11,7 +11,7 @@
     # hparams = "search"            # the published grids; "published": the published choice (`design.hparams`)
     # retry = ["fp32", "lr/10"]     # where a training is not finite: changes with which all runs of its setting restart
     # margin = 1.0                  # points of AUBC that a method may lose and still count as not worse
-    # claims = ["badge > random"]   # statements to be decided, written down before the results
+    # claims = ["badge > random"]   # statements to be decided, written down before the results (`design.stated_claims`)
     # keep = "all"                  # rounds that keep their test predictions; "none"; without it first and last round
     # freeze = "dev.freeze.json"    # a file of `fathom freeze` in this folder, which binds the runs on roll-out data
     [[run]]                         # one more cross product; axes left out are those above
@@ -35,8 +35,10 @@ from fathom.core.inputs import read_toml, user_path
 from fathom.core.records import FathomError, RunSpec, Study, unique
 from fathom.core.retries import RETRIES
 from fathom.core.text import quoted
-from fathom.design.freeze import follow, load_freeze
+from fathom.design.departures import follow
+from fathom.design.freeze import load_freeze
 from fathom.design.hparams import with_hparams
+from fathom.design.stated_claims import bind_claim, parse_claim
 from fathom.registry.registry import find, suggest
 from fathom.registry.spec_string import LARGEST, SpecString, Value
 from fathom.stats.decisions import MARGIN
@@ -203,7 +205,7 @@ def _build(file: _File, problems: list[str], hparams: str) -> Study | None:
             problems.append(f"overrides.{name}: nothing in this study has that name. {suggest(name, names)}")
     if problems:
         return None
-    return Study(
+    study = Study(
         name=file.name,
         runs=tuple(_ordered(unique(with_hparams(runs, hparams)))),
         title=file.title,
@@ -212,10 +214,16 @@ def _build(file: _File, problems: list[str], hparams: str) -> Study | None:
         full_data=file.full_data,
         retry=tuple(file.retry),
         margin=file.margin / 100,
-        claims=tuple(file.claims),
+        claims=tuple(unique(file.claims)),
         keep=file.keep,
         names=given,
     )
+    for number, text in enumerate(file.claims):
+        try:
+            bind_claim(parse_claim(text), study)
+        except FathomError as error:
+            problems.append(f"claims[{number}]: {error}")
+    return study
 
 
 def _names(file: _File, problems: list[str]) -> dict[str, str]:

@@ -13,7 +13,7 @@ AXES = ("dataset", "regime", "paradigm", "query", "seed")
 OUTSIDE = r"(?![^()]*\))"  # not within the parentheses of a spec string
 
 
-def select(study: Study, only: Sequence[str]) -> Study:
+def select(study: Study, only: Sequence[str], option: str = "--only") -> Study:
     """Select the runs of a study that match; all of them without conditions.
 
     Args:
@@ -21,6 +21,7 @@ def select(study: Study, only: Sequence[str]) -> Study:
         only: Conditions `axis=value`, several joined by commas; several values of an axis are joined by `+` or given as
             several conditions. A run matches if each named axis has one of the values: a name (`low` also matches
             `low(rounds=3)`) or a whole spec string of the study.
+        option: Name of the option in messages.
 
     Raises:
         FathomError: An axis or value is unknown, or no run matches.
@@ -28,21 +29,21 @@ def select(study: Study, only: Sequence[str]) -> Study:
     wanted: dict[str, list[str]] = {}
     for text in only:
         if len(text) > LONGEST:
-            raise FathomError(f"--only: expected at most {LONGEST:,} characters; got {len(text):,}")
+            raise FathomError(f"{option}: expected at most {LONGEST:,} characters; got {len(text):,}")
         for condition in filter(None, re.split(rf",{OUTSIDE}", text)):
             axis, equals, values = condition.strip().partition("=")
             if axis not in AXES or not equals:
                 raise FathomError(
-                    f"--only {quoted(text)}: expected AXIS=VALUE such as dataset=cifar10; got "
+                    f"{option} {quoted(text)}: expected AXIS=VALUE such as dataset=cifar10; got "
                     f"{quoted(condition.strip())}. {suggest(axis, AXES)}"
                 )
             wanted.setdefault(axis, []).extend(v.strip() for v in re.split(rf"\+{OUTSIDE}", values))
     for axis, values in wanted.items():
         for value in values:
-            _expect_known(study, axis, value)
+            _expect_known(study, axis, value, option)
     runs = study.runs
     for axis, values in wanted.items():
-        runs = tuple(run for run in runs if any(_fits(run, axis, value) for value in values))
+        runs = tuple(run for run in runs if any(matches(run, axis, value) for value in values))
     if not runs:
         asked = ", ".join(f"{axis}={'+'.join(values)}" for axis, values in wanted.items())
         raise FathomError(
@@ -51,17 +52,18 @@ def select(study: Study, only: Sequence[str]) -> Study:
     return replace(study, runs=runs) if wanted else study
 
 
-def _fits(run: RunSpec, axis: str, value: str) -> bool:
+def matches(run: RunSpec, axis: str, value: str) -> bool:
+    """True if a run has a value on an axis: the value is its name, or another spelling of the spec string."""
     has = str(getattr(run, axis))
     return value in (has, parse(has).name) or (axis != "seed" and _canonical(axis, value) == has)
 
 
-def _expect_known(study: Study, axis: str, value: str) -> None:
-    if any(_fits(run, axis, value) for run in study.runs):
+def _expect_known(study: Study, axis: str, value: str, option: str) -> None:
+    if any(matches(run, axis, value) for run in study.runs):
         return
     whole = unique(str(getattr(run, axis)) for run in study.runs)
     known = unique([*(parse(text).name for text in whole), *whole])
-    raise FathomError(f"--only: no run of {study.name} has {axis} {quoted(value)}. {suggest(value, known)}")
+    raise FathomError(f"{option}: no run of {study.name} has {axis} {quoted(value)}. {suggest(value, known)}")
 
 
 def _canonical(axis: str, value: str) -> str:

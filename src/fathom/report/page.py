@@ -37,7 +37,7 @@ from fathom.report.sections.ranks import ranks
 from fathom.report.setting_tables import hparam_table, paid_table, savings_table, setting_table
 from fathom.report.style import styles_of
 from fathom.report.summary import classifier_note, penalty_words, setting_facts, warnings
-from fathom.report.tables import environment_table, penalty_table, pending_table, times_table
+from fathom.report.tables import environment_table, penalty_table, pending_table, stated_claims_table, times_table
 from fathom.report.training_tables import preparation_table
 from fathom.results.environments import common, plugin_code
 from fathom.results.names import label
@@ -62,6 +62,7 @@ class Page(PageBuilder):
             answers=[(role, list(own)) for role, own in groupby(answers(r), lambda answer: answer.role)],
             verdict_tables=head,
             warnings=warnings(r),
+            stated_claims=self.add_table(stated_claims_table(r)),
             key_figures=_key_figures(r),
             method_styles=styles_of(r).values(),
             finished=str(r.frame["finished"].max())[:10] if len(r.frame) else "",

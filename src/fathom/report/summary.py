@@ -13,6 +13,7 @@ from fathom.results.environments import mixed_words
 from fathom.results.names import label
 from fathom.results.results import StudyResults
 from fathom.results.roles import roll_out_words
+from fathom.results.statements.plan_changes import change_warnings
 from fathom.stats.inference import t_interval
 from fathom.stats.penalty import Penalty
 from fathom.store.codes import NOT_RECORDED
@@ -35,6 +36,7 @@ def classifier_note(results: StudyResults) -> str:
 def warnings(results: StudyResults) -> list[tuple[str, str]]:
     """(title, text) of everything that a reader must know before reading a number."""
     found = [statement] if (statement := roll_out_words(results)) else []
+    found += change_warnings(results)
     for recipe, settings in results.shortened.items():
         every = len(settings) == len(results.hparams)
         where = "all settings" if every else listed([results.names.title(s) for s in settings])

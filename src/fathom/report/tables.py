@@ -5,13 +5,18 @@ from dataclasses import dataclass
 
 from fathom.core.durations import duration
 from fathom.core.records import RunSpec, Setting
-from fathom.core.text import joined
-from fathom.report.numbers import DASH, number
+from fathom.core.text import joined, plural
+from fathom.design.stated_claims import NOT_WORSE_THAN
+from fathom.report.numbers import DASH, gain, number, p_value
 from fathom.report.style import styles_of
 from fathom.results.environments import EnvironmentSummary, differing, fact_text
 from fathom.results.names import label
 from fathom.results.results import STEPS, StudyResults
+from fathom.results.statements.claim_words import stated_words
+from fathom.results.statements.stated_claims import CONTRADICTED, SUPPORTED, ClaimAnswer, stated_answers
 from fathom.stats.curves import SETTING
+
+CLAIM_STYLES = {SUPPORTED: "up", CONTRADICTED: "down"}
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,41 @@ class ReportTable:
     rows: list[list[TableCell]]
     note: str = ""
     text: int = 1
+
+
+def stated_claims_table(results: StudyResults) -> ReportTable | None:
+    """Claims that the study file states, with their decisions; None where it states none."""
+    answers = stated_answers(results)
+    if not answers:
+        return None
+    caption = (
+        "Claims of the study file, decided by paired t-tests with Holm's correction over these claims. Gain of the "
+        "left side in points (in nats where the claim is on log loss), with its interval at the level of its test."
+    )
+    columns = ["Claim", "Verdict", "Gain", "n", "p (Holm)", "Power", "Missing", "Stated"]
+    rows = [_claim_cells(answer) for answer in answers]
+    return ReportTable("stated-claims", caption, columns, rows, " ".join(a.sentence for a in answers), text=2)
+
+
+def _claim_cells(answer: ClaimAnswer) -> list[TableCell]:
+    verdict = TableCell(answer.verdict, answer.verdict, emphasis=CLAIM_STYLES.get(answer.verdict, ""))
+    claim, when, method = text_cell(answer.claim.text), text_cell(stated_words(answer)), answer.method
+    if method is None:
+        return [claim, verdict, *[EMPTY_CELL] * 5, when]
+    own = method.decision
+    scale, digits = (0.01, 3) if answer.claim.unit == "nats" else (1.0, 1)
+    p = own.p_loss_holm if answer.claim.relation == NOT_WORSE_THAN else own.p_holm
+    power = TableCell(f"{100 * answer.power:.0f} %", answer.power) if math.isfinite(answer.power) else EMPTY_CELL
+    return [
+        claim,
+        verdict,
+        TableCell(gain(scale * own.mean, scale * own.low, scale * own.high, digits), own.mean),
+        TableCell(plural(own.n, method.unit.removesuffix("s")), float(own.n)),
+        TableCell(p_value(p), p),
+        power,
+        count_cell(own.missing),
+        when,
+    ]
 
 
 def penalty_table(results: StudyResults) -> ReportTable:

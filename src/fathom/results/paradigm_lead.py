@@ -10,7 +10,7 @@ from fathom.design.freeze import role_of
 from fathom.registry.dataset_identity import dataset_identity
 from fathom.results.paradigms import ParadigmVerdict
 from fathom.results.results import StudyResults
-from fathom.results.verdicts import looks
+from fathom.results.statements.plan_changes import study_looks
 from fathom.stats.decisions import MIN_UNITS, GainEstimate, GainVerdict, decide, look_alpha
 
 
@@ -34,6 +34,6 @@ def across(results: StudyResults, found: Sequence[ParadigmVerdict]) -> list[Para
         for role, own in by_role.items()
     }
     enough = {role: [float(np.mean(own)) for own in by] for role, by in leads.items() if len(by) >= MIN_UNITS}
-    decisions = decide([GainEstimate.of(v) for v in enough.values()], alpha=look_alpha(looks(results)))
+    decisions = decide([GainEstimate.of(v) for v in enough.values()], alpha=look_alpha(study_looks(results)))
     names = [role if len(by_role) > 1 else "" for role in enough]
     return [ParadigmLead(role, decision) for role, decision in zip(names, decisions, strict=True)]

@@ -13,8 +13,8 @@ import numpy as np
 
 from fathom.core.records import Setting, grouped, unique
 from fathom.results.results import StudyResults
+from fathom.results.statements.plan_changes import study_looks
 from fathom.results.trivial import constant_scores
-from fathom.results.verdicts import looks
 from fathom.stats.choices import cross_fit, lead_interval
 from fathom.stats.curves import gains, run_areas
 from fathom.stats.decisions import look_alpha
@@ -230,7 +230,7 @@ def verdicts(results: StudyResults) -> list[ParadigmVerdict]:
     """Verdict on each dataset that was run with several paradigms and several query methods; all are one family."""
     found = [choice for group in paradigm_groups(results) if (choice := _best_choice(results, group))]
     by_dataset = grouped((choice.group.dataset, choice) for choice in found)
-    level = look_alpha(looks(results)) / max(1, len(by_dataset))
+    level = look_alpha(study_looks(results)) / max(1, len(by_dataset))
     return [_verdict(dataset, own, level, len(by_dataset)) for dataset, own in by_dataset.items()]
 
 

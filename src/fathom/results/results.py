@@ -28,6 +28,7 @@ from fathom.stats.penalty import Penalty, penalty_matrix
 from fathom.stats.savings import LabelSaving, label_savings
 from fathom.stats.verdicts import MethodVerdict, SettingGain
 from fathom.store.codes import recorded_codes
+from fathom.store.history import plan_changes
 from fathom.store.store import Store
 from fathom.store.tables import rounds_table
 
@@ -72,6 +73,7 @@ class StudyResults:
             for name in ("facts", "hparams", "full_data_records", "failures", "retries", "prepared", "features",
                          "environments", "codes", "seconds"):  # fmt: skip
                 getattr(results, name)
+            plan_changes(store)
         results.damage.extend(unique(str(w.message) for w in caught))
         return results
 

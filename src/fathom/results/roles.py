@@ -1,14 +1,20 @@
 """Roll-out datasets in the results: which results are from them, and whether they follow a freeze."""
 
-from fathom.core.records import ROLES, ROLL_OUT, Setting
-from fathom.core.text import plural
-from fathom.design.freeze import departures, frozen_code, role_of
+from collections import Counter
+from typing import Any
+
+from fathom.core.records import ROLES, ROLL_OUT, RunSpec, Setting
+from fathom.core.text import number_ranges, plural
+from fathom.design.departures import departures, frozen_code, not_held, not_run
+from fathom.design.freeze import role_of
 from fathom.results.results import StudyResults
+from fathom.results.statements.plan_changes import first_roll_out
 from fathom.store.codes import NOT_RECORDED, recorded_codes
 
-FOLLOWED, UNKNOWN_CODE, NOT_ONE = (
+FOLLOWED, UNKNOWN_CODE, UNFINISHED, NOT_ONE = (
     "Roll-out",
     "Roll-out with unknown code",
+    "Roll-out that is not complete",
     "Not a roll-out",
 )  # titles of the statement at the head of a report
 
@@ -35,14 +41,6 @@ def roles(results: StudyResults) -> list[str]:
     return [role for role in ROLES if role in found]
 
 
-def first_result(results: StudyResults) -> str:
-    """Time at which the first round on roll-out data was committed, ISO 8601; empty where there is none."""
-    if results.frame.empty:
-        return ""
-    times = results.frame[results.frame["dataset"].isin(_roll_out_datasets(results))]["finished"]
-    return str(times.min()) if len(times) else ""
-
-
 def roll_out_words(results: StudyResults) -> tuple[str, str] | None:
     """(title, text) that says whether the roll-out followed a freeze; None for a study without roll-out data."""
     if ROLL_OUT not in roles(results):
@@ -50,7 +48,7 @@ def roll_out_words(results: StudyResults) -> tuple[str, str] | None:
     datasets = _roll_out_datasets(results)
     names = ", ".join(results.names.dataset[d] for d in datasets)
     as_development = "Treat these results as results on development data."
-    freeze, first = results.store.study.freeze, first_result(results)
+    freeze, first = results.store.study.freeze, first_roll_out(results)
     if freeze is None:
         declared = "is declared a roll-out dataset" if len(datasets) == 1 else "are declared roll-out datasets"
         text = f"{names} {declared}, but the study names no freeze that records what was decided before."
@@ -61,15 +59,44 @@ def roll_out_words(results: StudyResults) -> tuple[str, str] | None:
     if first and freeze["frozen"] > first:
         return NOT_ONE, f"The freeze ({named}) is younger than the first result on {names} ({first}). {as_development}"
     codes = recorded_codes(results.store, [r for r in results.store.study.runs if r.dataset in datasets])
-    if found := departures(results.store.study, freeze, datasets, codes):
+    if found := departures(results.store.study, freeze, datasets, codes, results.facts):
         return NOT_ONE, f"The runs on {names} depart from the freeze ({named}): {'; '.join(found)}."
     unknown = [name for name, code in frozen_code(freeze, codes).items() if not code or NOT_RECORDED in codes[name]]
     if unknown:
         text = f"The runs on {names} name what the freeze ({named}) holds. It is not known if their code is the frozen"
         return UNKNOWN_CODE, f"{text} one: the freeze or the rounds hold no hash of {', '.join(sorted(unknown))}."
-    queries, paradigms = plural(len(freeze["queries"]), "query method"), plural(len(freeze["paradigms"]), "paradigm")
-    text = f"The runs on {names} follow the freeze {named}: {queries} and {paradigms}, with grids, recipes and code."
-    return FOLLOWED, text
+    done = [run.spec for run in results.runs if run.complete and run.spec.dataset in datasets]
+    if open_parts := [*not_run(done, freeze, datasets), *_open_runs(results, datasets)]:
+        text = f"The runs on {names} follow the freeze {named}, and not all is complete: {'; '.join(open_parts)}."
+        return UNFINISHED, text
+    return FOLLOWED, f"The runs on {names} follow the freeze {named}: {_counts(done, freeze)}."
+
+
+def _open_runs(results: StudyResults, datasets: list[str]) -> list[str]:
+    """Count of the runs on roll-out data that are not complete; empty where all are."""
+    own = [run for run in results.runs if run.spec.dataset in datasets]
+    done = sum(run.complete for run in own)
+    return [f"{done} of {plural(len(own), 'run')} complete"] if done < len(own) else []
+
+
+def _counts(done: list[RunSpec], freeze: dict[str, Any]) -> str:
+    """What ran, next to what was frozen, and what the freeze does not hold."""
+    frozen = {"query": freeze["queries"], "paradigm": freeze["paradigms"], "regime": freeze["regimes"]}
+    words = {"query": "query method", "paradigm": "paradigm", "regime": "regime"}
+    ran = {axis: len({getattr(spec, axis) for spec in done}) for axis in frozen}
+    ran["paradigm"] = len({spec.paradigm.partition("(")[0] for spec in done})
+    of = {axis: len(known) for axis, known in frozen.items()}
+    of["paradigm"] = len({own["call"].partition("(")[0] for own in freeze["paradigms"]})
+    parts = [f"{ran[axis]} of {plural(of[axis], word)}" for axis, word in words.items()]
+    seeds = Counter((spec.setting, spec.query) for spec in done)
+    parts.append(f"{number_ranges(seeds.values())} seeds" if seeds else "no seed")
+    held = [f"baseline {freeze['baseline']}"] if "baseline" in freeze else []
+    held += [f"margin {100 * freeze['margin']:g} points"] if "margin" in freeze else []
+    held += [f"claims {', '.join(freeze['claims']) or 'none'}"] if "claims" in freeze else []
+    text = f"{', '.join([*parts, *held])}, with grids, recipes and code"
+    absent = not_held(freeze)
+    older = " It was written by an older version and does not hold"
+    return f"{text}.{older} {', '.join(absent)}, so these were not compared" if absent else text
 
 
 def _roll_out_datasets(results: StudyResults) -> list[str]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from fathom.core.records import unique
 from fathom.design.freeze import role_of
 from fathom.registry.dataset_identity import dataset_identity
+from fathom.results.statements.plan_changes import study_looks
 from fathom.stats.decisions import look_alpha
 from fathom.stats.verdicts import (
     MethodVerdict,
@@ -36,15 +37,12 @@ def study_verdicts(results: "StudyResults") -> list[MethodVerdict]:
         identity=dataset_identity,
         role=lambda dataset: role_of(dataset, results.facts),
         margin=results.store.study.margin,
-        alpha=look_alpha(looks(results)),
+        alpha=look_alpha(study_looks(results)),
     )
 
 
 def detailed_verdicts(results: "StudyResults") -> list[SettingVerdict]:
     """Verdicts of all settings and methods, corrected over the whole study."""
-    return setting_verdicts(results.paired_gains, margin=results.store.study.margin, alpha=look_alpha(looks(results)))
-
-
-def looks(results: "StudyResults") -> int:
-    """Number of this analysis: 1 for a study that never grew after its first result."""
-    return 1
+    return setting_verdicts(
+        results.paired_gains, margin=results.store.study.margin, alpha=look_alpha(study_looks(results))
+    )

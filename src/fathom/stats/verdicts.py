@@ -90,6 +90,7 @@ class MethodVerdict:
         to_settle: Units to add for 80 % power: for `better` at a gain of the margin, and for `not worse` of equal
             methods. 0 where there are enough, None where it is more than can be run or unknown.
         lost: Settings in which every seed of the method or of its reference is lost.
+        sd: Standard deviation of the gains over units, a fraction; that of one unit with the standard error there is.
     """
 
     query: str
@@ -105,6 +106,7 @@ class MethodVerdict:
     safe: bool
     to_settle: RemainingUnits
     lost: Sequence[Setting] = ()
+    sd: float = float("nan")
 
     @property
     def datasets(self) -> int:
@@ -165,22 +167,38 @@ def method_verdicts(
         margin, alpha: As in `decide`.
     """
     groups = grouped(((role(g.setting.dataset), g.setting.paradigm, g.query), g) for g in gains)
-    groups = {key: own for key, own in groups.items() if any(g.gains for g in own)}
-    parts = {key: _by_dataset(own, identity) for key, own in groups.items()}
-    on_these = {key: combined([_over_seeds(dataset) for dataset in own]) for key, own in parts.items()}
-    units = {key: DATASETS if len(own) >= MIN_UNITS else SEEDS for key, own in parts.items()}
-    main = [_over_datasets(parts[key]) if unit == DATASETS else on_these[key] for key, unit in units.items()]
-    decisions = decide(main, margin, alpha)
-    here = decide(list(on_these.values()), margin, alpha)
+    known = [(key, own) for key, own in groups.items() if any(g.gains for g in own)]
+    return family_verdicts(known, identity=identity, margin=margin, alpha=alpha)
+
+
+def family_verdicts(
+    family: Sequence[tuple[tuple[str, str, str], Sequence[SettingGain]]],
+    *,
+    identity: Callable[[str], str] = str,
+    margin: float = MARGIN,
+    alpha: float = ALPHA,
+) -> list[MethodVerdict]:
+    """Verdict on each group of gains, in the order given, all of them one family.
+
+    Args:
+        family: (role, paradigm, query method) of each group, and its gains, of which one or more has a seed. The three
+            texts are those of its verdict, and decide nothing.
+        identity, margin, alpha: As in `method_verdicts`.
+    """
+    parts = [_by_dataset(own, identity) for _, own in family]
+    on_these = [combined([_over_seeds(dataset) for dataset in own]) for own in parts]
+    units = [DATASETS if len(own) >= MIN_UNITS else SEEDS for own in parts]
+    main = [_over_datasets(own) if u == DATASETS else on for own, u, on in zip(parts, units, on_these, strict=True)]
+    decisions, here = decide(main, margin, alpha), decide(on_these, margin, alpha)
     return [
-        _method_verdict(key, groups[key], units[key], estimate, decision, own)
-        for key, estimate, decision, own in zip(groups, main, decisions, here, strict=True)
+        _method_verdict(key, gains, unit, estimate, decision, own)
+        for (key, gains), unit, estimate, decision, own in zip(family, units, main, decisions, here, strict=True)
     ]
 
 
 def _method_verdict(
     key: tuple[str, str, str],
-    gains: list[SettingGain],
+    gains: Sequence[SettingGain],
     unit: str,
     estimate: GainEstimate,
     decision: GainVerdict,
@@ -204,6 +222,7 @@ def _method_verdict(
         safe=len(known) == len(gains) and all(rejects_loss(g.estimate, margin, alpha) for g in known),
         to_settle=remaining_units(decision.n, sd, decision.family, margin, alpha),
         lost=[g.setting for g in gains if not g.gains],
+        sd=sd,
     )
 
 
@@ -222,7 +241,7 @@ def remaining_units(n: int, sd: float, family: int, margin: float, alpha: float 
     return better, not_worse
 
 
-def _by_dataset(gains: list[SettingGain], identity: Callable[[str], str]) -> list[list[SettingGain]]:
+def _by_dataset(gains: Sequence[SettingGain], identity: Callable[[str], str]) -> list[list[SettingGain]]:
     return list(grouped((identity(g.setting.dataset), g) for g in gains).values())
 
 

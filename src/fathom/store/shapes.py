@@ -4,9 +4,9 @@ A SHA-256 shows that a record is as it was written, not that Fathom wrote it: a 
 """
 
 from functools import cache
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from fathom.core.work import WorkKind
 
@@ -78,6 +78,23 @@ class _Failure(_Shape):
     retries: int = 0
 
 
+class _GrownMethod(_OfSetting):
+    query: str
+    before: int
+    complete: int
+    after: int
+
+
+class _PlanChange(_Shape):
+    before: str = Field(alias="from")
+    to: str
+    results: bool
+    grown: list[_GrownMethod]
+    margin: Annotated[list[float], Field(min_length=2, max_length=2)]
+    baseline: Annotated[list[str], Field(min_length=2, max_length=2)]
+    claims: Annotated[list[list[str]], Field(min_length=2, max_length=2)]
+
+
 class _Spec(_Shape):
     spec: dict[str, Any]
     regime: dict[str, Any]
@@ -88,6 +105,7 @@ class _Clock(_Shape):
     finished: str = ""
     environment: str = ""
     since: str = ""
+    at: str = ""
 
 
 SHAPES: dict[str, type[_Shape]] = {
@@ -99,6 +117,7 @@ SHAPES: dict[str, type[_Shape]] = {
     WorkKind.FEATURES.folder: _Features,
     WorkKind.RETRIES.folder: _Retry,
     "failures": _Failure,
+    "history": _PlanChange,
     "spec": _Spec,
 }
 

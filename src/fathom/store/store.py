@@ -12,14 +12,14 @@
     OUT/shared/<kind>/<key>.json        shared work and retries (see `core.work` for the kinds)
     OUT/predictions/<sha256>.safetensors   test predictions of rounds that keep them (`Study.keep`), named by content
     OUT/thumbnails/<digest>.json        small copies of images that were queried often, for the report
+    OUT/history/<number>.json           a change of the study: seeds added, another margin or claim
     OUT/failures/<task>-<attempt>.json  a failed attempt; a failure is never repaired silently
     OUT/rechecks/<round>-<digest>.json  the outcome of a round that was computed again
     OUT/quarantine/                     damaged files whose work was done again
 
 A file is written under a temporary name, synced, and linked into place without replacing: it is there whole or not at
-all, and the first writer wins. Its `content` is equal in every correct execution; clock readings are kept apart under
-`clock`. Both carry a SHA-256, checked on every read. Killing a process at any moment loses the work since the last
-commit and nothing else.
+all, and the first writer wins. Its `content` is equal in every correct execution; clock readings are under `clock`.
+Both carry a SHA-256, checked on every read. Killing a process loses the work since the last commit and nothing else.
 
 Reading moves nothing: a damaged file counts as absent, with a warning. It moves to quarantine when its result is
 committed again, so only processes that compute repair a store.
@@ -37,7 +37,7 @@ from typing import Any, TypeVar
 
 from fathom.core.records import FathomError, LabelRegime, Round, RunSpec, Setting, Study, digest, run_difference
 from fathom.core.work import WorkKind
-from fathom.store import atomic_files, locks, study_folder
+from fathom.store import atomic_files, history, locks, study_folder
 from fathom.store.record_store import LOCKS, Record, RecordStore
 
 R = TypeVar("R", Study, Round, LabelRegime)
@@ -90,6 +90,7 @@ class Store(RecordStore):
             self.__dict__.pop("study", None)  # another process may have begun since
             if warning := study_folder.expect_study(self, study, extend=extend):
                 warnings.warn(warning, atomic_files.DamageWarning, stacklevel=2)
+            history.note_change(self, study)
             if atomic_files.try_read(self.path("study"))[0] is None:
                 self.put("study", study.to_json())
                 return

@@ -1,0 +1,1 @@
+"""Statements about a study: stated claims, changes of its plan, and its statistics as data."""
