@@ -118,23 +118,30 @@ def _uneven() -> Section:
 
 
 def _collapses() -> Section:
-    def name(d: Design) -> str:
-        return f"{100 * d.collapse:g} % of runs" + (", all to one score" if d.same_depth else "")
-
     sizes = [(1, 1, 3), (1, 1, 5), (1, 1, 10), (5, 3, 3), (5, 3, 5)]
-    designs = [
-        *_sized(sizes, Design(collapse=0.1)),
-        *_sized(sizes, Design(collapse=0.2)),
-        *_sized([(1, 1, 3), (5, 3, 3), (5, 3, 5)], Design(collapse=0.1, same_depth=True)),
-        *_sized([(1, 1, 3), (5, 3, 3), (5, 3, 5)], Design(collapse=0.2, same_depth=True)),
-    ]
+    designs = [d for share in (0.1, 0.2) for d in _sized(sizes, Design(collapse=share))]
     text = (
         "Methods are equal, and runs of all of them collapse: from a random round on they score 5 to 30 points lower. "
-        "*All to one score*: every collapsed run loses 17.5 points after round 0."
+        "Differences have heavy tails then, and the t-tests are conservative."
     )
-    return Section(
-        "Collapsed runs in all methods", text, ("collapsed", *SIZE), (*FALSE, *INTERVALS), _rows(designs, name)
+    columns = (*FALSE, *INTERVALS)
+    return Section("Collapsed runs in all methods", text, ("collapsed", *SIZE), columns, _rows(designs, _collapsed))
+
+
+def _equal_collapses() -> Section:
+    sizes = [(1, 1, 3), (5, 3, 3), (5, 3, 5)]
+    designs = [d for share in (0.1, 0.2) for d in _sized(sizes, Design(collapse=share, same_depth=True))]
+    text = (
+        "As before, but every collapsed run loses the same 17.5 points after round 0. With three seeds a method all "
+        "of whose runs collapse in a setting looks reliably worse there; among 60 comparisons this happens by chance."
     )
+    columns = (*FALSE[:2], Column("settings false", "settings false"), *INTERVALS)
+    title = "Collapsed runs that end in one score"
+    return Section(title, text, ("collapsed", *SIZE), columns, _rows(designs, _collapsed))
+
+
+def _collapsed(design: Design) -> str:
+    return f"{100 * design.collapse:g} % of runs"
 
 
 def _one_collapses() -> Section:
@@ -263,6 +270,6 @@ def _penalty() -> Section:
 def sections() -> list[Section]:
     """All sections, in the order of the page."""
     return [
-        _identical(), _uneven(), _collapses(), _one_collapses(), _missing(), _losses(), _looks(), _power(),
-        _single_intervals(), _saved(), _penalty(),
+        _identical(), _uneven(), _collapses(), _equal_collapses(), _one_collapses(), _missing(), _losses(), _looks(),
+        _power(), _single_intervals(), _saved(), _penalty(),
     ]  # fmt: skip
