@@ -27,6 +27,7 @@ class Plan:
         noise: Standard deviation of a run's scores.
         effect: Final gain of a method, by name; 0 for others.
         stop: How many rounds a run got to; None for all.
+        planned: Whether a run of the cross product is part of the study.
         environment: Which environment computed a run.
         shared: Which environment computed the shared work.
         recipe: Of the HP record.
@@ -48,6 +49,7 @@ class Plan:
     noise: float = 0.008
     effect: Callable[[str], float] = lambda query: EFFECT.get(query, 0.0)
     stop: Callable[[RunSpec], int | None] = lambda spec: None
+    planned: Callable[[RunSpec], bool] = lambda spec: True
     environment: Callable[[RunSpec], str] = lambda spec: "abc"
     shared: str = "abc"
     recipe: str = "short: 60 steps a training, 2 settings"
@@ -69,11 +71,12 @@ def build(root: Path, plan: Plan | None = None) -> Store:
     """Write the study of a plan to `root`."""
     plan = plan or Plan()
     specs = tuple(
-        RunSpec(d, regime_of(plan, p).name, p, q, s)
+        spec
         for d in plan.datasets
         for p in plan.paradigms
         for s in range(plan.seeds)
         for q in plan.queries
+        if plan.planned(spec := RunSpec(d, regime_of(plan, p).name, p, q, s))
     )
     store = Store(root)
     description = "Curves drawn from a formula, to look at a report."

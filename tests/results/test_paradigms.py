@@ -222,6 +222,27 @@ def test_runs_that_are_not_complete_make_no_pair(tmp_path: Path) -> None:
     assert verdict.choices[0].seeds == [0, 2]
 
 
+def test_a_paradigm_planned_with_fewer_seeds_is_compared_on_these(tmp_path: Path) -> None:
+    """It is left out where it lost seeds, or has too few to decide anything."""
+
+    def candidates(seeds: int, lost: int = 0) -> tuple[list[str], list[int]]:
+        folder = tmp_path / f"{seeds}-{lost}"
+        plan = small(
+            paradigms=(STANDARD, SELF, FROZEN),
+            seeds=6,
+            planned=lambda spec: spec.paradigm != SELF or spec.seed < seeds,
+            stop=lambda spec: 2 if spec.paradigm == SELF and spec.seed < lost else None,
+        )
+        build(folder, plan)
+        (verdict,) = verdicts(StudyResults.of(folder))
+        (choice,) = verdict.choices
+        return [member.paradigm for member in choice.paradigms], choice.seeds
+
+    assert candidates(4) == ([SELF, FROZEN], [0, 1, 2, 3])
+    assert candidates(5, lost=1) == ([FROZEN], [0, 1, 2, 3, 4, 5])
+    assert candidates(2) == ([FROZEN], [0, 1, 2, 3, 4, 5])
+
+
 def test_a_paradigm_that_has_not_begun_or_has_no_baseline_is_no_arm_of_a_verdict(tmp_path: Path) -> None:
     build(tmp_path / "open", small(stop=lambda spec: 0 if spec.paradigm == FROZEN else None))
     results = StudyResults.of(tmp_path / "open")

@@ -43,8 +43,8 @@ def study_power(
             raise FathomError(f"sd is a fraction between 0 and 1 (a point is .01); got {sd}")
         return proof(study, lambda _: Spread(sd, "as given"), published_between(), effect=effect)
     if finished is not None:
+        from fathom.api.observed_spread import ObservedSpreads
         from fathom.results.results import StudyResults
-        from fathom.results.spreads import ObservedSpreads
 
         observed = ObservedSpreads(StudyResults.of(user_path(finished)))
         return proof(study, observed, observed.between() or published_between(), effect=effect)

@@ -1,7 +1,7 @@
 """Spread of paired gains over seeds, before a study has run: measured on such data, and the noise of a test set.
 
-The published standard deviations, and those of a finished study, come from `published.spreads` and `results.spreads`,
-which this room does not know; all of them are a `SpreadSource`.
+The published standard deviations, and those of a finished study, come from `published.spreads` and
+`api.observed_spread`, which this room does not know; all of them are a `SpreadSource`.
 """
 
 import csv

@@ -5,7 +5,7 @@ the same split and starting set in all of them, so runs of one seed make pairs. 
 settings; then only the budgets that both have are compared.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,7 +17,7 @@ from fathom.results.statements.plan_changes import study_looks
 from fathom.results.trivial import constant_scores
 from fathom.stats.choices import cross_fit, lead_interval
 from fathom.stats.curves import gains, run_areas
-from fathom.stats.decisions import look_alpha
+from fathom.stats.decisions import MIN_UNITS, look_alpha
 from fathom.stats.inference import Array
 from fathom.stats.savings import LabelSaving, label_savings
 
@@ -267,12 +267,16 @@ def _best_choice(results: StudyResults, group: ParadigmGroup) -> BestChoice | No
     parts |= {key: (member, baseline) for member, key in members.items()}
     areas = _areas_by_seed(_as_one_setting(results, parts, budgets))
     base = areas.get(queries[baseline], {})
-    by_member = _complete({m: _gains(areas.get(key, {}), base) for m, key in members.items()})
+    planned = grouped(((run.setting, run.query), run.seed) for run in results.store.study.runs)
+    seeds_of = {key: set(planned.get(part, ())) for key, part in parts.items()}
+    plans: dict[Any, int] = {m: len(seeds_of[key] & seeds_of[queries[baseline]]) for m, key in members.items()}
+    by_member = _complete({m: _gains(areas.get(key, {}), base) for m, key in members.items()}, plans)
     by_method = {}
     for method in methods:
         reference = classifiers.reference(method)  # the matched control where it was run
         by_method[method] = _gains(areas.get(queries[method], {}), areas.get(queries[reference], {}))
-    by_method = _complete(by_method)
+        plans[method] = len(seeds_of[queries[method]] & seeds_of[queries[reference]])
+    by_method = _complete(by_method, plans)
     if not by_member or not by_method:
         return None
     seeds = sorted(set.intersection(set(base), *map(set, by_member.values()), *map(set, by_method.values())))
@@ -294,7 +298,14 @@ def _gains(areas: dict[int, float], reference: dict[int, float]) -> SeedGains:
     return {seed: area - reference[seed] for seed, area in areas.items() if seed in reference}
 
 
-def _complete(gains: dict[T, SeedGains]) -> dict[T, SeedGains]:
-    """Candidates with as many seeds as any has: one that lacks seeds might lead by failing where it is bad."""
+def _complete(gains: dict[T, SeedGains], planned: Mapping[Any, int]) -> dict[T, SeedGains]:
+    """Candidates with as many seeds as any has: one that lacks seeds might lead by failing where it is bad.
+
+    One that was planned with fewer seeds, and has them, lacks none, where they are enough for a decision.
+    """
     most = max(map(len, gains.values()), default=0)
-    return {name: own for name, own in gains.items() if own and len(own) == most}
+
+    def kept(name: T, n: int) -> bool:
+        return n == most or (n >= MIN_UNITS and n == planned[name])
+
+    return {name: own for name, own in gains.items() if own and kept(name, len(own))}

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from tests.results.synthetic import Plan, build
 
+from fathom.api.observed_spread import ObservedSpreads
 from fathom.api.power import study_power
 from fathom.core.records import FathomError, Setting
 from fathom.design.power import HEADLINE
 from fathom.results.results import StudyResults
-from fathom.results.spreads import ObservedSpreads
 from fathom.stats.verdicts import remaining_units
 
 NOTHING: dict[str, int] = {}
