@@ -4,6 +4,8 @@
     fathom.run("quickstart", "out")      # run a study (name, path or `Study`), or resume it
     fathom.status("out")                 # read how far it is
     fathom.table("out")                  # pandas frame, one row per committed round
+    fathom.verdicts("out")               # pandas frame: better, not worse, worse or undecided, with all numbers
+    fathom.gains("out")                  # pandas frame, one paired gain per seed
     fathom.predictions("out")            # kept test predictions of first and last rounds
     fathom.report("out")                 # write the HTML report, its figures and tables
 
@@ -26,6 +28,7 @@ _LAZY = {
             "claim",
             "compare",
             "freeze",
+            "gains",
             "plan",
             "predictions",
             "recheck",
@@ -33,6 +36,7 @@ _LAZY = {
             "run",
             "status",
             "table",
+            "verdicts",
             "PlanOptions",
         ),
         "fathom.api",
@@ -49,6 +53,7 @@ if TYPE_CHECKING:
     from fathom.api import claim as claim
     from fathom.api import compare as compare
     from fathom.api import freeze as freeze
+    from fathom.api import gains as gains
     from fathom.api import plan as plan
     from fathom.api import predictions as predictions
     from fathom.api import recheck as recheck
@@ -56,6 +61,7 @@ if TYPE_CHECKING:
     from fathom.api import run as run
     from fathom.api import status as status
     from fathom.api import table as table
+    from fathom.api import verdicts as verdicts
     from fathom.core.machine import Machine as Machine
     from fathom.core.machine import RunOptions as RunOptions
     from fathom.core.records import FathomError as FathomError

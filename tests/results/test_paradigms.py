@@ -19,7 +19,7 @@ from fathom.report.paradigm_tables import across_words, paradigm_table, verdict_
 from fathom.report.style import method_styles
 from fathom.report.summary import summary
 from fathom.results.paradigm_lead import across
-from fathom.results.paradigms import compare_paradigms, paradigm_groups, verdicts, without_group
+from fathom.results.paradigms import compare_paradigms, paradigm_groups, paradigm_verdicts, without_group
 from fathom.results.results import StudyResults
 from fathom.stats.curves import budget_curves
 from fathom.stats.inference import t_interval
@@ -82,7 +82,7 @@ def test_a_paradigm_is_paired_by_seed_at_the_budgets_that_both_have(
 
 
 def test_the_verdict_measures_each_choice_on_a_seed_that_had_no_part_in_it(results: StudyResults) -> None:
-    (verdict,) = verdicts(results)
+    (verdict,) = paradigm_verdicts(results)
     (choice,) = verdict.choices
     assert choice.budgets == COMMON
     assert [pick and pick[2] for pick in choice.paradigm_picks] == [SELF] * 3
@@ -139,7 +139,7 @@ def test_what_is_said_follows_the_interval(tmp_path: Path, levels: dict[str, flo
     gain = {"random": 0.0, "badge": effect}
     build(tmp_path, replace(plan, queries=tuple(gain), effect=gain.__getitem__, rounds=4, classes=CLASSES[:3]))
     results = StudyResults.of(tmp_path)
-    (verdict,) = verdicts(results)
+    (verdict,) = paradigm_verdicts(results)
     said = verdict_words(results, verdict)
     assert said.startswith(f"On digits {told}: ")
     assert f"Is the training paradigm worth more? {said}" in summary(results)
@@ -169,7 +169,7 @@ def test_three_datasets_are_the_units_of_one_decision(tmp_path: Path, level: flo
     plan = four(levels, paradigms=tuple(levels), datasets=datasets, queries=("random", "badge", "entropy"), rounds=4)
     build(tmp_path, replace(plan, effect=lambda _: 0.0, noise=0.01, classes=CLASSES[:3]))
     results = StudyResults.of(tmp_path)
-    found = verdicts(results)
+    found = paradigm_verdicts(results)
     assert [v.family for v in found] == [3] * 3
     assert [v.level for v in found] == pytest.approx([1 - 0.05 / 3] * 3)
     (lead,) = across(results, found)
@@ -188,7 +188,7 @@ def test_other_starts_are_never_compared(tmp_path: Path) -> None:
     build(tmp_path, plan)
     results = StudyResults.of(tmp_path)
     assert paradigm_groups(results) == []
-    assert verdicts(results) == []
+    assert paradigm_verdicts(results) == []
     assert len(without_group(results)) == 3
     page, tables = made(tmp_path)
     assert (
@@ -218,7 +218,7 @@ def test_runs_that_are_not_complete_make_no_pair(tmp_path: Path) -> None:
     pair = compare_paradigms(results, group, next(arm for arm in group.members if arm[2] == SELF))
     assert pair is not None
     assert (pair.row["n"], len(pair.budgets)) == (2, 8)
-    (verdict,) = verdicts(results)
+    (verdict,) = paradigm_verdicts(results)
     assert verdict.choices[0].seeds == [0, 2]
 
 
@@ -247,9 +247,9 @@ def test_a_paradigm_that_has_not_begun_or_has_no_baseline_is_no_arm_of_a_verdict
     build(tmp_path / "open", small(stop=lambda spec: 0 if spec.paradigm == FROZEN else None))
     results = StudyResults.of(tmp_path / "open")
     assert [arm[2] for arm in paradigm_groups(results)[0].members] == [STANDARD, SELF, SEMI]
-    assert len(verdicts(results)) == 1
+    assert len(paradigm_verdicts(results)) == 1
     build(tmp_path / "none", small(baseline="margin"))
-    assert verdicts(StudyResults.of(tmp_path / "none")) == []
+    assert paradigm_verdicts(StudyResults.of(tmp_path / "none")) == []
 
 
 def test_without_standard_the_first_paradigm_is_the_reference(tmp_path: Path, undrawn: None) -> None:

@@ -9,7 +9,7 @@ from scipy import stats
 from tests.faults import fault
 
 from fathom.core.records import FathomError
-from fathom.stats.curves import aubc, budget_curves, gain_curves, gains, method_means, run_areas, seed_gains
+from fathom.stats.curves import aubc, budget_curves, gain_curves, mean_gains, method_means, run_areas, seed_gains
 from fathom.stats.inference import holm
 
 GAPS = fault("statistics", "run that stopped, gap in a curve", "undefined and counted, never guessed")
@@ -91,7 +91,7 @@ def test_a_run_that_stopped_has_no_area_and_is_counted() -> None:
     means = method_means(areas).set_index("query")
     assert (means.loc["badge", "n"], means.loc["badge", "runs"]) == (3, 4)
     assert means.loc["random", "n"] == 4
-    gain = gains(areas, "random").set_index("query")
+    gain = mean_gains(areas, "random").set_index("query")
     assert (gain.loc["badge", "n"], gain.loc["bald", "n"]) == (3, 4)
 
 
@@ -117,19 +117,19 @@ def test_gains_are_paired_by_seed_whatever_the_order_of_the_rows() -> None:
         [aubc([50, 75, 100, 125, 150], y[1, s]) - aubc([50, 75, 100, 125, 150], y[0, s]) for s in range(4)]
     )
     for rows in (frame, frame.sample(frac=1, random_state=3)):
-        row = gains(run_areas(rows), "random").set_index("query").loc["badge"]
+        row = mean_gains(run_areas(rows), "random").set_index("query").loc["badge"]
         assert row["aubc"] == pytest.approx(expected.mean())
         assert row["aubc_p"] == pytest.approx(stats.ttest_1samp(expected, 0).pvalue)
 
 
 def test_gains_do_not_change_with_what_all_methods_share_nor_with_the_names_of_seeds() -> None:
     y = some()
-    first = gains(run_areas(table(y)), "random")
-    shared = gains(run_areas(table(y + np.array([0.1, -0.2, 0.05, 0.3])[None, :, None])), "random")
+    first = mean_gains(run_areas(table(y)), "random")
+    shared = mean_gains(run_areas(table(y + np.array([0.1, -0.2, 0.05, 0.3])[None, :, None])), "random")
     renamed = table(y)
     renamed["seed"] = renamed["seed"].map({0: 40, 1: 7, 2: 12, 3: 0})
     pd.testing.assert_frame_equal(first, shared)
-    pd.testing.assert_frame_equal(first, gains(run_areas(renamed), "random"))
+    pd.testing.assert_frame_equal(first, mean_gains(run_areas(renamed), "random"))
 
 
 def test_p_values_are_corrected_over_all_settings_and_methods() -> None:
@@ -137,7 +137,7 @@ def test_p_values_are_corrected_over_all_settings_and_methods() -> None:
         table(some(methods=4, seeds=6)).assign(dataset=name, run=lambda f: f["dataset"] + f["run"]) for name in "ab"
     ]
     frames[1]["score"] += np.random.default_rng(5).normal(0, 0.01, len(frames[1]))
-    found = gains(run_areas(pd.concat(frames)), "random")
+    found = mean_gains(run_areas(pd.concat(frames)), "random")
     assert len(found) == 6
     assert found["aubc_holm"].to_numpy() == pytest.approx(holm(found["aubc_p"].to_numpy()))
     assert found["aubc_holm"].min() == pytest.approx(min(1, 6 * found["aubc_p"].min()))
@@ -145,7 +145,7 @@ def test_p_values_are_corrected_over_all_settings_and_methods() -> None:
 
 @pytest.mark.parametrize(("seeds", "tested"), [(2, False), (3, True)])
 def test_a_p_value_needs_three_seeds(seeds: int, tested: bool) -> None:
-    found = gains(run_areas(table(some(seeds=seeds))), "random")
+    found = mean_gains(run_areas(table(some(seeds=seeds))), "random")
     assert found["aubc_p"].notna().all() == tested
     assert found["aubc_p"].isna().all() != tested
     assert (found["aubc_refused"] == "").all() == tested
@@ -154,7 +154,7 @@ def test_a_p_value_needs_three_seeds(seeds: int, tested: bool) -> None:
 def test_gains_that_do_not_vary_prove_nothing() -> None:
     y = some(seeds=4)
     y[1] = y[0] + 0.25
-    row = gains(run_areas(table(y)), "random").set_index("query").loc["badge"]
+    row = mean_gains(run_areas(table(y)), "random").set_index("query").loc["badge"]
     assert np.isnan(row["aubc_p"])
     assert np.isnan(row["aubc_holm"])
     assert "do not vary" in row["aubc_refused"]
@@ -162,7 +162,7 @@ def test_gains_that_do_not_vary_prove_nothing() -> None:
 
 def test_matched_controls_are_no_part_of_the_family() -> None:
     areas = run_areas(table(some(methods=4, seeds=6)))
-    every, without = (gains(areas, "random", controls=c).set_index("query") for c in ((), ("bald",)))
+    every, without = (mean_gains(areas, "random", controls=c).set_index("query") for c in ((), ("bald",)))
     assert np.isnan(without.loc["bald", "aubc_holm"])
     assert without.loc["bald", "aubc"] == every.loc["bald", "aubc"]
     rest = ["entropy", "badge"]
@@ -170,16 +170,16 @@ def test_matched_controls_are_no_part_of_the_family() -> None:
 
 
 def test_only_the_area_is_tested() -> None:
-    found = gains(run_areas(table(some(methods=4, seeds=6))), "random")
+    found = mean_gains(run_areas(table(some(methods=4, seeds=6))), "random")
     assert {c for c in found.columns if c.endswith(("_p", "_holm"))} == {"aubc_p", "aubc_holm"}
     assert found[["final", "final_low", "final_high"]].notna().all(axis=None)
 
 
 def test_without_the_baseline_there_are_no_gains() -> None:
     areas = run_areas(table(some()))
-    assert gains(areas, "margin").empty
-    assert gains(run_areas(table(some(seeds=1))), "random")["aubc_p"].isna().all()
-    assert "n = 1" in gains(run_areas(table(some(seeds=1))), "random")["aubc_refused"].iloc[0]
+    assert mean_gains(areas, "margin").empty
+    assert mean_gains(run_areas(table(some(seeds=1))), "random")["aubc_p"].isna().all()
+    assert "n = 1" in mean_gains(run_areas(table(some(seeds=1))), "random")["aubc_refused"].iloc[0]
 
 
 def test_gain_curves_are_differences_within_a_seed() -> None:
@@ -209,7 +209,7 @@ def test_an_empty_table_is_no_error() -> None:
     assert budget_curves(empty).empty
     assert run_areas(empty).empty
     assert method_means(run_areas(empty)).empty
-    assert gains(run_areas(empty), "random").empty
+    assert mean_gains(run_areas(empty), "random").empty
     frame = table(some())
     assert list(budget_curves(empty).columns) == list(budget_curves(frame).columns)
     assert list(run_areas(empty).columns) == list(run_areas(frame).columns)

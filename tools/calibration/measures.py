@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fathom.stats.curves import budget_curves, gain_curves, gains, method_means, run_areas
+from fathom.stats.curves import budget_curves, gain_curves, method_means, run_areas
 from fathom.stats.decisions import BETTER, MARGIN, NOT_WORSE, WORSE, look_alpha
 from fathom.stats.penalty import penalty_matrix
 from fathom.stats.savings import LabelSaving, label_savings

@@ -9,7 +9,6 @@ from fathom.api.compute import PlanOptions, plan, recheck, run
 from fathom.api.read import (
     audit,
     audit_literature,
-    claim,
     compare,
     count_rounds,
     freeze,
@@ -19,9 +18,10 @@ from fathom.api.read import (
     status,
     table,
 )
+from fathom.api.statistics import claim, gains, verdicts
 
 __all__ = [
     "Audit", "Freeze", "PlanOptions", "StudyClaim", "StudyComparison", "StudyStatus", "audit", "audit_literature",
-    "claim", "compare", "count_rounds", "freeze", "plan", "predictions", "recheck", "register", "report", "run",
-    "status", "table",
+    "claim", "compare", "count_rounds", "freeze", "gains", "plan", "predictions", "recheck", "register", "report",
+    "run", "status", "table", "verdicts",
 ]  # fmt: skip

@@ -4,12 +4,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fathom.api.answers import Audit, Freeze, StudyClaim, StudyComparison, StudyStatus
+from fathom.api.answers import Audit, Freeze, StudyComparison, StudyStatus
 from fathom.core.inputs import user_path
 from fathom.core.records import FathomError, Study
 from fathom.registry import registry
 from fathom.stats.decisions import MARGIN
-from fathom.stats.inference import ALPHA
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,7 +92,7 @@ def report(
     compare: tuple[str | Path, str | Path] | None = None,
     to: str | Path = Path("compare.html"),
 ) -> Path:
-    """Write the report: one HTML file, results.csv and .parquet, picks.csv, figures as SVG and PDF, LaTeX tables.
+    """Write the report: one HTML file, results, picks and statistics as data, figures as SVG and PDF, LaTeX tables.
 
     Args:
         folder: The study's folder; the study need not be complete.
@@ -148,50 +147,6 @@ def compare(folder: str | Path, *, margin: float = 100 * MARGIN) -> StudyCompari
     compared = compare_study(results, margin / 100)
     ours, published = claims(study_evidence(results)), claims(published_evidence())
     return StudyComparison(results, compared, ours, published, reproduction(compared))
-
-
-def claim(
-    folder: str | Path,
-    text: str,
-    *,
-    where: Sequence[str] = (),
-    metric: str = "",
-    margin: float | None = None,
-    alpha: float = ALPHA,
-) -> StudyClaim:
-    """Decide a claim about a study by the tests of its report: `claim("out", "badge > random")`.
-
-    `A > B` says that A is better, `A >= B` that it is not worse by the margin, `A < B` that it is worse. Both are query
-    methods of the study, or both training paradigms, which are compared with the baseline query method. With three
-    datasets or more datasets are the units of the test, else seeds. A claim that the study file states is decided in
-    the family of all stated claims, any other one alone, as one that was chosen after seeing the results.
-
-    Args:
-        folder: The study's folder.
-        text: The claim; `badge > random by final where regime=low` has a metric and conditions.
-        where: Conditions on its settings, such as `["dataset=cifar10,regime=low"]`, as `only` of `run`.
-        metric: aubc: area under the budget curve by the dataset's metric. final: score of the last round. Or the name
-            of a recorded metric such as balanced_accuracy (its area), or final:NAME.
-        margin: Loss that counts as none, in points (nats for a metric in nats) [default: that of the study].
-        alpha: Error rate of the test, above 0 and below 1.
-
-    Raises:
-        FathomError: The folder holds no study, the claim cannot be read, or names what the study has not got.
-    """
-    from fathom.design.stated_claims import bind_claim, parse_claim
-    from fathom.results.results import StudyResults
-    from fathom.results.statements.stated_claims import SCALES, answer_claims, stated_answers
-
-    parsed = parse_claim(text, where, metric)
-    results = StudyResults.of(folder)
-    study = results.store.study
-    bind_claim(parsed, study)  # refuses what the study has not got
-    if text in study.claims and not where and not metric and margin is None and alpha == ALPHA:
-        answer = stated_answers(results)[study.claims.index(text)]
-    else:
-        scale = SCALES[parsed.unit]
-        (answer,) = answer_claims(results, [parsed], study.margin if margin is None else margin / scale, alpha)
-    return StudyClaim(text, answer.verdict, answer.sentence, answer.to_json())
 
 
 def audit(study: str | Path) -> Audit:

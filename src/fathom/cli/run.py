@@ -81,7 +81,7 @@ def report(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Write the report: one HTML file, results.csv and .parquet, picks.csv, figures as SVG and PDF, LaTeX tables.
+    """Write the report: one HTML file, results, picks and statistics as data, figures as SVG and PDF, LaTeX tables.
 
     Args:
         folder: The study's folder.

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from fathom.core.records import FathomError
-from fathom.core.text import csv_cell
+from fathom.core.text import csv_cell, printable_json
 from fathom.design.study_text import study_text
 from fathom.report.latex import latex
 from fathom.report.page import Page
 from fathom.report.summary import classifier_note
 from fathom.results.results import StudyResults
+from fathom.results.statements.statistics import statistics_frame, statistics_json
 from fathom.store import atomic_files
 from fathom.store.tables import picks_table
 
@@ -23,8 +24,9 @@ OURS = re.compile(r"(figures/[^/]+\.(svg|pdf)|tables/[^/]+\.tex)")
 def report(out: str | Path) -> Path:
     """Write the report of the study in folder `out`; the study may be incomplete.
 
-    Writes `OUT/report/report.html`, `results.csv`, `results.parquet`, `picks.csv`, `study.toml`, `figures/*.svg` and
-    `.pdf`, `tables/*.tex`, and `files.json`, the list of them. Other files in that folder stay as they are.
+    Writes `OUT/report/report.html`, `results.csv`, `results.parquet`, `picks.csv`, `statistics.json` and `.csv`,
+    `study.toml`, `figures/*.svg` and `.pdf`, `tables/*.tex`, and `files.json`, the list of them. Other files in that
+    folder stay as they are.
 
     Returns:
         Path of the HTML file.
@@ -51,6 +53,9 @@ def report_files(results: StudyResults) -> dict[str, bytes]:
     files: dict[str, bytes] = {"report.html": page.html().encode()}
     files["results.csv"] = str(results.frame.map(csv_cell).to_csv(index=False)).encode()
     files["results.parquet"] = results.frame.to_parquet(index=False)
+    text = json.dumps(statistics_json(results), indent=1, ensure_ascii=False, allow_nan=False)
+    files["statistics.json"] = f"{printable_json(text)}\n".encode()
+    files["statistics.csv"] = str(statistics_frame(results).map(csv_cell).to_csv(index=False)).encode()
     files["study.toml"] = study_text(results.store.study).encode()
     files["picks.csv"] = str(picks_table(results.store).map(csv_cell).to_csv(index=False)).encode()
     note = classifier_note(results)

@@ -16,7 +16,7 @@ from fathom.results.results import StudyResults
 from fathom.results.statements.plan_changes import study_looks
 from fathom.results.trivial import constant_scores
 from fathom.stats.choices import cross_fit, lead_interval
-from fathom.stats.curves import gains, run_areas
+from fathom.stats.curves import mean_gains, run_areas
 from fathom.stats.decisions import MIN_UNITS, look_alpha
 from fathom.stats.inference import Array
 from fathom.stats.savings import LabelSaving, label_savings
@@ -62,7 +62,7 @@ class Pair:
 
     Args:
         budgets: Training labels at which both were measured.
-        row: Row of `curves.gains` for the comparison.
+        row: Row of `curves.mean_gains` for the comparison.
         saving: Labels saved at the last shared budget, of `member` against `reference`; None where there is one budget.
     """
 
@@ -192,7 +192,7 @@ def compare_paradigms(results: StudyResults, group: ParadigmGroup, member: Setti
         return None
     parts = {"reference": (reference, results.baseline), "member": (member, results.baseline)}
     frame = _as_one_setting(results, parts, shared)
-    rows = gains(run_areas(frame), "reference")
+    rows = mean_gains(run_areas(frame), "reference")
     if rows.empty or not rows["n"].iloc[0]:
         return None
     savings = label_savings(frame, "reference", floors=constant_scores(results.facts))
@@ -226,7 +226,7 @@ def _as_one_setting(results: StudyResults, parts: dict[str, tuple[Setting, str]]
 # -------------------------------------------------------------------------------------------------------- verdict
 
 
-def verdicts(results: StudyResults) -> list[ParadigmVerdict]:
+def paradigm_verdicts(results: StudyResults) -> list[ParadigmVerdict]:
     """Verdict on each dataset that was run with several paradigms and several query methods; all are one family."""
     found = [choice for group in paradigm_groups(results) if (choice := _best_choice(results, group))]
     by_dataset = grouped((choice.group.dataset, choice) for choice in found)

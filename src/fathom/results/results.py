@@ -98,8 +98,8 @@ class StudyResults:
 
     @cached_property
     def gains(self) -> "pd.DataFrame":
-        """Gain of each method over its reference in each setting (`curves.gains`)."""
-        return curves.gains(self.areas, self.baseline, self.references, controls=matched_controls(self))
+        """Gain of each method over its reference in each setting (`curves.mean_gains`)."""
+        return curves.mean_gains(self.areas, self.baseline, self.references, controls=matched_controls(self))
 
     @cached_property
     def paired_gains(self) -> list[SettingGain]:

@@ -80,7 +80,7 @@ def _open_runs(results: StudyResults, datasets: list[str]) -> list[str]:
 
 
 def _counts(done: list[RunSpec], freeze: dict[str, Any]) -> str:
-    """What ran, next to what was frozen, and what the freeze does not hold."""
+    """Counts of the parts that ran, of those that were frozen, and a list of what the freeze does not hold."""
     frozen = {"query": freeze["queries"], "paradigm": freeze["paradigms"], "regime": freeze["regimes"]}
     words = {"query": "query method", "paradigm": "paradigm", "regime": "regime"}
     ran = {axis: len({getattr(spec, axis) for spec in done}) for axis in frozen}

@@ -229,7 +229,7 @@ def method_means(areas: "pd.DataFrame", level: float = LEVEL) -> "pd.DataFrame":
     return pd.DataFrame(rows)
 
 
-def gains(
+def mean_gains(
     areas: "pd.DataFrame",
     baseline: str,
     references: References | None = None,

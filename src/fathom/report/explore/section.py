@@ -20,7 +20,7 @@ from fathom.results.results import StudyResults
 REPORT = Path(__file__).parents[1]
 UPLOT = REPORT / "vendor" / "uplot"
 SCRIPTS = ("explore_data.js", "explore_charts.js", "explore.js")
-FILES = ("results.csv", "results.parquet", "picks.csv")
+FILES = ("results.csv", "results.parquet", "statistics.json", "statistics.csv", "picks.csv")
 
 
 @dataclass(frozen=True)

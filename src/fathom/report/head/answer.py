@@ -17,7 +17,7 @@ from fathom.report.paradigm_tables import across_words, verdict_words
 from fathom.results.classifiers import listed
 from fathom.results.names import label
 from fathom.results.paradigm_lead import across
-from fathom.results.paradigms import verdicts as paradigm_verdicts
+from fathom.results.paradigms import paradigm_verdicts
 from fathom.results.results import StudyResults
 from fathom.results.roles import roles
 from fathom.results.trivial import trivial_words, weak_words

@@ -18,7 +18,7 @@ from fathom.report.style import styles_of
 from fathom.report.training_tables import backbone_table, encoder_table, pseudo_label_table
 from fathom.results.names import short_names
 from fathom.results.paradigm_lead import across
-from fathom.results.paradigms import ParadigmGroup, paradigm_groups, verdicts, without_group
+from fathom.results.paradigms import ParadigmGroup, paradigm_groups, paradigm_verdicts, without_group
 from fathom.results.training import ProbeCurve, PseudoLabelStats, probe_curves, pseudo_label_stats
 from fathom.stats.curves import budget_curves
 
@@ -35,7 +35,7 @@ def paradigms(page: PageBuilder) -> dict[str, Any] | None:
     groups, ungrouped = paradigm_groups(results), without_group(results)
     if not groups and not ungrouped:
         return None
-    found = verdicts(results)
+    found = paradigm_verdicts(results)
     sentences = [across_words(lead) for lead in across(results, found)]
     return {
         "verdicts": [*sentences, *(f"{verdict_words(results, v)} {verdict_details(results, v)}" for v in found)],
