@@ -49,8 +49,11 @@ def saving_head_cell(results: StudyResults, verdict: MethodVerdict) -> TableCell
     known = [saving for saving in found if not saving.needs.refused]
     if not known:
         return TableCell("not estimable" if found else DASH)
-    if len(found) == 1:
-        return TableCell(f"{saved_text(known[0])} of {whole(known[0].budget + known[0].val)}", known[0].labels[0])
+    if len(known) == 1:
+        (saving,) = known
+        where = "" if len(found) == 1 else f"{results.names.brief(saving.setting)}; not estimable in the others"
+        text = f"{saved_text(saving)} of {whole(saving.budget + saving.val)}"
+        return TableCell(text, saving.labels[0], title=where)
     shares = ", ".join(f"{results.names.brief(s.setting)}: {share_text(s, paid=True)}" for s in known)
     return TableCell(f"{_median_words(known)} (median)", _median(known), title=shares)
 
