@@ -59,10 +59,10 @@ def saving_head_cell(results: StudyResults, verdict: MethodVerdict) -> TableCell
 
 
 def _median(known: list[LabelSaving]) -> float:
-    """Median share of all paid labels; -inf where half of the settings do not reach the score at all."""
+    """Median share of all paid labels; -inf where the score is not reached in half of the settings."""
     return median_low(sorted(saving.share(paid=True)[0] for saving in known))
 
 
 def _median_words(known: list[LabelSaving]) -> str:
     share = _median(known)
-    return "less than nothing" if isinf(share) else f"{number(100 * share, 0)} %"
+    return "none" if isinf(share) else f"{number(100 * share, 0)} %"
