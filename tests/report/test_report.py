@@ -228,7 +228,7 @@ def test_it_says_what_must_be_known(full: Path) -> None:
     assert "BADGE has the largest gain: +" in text
     assert text.count("Test set: 360 images.") >= 2 * 4  # curves, gains and both tables of each setting
     assert "None: every run of the study is complete" in text
-    assert "(n = 3), 3 budgets each" in text
+    assert "(n = 3 seeds), 3 budgets each" in text
     assert "A processor" in text
     assert "88b3bff" in text
 

@@ -39,9 +39,9 @@ from fathom.report.style import styles_of
 from fathom.report.summary import classifier_note, penalty_words, setting_facts, warnings
 from fathom.report.tables import environment_table, penalty_table, pending_table, stated_claims_table, times_table
 from fathom.report.training_tables import preparation_table
+from fathom.results.class_recalls import pool_shares
 from fathom.results.environments import common, plugin_code
 from fathom.results.names import label
-from fathom.results.pool_shares import pool_shares
 from fathom.results.results import StudyResults
 from fathom.results.roles import by_role, roles
 from fathom.stats import curves

@@ -68,3 +68,15 @@ def _summary(against: str, values: list[Recalls], records: list[Round]) -> Class
     labels = np.mean([record.labeled_classes for record in records], axis=0)
     mean, low, high = ([float(getattr(band, name)) for band in bands] for name in ("mean", "low", "high"))
     return ClassGain(against, len(values), mean, low, high, labels.tolist())
+
+
+def pool_shares(facts: dict[str, Any]) -> list[float]:
+    """Share of each class in a dataset's pool, in [0, 1].
+
+    A long tail is cut from the train part of each seed: class c of C keeps rho^(-c / (C - 1)) of its images, so the
+    shares are nominal.
+    """
+    counts = np.asarray(facts["class_counts"], dtype=np.float64)
+    if rho := facts.get("long_tail"):
+        counts = counts * float(rho) ** (-np.arange(len(counts)) / max(1, len(counts) - 1))
+    return [float(share) for share in counts / max(1.0, counts.sum())]

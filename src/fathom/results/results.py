@@ -259,8 +259,8 @@ class StudyResults:
 
     def caption_note(self, settings: Collection[Setting]) -> str:
         """Note of a caption whose figure has no marks: methods with another classifier, and retries."""
-        classifiers = joined_notes({self.names.title(s): self.classifiers[s].brief() for s in settings})
-        return joined(classifiers, self.retry_notes(settings))
+        classifiers = unique(self.classifiers[s].brief() for s in settings)
+        return joined(*classifiers, self.retry_notes(settings))
 
     def retry_notes(self, settings: Iterable[Setting]) -> str:
         """Notes on the retries of these settings."""

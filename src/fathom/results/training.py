@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fathom.core.records import Round, Setting, grouped, unique
-from fathom.results.pool_shares import pool_shares
+from fathom.results.class_recalls import pool_shares
 from fathom.results.results import StudyResults
 from fathom.stats.curves import budget_curves
 from fathom.stats.inference import Array

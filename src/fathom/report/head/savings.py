@@ -49,17 +49,20 @@ def saving_head_cell(results: StudyResults, verdict: MethodVerdict) -> TableCell
     known = [saving for saving in found if not saving.needs.refused]
     if not known:
         return TableCell("not estimable" if found else DASH)
-    if len(found) == 1:
-        return TableCell(f"{saved_text(known[0])} of {whole(known[0].budget + known[0].val)}", known[0].labels[0])
+    if len(known) == 1:
+        (saving,) = known
+        where = "" if len(found) == 1 else f"{results.names.brief(saving.setting)}; not estimable in the others"
+        text = f"{saved_text(saving)} of {whole(saving.budget + saving.val)}"
+        return TableCell(text, saving.labels[0], title=where)
     shares = ", ".join(f"{results.names.brief(s.setting)}: {share_text(s, paid=True)}" for s in known)
     return TableCell(f"{_median_words(known)} (median)", _median(known), title=shares)
 
 
 def _median(known: list[LabelSaving]) -> float:
-    """Median share of all paid labels; -inf where half of the settings do not reach the score at all."""
+    """Median share of all paid labels; -inf where the score is not reached in half of the settings."""
     return median_low(sorted(saving.share(paid=True)[0] for saving in known))
 
 
 def _median_words(known: list[LabelSaving]) -> str:
     share = _median(known)
-    return "less than nothing" if isinf(share) else f"{number(100 * share, 0)} %"
+    return "none" if isinf(share) else f"{number(100 * share, 0)} %"

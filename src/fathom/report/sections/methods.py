@@ -1,4 +1,4 @@
-"""Methods paragraphs of a study, ready for a paper, and what is needed to run it again."""
+"""Methods paragraphs of a study, ready for a paper."""
 
 from fathom.core.records import grouped, unique
 from fathom.core.text import joined, number_ranges, plural
@@ -75,7 +75,7 @@ def _training(results: StudyResults) -> str:
     if not results.hparams:
         return ""
     records = list(results.hparams.values())
-    sizes, starts = span(len(r["table"]) for r in records), span(len(r["seeds"]) for r in records)
+    sizes, starts = span(len(r["table"]) for r in records), span(len(r["seeds"]) for r in records if r["seeds"])
     metrics = listed(unique(str(r["metric"]).replace("_", " ") for r in records))
     recipes = list(results.shortened)
     return joined(
