@@ -88,12 +88,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def prepared(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def prepared(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     def reached(*_: object, **__: object) -> None:
         raise ReachedWorkError("nothing is trained here")
 
     monkeypatch.chdir(folder)
     monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path))  # matplotlib writes a list of fonts when it is first imported
     monkeypatch.delenv("FATHOM_DATA", raising=False)
     monkeypatch.setattr(LocalEngine, "worker_pool", reached)
     monkeypatch.setattr("fathom.engine.pretrain.pretrain_encoder", reached)
