@@ -104,13 +104,14 @@ ONLY_COMMAND = {
     "run": {"json", "report"},
     "plan": {"json"},
     "status": {"json", "watch", "every"},
+    "claim": {"json"},
     "compare": {"json"},
     "recheck": {"json"},
     "report": {"json", "quiet"},
     "freeze": {"json"},
     "audit": {"json", "all_", "figure", "strict"},  # audit_literature is the function of --all and --figure
 }
-NO_VERB = {"table", "predictions"}  # for notebooks; `fathom report` writes the table to a file
+NO_VERB = {"gains", "predictions", "table", "verdicts"}  # for notebooks; `fathom report` writes tables to files
 DEFAULTS_DIFFER = {("audit", "study")}  # absent with --all
 
 

@@ -36,7 +36,7 @@ SPARSE_STUDY = fault(
 OFFLINE_REPORT = fault("report", "report opened without network", "one file that asks for nothing")
 
 SMALL = Plan(datasets=("digits",), queries=("random", "badge"), seeds=2, rounds=3, classes=CLASSES[:3])
-FILES = re.compile(r"[\w-]+\.(csv|toml|parquet)|(tables|figures)/[\w-]+\.(tex|svg|pdf)")
+FILES = re.compile(r"[\w-]+\.(csv|json|toml|parquet)|(tables|figures)/[\w-]+\.(tex|svg|pdf)")
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
 
@@ -91,7 +91,8 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_writes_what_it_says(full: Path) -> None:
     folder = full / "report"
     assert {p.name for p in folder.iterdir()} == {
-        "report.html", "results.csv", "results.parquet", "picks.csv", "study.toml", "files.json",
+        "report.html", "results.csv", "results.parquet", "picks.csv", "statistics.json",
+        "statistics.csv", "study.toml", "files.json",
         "figures", "tables"}  # fmt: skip
     assert {p.suffix for p in (folder / "figures").iterdir()} == {".svg", ".pdf"}
     assert (

@@ -15,9 +15,8 @@ from fathom.results.results import StudyResults
 from fathom.results.statements.statistics import BLOCKS, statistics_frame, statistics_json
 from fathom.results.verdicts import detailed_verdicts
 
-PLAN = Plan(
-    datasets=("digits", "digits-lt", "more"), queries=("random", "entropy", "badge"), claims=("badge > random",)
-)
+DATASETS, METHODS = ("digits", "digits-lt", "more"), ("random", "entropy", "badge")
+PLAN = Plan(datasets=DATASETS, queries=METHODS, claims=("badge > random",))
 
 
 def stop(spec: RunSpec) -> int | None:
