@@ -25,7 +25,8 @@ from fathom.data.cache import cache_file, feature_file
 from fathom.data.dataset import DataRoot
 from fathom.data.files.scan import list_table
 from fathom.data.images import TensorImages
-from fathom.design.freeze import ENDING, departures, freeze, load_freeze
+from fathom.design.departures import departures
+from fathom.design.freeze import ENDING, freeze, load_freeze
 from fathom.design.study_file import MOST_RUNS, load_study
 from fathom.design.subset import select
 from fathom.estimate.profile import PROFILES, load_profile

@@ -330,7 +330,7 @@ def test_files_it_links_to_exist(opened: Opener, study: Path) -> None:
     page = opened("#explore?show=both")
     links = page.locator(".explore a").evaluate_all("links => links.map((a) => a.getAttribute('href'))")
     files = {link for link in links if not link.startswith("#")}
-    assert {"results.csv", "picks.csv", "figures/00-digits-low-standard-gains.svg"} <= files
+    assert {"results.csv", "picks.csv", "figures/digits-low-standard-gains.svg"} <= files
     assert [name for name in files if not (study / "report" / name).is_file()] == []
     ids = {link[1:] for link in links if link.startswith("#")}
     assert all(page.locator(f"[id='{name}']").count() == 1 for name in ids)

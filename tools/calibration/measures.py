@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fathom.stats.curves import budget_curves, gain_curves, method_means, run_areas
+from fathom.stats.curves import budget_curves, gain_curves, mean_gains, method_means, run_areas
 from fathom.stats.decisions import BETTER, MARGIN, NOT_WORSE, WORSE, look_alpha
 from fathom.stats.penalty import penalty_matrix
 from fathom.stats.savings import LabelSaving, label_savings
@@ -106,7 +106,7 @@ def looks(batch: Batch) -> Iterator[Measures]:
 def intervals(batch: Batch) -> Iterator[Measures]:
     """Intervals of curves, areas and gains, which are not corrected for several methods."""
     areas = run_areas(batch.table)
-    means, paired, after = method_means(areas), gains(areas, "random"), gain_curves(batch.table, "random")
+    means, paired, after = method_means(areas), mean_gains(areas, "random"), gain_curves(batch.table, "random")
     end = 1 / (AFTER_START @ WEIGHTS)  # gain in the final score per gain in AUBC
     kinds = {
         "area": _rows(batch, means, "aubc_", CURVE @ WEIGHTS),
