@@ -229,7 +229,11 @@ def _failures(results: StudyResults, own: list[MethodVerdict]) -> str:
     name = f"{method_name(results, worst)} on {place.dataset}, {place.regime}"
     deepest = f"{name} ({number(100 * worst.worst.estimate.mean, 1, sign=True)} points)"
     lost = f"of {count} cases (a method in a setting) the lowest mean gain is that of {deepest}."
-    text = f"In {below} cases the mean loss exceeds {loss}: {lost}" if below else f"Nowhere by more than {loss}: {lost}"
+    text = (
+        f"In {plural(below, 'case')} the mean loss exceeds {loss}: {lost}"
+        if below
+        else f"Nowhere by more than {loss}: {lost}"
+    )
     if safe := [v for v in wide if v.safe and v.decision.verdict in (BETTER, NOT_WORSE)]:
         names = listed([method_name(results, v) for v in safe]) if len(safe) <= NAMED else f"{len(safe)} of {len(wide)}"
         text += f" No failure mode is left for {names}: a loss of {loss} is rejected in every setting."
