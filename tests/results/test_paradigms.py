@@ -234,7 +234,7 @@ def test_a_paradigm_planned_with_fewer_seeds_is_compared_on_these(tmp_path: Path
             stop=lambda spec: 2 if spec.paradigm == SELF and spec.seed < lost else None,
         )
         build(folder, plan)
-        (verdict,) = verdicts(StudyResults.of(folder))
+        (verdict,) = paradigm_verdicts(StudyResults.of(folder))
         (choice,) = verdict.choices
         return [member.paradigm for member in choice.paradigms], choice.seeds
 
