@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 from tests.cli.test_cli import call, parsed
-from tests.results.synthetic import Plan, build, regime_of
+from tests.results.synthetic import Plan, build, facts, regime_of
 
 import fathom
 from fathom.core.records import FathomError, LabelRegime, RunSpec
@@ -200,10 +200,25 @@ def test_a_study_that_grew_spends_less_alpha(tmp_path: Path) -> None:
     assert answer.method.decision.alpha == look_alpha(2)
     assert "look 2 at this study" in answer.sentence
     told = dict(warnings(results))
-    assert "3 complete seeds of Random, Entropy and BADGE in" in told["Seeds were added after a look"]
-    assert "5 are planned since" in told["Seeds were added after a look"]
-    assert "alpha = .005" in told["Seeds were added after a look"]
+    assert "3 complete seeds of Random, Entropy and BADGE in" in told["Runs were added after a look"]
+    assert "5 are planned since" in told["Runs were added after a look"]
+    assert "alpha = .005" in told["Runs were added after a look"]
     assert "from 1 to 2 points" in told["The margin was not set before"]
+
+
+@pytest.mark.parametrize(("held_out", "looks"), [((), 2), (("held",), 1)])
+def test_a_dataset_that_is_added_to_methods_with_results_is_a_look_but_at_its_first_role(
+    tmp_path: Path, held_out: tuple[str, ...], looks: int
+) -> None:
+    plan = Plan(datasets=("digits",), queries=FEW, seeds=3, held_out=held_out)
+    store = build(tmp_path / "out", plan)
+    more = [replace(spec, dataset="held") for spec in store.study.runs]
+    store.begin(replace(store.study, runs=(*store.study.runs, *more)), extend=True)
+    store.put("datasets/9", facts("held", plan))
+    results = StudyResults.of(tmp_path / "out")
+    assert {verdict.decision.alpha for verdict in results.verdicts} == {look_alpha(looks)}
+    told = dict(warnings(results)).get("Runs were added after a look", "")
+    assert ("had 9 complete runs in other settings" in told) == (looks == 2)
 
 
 def test_methods_that_are_added_are_no_look(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from fathom.stats.inference import ALPHA, SPREAD, Array, holm
 BETTER, NOT_WORSE, WORSE, UNDECIDED = "better", "not worse", "worse", "undecided"
 MARGIN = 0.01  # one point: a smaller loss is accepted as none
 MIN_UNITS = 3  # with two, one degree of freedom is left, and a single collapsed run decides everything
-LATER_ALPHA = ALPHA / 5  # error rate that all later looks at a study that grew share
+LATER_SHARE = 1 / 5  # of alpha, in addition to it: what all later looks at a study that grew have together
 CASES = "observed", "worst", "best"  # of missing units
 MISSING_SDS = 3.0  # a missing unit lies at most so many standard deviations from the mean of the others
 
@@ -141,8 +141,8 @@ def look_alpha(look: int, alpha: float = ALPHA) -> float:
     """Error rate of the tests at a look, by alpha spending.
 
     The planned analysis (look 1) has `alpha`. A study that grows after a look has had its chance; all later looks
-    together get a fifth of alpha more, the j-th of them the share 1 / (j (j + 1)), so that seeds may be added without
-    end: at most 1.2 alpha of all studies of equal methods ever show a difference.
+    together get `LATER_SHARE` of alpha more, the j-th of them 1 / (j (j + 1)) of that, so that seeds may be added
+    without end: at most 1.2 alpha of all studies of equal methods ever show a difference.
 
     Args:
         look: 1 for a study that never grew, 2 after it grew once, ...
@@ -154,7 +154,7 @@ def look_alpha(look: int, alpha: float = ALPHA) -> float:
     """
     if look < 1:
         raise FathomError(f"looks are counted from 1; got {look}")
-    return alpha if look == 1 else alpha / 5 / ((look - 1) * look)
+    return alpha if look == 1 else alpha * LATER_SHARE / ((look - 1) * look)
 
 
 def decide(estimates: Sequence[GainEstimate], margin: float = MARGIN, alpha: float = ALPHA) -> list[GainVerdict]:

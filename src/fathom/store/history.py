@@ -62,14 +62,22 @@ def _state(study: Study) -> str:
 
 
 def _grown(store: "Store", before: Study, after: Study) -> list[dict[str, Any]]:
-    """Seeds of each setting and query method that gets more of them: planned before, complete by now, planned after."""
+    """Setting and query method of each group of runs that gets more seeds, or is new beside runs of the same method.
+
+    Its seeds: planned before, complete by now, planned after. Of a new setting also `elsewhere`: dataset -> complete
+    runs of this method with this paradigm, as a headline averages over datasets and regimes.
+    """
     planned = Counter((spec.setting, spec.query) for spec in after.runs)
+    old = grouped(((spec.setting, spec.query), spec) for spec in before.runs)
+    done = {key: sum(map(store.looks_complete, own)) for key, own in old.items()}
     found = []
-    for (setting, query), own in grouped(((spec.setting, spec.query), spec) for spec in before.runs).items():
-        if planned[setting, query] > len(own):
-            complete = sum(map(store.looks_complete, own))
-            counts = {"before": len(own), "complete": complete, "after": planned[setting, query]}
-            found.append({**setting._asdict(), "query": query, **counts})
+    for (setting, query), count in planned.items():
+        known = len(old.get((setting, query), ()))
+        others = [(s.dataset, n) for (s, q), n in done.items() if n and (s.paradigm, q) == (setting.paradigm, query)]
+        if count > known and (known or others):
+            elsewhere = {d: sum(n for other, n in others if other == d) for d, _ in others} if not known else {}
+            counts = {"before": known, "complete": done.get((setting, query), 0), "after": count}
+            found.append({**setting._asdict(), "query": query, **counts, "elsewhere": elsewhere})
     return found
 
 

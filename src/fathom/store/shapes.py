@@ -83,6 +83,7 @@ class _GrownMethod(_OfSetting):
     before: int
     complete: int
     after: int
+    elsewhere: dict[str, int] = {}
 
 
 class _PlanChange(_Shape):

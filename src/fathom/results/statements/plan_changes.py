@@ -1,4 +1,4 @@
-"""Changes of a study's plan after its first result: seeds added after a look, another margin, claims stated later."""
+"""Changes of a study's plan after its first result: runs added after a look, another margin, claims stated later."""
 
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,16 +29,22 @@ class StatedWhen(NamedTuple):
 def study_looks(results: "StudyResults") -> int:
     """Number of this analysis: 1 for a study that never grew after its first result.
 
-    It grew where a method got further seeds in a setting in which it had complete runs: only then could the decision to
-    add them follow from the results. Methods and datasets that were added have had no earlier look. A record that
-    cannot be read counts as a look, since it is not known what changed.
+    It grew where a method that had complete runs got further seeds, or a further dataset or regime of the same role and
+    paradigm: only then could the decision to add them follow from the results. Methods that were added have had no
+    earlier look. A record that cannot be read counts as a look, since it is not known what changed.
     """
     return 1 + len(_growths(results)) + unread_changes(results.store)
 
 
 def _growths(results: "StudyResults") -> list[Change]:
     found = [change for change in plan_changes(results.store) if change["results"]]
-    return [change for change in found if any(own["complete"] for own in change["grown"])]
+    return [change for change in found if any(own["complete"] or _widens(results, own) for own in change["grown"])]
+
+
+def _widens(results: "StudyResults", own: Change) -> bool:
+    """True for a new setting of a method with complete runs on data of the same role: its headline averages both."""
+    roles = {role_of(dataset, results.facts) for dataset in own.get("elsewhere", {})}
+    return role_of(own["dataset"], results.facts) in roles
 
 
 def change_warnings(results: "StudyResults") -> list[tuple[str, str]]:
@@ -49,7 +55,7 @@ def change_warnings(results: "StudyResults") -> list[tuple[str, str]]:
         text = (
             f"{' '.join(texts)} This is look {look} at the study, so its tests have alpha = {_short(look_alpha(look))}"
         )
-        found.append(("Seeds were added after a look", f"{text} (see “alpha spending” in the protocol)."))
+        found.append(("Runs were added after a look", f"{text} (see “alpha spending” in the protocol)."))
     if unread := unread_changes(results.store):
         text = f"{plural(unread, 'record')} of what was changed in this study cannot be read. Each counts as a look"
         found.append(("Unknown changes", f"{text}: tests have alpha = {_short(look_alpha(study_looks(results)))}."))
@@ -66,8 +72,28 @@ def change_warnings(results: "StudyResults") -> list[tuple[str, str]]:
 
 
 def _growth_words(results: "StudyResults", change: Change) -> str:
-    """Sentence on one growth: how many complete seeds there were of which methods, and how many are planned now."""
+    """Sentences on one growth: how many complete seeds there were of which methods, and what is planned now."""
+    return " ".join(filter(None, (_seed_words(results, change), _setting_words(results, change))))
+
+
+def _setting_words(results: "StudyResults", change: Change) -> str:
+    """Sentence on settings that were added to methods with results; empty where there are none."""
+    own = [entry for entry in change["grown"] if _widens(results, entry)]
+    if not own:
+        return ""
+    titles = unique(results.names.title(Setting(e["dataset"], e["regime"], e["paradigm"])) for e in own)
+    methods = unique(label(e["query"]) for e in own)
+    there = sum(sum(e["elsewhere"].values()) for e in {e["query"]: e for e in own}.values())
+    were = "was" if len(titles) == 1 else "were"
+    known = f"{listed(methods)} had {plural(there, 'complete run')} in other settings"
+    return f"On {change['at'][:10]} {listed(titles)} {were} added, when {known}."
+
+
+def _seed_words(results: "StudyResults", change: Change) -> str:
+    """Sentence on seeds that were added to settings with results; empty where there are none."""
     own = [entry for entry in change["grown"] if entry["complete"]]
+    if not own:
+        return ""
     settings = unique(Setting(e["dataset"], e["regime"], e["paradigm"]) for e in own)
     methods = unique(label(e["query"]) for e in own)
     where = results.names.title(settings[0]) if len(settings) == 1 else plural(len(settings), "setting")
