@@ -1,13 +1,12 @@
 """Each way to depart from a freeze is refused before anything runs, and told in the report of a study that did."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.cli.test_cli import call
-from tests.design.test_freeze import PLUGIN, rolled
+from tests.design.test_freeze import rolled
 from tests.faults import fault
 from tests.results.synthetic import Plan, build
 from tests.studies import FROZEN, PARADIGM, study
@@ -18,7 +17,6 @@ from fathom.design import departures as module
 from fathom.design.departures import departures, follow, not_held
 from fathom.design.freeze import decided, freeze, load_freeze
 from fathom.design.study_file import load_study
-from fathom.registry import registry
 from fathom.report.summary import warnings
 from fathom.results.results import StudyResults
 from fathom.results.roles import roll_out_words
@@ -29,14 +27,7 @@ METHODS = ["random", "entropy", "badge", "core-set"]
 CLAIMS = ["badge > random"]
 
 
-@pytest.fixture(autouse=True)
-def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "own.py").write_text(PLUGIN)
-    registry.add_file(tmp_path / "own.py")
-    yield
-    registry._files.clear()
-    registry.index.cache_clear()
+pytestmark = pytest.mark.usefixtures("held_out_data")
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """What was decided before roll-out data were touched, and what a report says of it."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,31 +22,7 @@ from fathom.results.results import StudyResults
 from fathom.results.roles import by_role
 from fathom.store.store import Store
 
-PLUGIN = """
-from dataclasses import replace
-from fathom import dataset
-from fathom.data.datasets.digits import digits
-
-@dataset("held-out", role="roll-out")
-def held_out(root):
-    "Digits that nothing is tuned on."
-    return replace(digits(root), role="roll-out")
-
-@dataset("liar")
-def liar(root):
-    "Says one thing and does another."
-    return replace(digits(root), role="roll-out")
-"""
-
-
-@pytest.fixture(autouse=True)
-def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "own.py").write_text(PLUGIN)
-    registry.add_file(tmp_path / "own.py")
-    yield
-    registry._files.clear()
-    registry.index.cache_clear()
+pytestmark = pytest.mark.usefixtures("held_out_data")
 
 
 def rolled(path: Path, **changes: object) -> Path:
